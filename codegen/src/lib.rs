@@ -1,0 +1,1 @@
+//! Plans and kernels to machine code.

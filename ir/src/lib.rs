@@ -1,0 +1,1 @@
+//! Graph, loop and plan IR, the op table, reference evaluator and interpreters.

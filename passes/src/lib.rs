@@ -1,0 +1,1 @@
+//! Graph passes, task partition, schedules and the memory plan.

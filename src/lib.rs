@@ -1,0 +1,1 @@
+//! Tensmith, an ML compiler: ONNX models to machine code.

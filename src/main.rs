@@ -1,0 +1,2 @@
+//! The `tensmith` command.
+fn main() {}
