@@ -2,6 +2,7 @@
 
 use core::alloc::Layout;
 use core::fmt;
+use core::num::NonZero;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::slice;
@@ -55,7 +56,9 @@ impl AlignedBytes {
     pub const fn empty() -> Self {
         AlignedBytes {
             // The address 64 is not null, aligned, and never dereferenced.
-            base: NonNull::without_provenance(core::num::NonZero::new(ALIGNMENT).unwrap()),
+            base: NonNull::without_provenance(
+                NonZero::new(ALIGNMENT).expect("invariant: the alignment is not 0"),
+            ),
             offset: 0,
             len: 0,
         }
