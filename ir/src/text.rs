@@ -1,0 +1,1 @@
+//! The lexer that all text forms share.
