@@ -11,6 +11,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 LOGIT_STD = 2.0
 CONTRACTIONS = ("Conv", "Gemm", "MatMul")
+VIEWS = ("Reshape", "Unsqueeze")
 SMALLEST_VARIANCE = 1e-2  # of a batch normalisation, so that a quiet channel is not blown up
 
 
@@ -21,6 +22,7 @@ class Evaluator:
         self.opsets, self.values = model.opset_import, dict(feed)
         for tensor in model.graph.initializer:
             self.values[tensor.name] = numpy_helper.to_array(tensor)
+        self.viewed = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type in VIEWS}
 
     def run(self, node):
         """Compute the outputs of `node` and return the first."""
@@ -53,7 +55,9 @@ def scale_weights(evaluator, node, target):
     result = evaluator.run(node)
     factor = np.float32(target / result.std())
     for name in node.input[1:]:
-        evaluator.values[name] = evaluator.values[name] * factor
+        while name:  # the weight itself, if this is a view of it
+            evaluator.values[name] = evaluator.values[name] * factor
+            name = evaluator.viewed.get(name)
     evaluator.values[node.output[0]] = result * factor
 
 

@@ -9,16 +9,16 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from calibrate import calibrate
+from calibrate import VIEWS, calibrate
 from graph import free_inputs
 from inputs import photograph, rng_for
 
 
 def final_use(graph, name):
-    """The operation that reads `name`, and as which operand; looks through Unsqueeze."""
+    """The operation that reads `name`, and as which operand; looks through changes of shape."""
     for node in graph.node:
         if name in node.input:
-            if node.op_type == "Unsqueeze":
+            if node.op_type in VIEWS and node.input[0] == name:
                 return final_use(graph, node.output[0])
             return node.op_type, list(node.input).index(name)
     return "", 0
