@@ -12,6 +12,8 @@ pub enum AttrKind {
     Ints,
     /// A float; compared and hashed by its bits.
     Float,
+    /// A list of floats.
+    Floats,
     /// A flag.
     Bool,
     /// A word.
@@ -31,6 +33,8 @@ pub enum AttrValue {
     Ints(Vec<i64>),
     /// A float.
     Float(f64),
+    /// A list of floats.
+    Floats(Vec<f64>),
     /// A flag.
     Bool(bool),
     /// A word of letters, digits and `_`, `,`, `-`, `>`.
@@ -48,6 +52,7 @@ impl AttrValue {
             AttrValue::Int(_) => AttrKind::Int,
             AttrValue::Ints(_) => AttrKind::Ints,
             AttrValue::Float(_) => AttrKind::Float,
+            AttrValue::Floats(_) => AttrKind::Floats,
             AttrValue::Bool(_) => AttrKind::Bool,
             AttrValue::Str(_) => AttrKind::Str,
             AttrValue::DType(_) => AttrKind::DType,
@@ -63,7 +68,7 @@ macro_rules! conversions {
         }
     )*};
 }
-conversions!(i64 => Int, Vec<i64> => Ints, f64 => Float, bool => Bool, &str => Str, String => Str, DType => DType, Vec<Expr> => Dims);
+conversions!(i64 => Int, Vec<i64> => Ints, f64 => Float, Vec<f64> => Floats, bool => Bool, &str => Str, String => Str, DType => DType, Vec<Expr> => Dims);
 
 /// Attributes by name. A row of the op table says which there are; `verify_graph` and
 /// `Graph::add` hold nodes to it, so the accessors treat a missing one as a broken invariant.
@@ -118,6 +123,14 @@ impl Attrs {
         match self.get(name) {
             Some(AttrValue::Float(v)) => *v,
             other => wrong(name, "float", other),
+        }
+    }
+
+    /// A list of floats.
+    pub fn floats(&self, name: &str) -> &[f64] {
+        match self.get(name) {
+            Some(AttrValue::Floats(v)) => v,
+            other => wrong(name, "floats", other),
         }
     }
 
