@@ -1,2 +1,62 @@
-//! Development commands.
-fn main() {}
+//! Development commands: `cargo xtask <command>`.
+
+mod conformance;
+mod models;
+mod process;
+mod stamp;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development commands", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the test models and their reference cases
+    Models {
+        /// Print the names of the models and whether each is up to date
+        #[arg(long)]
+        list: bool,
+        /// Models to make; all if none is named
+        names: Vec<String>,
+    },
+    /// Write the ONNX conformance cases as files
+    ConformanceData,
+    /// Format check, lints, test data, all tests, tidy checks
+    Test {
+        /// Go on after a failing step
+        #[arg(long)]
+        keep_going: bool,
+    },
+    /// Check file sizes, paths in documents, crate arrows and forbidden names
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let workspace = Workspace::here();
+    let result = match Cli::parse().command {
+        Command::Models { list: true, .. } => models::list(&workspace),
+        Command::Models { names, .. } => models::make(&workspace, &names),
+        Command::ConformanceData => conformance::make(&workspace),
+        Command::Test { keep_going } => test::run(&workspace, keep_going),
+        Command::Tidy => tidy::run(&workspace),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
