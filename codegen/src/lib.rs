@@ -1,1 +1,3 @@
 //! Plans and kernels to machine code.
+
+pub mod wide;

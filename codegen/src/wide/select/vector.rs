@@ -1,0 +1,390 @@
+//! Choice of vector instructions.
+
+use super::{Selector, codes, swapped};
+use crate::wide::codes::FmaForm;
+use crate::wide::minst::{Arg, Kind, MInst};
+use crate::wide::vir::{
+    BinaryOp, Class, Cmp, Elem, FmaOp, Inst, LoadForm, MaskOp, ReduceOp, StoreForm, Value, Width,
+};
+use iced_x86::Code;
+use regalloc2::VReg;
+
+/// An argument in a register or in memory, with its `{1to16}` flag.
+struct RegMem {
+    arg: Arg,
+    broadcast: bool,
+}
+
+/// The operands of a fused multiply-add in the order of its encoding.
+struct FmaChoice {
+    form: FmaForm,
+    tied: Value,
+    second: Value,
+    third: Value,
+}
+
+impl Selector<'_> {
+    pub(super) fn vector(&mut self, result: Option<Value>, inst: &Inst) {
+        match inst {
+            Inst::Load { .. } => self.load(result, inst),
+            Inst::Store {
+                form, addr, value, ..
+            } => {
+                let src = self.reg(*value);
+                let mem = Arg::Mem(self.mem(addr));
+                self.store(*form, mem, src);
+            }
+            Inst::SplatInt(a) => {
+                let dst = self.result(result);
+                self.splat_int(dst, *a);
+            }
+            Inst::Unary { op, a, .. } => {
+                let dst = self.result(result);
+                let (code, imm) = codes::unary(self.width(), *op);
+                let src = self.reg_mem(*a);
+                let imm = imm.map(Arg::Imm);
+                let args = [Arg::Def(dst), src.arg].into_iter().chain(imm).collect();
+                self.with_memory(code, args, src.broadcast);
+            }
+            Inst::Binary { op, elem, a, b } => {
+                let dst = self.result(result);
+                self.binary(*op, *elem, dst, *a, *b);
+            }
+            Inst::Shift { op, a, amount } => {
+                let args = vec![
+                    Arg::Def(self.result(result)),
+                    Arg::Use(self.reg(*a)),
+                    Arg::Imm(i64::from(*amount)),
+                ];
+                self.code(codes::shift(self.width(), *op), args);
+            }
+            Inst::Fma { op, a, b, c, .. } => {
+                let dst = self.result(result);
+                self.fma(*op, dst, *a, *b, *c);
+            }
+            Inst::Cmp { cmp, elem, a, b } => {
+                let dst = self.result(result);
+                self.cmp(*cmp, *elem, dst, *a, *b);
+            }
+            Inst::Mask { op, a, b } => {
+                let (a, b) = (Arg::Use(self.reg(*a)), Arg::Use(self.reg(*b)));
+                let dst = Arg::Def(self.result(result));
+                self.code(codes::mask(self.width(), *op), vec![dst, a, b]);
+            }
+            Inst::MaskNot(a) => {
+                let src = self.reg(*a);
+                let dst = self.result(result);
+                self.mask_not(dst, src);
+            }
+            Inst::Select { mask, a, b, .. } => {
+                let dst = self.result(result);
+                self.choose(dst, *mask, *a, *b);
+            }
+            Inst::TailMask { count, .. } => {
+                let dst = self.result(result);
+                self.tail_mask(dst, *count);
+            }
+            Inst::Reduce { op, elem, a } => {
+                let dst = self.result(result);
+                self.reduce(*op, *elem, dst, *a);
+            }
+            _ => unreachable!("invariant: integer instructions are selected elsewhere"),
+        }
+    }
+
+    fn with_memory(&mut self, code: Code, args: Vec<Arg>, broadcast: bool) {
+        let mut inst = MInst::new(Kind::Code(code), args);
+        inst.broadcast = broadcast;
+        self.out.push(inst);
+    }
+
+    fn with_mask(&mut self, code: Code, args: Vec<Arg>, mask: VReg) -> &mut MInst {
+        let mut inst = MInst::new(Kind::Code(code), args);
+        inst.mask = Some(mask);
+        self.out.push(inst);
+        self.out.last_mut().expect("invariant: just pushed")
+    }
+
+    /// Whether `v` is a constant or a postponed load.
+    fn in_memory(&self, v: Value) -> bool {
+        let constant = matches!(
+            self.f.def_inst(v),
+            Some(Inst::Splat { .. } | Inst::Lanes { .. })
+        );
+        constant || self.uses.postponed(v)
+    }
+
+    fn reg_mem(&mut self, v: Value) -> RegMem {
+        let f = self.f;
+        let plain = |arg| RegMem {
+            arg,
+            broadcast: false,
+        };
+        match f.def_inst(v) {
+            Some(Inst::Splat { bits, .. }) => {
+                let broadcast = self.width() == Width::Z512;
+                let copies = if broadcast { 1 } else { 8 };
+                let id = self.pool_lanes(std::iter::repeat_n(*bits as u32, copies));
+                RegMem {
+                    arg: Arg::Pool(id),
+                    broadcast,
+                }
+            }
+            Some(Inst::Lanes { bits, .. }) => {
+                let id = self.pool_lanes(bits.iter().map(|b| *b as u32));
+                plain(Arg::Pool(id))
+            }
+            Some(Inst::Load { form, addr, .. }) if self.uses.postponed(v) => RegMem {
+                arg: Arg::Mem(self.mem(addr)),
+                broadcast: *form == LoadForm::Broadcast,
+            },
+            _ => plain(Arg::Use(self.reg(v))),
+        }
+    }
+
+    /// A constant in a register. AVX2 has too few to keep one for the rest of the block.
+    pub(super) fn vector_const(&mut self, v: Value) -> VReg {
+        let dst = self.fresh(Class::Vec);
+        let w = self.width();
+        if matches!(self.f.def_inst(v), Some(Inst::Splat { bits: 0, .. })) {
+            self.code(codes::zero(w), vec![Arg::Def(dst), Arg::Same, Arg::Same]);
+        } else {
+            let src = self.reg_mem(v);
+            let code = match src.broadcast {
+                true => codes::broadcast(w),
+                false => codes::load(w),
+            };
+            self.code(code, vec![Arg::Def(dst), src.arg]);
+        }
+        if w == Width::Z512 {
+            self.local.insert(v, dst);
+        }
+        dst
+    }
+
+    fn load(&mut self, result: Option<Value>, inst: &Inst) {
+        if result.is_some_and(|v| !self.uses.postponed(v)) {
+            let dst = self.result(result);
+            self.load_now(dst, inst);
+        }
+    }
+
+    pub(super) fn load_now(&mut self, dst: VReg, inst: &Inst) {
+        let Inst::Load { form, addr, .. } = inst else {
+            unreachable!("invariant: only loads are postponed");
+        };
+        let w = self.width();
+        let (dst, mem) = (Arg::Def(dst), Arg::Mem(self.mem(addr)));
+        match form {
+            LoadForm::Full => self.code(codes::load(w), vec![dst, mem]),
+            LoadForm::Broadcast => self.code(codes::broadcast(w), vec![dst, mem]),
+            LoadForm::Lane => self.code(codes::load_lane(w), vec![dst, mem]),
+            LoadForm::Masked(m) => {
+                let mask = self.reg(*m);
+                match w {
+                    Width::Y256 => {
+                        let args = vec![dst, Arg::Use(mask), mem];
+                        self.code(Code::VEX_Vmaskmovps_ymm_ymm_m256, args);
+                    }
+                    Width::Z512 => {
+                        let args = vec![dst, mem];
+                        self.with_mask(codes::load(w), args, mask).zeroing = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, form: StoreForm, mem: Arg, src: VReg) {
+        let w = self.width();
+        let src = Arg::Use(src);
+        match form {
+            StoreForm::Full => self.code(codes::store(w), vec![mem, src]),
+            StoreForm::Lane => self.code(codes::store_lane(w), vec![mem, src]),
+            StoreForm::Masked(m) => {
+                let mask = self.reg(m);
+                match w {
+                    Width::Y256 => {
+                        let args = vec![mem, Arg::Use(mask), src];
+                        self.code(Code::VEX_Vmaskmovps_m256_ymm_ymm, args);
+                    }
+                    Width::Z512 => {
+                        self.with_mask(codes::store(w), vec![mem, src], mask);
+                    }
+                }
+            }
+        }
+    }
+
+    fn splat_int(&mut self, dst: VReg, a: Value) {
+        let src = Arg::Use(self.reg(a));
+        match self.width() {
+            Width::Y256 => {
+                let lane = self.fresh(Class::Vec);
+                self.code(Code::VEX_Vmovd_xmm_rm32, vec![Arg::Def(lane), src]);
+                let args = vec![Arg::Def(dst), Arg::Use(lane)];
+                self.code(Code::VEX_Vpbroadcastd_ymm_xmmm32, args);
+            }
+            Width::Z512 => {
+                self.code(
+                    Code::EVEX_Vpbroadcastd_zmm_k1z_r32,
+                    vec![Arg::Def(dst), src],
+                );
+            }
+        }
+    }
+
+    fn binary(&mut self, op: BinaryOp, elem: Elem, dst: VReg, a: Value, b: Value) {
+        let swap = op.commutes() && self.in_memory(a) && !self.in_memory(b);
+        let (a, b) = if swap { (b, a) } else { (a, b) };
+        let left = Arg::Use(self.reg(a));
+        let right = self.reg_mem(b);
+        let code = codes::binary(self.width(), op, elem);
+        self.with_memory(code, vec![Arg::Def(dst), left, right.arg], right.broadcast);
+    }
+
+    fn fma(&mut self, op: FmaOp, dst: VReg, a: Value, b: Value, c: Value) {
+        let choice = self.choose_fma(a, b, c);
+        let tied = Arg::Tied(dst, self.reg(choice.tied));
+        let second = Arg::Use(self.reg(choice.second));
+        let third = self.reg_mem(choice.third);
+        let code = codes::fma(self.width(), op, choice.form);
+        self.with_memory(code, vec![tied, second, third.arg], third.broadcast);
+    }
+
+    /// Overwrites an operand that dies, and leaves the place of the third operand to one in memory.
+    fn choose_fma(&self, a: Value, b: Value, c: Value) -> FmaChoice {
+        let (a, b) = match self.in_memory(a) && !self.in_memory(b) {
+            true => (b, a),
+            false => (a, b),
+        };
+        let choice = |form, tied, second, third| FmaChoice {
+            form,
+            tied,
+            second,
+            third,
+        };
+        let (mem_b, mem_c) = (self.in_memory(b), self.in_memory(c));
+        let a_dies = self.dies(a) && a != b && a != c;
+        let b_dies = self.dies(b) && b != c;
+        match (mem_b, mem_c) {
+            (false, true) if !a_dies && b_dies => choice(FmaForm::F213, b, a, c),
+            (false, true) => choice(FmaForm::F213, a, b, c),
+            (true, false) if a_dies && !self.dies(c) => choice(FmaForm::F132, a, c, b),
+            (false, false) if !self.dies(c) && a_dies => choice(FmaForm::F213, a, b, c),
+            (false, false) if !self.dies(c) && b_dies => choice(FmaForm::F213, b, a, c),
+            _ => choice(FmaForm::F231, c, a, b),
+        }
+    }
+
+    fn cmp(&mut self, cmp: Cmp, elem: Elem, dst: VReg, a: Value, b: Value) {
+        let swap = self.in_memory(a) && !self.in_memory(b);
+        let (cmp, a, b) = match swap {
+            true => (swapped(cmp), b, a),
+            false => (cmp, a, b),
+        };
+        if (self.width(), elem) == (Width::Y256, Elem::I32) {
+            return self.cmp_i32_avx2(cmp, dst, a, b);
+        }
+        let left = Arg::Use(self.reg(a));
+        let right = self.reg_mem(b);
+        let (code, imm) = match elem {
+            Elem::F32 => (codes::cmp_f32(self.width()), codes::cmp_imm_f32(cmp)),
+            Elem::I32 => (
+                Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8,
+                codes::cmp_imm_i32(cmp),
+            ),
+        };
+        let args = vec![Arg::Def(dst), left, right.arg, Arg::Imm(imm)];
+        self.with_memory(code, args, right.broadcast);
+    }
+
+    /// AVX2 compares integers for equal and greater only.
+    fn cmp_i32_avx2(&mut self, cmp: Cmp, dst: VReg, a: Value, b: Value) {
+        let (code, a, b) = match cmp {
+            Cmp::Eq | Cmp::Ne | Cmp::Unordered => (Code::VEX_Vpcmpeqd_ymm_ymm_ymmm256, a, b),
+            Cmp::Gt | Cmp::Le => (Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, a, b),
+            Cmp::Lt | Cmp::Ge => (Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, b, a),
+        };
+        let left = Arg::Use(self.reg(a));
+        let right = self.reg_mem(b).arg;
+        if matches!(cmp, Cmp::Eq | Cmp::Gt | Cmp::Lt) {
+            return self.code(code, vec![Arg::Def(dst), left, right]);
+        }
+        let opposite = self.fresh(Class::Mask);
+        self.code(code, vec![Arg::Def(opposite), left, right]);
+        self.mask_not(dst, opposite);
+    }
+
+    fn mask_not(&mut self, dst: VReg, src: VReg) {
+        let (dst, src) = (Arg::Def(dst), Arg::Use(src));
+        match self.width() {
+            Width::Y256 => {
+                let ones = Arg::Pool(self.pool_lanes(std::iter::repeat_n(u32::MAX, 8)));
+                let code = codes::mask(Width::Y256, MaskOp::Xor);
+                self.code(code, vec![dst, src, ones]);
+            }
+            Width::Z512 => self.code(Code::VEX_Knotw_kr_kr, vec![dst, src]),
+        }
+    }
+
+    fn choose(&mut self, dst: VReg, mask: Value, a: Value, b: Value) {
+        let mask = self.reg(mask);
+        let other = Arg::Use(self.reg(b));
+        let then = self.reg_mem(a);
+        let mut args = vec![Arg::Def(dst), other, then.arg];
+        match self.width() {
+            Width::Y256 => {
+                args.push(Arg::Use(mask));
+                self.code(Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm, args);
+            }
+            Width::Z512 => {
+                let code = Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32;
+                self.with_mask(code, args, mask).broadcast = then.broadcast;
+            }
+        }
+    }
+
+    fn tail_mask(&mut self, dst: VReg, count: Value) {
+        let w = self.width();
+        let all = self.fresh(Class::Vec);
+        self.splat_int(all, count);
+        let lanes = w.lanes(Elem::I32) as u32;
+        let iota = Arg::Pool(self.pool_lanes(0..lanes));
+        let mut args = vec![Arg::Def(dst), Arg::Use(all), iota];
+        match w {
+            Width::Y256 => self.code(Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, args),
+            Width::Z512 => {
+                args.push(Arg::Imm(codes::cmp_imm_i32(Cmp::Gt)));
+                self.code(Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8, args);
+            }
+        }
+    }
+
+    fn reduce(&mut self, op: ReduceOp, elem: Elem, dst: VReg, a: Value) {
+        let w = self.width();
+        let shuffle = codes::shuffle(w);
+        let wide = Code::EVEX_Vshuff64x2_zmm_k1z_zmm_zmmm512b64_imm8;
+        let steps: &[(Code, i64)] = match w {
+            Width::Y256 => &[
+                (Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, 0x01),
+                (shuffle, 0x4e),
+                (shuffle, 0xb1),
+            ],
+            Width::Z512 => &[(wide, 0x4e), (wide, 0xb1), (shuffle, 0x4e), (shuffle, 0xb1)],
+        };
+        let combine = codes::binary(w, op.step(), elem);
+        let mut acc = self.reg(a);
+        for (i, (code, imm)) in steps.iter().enumerate() {
+            let moved = self.fresh(Class::Vec);
+            let next = match i + 1 == steps.len() {
+                true => dst,
+                false => self.fresh(Class::Vec),
+            };
+            let (from, imm) = (Arg::Use(acc), Arg::Imm(*imm));
+            self.code(*code, vec![Arg::Def(moved), from, from, imm]);
+            self.code(combine, vec![Arg::Def(next), from, Arg::Use(moved)]);
+            acc = next;
+        }
+    }
+}

@@ -1,0 +1,688 @@
+//! SSA vector IR: what a tile computes, before registers.
+//!
+//! A function takes one argument, a pointer to 64-bit words ([`FunctionBuilder::args`]), and
+//! returns nothing. Values belong to three classes ([`Class`]); the width of all vectors of a
+//! function is one parameter ([`Width`]), so that the same builder calls give 256- or 512-bit code.
+//! The element type is a field of the instruction, never of the value.
+
+mod build;
+mod text;
+mod verify;
+
+pub use build::{FunctionBuilder, Loop};
+
+/// Width of every vector in a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Width {
+    /// 256 bits: 16 `ymm` registers, masks are vectors (AVX2 and FMA).
+    Y256,
+    /// 512 bits: 32 `zmm` registers and 7 usable mask registers (AVX-512F).
+    Z512,
+}
+
+impl Width {
+    /// Bytes of one vector.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Width::Y256 => 32,
+            Width::Z512 => 64,
+        }
+    }
+
+    /// Lanes of one vector of `elem`.
+    pub const fn lanes(self, elem: Elem) -> usize {
+        self.bytes() / elem.bytes()
+    }
+}
+
+/// Element type of an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Elem {
+    /// IEEE binary32.
+    F32,
+    /// Two's complement 32-bit integers; arithmetic wraps.
+    I32,
+}
+
+impl Elem {
+    /// Bytes of one element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Elem::F32 | Elem::I32 => 4,
+        }
+    }
+}
+
+/// Class of a value: which register file holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A 64-bit integer or address.
+    Int,
+    /// A vector of the function's width.
+    Vec,
+    /// One truth value a lane.
+    Mask,
+}
+
+/// An SSA value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(pub(crate) u32);
+
+/// A basic block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Block(pub(crate) u32);
+
+impl Value {
+    /// Position in the function's table of values.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Block {
+    /// Position in the function's table of blocks.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// `base + index * scale + disp`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addr {
+    /// The pointer.
+    pub base: Value,
+    /// An integer and its scale: 1, 2, 4 or 8.
+    pub index: Option<(Value, u8)>,
+    /// Constant offset.
+    pub disp: i32,
+}
+
+impl Addr {
+    /// The address `base`.
+    pub const fn new(base: Value) -> Self {
+        Self {
+            base,
+            index: None,
+            disp: 0,
+        }
+    }
+
+    /// The address `base + disp`.
+    pub const fn at(base: Value, disp: i32) -> Self {
+        Self {
+            base,
+            index: None,
+            disp,
+        }
+    }
+
+    /// The address `base + index * scale`.
+    pub const fn indexed(base: Value, index: Value, scale: u8) -> Self {
+        Self {
+            base,
+            index: Some((index, scale)),
+            disp: 0,
+        }
+    }
+
+    /// The same address with its constant offset replaced by `disp`.
+    #[must_use]
+    pub const fn disp(self, disp: i32) -> Self {
+        Self { disp, ..self }
+    }
+}
+
+/// Integer operations on [`Class::Int`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntOp {
+    /// Wrapping sum.
+    Add,
+    /// Wrapping difference.
+    Sub,
+    /// Wrapping product.
+    Mul,
+    /// Signed minimum.
+    Min,
+}
+
+/// Shifts; the amount is in `0..64` for integers and `0..32` for 32-bit lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShiftOp {
+    /// Left.
+    Shl,
+    /// Right, filling with zeros.
+    Shr,
+    /// Right, filling with the sign.
+    Sar,
+}
+
+/// Width of an integer in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntTy {
+    /// 32 bits; loads extend the sign.
+    I32,
+    /// 64 bits.
+    I64,
+}
+
+/// How a vector is read from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadForm {
+    /// Every lane from consecutive elements.
+    Full,
+    /// One element into every lane.
+    Broadcast,
+    /// One element into lane 0, zero elsewhere.
+    Lane,
+    /// Lanes of the mask from consecutive elements, zero elsewhere; others are not accessed.
+    Masked(Value),
+}
+
+/// How a vector is written to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreForm {
+    /// Every lane to consecutive elements.
+    Full,
+    /// Lane 0 to one element.
+    Lane,
+    /// Lanes of the mask; other elements are not accessed.
+    Masked(Value),
+}
+
+/// Lane-wise operations of one operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnaryOp {
+    /// F32 square root, correctly rounded.
+    Sqrt,
+    /// F32 rounding to an integer, downwards.
+    Floor,
+    /// F32 rounding to an integer, upwards.
+    Ceil,
+    /// F32 rounding to an integer, ties to even.
+    Nearest,
+    /// F32 rounding to an integer, towards zero.
+    Trunc,
+    /// I32 absolute value; that of `i32::MIN` is itself.
+    Abs,
+    /// F32 to I32, ties to even; out of range and NaN give `i32::MIN`.
+    ToI32Nearest,
+    /// F32 to I32, towards zero; out of range and NaN give `i32::MIN`.
+    ToI32Trunc,
+    /// I32 to F32, ties to even.
+    FromI32,
+}
+
+/// Lane-wise operations of two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryOp {
+    /// Sum.
+    Add,
+    /// Difference.
+    Sub,
+    /// Product (I32: its low half).
+    Mul,
+    /// F32 quotient.
+    Div,
+    /// `a < b ? a : b`: F32 gives `b` when either is NaN or both are zero.
+    Min,
+    /// `a > b ? a : b`: F32 gives `b` when either is NaN or both are zero.
+    Max,
+    /// Bitwise and.
+    And,
+    /// Bitwise or.
+    Or,
+    /// Bitwise exclusive or.
+    Xor,
+    /// Bitwise `!a & b`.
+    AndNot,
+    /// I32 shift by the lanes of `b`; amounts of 32 and more give 0.
+    Shl,
+    /// I32 logical right shift by the lanes of `b`; amounts of 32 and more give 0.
+    Shr,
+    /// I32 arithmetic right shift by the lanes of `b`; amounts of 32 and more give the sign.
+    Sar,
+}
+
+impl BinaryOp {
+    /// Whether the operands may be exchanged (up to the payload of a NaN).
+    pub const fn commutes(self) -> bool {
+        matches!(
+            self,
+            BinaryOp::Add | BinaryOp::Mul | BinaryOp::And | BinaryOp::Or | BinaryOp::Xor
+        )
+    }
+}
+
+/// Signs of a fused multiply-add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FmaOp {
+    /// `a * b + c`.
+    MulAdd,
+    /// `a * b - c`.
+    MulSub,
+    /// `c - a * b`.
+    NegMulAdd,
+    /// `-(a * b) - c`.
+    NegMulSub,
+}
+
+/// Comparisons. On F32 all but `Ne` and `Unordered` are false when an operand is NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cmp {
+    /// Equal.
+    Eq,
+    /// Not equal, or unordered.
+    Ne,
+    /// Less.
+    Lt,
+    /// Less or equal.
+    Le,
+    /// Greater.
+    Gt,
+    /// Greater or equal.
+    Ge,
+    /// F32 only: either operand is NaN.
+    Unordered,
+}
+
+/// Operations on masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaskOp {
+    /// Both.
+    And,
+    /// Either.
+    Or,
+    /// Exactly one.
+    Xor,
+    /// `!a & b`.
+    AndNot,
+}
+
+/// Horizontal reductions: for `s` from half the lanes down to 1, `v[i] = v[i] op v[i ^ s]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReduceOp {
+    /// Sum.
+    Add,
+    /// Maximum, of [`BinaryOp::Max`].
+    Max,
+    /// Minimum, of [`BinaryOp::Min`].
+    Min,
+}
+
+impl ReduceOp {
+    /// The lane-wise operation of one step.
+    pub const fn step(self) -> BinaryOp {
+        match self {
+            ReduceOp::Add => BinaryOp::Add,
+            ReduceOp::Max => BinaryOp::Max,
+            ReduceOp::Min => BinaryOp::Min,
+        }
+    }
+}
+
+/// One instruction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inst {
+    /// An integer constant.
+    IConst(i64),
+    /// Integer arithmetic.
+    Int {
+        /// Operation.
+        op: IntOp,
+        /// Left operand.
+        a: Value,
+        /// Right operand.
+        b: Value,
+    },
+    /// Integer shift by a constant.
+    IntShift {
+        /// Operation.
+        op: ShiftOp,
+        /// Shifted value.
+        a: Value,
+        /// Bits.
+        amount: u8,
+    },
+    /// The value of an address.
+    Lea(Addr),
+    /// Integer load.
+    IntLoad {
+        /// Type in memory.
+        ty: IntTy,
+        /// Where.
+        addr: Addr,
+    },
+    /// Integer store of the low bits.
+    IntStore {
+        /// Type in memory.
+        ty: IntTy,
+        /// Where.
+        addr: Addr,
+        /// What.
+        value: Value,
+    },
+    /// A hint that the line at `addr` is read soon.
+    Prefetch(Addr),
+    /// The low 32 bits of an integer in every lane.
+    SplatInt(Value),
+    /// A constant, the same bits in every lane.
+    Splat {
+        /// Element type.
+        elem: Elem,
+        /// Bits of the element, in the low end.
+        bits: u64,
+    },
+    /// A constant with bits of its own for every lane.
+    Lanes {
+        /// Element type.
+        elem: Elem,
+        /// Bits of each element, as many as the width has lanes.
+        bits: Vec<u64>,
+    },
+    /// Vector load. No alignment beyond the element's is required.
+    Load {
+        /// Element type.
+        elem: Elem,
+        /// Which lanes come from where.
+        form: LoadForm,
+        /// Where.
+        addr: Addr,
+    },
+    /// Vector store. No alignment beyond the element's is required.
+    Store {
+        /// Element type.
+        elem: Elem,
+        /// Which lanes go where.
+        form: StoreForm,
+        /// Where.
+        addr: Addr,
+        /// What.
+        value: Value,
+    },
+    /// Lane-wise operation of one operand.
+    Unary {
+        /// Operation.
+        op: UnaryOp,
+        /// Element type of the operand.
+        elem: Elem,
+        /// Operand.
+        a: Value,
+    },
+    /// Lane-wise operation of two operands.
+    Binary {
+        /// Operation.
+        op: BinaryOp,
+        /// Element type.
+        elem: Elem,
+        /// Left operand.
+        a: Value,
+        /// Right operand.
+        b: Value,
+    },
+    /// Lane-wise I32 shift by a constant.
+    Shift {
+        /// Operation.
+        op: ShiftOp,
+        /// Shifted vector.
+        a: Value,
+        /// Bits.
+        amount: u8,
+    },
+    /// Fused multiply-add, rounded once.
+    Fma {
+        /// Signs.
+        op: FmaOp,
+        /// Element type.
+        elem: Elem,
+        /// Multiplicand.
+        a: Value,
+        /// Multiplicand.
+        b: Value,
+        /// Addend.
+        c: Value,
+    },
+    /// Lane-wise comparison.
+    Cmp {
+        /// Comparison.
+        cmp: Cmp,
+        /// Element type.
+        elem: Elem,
+        /// Left operand.
+        a: Value,
+        /// Right operand.
+        b: Value,
+    },
+    /// Mask arithmetic.
+    Mask {
+        /// Operation.
+        op: MaskOp,
+        /// Left operand.
+        a: Value,
+        /// Right operand.
+        b: Value,
+    },
+    /// The mask of the lanes outside a mask.
+    MaskNot(Value),
+    /// Lanes of `a` where the mask holds, of `b` elsewhere.
+    Select {
+        /// Element type.
+        elem: Elem,
+        /// Which.
+        mask: Value,
+        /// Taken where the mask holds.
+        a: Value,
+        /// Taken elsewhere.
+        b: Value,
+    },
+    /// The mask of the lanes below `count`, which is read as a signed 32-bit integer.
+    TailMask {
+        /// Element type.
+        elem: Elem,
+        /// Number of lanes; none when not positive, all when at least the lanes.
+        count: Value,
+    },
+    /// Horizontal reduction, its result in every lane as [`ReduceOp`] defines.
+    Reduce {
+        /// Operation.
+        op: ReduceOp,
+        /// Element type.
+        elem: Elem,
+        /// Operand.
+        a: Value,
+    },
+}
+
+/// A jump's target with the values of its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where to.
+    pub block: Block,
+    /// One value a parameter.
+    pub args: Vec<Value>,
+}
+
+/// The end of a block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Terminator {
+    /// Unconditional.
+    Jump(Target),
+    /// `if a cmp b` (signed) goes to `then`, otherwise to `other`.
+    Branch {
+        /// Comparison; never [`Cmp::Unordered`].
+        cmp: Cmp,
+        /// Left operand.
+        a: Value,
+        /// Right operand.
+        b: Value,
+        /// Target when it holds.
+        then: Target,
+        /// Target when it does not.
+        other: Target,
+    },
+    /// Back to the caller.
+    Return,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Def {
+    /// The function's argument pointer.
+    Args,
+    /// A block's parameter.
+    Param(Block, u32),
+    /// The instruction at this position of a block.
+    Inst(Block, u32),
+}
+
+/// A block: parameters, instructions with their results, terminator.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BlockData {
+    /// Parameters.
+    pub params: Vec<Value>,
+    /// Instructions and their results.
+    pub insts: Vec<(Option<Value>, Inst)>,
+    /// `None` only while building.
+    pub term: Option<Terminator>,
+}
+
+/// A leaf function over vectors of one width.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    pub(crate) name: String,
+    pub(crate) width: Width,
+    pub(crate) values: Vec<(Class, Def)>,
+    pub(crate) blocks: Vec<BlockData>,
+}
+
+impl Function {
+    /// The function's name, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The width of its vectors.
+    pub fn width(&self) -> Width {
+        self.width
+    }
+
+    /// The blocks; the first is the entry.
+    pub fn blocks(&self) -> &[BlockData] {
+        &self.blocks
+    }
+
+    /// The class of a value.
+    pub fn class(&self, v: Value) -> Class {
+        self.values[v.index()].0
+    }
+
+    /// Where a value is defined.
+    pub fn def(&self, v: Value) -> Def {
+        self.values[v.index()].1
+    }
+
+    /// The defining instruction of a value, if it has one.
+    pub fn def_inst(&self, v: Value) -> Option<&Inst> {
+        match self.def(v) {
+            Def::Inst(b, i) => Some(&self.blocks[b.index()].insts[i as usize].1),
+            Def::Args | Def::Param(..) => None,
+        }
+    }
+
+    /// Number of values.
+    pub fn num_values(&self) -> usize {
+        self.values.len()
+    }
+}
+
+impl Inst {
+    /// The class of the result, `None` for stores and hints.
+    pub fn result(&self) -> Option<Class> {
+        use Inst::*;
+        Some(match self {
+            IConst(_) | Int { .. } | IntShift { .. } | Lea(_) | IntLoad { .. } => Class::Int,
+            IntStore { .. } | Prefetch(_) | Store { .. } => return None,
+            Cmp { .. } | Mask { .. } | MaskNot(_) | TailMask { .. } => Class::Mask,
+            _ => Class::Vec,
+        })
+    }
+
+    /// Whether memory is written.
+    pub fn writes(&self) -> bool {
+        matches!(self, Inst::Store { .. } | Inst::IntStore { .. })
+    }
+
+    /// Calls `visit` with every operand and the class it must have.
+    pub fn operands(&self, mut visit: impl FnMut(Value, Class)) {
+        use Class::{Int as I, Mask as M, Vec as V};
+        match self {
+            Inst::IConst(_) | Inst::Splat { .. } | Inst::Lanes { .. } => {}
+            Inst::Int { a, b, .. } => [*a, *b].into_iter().for_each(|v| visit(v, I)),
+            Inst::IntShift { a, .. } | Inst::SplatInt(a) => visit(*a, I),
+            Inst::TailMask { count, .. } => visit(*count, I),
+            Inst::Lea(addr) | Inst::IntLoad { addr, .. } | Inst::Prefetch(addr) => {
+                addr.operands(visit);
+            }
+            Inst::IntStore { addr, value, .. } => {
+                addr.operands(&mut visit);
+                visit(*value, I);
+            }
+            Inst::Load { form, addr, .. } => {
+                addr.operands(&mut visit);
+                if let LoadForm::Masked(m) = form {
+                    visit(*m, M);
+                }
+            }
+            Inst::Store {
+                form, addr, value, ..
+            } => {
+                addr.operands(&mut visit);
+                if let StoreForm::Masked(m) = form {
+                    visit(*m, M);
+                }
+                visit(*value, V);
+            }
+            Inst::Unary { a, .. } | Inst::Shift { a, .. } | Inst::Reduce { a, .. } => visit(*a, V),
+            Inst::Binary { a, b, .. } | Inst::Cmp { a, b, .. } => {
+                [*a, *b].into_iter().for_each(|v| visit(v, V));
+            }
+            Inst::Fma { a, b, c, .. } => [*a, *b, *c].into_iter().for_each(|v| visit(v, V)),
+            Inst::Mask { a, b, .. } => [*a, *b].into_iter().for_each(|v| visit(v, M)),
+            Inst::MaskNot(a) => visit(*a, M),
+            Inst::Select { mask, a, b, .. } => {
+                visit(*mask, M);
+                visit(*a, V);
+                visit(*b, V);
+            }
+        }
+    }
+}
+
+impl Addr {
+    fn operands(&self, mut visit: impl FnMut(Value, Class)) {
+        visit(self.base, Class::Int);
+        if let Some((index, _)) = self.index {
+            visit(index, Class::Int);
+        }
+    }
+}
+
+impl Terminator {
+    /// The targets, in order.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        let (first, second) = match self {
+            Terminator::Jump(t) => (Some(t), None),
+            Terminator::Branch { then, other, .. } => (Some(then), Some(other)),
+            Terminator::Return => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// Calls `visit` with every value read.
+    pub fn operands(&self, mut visit: impl FnMut(Value)) {
+        if let Terminator::Branch { a, b, .. } = self {
+            visit(*a);
+            visit(*b);
+        }
+        self.targets().flat_map(|t| &t.args).for_each(|v| visit(*v));
+    }
+}
