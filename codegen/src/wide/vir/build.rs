@@ -68,9 +68,8 @@ impl FunctionBuilder {
     }
 
     /// Word `n` of the argument block.
-    pub fn arg(&mut self, n: u32) -> Value {
-        let disp = i32::try_from(u64::from(n) * 8).unwrap_or(i32::MAX);
-        self.int_load(IntTy::I64, Addr::at(Value(0), disp))
+    pub fn arg(&mut self, n: u16) -> Value {
+        self.int_load(IntTy::I64, Addr::at(Value(0), i32::from(n) * 8))
     }
 
     /// Ends building.

@@ -1,8 +1,8 @@
 //! The verifier: classes, definitions before uses, parameters, ranges of immediate fields.
 
 use super::{
-    Addr, BinaryOp, Block, Class, Cmp, Def, Elem, Function, Inst, ShiftOp, Target, Terminator,
-    UnaryOp, Value, Width,
+    Addr, BinaryOp, Block, Class, Cmp, Def, Elem, Function, Inst, Target, Terminator, UnaryOp,
+    Value, Width,
 };
 
 /// Bound on the values of one function, so that compile time and memory stay bounded.
@@ -195,9 +195,13 @@ impl Dominators {
             idom: vec![usize::MAX; n],
         };
         dom.idom[0] = 0;
-        while rpo[1..].iter().fold(false, |changed, b| {
-            dom.update(b.index(), &preds[b.index()]) || changed
-        }) {}
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for b in &rpo[1..] {
+                changed |= dom.update(b.index(), &preds[b.index()]);
+            }
+        }
         dom
     }
 
@@ -265,16 +269,5 @@ impl Function {
         }
         post.reverse();
         post
-    }
-}
-
-impl ShiftOp {
-    /// The shift of 32-bit lanes by lanes that does the same.
-    pub const fn by_lanes(self) -> BinaryOp {
-        match self {
-            ShiftOp::Shl => BinaryOp::Shl,
-            ShiftOp::Shr => BinaryOp::Shr,
-            ShiftOp::Sar => BinaryOp::Sar,
-        }
     }
 }
