@@ -112,9 +112,8 @@ fn loop_order(graph: &Graph, root: NodeId, members: &HashSet<NodeId>) -> Vec<usi
     let mut rows: HashSet<usize> = HashSet::new();
     for id in members {
         let node = graph.node(*id);
-        let operand = graph.ty(node.inputs[0]);
-        if let Some(axes) = node.op.row_axes
-            && operand.rank() == rank
+        if let (Some(axes), Some(operand)) = (node.op.row_axes, node.inputs.first())
+            && graph.ty(*operand).rank() == rank
         {
             rows.extend(axes(&node.attrs, rank));
         }

@@ -5,6 +5,7 @@
 //! the source of its semantics. Reference evaluation and definition are written independently.
 mod elementwise;
 mod infer;
+mod movement;
 mod sample;
 
 pub use infer::{InferCx, broadcast_shapes, show_shape};
@@ -130,7 +131,7 @@ impl std::fmt::Debug for Op {
 }
 
 /// The families of the table.
-const FAMILIES: &[&[OpDef]] = &[elementwise::OPS];
+const FAMILIES: &[&[OpDef]] = &[elementwise::OPS, movement::OPS];
 
 static BY_NAME: LazyLock<HashMap<&'static str, Op>> =
     LazyLock::new(|| all().map(|op| (op.name, op)).collect());
