@@ -17,6 +17,7 @@ mod order;
 pub mod proto;
 mod scan;
 mod tensor;
+mod unknown;
 
 pub use budget::Budget;
 pub use elem::ElemType;

@@ -16,6 +16,7 @@ use crate::model::{LoadedModel, opsets_of};
 use crate::proto::ModelProto;
 use crate::scan::scan;
 use crate::tensor::TensorStore;
+use crate::unknown::read_minus_one_as_unknown;
 
 /// Reads, decodes and checks the model file at `path`; external tensors are looked up beneath its
 /// folder.
@@ -63,6 +64,7 @@ fn decode(bytes: Bytes, external: ExternalFiles, budget: &Budget) -> Result<Load
         OnnxError::invalid_help("model file", error.to_string(), help)
     })?;
     let opsets = opsets_of(&model)?;
+    let unknown = read_minus_one_as_unknown(&mut model);
     let Some(mut graph) = model.graph.take() else {
         return Err(OnnxError::invalid("model", "it has no graph"));
     };
@@ -75,5 +77,11 @@ fn decode(bytes: Bytes, external: ExternalFiles, budget: &Budget) -> Result<Load
     if inline_functions(&mut graph, &functions, budget)? > 0 {
         Checker::new(&store, budget).main_graph(&graph)?;
     }
-    Ok(LoadedModel::new(model, graph, opsets, &functions, store))
+    let mut loaded = LoadedModel::new(model, graph, opsets, &functions, store);
+    if unknown > 0 {
+        loaded.note(format!(
+            "{unknown} declared dimensions of -1 are read as unknown"
+        ));
+    }
+    Ok(loaded)
 }

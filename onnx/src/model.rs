@@ -34,13 +34,21 @@ impl LoadedModel {
         store: TensorStore,
     ) -> Self {
         let notes = adopt_opsets(&mut opsets, functions);
-        Self {
+        let mut loaded = Self {
             model,
             graph,
             opsets,
-            notes,
+            notes: Vec::new(),
             store,
-        }
+        };
+        notes.into_iter().for_each(|note| loaded.note(note));
+        loaded
+    }
+
+    /// Adds a note and logs it.
+    pub(crate) fn note(&mut self, note: String) {
+        tracing::warn!("{note}");
+        self.notes.push(note);
     }
 
     /// The main graph.
@@ -165,7 +173,6 @@ fn adopt_opsets(opsets: &mut BTreeMap<String, i64>, functions: &[FunctionProto])
                     import.version,
                     quoted(domain)
                 );
-                tracing::warn!("{note}");
                 notes.push(note);
             }
         }
