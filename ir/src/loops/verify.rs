@@ -1,6 +1,8 @@
 //! Checks the invariants of kernels.
 use super::Kernel;
 
+pub(super) mod types;
+
 /// A broken invariant of a kernel.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("kernel `{kernel}`: {reason}")]
