@@ -571,8 +571,9 @@ impl<'g> Define<'g> {
         loads(&state)
     }
 
-    /// An index computed from data (`i64`), checked to lie in `0..extent` at run time; what is
-    /// computed after this call in the current scope is skipped if it does not.
+    /// An index computed from data (`i64`), checked to lie in `0..extent` at run time, in the
+    /// outermost loop that binds what the value reads; what is computed after this call inside of
+    /// that loop is skipped if the check fails.
     pub fn checked(&mut self, node: NodeId, what: &str, value: Scalar, extent: &Expr) -> Expr {
         let site = self.sites.len() as u32;
         self.sites.push(Site {
@@ -580,13 +581,33 @@ impl<'g> Define<'g> {
             what: what.into(),
         });
         let var = self.fresh_var(extent);
+        let depth = self.scope_of_scalar(&value);
+        let inner = self.scopes.split_off(depth + 1);
         self.open(Frame::Check {
             var,
             value,
             extent: extent.clone(),
             site,
         });
+        self.scopes.extend(inner);
         var.into()
+    }
+
+    /// The innermost scope that a scalar needs: the current one if it reads what the task itself
+    /// writes, else that of its indices.
+    fn scope_of_scalar(&self, value: &Scalar) -> usize {
+        let (mut written, mut index) = (false, Vec::new());
+        value.visit(&mut |s| {
+            if let Scalar::Load(b, _) = s {
+                written |= self.kernel.buffer(*b).scope != Scope::Input;
+            }
+        });
+        value.visit_exprs(&mut |e| index.push(e.clone()));
+        if written {
+            self.scopes.len() - 1
+        } else {
+            self.scope_of(&index)
+        }
     }
 
     /// `value` where all `conds` are at least 0, elsewhere `default`; `value` is computed only

@@ -4,9 +4,12 @@
 //! shape rule, reference evaluation, definition in loops, samples for the generated tests, and
 //! the source of its semantics. Reference evaluation and definition are written independently.
 mod elementwise;
+mod index;
 mod infer;
 mod movement;
 mod sample;
+#[cfg(test)]
+mod testing;
 
 pub use infer::{InferCx, broadcast_shapes, show_shape};
 pub use sample::{Sample, Sampler};
@@ -131,7 +134,7 @@ impl std::fmt::Debug for Op {
 }
 
 /// The families of the table.
-const FAMILIES: &[&[OpDef]] = &[elementwise::OPS, movement::OPS];
+const FAMILIES: &[&[OpDef]] = &[elementwise::OPS, index::OPS, movement::OPS];
 
 static BY_NAME: LazyLock<HashMap<&'static str, Op>> =
     LazyLock::new(|| all().map(|op| (op.name, op)).collect());

@@ -1,27 +1,8 @@
-use super::super::{op, single_node_graph};
+use super::super::testing::{check_samples, ints, run};
 use super::*;
-use crate::define::define_task;
-use crate::eval::{eval_graph, eval_with_sizes};
 use crate::expr::Symbol;
 use crate::graph::Graph;
-use std::collections::HashSet;
-
-fn graph_of(name: &str, inputs: &[Tensor], attrs: Attrs) -> Graph {
-    let types: Vec<TensorType> = inputs
-        .iter()
-        .map(|t| TensorType::new(t.dtype, dims(&t.shape)))
-        .collect();
-    single_node_graph(op(name), &types, attrs).expect("the op accepts its operands")
-}
-
-fn run(name: &str, inputs: &[Tensor], attrs: Attrs) -> Tensor {
-    let graph = graph_of(name, inputs, attrs);
-    eval_graph(&graph, inputs).expect("it evaluates").remove(0)
-}
-
-fn ints(values: &[i64]) -> Tensor {
-    Tensor::from_i64(vec![values.len()], values)
-}
+use crate::ops::{op, single_node_graph};
 
 fn exprs(values: &[i64]) -> Vec<Expr> {
     values.iter().map(|v| (*v).into()).collect()
@@ -141,26 +122,6 @@ fn symbolic_reshape_is_proved_or_refused() {
 }
 
 #[test]
-fn every_sample_infers_evaluates_and_defines() {
-    let mut s = Sampler::new(7);
-    for row in OPS {
-        for _ in 0..60 {
-            for sample in (row.samples)(&mut s) {
-                let graph = graph_of(row.name, &sample.inputs, sample.attrs);
-                let results =
-                    eval_with_sizes(&graph, &sample.inputs, &Default::default(), &mut |_, _| {});
-                let results = results.expect("samples evaluate");
-                for (value, tensor) in graph.outputs.iter().zip(&results) {
-                    assert_eq!(graph.ty(*value).static_shape(), Some(tensor.shape.clone()));
-                    let bytes = tensor.shape.iter().product::<usize>() * tensor.dtype.bytes();
-                    assert_eq!(tensor.data.len(), bytes, "{}", row.name);
-                }
-                if let Lower::Pointwise(_) = row.lower {
-                    let root = graph.node_ids().next().expect("there is a node");
-                    let task = define_task(&graph, root, &HashSet::from([root]));
-                    assert_eq!(task.outputs.len(), 1);
-                }
-            }
-        }
-    }
+fn samples_evaluate_and_define() {
+    check_samples(OPS);
 }
