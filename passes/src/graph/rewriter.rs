@@ -1,0 +1,143 @@
+//! Rebuilding graphs: passes never change a graph in place.
+use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, NodeId, TensorType, ValueId};
+use tensmith_ir::ops::{Op, op};
+use tensmith_ir::tensor::Tensor;
+
+/// A graph being rebuilt: maps values of the old graph to values of the new one.
+pub struct Rewriter<'g> {
+    /// The old graph.
+    pub old: &'g Graph,
+    /// The new graph.
+    pub new: Graph,
+    map: Vec<Option<ValueId>>,
+}
+
+impl<'g> Rewriter<'g> {
+    /// A new graph with the inputs of the old one.
+    pub fn new(old: &'g Graph) -> Self {
+        let mut new = Graph {
+            name: old.name.clone(),
+            symbols: old.symbols.clone(),
+            ..Graph::default()
+        };
+        let mut map = vec![None; old.values.len()];
+        for id in &old.inputs {
+            let value = old.value(*id);
+            map[id.0 as usize] = Some(new.add_input(&value.name, value.ty.clone()));
+        }
+        Rewriter { old, new, map }
+    }
+
+    /// Visits all nodes in order; those that `rewrite` gives no results for are copied.
+    ///
+    /// Errors: those of `rewrite`.
+    pub fn run(
+        old: &'g Graph,
+        rewrite: &mut dyn FnMut(&mut Self, &'g Node) -> Result<Option<Vec<ValueId>>, GraphError>,
+    ) -> Result<Graph, GraphError> {
+        let mut cx = Rewriter::new(old);
+        for node in &old.nodes {
+            match rewrite(&mut cx, node)? {
+                Some(results) => {
+                    let pairs = node.outputs.iter().zip(results);
+                    pairs.for_each(|(from, to)| cx.set(*from, to));
+                }
+                None => cx.copy(node)?,
+            }
+        }
+        Ok(cx.finish())
+    }
+
+    /// The new value of an old one.
+    ///
+    /// Panics: if the node that computes it was not visited.
+    pub fn get(&mut self, id: ValueId) -> ValueId {
+        if let (None, Def::Constant(t)) = (self.map[id.0 as usize], &self.old.value(id).def) {
+            let new = self.new.add_constant(&self.old.value(id).name, t.clone());
+            self.map[id.0 as usize] = Some(new);
+        }
+        self.map[id.0 as usize].expect("invariant: nodes are visited in order")
+    }
+
+    /// The new operands of an old node.
+    pub fn operands(&mut self, node: &Node) -> Vec<ValueId> {
+        node.inputs.iter().map(|v| self.get(*v)).collect()
+    }
+
+    /// States what an old value is in the new graph.
+    pub fn set(&mut self, old: ValueId, new: ValueId) {
+        self.map[old.0 as usize] = Some(new);
+    }
+
+    /// Copies a node.
+    ///
+    /// Errors: never for valid operands.
+    pub fn copy(&mut self, node: &Node) -> Result<(), GraphError> {
+        let inputs = self.operands(node);
+        let outputs = self.new.add_with_regions(
+            node.op,
+            &node.name,
+            &inputs,
+            node.attrs.clone(),
+            node.regions.clone(),
+        )?;
+        let pairs = node.outputs.iter().zip(outputs);
+        pairs.for_each(|(from, to)| self.map[from.0 as usize] = Some(to));
+        Ok(())
+    }
+
+    /// Adds a node of one result.
+    ///
+    /// Errors: as [`Graph::add`].
+    pub fn add(
+        &mut self,
+        name: &str,
+        label: &str,
+        inputs: &[ValueId],
+        attrs: Attrs,
+    ) -> Result<ValueId, GraphError> {
+        let row: Op = op(name);
+        self.new.add_one(row, label, inputs, attrs)
+    }
+
+    /// The same elements under another shape; no node if it has that shape.
+    ///
+    /// Errors: another number of elements.
+    pub fn reshape(
+        &mut self,
+        value: ValueId,
+        shape: &[tensmith_ir::expr::Expr],
+        label: &str,
+    ) -> Result<ValueId, GraphError> {
+        if self.new.ty(value).shape == shape {
+            return Ok(value);
+        }
+        let attrs = Attrs::new().with("shape", shape.to_vec());
+        self.add("reshape", label, &[value], attrs)
+    }
+
+    /// The type of a new value.
+    pub fn ty(&self, value: ValueId) -> &TensorType {
+        self.new.ty(value)
+    }
+
+    /// The constant behind a new value.
+    pub fn constant(&self, value: ValueId) -> Option<&Tensor> {
+        self.new.constant(value)
+    }
+
+    /// The node that computes a new value, if its op has that name.
+    pub fn producer(&self, value: ValueId, name: &str) -> Option<&Node> {
+        let id: NodeId = self.new.producer(value)?;
+        Some(self.new.node(id)).filter(|n| n.op.name == name)
+    }
+
+    /// The new graph.
+    pub fn finish(mut self) -> Graph {
+        for (name, v) in self.old.output_names.iter().zip(&self.old.outputs) {
+            let new = self.get(*v);
+            self.new.add_output(name, new);
+        }
+        self.new
+    }
+}

@@ -1,0 +1,127 @@
+//! Kernels that no op defines: copies, and the bookkeeping of loops.
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::TensorType;
+use tensmith_ir::loops::{
+    BinaryOp, Buffer, BufferId, For, Kernel, Layout, Mark, Role, Scalar, Scope, Stmt,
+};
+use tensmith_ir::plan::SizeParam;
+
+fn empty(name: &str, sizes: &[SizeParam]) -> Kernel {
+    Kernel {
+        name: name.into(),
+        sizes: sizes.iter().map(|s| s.symbol.clone()).collect(),
+        size_bounds: sizes.iter().map(|s| (s.min, s.max)).collect(),
+        buffers: vec![],
+        body: vec![],
+        vars: 0,
+    }
+}
+
+fn buffer(kernel: &mut Kernel, ty: &TensorType, layout: Layout, scope: Scope) -> BufferId {
+    let prefix = if scope == Scope::Input { "a" } else { "o" };
+    let name = format!("{prefix}{}", kernel.buffers.len());
+    kernel.add_buffer(Buffer {
+        name,
+        dtype: ty.dtype,
+        shape: ty.shape.clone(),
+        layout,
+        scope,
+    })
+}
+
+/// Space loops over `shape` around the statement that `body` makes of the index.
+fn nest(kernel: &mut Kernel, shape: &[Expr], body: impl FnOnce(Vec<Expr>) -> Stmt) -> Stmt {
+    let vars: Vec<_> = shape.iter().map(|_| kernel.fresh_var()).collect();
+    let mut stmt = body(vars.iter().map(|v| Expr::from(*v)).collect());
+    for (var, extent) in vars.into_iter().zip(shape).rev() {
+        stmt = Stmt::For(Box::new(For {
+            var,
+            extent: extent.clone(),
+            role: Role::Space,
+            mark: Mark::Plain,
+            reduction: None,
+            body: vec![stmt],
+        }));
+    }
+    stmt
+}
+
+/// Copies a tensor from row-major to `layout`; padding is left as it is.
+pub fn copy(ty: &TensorType, layout: Layout, sizes: &[SizeParam]) -> Kernel {
+    let row_major = Layout::row_major(ty.rank());
+    let name = if layout == row_major { "copy" } else { "pack" };
+    let mut kernel = empty(name, sizes);
+    let from = buffer(&mut kernel, ty, row_major, Scope::Input);
+    let to = buffer(&mut kernel, ty, layout, Scope::Output);
+    let stmt = nest(&mut kernel, &ty.shape, |index| Stmt::Store {
+        buffer: to,
+        index: index.clone(),
+        value: Scalar::load(from, index),
+    });
+    kernel.body.push(stmt);
+    kernel
+}
+
+fn counter_type() -> TensorType {
+    TensorType::new(DType::I64, vec![])
+}
+
+/// Writes an element of a scan's result: parameters element, counter, result. Site 0: the counter
+/// is beyond the result.
+pub fn store_scan(element: &TensorType, result: &TensorType, sizes: &[SizeParam]) -> Kernel {
+    let mut kernel = empty("store_scan", sizes);
+    let rank = element.rank();
+    let from = buffer(&mut kernel, element, Layout::row_major(rank), Scope::Input);
+    let counter = buffer(
+        &mut kernel,
+        &counter_type(),
+        Layout::row_major(0),
+        Scope::Input,
+    );
+    let to = buffer(
+        &mut kernel,
+        result,
+        Layout::row_major(rank + 1),
+        Scope::Output,
+    );
+    let at = kernel.fresh_var();
+    let stmt = nest(&mut kernel, &element.shape, |index| Stmt::Store {
+        buffer: to,
+        index: [vec![Expr::from(at)], index.clone()].concat(),
+        value: Scalar::load(from, index),
+    });
+    kernel.body.push(Stmt::Check {
+        var: at,
+        value: Scalar::load(counter, vec![]),
+        extent: result.shape[0].clone(),
+        site: 0,
+        body: vec![stmt],
+    });
+    kernel
+}
+
+/// Checks that a loop ran `trip` times: parameter counter, no result. Site 0: it ran less often.
+pub fn check_trip(trip: &Expr, sizes: &[SizeParam]) -> Kernel {
+    let mut kernel = empty("check_trip", sizes);
+    let counter = buffer(
+        &mut kernel,
+        &counter_type(),
+        Layout::row_major(0),
+        Scope::Input,
+    );
+    let var = kernel.fresh_var();
+    let missing = Scalar::binary(
+        BinaryOp::Sub,
+        Scalar::Index(trip.clone()),
+        Scalar::load(counter, vec![]),
+    );
+    kernel.body.push(Stmt::Check {
+        var,
+        value: missing,
+        extent: 1.into(),
+        site: 0,
+        body: vec![],
+    });
+    kernel
+}

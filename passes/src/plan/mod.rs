@@ -1,0 +1,426 @@
+//! Building a plan: kernels, slots and steps for every group of a partition.
+//!
+//! Requires: a graph whose size symbols all have bounds.
+//! Ensures: every value that crosses a group lies in a slot; views of a value share its bytes;
+//! results of the model are written in place where a kernel makes them.
+mod constants;
+mod control;
+mod kernels;
+
+use crate::barriers::insert_barriers;
+use crate::error::PassError;
+use crate::memory::{StorageId, place_arena};
+use crate::partition::{Group, partition};
+use crate::pipeline::PassOptions;
+use crate::schedule::default_schedule;
+use crate::split::{Split, split_constants};
+use constants::{Constants, Origin};
+use std::collections::HashMap;
+use tensmith_ir::define::{Definition, define_task};
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Def, Graph, NodeId, TensorType, ValueId};
+use tensmith_ir::loops::{Kernel, Layout, Scope};
+use tensmith_ir::ops::Lower;
+use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, SlotId, Step};
+
+/// Where a value of a graph is.
+#[derive(Clone)]
+enum Bound {
+    /// In memory, row-major.
+    Slot(SlotId),
+    /// A constant; it gets slots as kernels ask for layouts.
+    Constant(Origin),
+}
+
+/// One graph (the model's or a subgraph) while its steps are made.
+struct Level<'g> {
+    graph: &'g Graph,
+    bound: HashMap<ValueId, Bound>,
+    /// Where kernels write values that are results of the graph.
+    direct: HashMap<ValueId, StorageId>,
+    steps: Vec<Step>,
+}
+
+/// What a graph's results must be written to.
+struct Target {
+    slot: SlotId,
+    value: ValueId,
+}
+
+/// Builds one plan.
+pub struct Builder<'o> {
+    options: &'o PassOptions,
+    plan: Plan,
+    storage_of: Vec<StorageId>,
+    storages: u32,
+    /// Naive kernels by name, and what they became.
+    kernels: HashMap<String, Vec<(Kernel, KernelId)>>,
+    constants: Constants,
+    /// In a plan that prepares constants: the layouts of its outputs.
+    layouts: Option<Vec<Layout>>,
+}
+
+impl<'o> Builder<'o> {
+    /// Plans a graph.
+    ///
+    /// Errors: a size that no input states; defects of passes and schedules.
+    pub fn build(graph: &Graph, options: &'o PassOptions) -> Result<Plan, PassError> {
+        Self::build_plan(graph, options, None)
+    }
+
+    /// Plans a graph of constants only, with outputs of given layouts.
+    fn build_constants(
+        graph: &Graph,
+        options: &'o PassOptions,
+        layouts: Vec<Layout>,
+    ) -> Result<Plan, PassError> {
+        Self::build_plan(graph, options, Some(layouts))
+    }
+
+    fn build_plan(
+        graph: &Graph,
+        options: &'o PassOptions,
+        layouts: Option<Vec<Layout>>,
+    ) -> Result<Plan, PassError> {
+        let mut builder = Builder {
+            options,
+            plan: Plan {
+                name: graph.name.clone(),
+                sizes: size_params(graph)?,
+                inputs: graph.inputs.iter().map(|v| port(graph, *v, None)).collect(),
+                outputs: graph
+                    .outputs
+                    .iter()
+                    .zip(&graph.output_names)
+                    .map(|(v, name)| port(graph, *v, Some(name)))
+                    .collect(),
+                ..Plan::default()
+            },
+            storage_of: vec![],
+            storages: 0,
+            kernels: HashMap::new(),
+            constants: Constants::default(),
+            layouts,
+        };
+        let inputs = builder.input_slots();
+        let targets = builder.output_slots(graph);
+        builder.plan.steps = builder.graph_steps(graph, inputs, &targets)?;
+        builder.plan.prepare = builder.prepare_plan()?;
+        place_arena(&mut builder.plan, &builder.storage_of);
+        insert_barriers(&mut builder.plan);
+        Ok(builder.plan)
+    }
+
+    fn input_slots(&mut self) -> Vec<Bound> {
+        let ports = self.plan.inputs.clone();
+        let slot = |(k, p): (usize, &Port)| {
+            Bound::Slot(self.place_slot(&p.name, &p.ty, Place::Input(k)))
+        };
+        ports.iter().enumerate().map(slot).collect()
+    }
+
+    fn output_slots(&mut self, graph: &Graph) -> Vec<Target> {
+        let ports = self.plan.outputs.clone();
+        let mut targets = Vec::new();
+        for (k, p) in ports.iter().enumerate() {
+            let slot = self.place_slot(&p.name, &p.ty, Place::Output(k));
+            if let Some(layouts) = &self.layouts {
+                self.plan.slots[slot.0 as usize].layout = layouts[k].clone();
+            }
+            let value = graph.outputs[k];
+            targets.push(Target { slot, value });
+        }
+        targets
+    }
+
+    /// A row-major slot with bytes of its own in the arena.
+    fn arena_slot(&mut self, name: &str, ty: &TensorType) -> SlotId {
+        self.place_slot(name, ty, Place::Arena(0.into()))
+    }
+
+    /// A row-major slot with bytes of its own.
+    fn place_slot(&mut self, name: &str, ty: &TensorType, place: Place) -> SlotId {
+        self.storages += 1;
+        let layout = Layout::row_major(ty.rank());
+        self.push_slot(name, ty, layout, place, StorageId(self.storages - 1))
+    }
+
+    /// A row-major view of the bytes of another slot.
+    fn alias_slot(&mut self, name: &str, ty: &TensorType, of: SlotId) -> SlotId {
+        let place = self.plan.slot(of).place.clone();
+        let storage = self.storage_of[of.0 as usize];
+        self.push_slot(name, ty, Layout::row_major(ty.rank()), place, storage)
+    }
+
+    fn push_slot(
+        &mut self,
+        name: &str,
+        ty: &TensorType,
+        layout: Layout,
+        place: Place,
+        storage: StorageId,
+    ) -> SlotId {
+        self.plan.slots.push(Slot {
+            name: name.into(),
+            dtype: ty.dtype,
+            shape: ty.shape.clone(),
+            layout,
+            place,
+        });
+        self.storage_of.push(storage);
+        SlotId(self.plan.slots.len() as u32 - 1)
+    }
+
+    /// The steps of a graph whose inputs are bound; its results go to the targets.
+    fn graph_steps(
+        &mut self,
+        graph: &Graph,
+        mut inputs: Vec<Bound>,
+        targets: &[Target],
+    ) -> Result<Vec<Step>, PassError> {
+        let split = match self.layouts {
+            Some(_) => Split::nothing(graph),
+            None => split_constants(graph, &mut self.constants.graph)?,
+        };
+        inputs.extend(
+            split
+                .prepared
+                .iter()
+                .map(|v| Bound::Constant(Origin::Prepared(*v))),
+        );
+        let graph = &split.main;
+        let mut level = Level {
+            graph,
+            bound: graph.inputs.iter().copied().zip(inputs).collect(),
+            direct: HashMap::new(),
+            steps: vec![],
+        };
+        let values = graph.outputs.iter().zip(targets);
+        let targets: Vec<Target> = values
+            .map(|(value, t)| Target {
+                slot: t.slot,
+                value: *value,
+            })
+            .collect();
+        let copied = self.assign_targets(&mut level, &targets);
+        let partition = partition(graph);
+        for id in graph.node_ids() {
+            let node = graph.node(id);
+            match (node.op.lower, partition.groups.get(&id)) {
+                (Lower::View, _) => self.view(&mut level, id)?,
+                (Lower::Plan, _) => self.control(&mut level, id)?,
+                (_, Some(group)) => self.group(&mut level, group)?,
+                (_, None) => {}
+            }
+        }
+        for k in copied {
+            let from = self.slot_of(&level, targets[k].value)?;
+            let step = self.copy_step(from, targets[k].slot, vec![]);
+            level.steps.push(step);
+        }
+        Ok(level.steps)
+    }
+
+    /// Lets kernels write results in place; gives the targets that need a copy.
+    fn assign_targets(&mut self, level: &mut Level<'_>, targets: &[Target]) -> Vec<usize> {
+        let mut copied = Vec::new();
+        for (k, target) in targets.iter().enumerate() {
+            let base = base_value(level.graph, target.value);
+            let made = level.graph.producer(base).is_some();
+            let slot = self.plan.slot(target.slot);
+            let plain = slot.layout == Layout::row_major(slot.shape.len());
+            if made && plain && !level.direct.contains_key(&base) {
+                let storage = self.storage_of[target.slot.0 as usize];
+                level.direct.insert(base, storage);
+            } else {
+                copied.push(k);
+            }
+        }
+        copied
+    }
+
+    /// A new slot for a result of a node: in place if it is a result of the graph.
+    fn result_slot(&mut self, level: &Level<'_>, value: ValueId) -> SlotId {
+        let v = level.graph.value(value);
+        let Some(storage) = level.direct.get(&value).copied() else {
+            return self.arena_slot(&v.name, &v.ty);
+        };
+        let owner = self.storage_of.iter().position(|s| *s == storage);
+        let owner = owner.expect("invariant: a target has a slot");
+        self.alias_slot(&v.name, &v.ty, SlotId(owner as u32))
+    }
+
+    /// What a value is bound to.
+    fn bound(&self, level: &Level<'_>, value: ValueId) -> Bound {
+        match &level.graph.value(value).def {
+            Def::Constant(t) => {
+                Bound::Constant(Origin::Data(level.graph.value(value).name.clone(), t.clone()))
+            }
+            _ => level.bound[&value].clone(),
+        }
+    }
+
+    /// The row-major slot of a value.
+    fn slot_of(&mut self, level: &Level<'_>, value: ValueId) -> Result<SlotId, PassError> {
+        let rank = level.graph.ty(value).rank();
+        self.slot_in(level, value, &Layout::row_major(rank), "")
+    }
+
+    /// The slot of a value in a layout that `kernel` wants.
+    fn slot_in(
+        &mut self,
+        level: &Level<'_>,
+        value: ValueId,
+        layout: &Layout,
+        kernel: &str,
+    ) -> Result<SlotId, PassError> {
+        match self.bound(level, value) {
+            Bound::Constant(origin) => Ok(self.constant_slot(&origin, layout)),
+            Bound::Slot(slot) if self.plan.slot(slot).layout == *layout => Ok(slot),
+            Bound::Slot(_) => Err(PassError::Layout {
+                kernel: kernel.into(),
+                value: level.graph.value(value).name.clone(),
+            }),
+        }
+    }
+
+    fn view(&mut self, level: &mut Level<'_>, id: NodeId) -> Result<(), PassError> {
+        let node = level.graph.node(id);
+        let result = level.graph.value(node.outputs[0]);
+        let bound = match self.bound(level, node.inputs[0]) {
+            Bound::Slot(slot) => Bound::Slot(self.alias_slot(&result.name, &result.ty, slot)),
+            Bound::Constant(origin) => {
+                Bound::Constant(self.constants.view(&origin, &result.name, &result.ty)?)
+            }
+        };
+        level.bound.insert(node.outputs[0], bound);
+        Ok(())
+    }
+
+    fn group(&mut self, level: &mut Level<'_>, group: &Group) -> Result<(), PassError> {
+        let definition = define_task(level.graph, group.root, &group.members);
+        let mut members: Vec<NodeId> = group.members.iter().copied().collect();
+        members.sort();
+        let nodes = members.iter().map(|n| level.graph.node(*n).name.clone());
+        let nodes = nodes.collect();
+        for value in &definition.outputs {
+            let slot = self.result_slot(level, *value);
+            level.bound.insert(*value, Bound::Slot(slot));
+        }
+        let kernel = self.scheduled_kernel(definition.kernel.clone());
+        let step = self.call(level, kernel, &definition, nodes)?;
+        level.steps.push(step);
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        level: &Level<'_>,
+        id: KernelId,
+        definition: &Definition,
+        nodes: Vec<String>,
+    ) -> Result<Step, PassError> {
+        let kernel = self.plan.kernel(id);
+        let name = kernel.name.clone();
+        let params: Vec<(Scope, Layout)> = kernel
+            .params()
+            .map(|(_, b)| (b.scope, b.layout.clone()))
+            .collect();
+        let (mut inputs, mut outputs) = (definition.inputs.iter(), definition.outputs.iter());
+        let mut args = Vec::new();
+        for (scope, layout) in params {
+            let value = match scope {
+                Scope::Input => inputs.next(),
+                _ => outputs.next(),
+            };
+            let value = value.expect("invariant: schedules keep parameters");
+            args.push(self.slot_in(level, *value, &layout, &name)?);
+        }
+        let site_base = self.plan.sites.len() as u32;
+        self.plan.sites.extend(definition.sites.iter().cloned());
+        Ok(Step::Call(Call {
+            kernel: id,
+            args,
+            site_base,
+            nodes,
+        }))
+    }
+
+    /// The kernel of the plan that a naive kernel becomes; equal ones become one.
+    fn scheduled_kernel(&mut self, mut naive: Kernel) -> KernelId {
+        naive.sizes = self.plan.sizes.iter().map(|s| s.symbol.clone()).collect();
+        naive.size_bounds = self.plan.sizes.iter().map(|s| (s.min, s.max)).collect();
+        let known = self.kernels.entry(naive.name.clone()).or_default();
+        if let Some((_, id)) = known.iter().find(|(k, _)| *k == naive) {
+            return *id;
+        }
+        let id = KernelId(self.plan.kernels.len() as u32);
+        known.push((naive.clone(), id));
+        let scheduled = default_schedule(naive, &self.options.target);
+        self.plan.kernels.push(scheduled);
+        id
+    }
+
+    /// A call of a kernel that no op defines.
+    fn helper_step(&mut self, kernel: Kernel, args: Vec<SlotId>, nodes: Vec<String>) -> Step {
+        let kernel = self.scheduled_kernel(kernel);
+        let site_base = self.plan.sites.len() as u32;
+        Step::Call(Call {
+            kernel,
+            args,
+            site_base,
+            nodes,
+        })
+    }
+
+    /// Copies a row-major slot to another slot of the same shape.
+    fn copy_step(&mut self, from: SlotId, to: SlotId, nodes: Vec<String>) -> Step {
+        let target = self.plan.slot(to);
+        let ty = TensorType::new(target.dtype, target.shape.clone());
+        let kernel = kernels::copy(&ty, target.layout.clone(), &self.plan.sizes);
+        self.helper_step(kernel, vec![from, to], nodes)
+    }
+}
+
+/// The value whose bytes a value views.
+fn base_value(graph: &Graph, mut value: ValueId) -> ValueId {
+    while let Some(n) = graph.producer(value)
+        && matches!(graph.node(n).op.lower, Lower::View)
+    {
+        value = graph.node(n).inputs[0];
+    }
+    value
+}
+
+fn port(graph: &Graph, value: ValueId, name: Option<&String>) -> Port {
+    let v = graph.value(value);
+    Port {
+        name: name.unwrap_or(&v.name).clone(),
+        ty: v.ty.clone(),
+    }
+}
+
+/// Finds an input dimension for every size symbol.
+fn size_params(graph: &Graph) -> Result<Vec<SizeParam>, PassError> {
+    let find = |symbol: &_| {
+        let dim = |v: &ValueId| {
+            let is = |d: &Expr| d.as_symbol() == Some(symbol);
+            graph.ty(*v).shape.iter().position(is)
+        };
+        let dims = graph.inputs.iter().enumerate();
+        dims.filter_map(|(k, v)| Some((k, dim(v)?))).next()
+    };
+    let param = |(symbol, info): (&tensmith_ir::expr::Symbol, &_)| {
+        let info: &tensmith_ir::graph::SymbolInfo = info;
+        let source = find(symbol).ok_or_else(|| PassError::UnknownSize {
+            symbol: symbol.name().into(),
+        })?;
+        Ok(SizeParam {
+            symbol: symbol.clone(),
+            min: info.min,
+            max: info.max,
+            source,
+        })
+    };
+    graph.symbols.iter().map(param).collect()
+}
