@@ -412,11 +412,11 @@ impl Expr {
             }
             Atom::Min(p) => {
                 let (a, b) = both(p);
-                a.min(b)
+                Expr::min(&a, b)
             }
             Atom::Max(p) => {
                 let (a, b) = both(p);
-                a.max(b)
+                Expr::max(&a, b)
             }
         }
     }
@@ -452,10 +452,10 @@ impl Expr {
                 Atom::Mod(_) => x.simplified_div(&y, ranges).1,
                 Atom::Min(_) if ranges.proves_le(&x, &y) => x,
                 Atom::Min(_) if ranges.proves_le(&y, &x) => y,
-                Atom::Min(_) => x.min(y),
+                Atom::Min(_) => Expr::min(&x, y),
                 _ if ranges.proves_le(&x, &y) => y,
                 _ if ranges.proves_le(&y, &x) => x,
-                _ => x.max(y),
+                _ => Expr::max(&x, y),
             })
         })
     }

@@ -48,3 +48,14 @@ fn arithmetic_saturates() {
     let big = batch() * i64::MAX;
     assert_eq!((big.clone() * 2), big);
 }
+
+#[test]
+fn substitution_keeps_minima_and_maxima() {
+    let clamped = Expr::max(&Expr::min(&v(0), batch()), 0);
+    let shifted = clamped.substitute(&|_| Some(v(1) - 2));
+    assert_eq!(
+        shifted,
+        Expr::max(&Expr::min(&(v(1) - 2), batch()), 0)
+    );
+    assert_eq!(shifted.simplify(&Ranges::new()), shifted);
+}
