@@ -4,8 +4,20 @@
 //! other compilers call from a library is here code that can be vectorised, fused and
 //! interpreted. `f16` and `bf16` have no bodies: they compute in `f32`, and the conversions of
 //! their bits are bodies, too.
+mod code;
+mod coefficients;
+mod convert;
+mod exp;
+mod format;
+mod log;
+#[cfg(test)]
+mod tests;
+mod trig;
+
 use super::Scalar;
 use crate::dtype::DType;
+use code::{Code, V};
+use format::Format;
 use std::sync::LazyLock;
 
 /// A function of the math table.
@@ -114,10 +126,25 @@ impl MathFn {
     ///
     /// Units: in the last place of the true value.
     pub fn ulp_bound(self, dtype: DType) -> f64 {
-        match (self, dtype) {
-            (MathFn::Fmod, _) => 0.0,
-            (_, DType::F16 | DType::BF16) => 0.51,
-            _ => 4.0,
+        if self == MathFn::Fmod {
+            return 0.0;
+        }
+        match dtype {
+            DType::F16 | DType::BF16 => 0.51,
+            _ => self.wide_ulp_bound(),
+        }
+    }
+
+    /// The bound that the tests hold `F32` and `F64` to.
+    fn wide_ulp_bound(self) -> f64 {
+        match self {
+            MathFn::Fmod => 0.0,
+            MathFn::Log => 1.0,
+            MathFn::Exp | MathFn::Acos | MathFn::Atan | MathFn::Cosh => 1.5,
+            MathFn::Sin | MathFn::Cos | MathFn::Erf | MathFn::Pow => 2.0,
+            MathFn::Asinh | MathFn::Acosh | MathFn::Atanh => 2.0,
+            MathFn::Tanh | MathFn::Sigmoid | MathFn::Sinh | MathFn::Asin => 2.5,
+            MathFn::Tan => 3.0,
         }
     }
 }
@@ -133,7 +160,46 @@ pub struct MathBody {
     pub lets: Vec<(DType, Scalar)>,
 }
 
-static BODIES: LazyLock<Vec<(MathFn, DType, MathBody)>> = LazyLock::new(Vec::new);
+static BODIES: LazyLock<Vec<(MathFn, DType, MathBody)>> = LazyLock::new(|| {
+    let mut all = Vec::new();
+    for format in [&format::F32, &format::F64] {
+        for f in MathFn::ALL {
+            let params = vec![format.float; f.arity()];
+            all.push((
+                f,
+                format.float,
+                code::build(params, |c| write(f, format, c)),
+            ));
+        }
+    }
+    all
+});
+
+fn write<'c>(function: MathFn, f: &Format, code: &'c Code) -> V<'c> {
+    let x = code.param(0);
+    match function {
+        MathFn::Exp => exp::exp(f, x),
+        MathFn::Log => log::log(f, x),
+        MathFn::Tanh => exp::tanh(f, x),
+        MathFn::Sigmoid => exp::sigmoid(f, x),
+        MathFn::Erf => exp::erf(f, x),
+        MathFn::Sin => trig::sin(f, x),
+        MathFn::Cos => trig::cos(f, x),
+        MathFn::Tan => trig::tan(f, x),
+        MathFn::Asin => trig::asin(f, x),
+        MathFn::Acos => trig::acos(f, x),
+        MathFn::Atan => trig::atan(f, x),
+        MathFn::Sinh => exp::sinh(f, x),
+        MathFn::Cosh => exp::cosh(f, x),
+        MathFn::Asinh => log::asinh(f, x),
+        MathFn::Acosh => log::acosh(f, x),
+        MathFn::Atanh => log::atanh(f, x),
+        MathFn::Pow if f.float == DType::F32 => log::pow_f32(x, code.param(1)),
+        MathFn::Pow => log::pow_f64(x, code.param(1)),
+        MathFn::Fmod if f.float == DType::F32 => trig::fmod_f32(f, x, code.param(1)),
+        MathFn::Fmod => trig::fmod_f64(f, x, code.param(1)),
+    }
+}
 
 /// The code of a function for `F32` or `F64`; `None` for other types.
 pub fn body(f: MathFn, dtype: DType) -> Option<&'static MathBody> {
@@ -141,10 +207,34 @@ pub fn body(f: MathFn, dtype: DType) -> Option<&'static MathBody> {
     found.map(|(_, _, body)| body)
 }
 
+type Conversion = for<'c> fn(V<'c>) -> V<'c>;
+
+static CONVERSIONS: LazyLock<Vec<(DType, DType, MathBody)>> = LazyLock::new(|| {
+    use DType::{BF16, F16, F32, F64, U16};
+    let rows: [(DType, DType, DType, Conversion); 6] = [
+        (F16, F32, U16, convert::f16_to_f32),
+        (BF16, F32, U16, convert::bf16_to_f32),
+        (F32, F16, F32, convert::f32_to_f16),
+        (F32, BF16, F32, convert::f32_to_bf16),
+        (F64, F16, F64, |x| {
+            convert::f32_to_f16(convert::f64_to_odd_f32(x))
+        }),
+        (F64, BF16, F64, |x| {
+            convert::f32_to_bf16(convert::f64_to_odd_f32(x))
+        }),
+    ];
+    let build = |(from, to, param, write): (DType, DType, DType, Conversion)| {
+        let body = code::build(vec![param], |c| write(c.param(0)));
+        (from, to, body)
+    };
+    rows.into_iter().map(build).collect()
+});
+
 /// The code of a conversion between floats that changes `f16` or `bf16` bits: `F16` or `BF16` to
 /// `F32`, and `F32` or `F64` to `F16` or `BF16`, rounded once, to nearest even. A narrow operand
 /// or result is a `U16` of its bits. `None` for other pairs: what remains are casts that
 /// hardware has, and compositions of the two.
-pub fn conversion(_from: DType, _to: DType) -> Option<&'static MathBody> {
-    None
+pub fn conversion(from: DType, to: DType) -> Option<&'static MathBody> {
+    let found = CONVERSIONS.iter().find(|(f, t, _)| (*f, *t) == (from, to));
+    found.map(|(_, _, body)| body)
 }

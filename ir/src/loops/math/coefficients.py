@@ -1,0 +1,91 @@
+"""Prints coefficients.rs: the polynomials and constants of the math table.
+
+Each polynomial is a Chebyshev interpolant (close to the best one in the largest error), computed
+with 60 digits; the comment beside a table is its largest error. Needs mpmath.
+
+    python3 coefficients.py > coefficients.rs
+"""
+import struct
+
+from mpmath import (asin, atan, chebyfit, cos, erf, erfc, exp, expm1, log, mp, mpf, pi, polyval, sin,
+                    sqrt, taylor)
+
+mp.dps = 60
+
+
+def split(x, bits, parts):
+    """x as a sum of doubles, all but the last truncated to `bits` bits."""
+    out = []
+    for k in range(parts):
+        if k < parts - 1 and bits < 53:
+            m, e = mp.frexp(x)
+            v = mp.ldexp(mp.floor(m * 2**bits), int(e) - bits)
+        else:
+            v = mpf(float(x))
+        out.append(v)
+        x -= v
+    return out
+
+
+def series(f, at_zero, lo=0, tiny=mpf(10)**-18):
+    """f, with its limit at 0."""
+    return lambda x: at_zero if abs(x) < tiny else f(x)
+
+
+def emit(name, doc, f, interval, degree):
+    poly, err = chebyfit(f, interval, degree + 1, error=True)
+    poly = list(reversed(poly))
+    print(f"/// {doc}: degree {degree} on [{mp.nstr(mpf(interval[0]), 4)}, "
+          f"{mp.nstr(mpf(interval[1]), 4)}], error {mp.nstr(err, 2)}.")
+    print(f"pub(super) const {name}: &[f64] = &[")
+    for c in poly:
+        print(f"    {float(c)!r},")
+    print("];\n")
+
+
+def const(name, doc, value):
+    print(f"/// {doc}.\npub(super) const {name}: f64 = {float(value)!r};\n")
+
+
+exp_tail = series(lambda r: (expm1(r) - r) / r**2 if abs(r) > 1e-8
+                  else polyval(list(reversed(taylor(exp, 0, 12)[2:])), r), mpf(1) / 2)
+# log((1+s)/(1-s)) = 2s + s*z*L(z), z = s^2
+log_tail = lambda z: mpf(2) / 3 if z < mpf(10)**-20 else (2 * mp.atanh(sqrt(z)) / sqrt(z) - 2) / z
+log_tail5 = lambda z: mpf(2) / 5 if z < mpf(10)**-20 else (log_tail(z) - mpf(2) / 3) / z
+sin_tail = lambda z: -mpf(1) / 6 if z < mpf(10)**-20 else (sin(sqrt(z)) / sqrt(z) - 1) / z
+cos_tail = lambda z: mpf(1) / 24 if z < mpf(10)**-12 else (cos(sqrt(z)) - 1 + z / 2) / z**2
+asin_tail = lambda z: mpf(1) / 6 if z < mpf(10)**-20 else (asin(sqrt(z)) / sqrt(z) - 1) / z
+atan_tail = lambda z: -mpf(1) / 3 if z < mpf(10)**-20 else (atan(sqrt(z)) / sqrt(z) - 1) / z
+erf_small = lambda z: (2 / sqrt(pi) if z < mpf(10)**-20 else erf(sqrt(z)) / sqrt(z)) - 1
+ln2h = log(2) / 2 + mpf("0.0005")
+s2 = ((sqrt(2) - 1) / (sqrt(2) + 1) + mpf("1e-6"))**2
+q = (pi / 4 + mpf("1e-6"))**2
+
+print("//! Coefficients of the math table, lowest degree first. Written by `coefficients.py`.\n")
+for tag, d in (("F32", 0), ("F64", 1)):
+    emit(f"EXP_{tag}", "`(e^r - 1 - r) / r^2`", exp_tail, [-ln2h, ln2h], [4, 9][d])
+    emit(f"LOG_{tag}", "`(2*atanh(s)/s - 2) / z`, `z = s^2`", log_tail, [0, s2], [2, 6][d])
+    emit(f"SIN_{tag}", "`(sin(r)/r - 1) / z`, `z = r^2`", sin_tail, [0, q], [2, 5][d])
+    emit(f"COS_{tag}", "`(cos(r) - 1 + z/2) / z^2`, `z = r^2`", cos_tail, [0, q], [2, 5][d])
+    emit(f"ASIN_{tag}", "`(asin(t)/t - 1) / z`, `z = t^2`", asin_tail, [0, mpf(1) / 4], [4, 12][d])
+    emit(f"ATAN_{tag}", "`(atan(t)/t - 1) / z`, `z = t^2`", atan_tail, [0, 1], [8, 20][d])
+    emit(f"ERF_{tag}", "`erf(t)/t - 1`, `z = t^2`", erf_small, [0, 1], [5, 11][d])
+emit("LOG_POW", "`((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`", log_tail5, [0, s2], 8)
+emit("ERFC_F32", "`log(erfc(a))`, `u = a - 2.5`", lambda u: log(erfc(u + mpf(5) / 2)), [mpf(-3) / 2, mpf(3) / 2], 9)
+emit("ERFC_F64", "`erfc(a) * e^(a^2) / w`, `w = 4/(a + 3)`, for `a` in [1, 6]",
+     lambda w: (lambda a: erfc(a) * exp(a * a) / w)(4 / w - 3), [mpf(4) / 9, 1], 14)
+hi, lo = split(log(2), 16, 2)
+const("LN2_HI_F32", "`ln 2`, 16 bits", hi)
+const("LN2_LO_F32", "The rest of `ln 2`", lo)
+hi, lo = split(log(2), 42, 2)
+const("LN2_HI_F64", "`ln 2`, 42 bits", hi)
+const("LN2_LO_F64", "The rest of `ln 2`", lo)
+a, b, c = split(pi / 2, 53, 3)
+const("PIO2_1", "`pi/2`, 53 bits", a)
+const("PIO2_2", "`pi/2`, the next 53 bits", b)
+const("PIO2_3", "`pi/2`, the next 53 bits", c)
+a, b = split(mpf(2) / 3, 53, 2)
+const("TWO_THIRDS_LO", "`2/3` less the nearest `f64`", b)
+hi = mpf(struct.unpack("f", struct.pack("f", float(pi / 2)))[0])
+const("PIO2_HI_F32", "`pi/2` as `f32`", hi)
+const("PIO2_LO_F32", "The rest of `pi/2`", pi / 2 - hi)
