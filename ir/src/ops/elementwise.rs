@@ -662,14 +662,14 @@ fn infer_select(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
 
 // Definition in loops: half precision computes in f32 and rounds once
 
-fn compute_type(dtype: DType) -> DType {
+pub(super) fn compute_type(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
         d => d,
     }
 }
 
-fn widen(cx: &Define<'_>, x: Scalar) -> Scalar {
+pub(super) fn widen(cx: &Define<'_>, x: Scalar) -> Scalar {
     let d = cx.dtype_of(&x);
     if compute_type(d) == d {
         x
@@ -688,7 +688,7 @@ fn compute_operands(cx: &mut Define<'_>, node: NodeId, index: &[Expr]) -> (Scala
     (a, compute_operand(cx, node, 1, index))
 }
 
-fn result(cx: &Define<'_>, node: NodeId, y: Scalar) -> Scalar {
+pub(super) fn result(cx: &Define<'_>, node: NodeId, y: Scalar) -> Scalar {
     let want = cx.result_type(node, 0).dtype;
     if cx.dtype_of(&y) == want {
         y

@@ -3,11 +3,16 @@
 //! A row holds everything the compiler knows of an op: names and types of attributes, dtype and
 //! shape rule, reference evaluation, definition in loops, samples for the generated tests, and
 //! the source of its semantics. Reference evaluation and definition are written independently.
+mod contract;
+mod control;
+mod conv;
 mod elementwise;
 mod index;
 mod infer;
 mod movement;
+mod order;
 mod sample;
+mod spatial;
 #[cfg(test)]
 mod testing;
 
@@ -134,7 +139,15 @@ impl std::fmt::Debug for Op {
 }
 
 /// The families of the table.
-const FAMILIES: &[&[OpDef]] = &[elementwise::OPS, index::OPS, movement::OPS];
+const FAMILIES: &[&[OpDef]] = &[
+    contract::OPS,
+    control::OPS,
+    conv::OPS,
+    elementwise::OPS,
+    index::OPS,
+    movement::OPS,
+    order::OPS,
+];
 
 static BY_NAME: LazyLock<HashMap<&'static str, Op>> =
     LazyLock::new(|| all().map(|op| (op.name, op)).collect());
