@@ -1,0 +1,398 @@
+//! Ops that work along one axis in order: the greatest elements and running sums and products.
+use super::movement::{convert, proved_non_negative};
+use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
+use crate::define::Define;
+use crate::dtype::DType;
+use crate::eval::{EvalCx, EvalError};
+use crate::expr::Expr;
+use crate::graph::{AttrKind, Attrs, NodeId, TensorType};
+use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar};
+use crate::tensor::{Tensor, Wide};
+use std::cmp::Ordering;
+
+type Types = Result<Vec<TensorType>, String>;
+type Results = Result<Vec<Tensor>, EvalError>;
+
+const AXIS: AttrDef = attr("axis", AttrKind::Int, "the axis to go along");
+
+const RUNNING: &[AttrDef] = &[
+    AXIS,
+    attr(
+        "exclusive",
+        AttrKind::Bool,
+        "whether an element leaves itself out",
+    ),
+    attr("reverse", AttrKind::Bool, "whether to start at the end"),
+];
+
+/// Rows of ops along an axis in order.
+pub const OPS: &[OpDef] = &[
+    OpDef {
+        name: "topk",
+        doc: "values and indices of the k greatest (or least) elements along `axis`, best first; equal ones by index; NaN counts as greatest",
+        arity: (1, 1),
+        attrs: &[
+            AXIS,
+            attr("k", AttrKind::Dims, "how many: one entry"),
+            attr("largest", AttrKind::Bool, "greatest or least elements"),
+            attr(
+                "sorted",
+                AttrKind::Bool,
+                "whether the order matters; results are sorted either way",
+            ),
+        ],
+        class: Class::Opaque,
+        infer: infer_topk,
+        eval: eval_topk,
+        lower: Lower::Kernel(define_topk),
+        row_axes: None,
+        tolerance: Tolerance::Exact,
+        samples: topk_samples,
+        source: "ONNX operators, TopK; NaN as in NumPy's sort order",
+    },
+    OpDef {
+        name: "cumsum",
+        doc: "y[i] = sum of x[j] for j <= i along `axis` (j < i if exclusive; from the end if reverse); halves accumulate in f32",
+        arity: (1, 1),
+        attrs: RUNNING,
+        class: Class::Opaque,
+        infer: infer_running,
+        eval: |cx| eval_running(cx, 0, |a, b| a + b, |a, b| a.wrapping_add(b)),
+        lower: Lower::Kernel(|cx, node| define_running(cx, node, BinaryOp::Add, 0.0)),
+        row_axes: None,
+        // One rounding per term in the type of the result; the reference rounds once.
+        tolerance: Tolerance::Sum(2.0),
+        samples: running_samples,
+        source: "ONNX operators, CumSum",
+    },
+    OpDef {
+        name: "cumprod",
+        doc: "y[i] = product of x[j] for j <= i along `axis` (j < i if exclusive; from the end if reverse); halves accumulate in f32",
+        arity: (1, 1),
+        attrs: RUNNING,
+        class: Class::Opaque,
+        infer: infer_running,
+        eval: |cx| eval_running(cx, 1, |a, b| a * b, |a, b| a.wrapping_mul(b)),
+        lower: Lower::Kernel(|cx, node| define_running(cx, node, BinaryOp::Mul, 1.0)),
+        row_axes: None,
+        // As for `cumsum`: one rounding per factor.
+        tolerance: Tolerance::Sum(2.0),
+        samples: running_samples,
+        source: "ONNX operators, CumProd",
+    },
+];
+
+// Types and shapes
+
+fn check_numbers(cx: &InferCx<'_>) -> Result<(), String> {
+    if cx.inputs[0].dtype == DType::Bool {
+        return Err("operand 0 is bool, want numbers".into());
+    }
+    Ok(())
+}
+
+fn infer_topk(cx: &InferCx<'_>) -> Types {
+    check_numbers(cx)?;
+    let axis = cx.axis(0, "axis")?;
+    let (x, k) = (cx.inputs[0], cx.attrs.dims("k"));
+    let [k] = k else {
+        return Err(format!("`k` has {} entries, want 1", k.len()));
+    };
+    let fits = proved_non_negative(k) && proved_non_negative(&(x.shape[axis].clone() - k.clone()));
+    if !fits {
+        return Err(format!(
+            "`k` is {k}, not proved to lie in 0 to {}",
+            x.shape[axis]
+        ));
+    }
+    let mut shape = x.shape.clone();
+    shape[axis] = k.clone();
+    Ok(vec![
+        TensorType::new(x.dtype, shape.clone()),
+        TensorType::new(DType::I64, shape),
+    ])
+}
+
+fn infer_running(cx: &InferCx<'_>) -> Types {
+    check_numbers(cx)?;
+    cx.axis(0, "axis")?;
+    Ok(vec![cx.inputs[0].clone()])
+}
+
+// Definition in loops
+
+fn compute_type(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
+
+/// A loop nest over all axes but one; `body` gets a function from an index on that axis to a
+/// whole index.
+fn rows(
+    cx: &mut Define<'_>,
+    shape: &[Expr],
+    axis: usize,
+    body: &mut dyn FnMut(&mut Define<'_>, &dyn Fn(&Expr) -> Vec<Expr>),
+) {
+    let extents = [&shape[..axis], &shape[axis + 1..]].concat();
+    cx.nest(&extents, Role::Space, &mut |cx, vars| {
+        let (before, after) = vars.split_at(axis);
+        body(cx, &|i| [before, std::slice::from_ref(i), after].concat());
+    });
+}
+
+fn define_running(cx: &mut Define<'_>, node: NodeId, op: BinaryOp, identity: f64) {
+    let attrs = &cx.node(node).attrs;
+    let (exclusive, reverse) = (attrs.flag("exclusive"), attrs.flag("reverse"));
+    let axis = attrs.int("axis") as usize;
+    let out = cx.output_buffer(cx.node(node).outputs[0]);
+    let x = cx.operand_type(node, 0);
+    let compute = compute_type(x.dtype);
+    let extent = x.shape[axis].clone();
+    rows(cx, &x.shape, axis, &mut |cx, at| {
+        let acc = cx.register(compute);
+        let total = || Scalar::load(acc, vec![]);
+        cx.store(acc, vec![], Scalar::num(compute, identity));
+        cx.nest(
+            std::slice::from_ref(&extent),
+            Role::Serial,
+            &mut |cx, vars| {
+                let i = if reverse {
+                    extent.clone() - 1 - vars[0].clone()
+                } else {
+                    vars[0].clone()
+                };
+                let term = cx.operand(node, 0, &at(&i));
+                let next = Scalar::binary(op, total(), convert(compute, x.dtype, term));
+                if exclusive {
+                    cx.store(out, at(&i), convert(x.dtype, compute, total()));
+                    cx.store(acc, vec![], next);
+                } else {
+                    cx.store(acc, vec![], next);
+                    cx.store(out, at(&i), convert(x.dtype, compute, total()));
+                }
+            },
+        );
+    });
+}
+
+/// An element and its index; an index below 0 means none.
+struct Ranked {
+    value: Scalar,
+    index: Scalar,
+}
+
+impl Ranked {
+    fn load(value: BufferId, index: BufferId, at: &[Expr]) -> Self {
+        Ranked {
+            value: Scalar::load(value, at.to_vec()),
+            index: Scalar::load(index, at.to_vec()),
+        }
+    }
+
+    /// Whether `self` comes before `other`; there is always an element in `self`.
+    fn beats(&self, other: &Ranked, dtype: DType, largest: bool) -> Scalar {
+        let value = |r: &Ranked| convert(compute_type(dtype), dtype, r.value.clone());
+        let (a, b) = (value(self), value(other));
+        let zero = Scalar::num(DType::I64, 0.0);
+        let none = Scalar::binary(BinaryOp::Lt, other.index.clone(), zero);
+        let earlier = Scalar::binary(BinaryOp::Lt, self.index.clone(), other.index.clone());
+        let (greater, less) = (above(&a, &b, dtype), above(&b, &a, dtype));
+        let (better, worse) = if largest {
+            (greater, less)
+        } else {
+            (less, greater)
+        };
+        let equal = Scalar::unary(crate::loops::UnaryOp::Not, worse);
+        let tie = Scalar::binary(BinaryOp::And, equal, earlier);
+        let ahead = Scalar::binary(BinaryOp::Or, better, tie);
+        Scalar::binary(BinaryOp::Or, none, ahead)
+    }
+}
+
+/// Whether `a` is greater than `b`, where NaN is greater than all numbers.
+fn above(a: &Scalar, b: &Scalar, dtype: DType) -> Scalar {
+    let greater = Scalar::binary(BinaryOp::Lt, b.clone(), a.clone());
+    if !dtype.is_float() {
+        return greater;
+    }
+    let nan = Scalar::binary(BinaryOp::Ne, a.clone(), a.clone());
+    let number = Scalar::binary(BinaryOp::Eq, b.clone(), b.clone());
+    Scalar::binary(
+        BinaryOp::Or,
+        greater,
+        Scalar::binary(BinaryOp::And, nan, number),
+    )
+}
+
+/// Keeps the best elements so far, sorted, in the result itself; an element that beats the last
+/// of them is carried from the front to its place, and what it displaces further on.
+fn define_topk(cx: &mut Define<'_>, node: NodeId) {
+    let attrs = &cx.node(node).attrs;
+    let (axis, largest) = (attrs.int("axis") as usize, attrs.flag("largest"));
+    let k = attrs.dims("k")[0].clone();
+    let x = cx.operand_type(node, 0);
+    let [values, indices] = [0, 1].map(|r| cx.output_buffer(cx.node(node).outputs[r]));
+    let empty = Const::int(DType::I64, -1);
+    rows(cx, &x.shape, axis, &mut |cx, at| {
+        let [value, other_value] = [(); 2].map(|_| cx.register(x.dtype));
+        let [index, other_index] = [(); 2].map(|_| cx.register(DType::I64));
+        let carried = || Ranked::load(value, index, &[]);
+        let slots = std::slice::from_ref(&k);
+        cx.nest(slots, Role::Serial, &mut |cx, vars| {
+            cx.store(values, at(&vars[0]), Scalar::num(x.dtype, 0.0));
+            cx.store(indices, at(&vars[0]), Scalar::Const(empty));
+        });
+        cx.nest(&x.shape[axis..=axis], Role::Serial, &mut |cx, vars| {
+            let element = cx.operand(node, 0, &at(&vars[0]));
+            cx.store(value, vec![], element);
+            cx.store(index, vec![], Scalar::Index(vars[0].clone()));
+            let conds = [k.clone() - 1];
+            let last = at(&(k.clone() - 1));
+            let beaten = carried().beats(&Ranked::load(values, indices, &last), x.dtype, largest);
+            let no = Scalar::Const(Const::int(DType::Bool, 0));
+            let enters = cx.guarded(&conds, no, &mut |_| beaten.clone());
+            cx.when(enters, &mut |cx| {
+                cx.nest(slots, Role::Serial, &mut |cx, vars| {
+                    let slot = at(&vars[0]);
+                    let held = Ranked::load(values, indices, &slot);
+                    cx.when(carried().beats(&held, x.dtype, largest), &mut |cx| {
+                        cx.store(other_value, vec![], held.value.clone());
+                        cx.store(other_index, vec![], held.index.clone());
+                        cx.store(values, slot.clone(), carried().value);
+                        cx.store(indices, slot.clone(), carried().index);
+                        cx.store(value, vec![], Scalar::load(other_value, vec![]));
+                        cx.store(index, vec![], Scalar::load(other_index, vec![]));
+                    });
+                });
+            });
+        });
+    });
+}
+
+// Reference evaluation
+
+/// For each row along `axis`, the positions of its elements in order.
+fn row_positions(shape: &[usize], axis: usize) -> Vec<Vec<usize>> {
+    let inner: usize = shape[axis + 1..].iter().product();
+    let outer: usize = shape[..axis].iter().product();
+    let extent = shape[axis];
+    let row = |o: usize, i: usize| (0..extent).map(|k| (o * extent + k) * inner + i).collect();
+    (0..outer)
+        .flat_map(|o| (0..inner).map(move |i| (o, i)))
+        .map(|(o, i)| row(o, i))
+        .collect()
+}
+
+fn compare(wide: &Wide, a: usize, b: usize) -> Ordering {
+    match wide {
+        Wide::Int(v) => v[a].cmp(&v[b]),
+        Wide::Float(v) => v[a]
+            .partial_cmp(&v[b])
+            .unwrap_or_else(|| v[a].is_nan().cmp(&v[b].is_nan())),
+    }
+}
+
+fn eval_topk(cx: &EvalCx<'_>) -> Results {
+    let (axis, largest) = (cx.attrs.int("axis") as usize, cx.attrs.flag("largest"));
+    let (x, shape) = (cx.inputs[0], cx.output_shape(0)?);
+    let (wide, size) = (x.to_wide(), x.dtype.bytes());
+    let count: usize = shape.iter().product();
+    let (mut values, mut indices) = (vec![0u8; count * size], vec![0i64; count]);
+    let sources = row_positions(&x.shape, axis);
+    for (from, to) in sources.iter().zip(row_positions(&shape, axis)) {
+        let mut order: Vec<usize> = (0..from.len()).collect();
+        order.sort_by(|a, b| {
+            let order = compare(&wide, from[*a], from[*b]);
+            if largest { order.reverse() } else { order }
+        });
+        for (best, to) in order.into_iter().zip(to) {
+            values[to * size..][..size].copy_from_slice(&x.data[from[best] * size..][..size]);
+            indices[to] = best as i64;
+        }
+    }
+    let values = Tensor {
+        dtype: x.dtype,
+        shape: shape.clone(),
+        data: values.into(),
+    };
+    Ok(vec![values, Tensor::from_i64(shape, &indices)])
+}
+
+/// Replaces each row by its running totals.
+fn running<T: Copy>(
+    cx: &EvalCx<'_>,
+    values: &[T],
+    identity: T,
+    combine: impl Fn(T, T) -> T,
+) -> Vec<T> {
+    let (exclusive, reverse) = (cx.attrs.flag("exclusive"), cx.attrs.flag("reverse"));
+    let axis = cx.attrs.int("axis") as usize;
+    let mut out = values.to_vec();
+    for mut row in row_positions(&cx.inputs[0].shape, axis) {
+        if reverse {
+            row.reverse();
+        }
+        let mut total = identity;
+        for at in row {
+            let next = combine(total, values[at]);
+            out[at] = if exclusive { total } else { next };
+            total = next;
+        }
+    }
+    out
+}
+
+fn eval_running(
+    cx: &EvalCx<'_>,
+    identity: i128,
+    float: impl Fn(f64, f64) -> f64,
+    int: impl Fn(i128, i128) -> i128,
+) -> Results {
+    let x = cx.inputs[0];
+    let wide = match x.to_wide() {
+        Wide::Float(v) => Wide::Float(running(cx, &v, identity as f64, float)),
+        Wide::Int(v) => Wide::Int(running(cx, &v, identity, int)),
+    };
+    Ok(vec![Tensor::from_wide(x.dtype, x.shape.clone(), &wide)])
+}
+
+// Samples
+
+/// A tensor of numbers and one of its axes.
+fn numbers(s: &mut Sampler, lo: f64, hi: f64) -> (Tensor, i64) {
+    let types: Vec<DType> = DType::ALL
+        .into_iter()
+        .filter(|d| *d != DType::Bool)
+        .collect();
+    let dtype = *s.pick(&types);
+    let rank = s.int(1, 3);
+    let shape = s.shape(rank as usize);
+    (s.tensor(dtype, &shape, lo, hi), s.int(0, rank - 1))
+}
+
+fn topk_samples(s: &mut Sampler) -> Vec<Sample> {
+    let (x, axis) = numbers(s, -4.0, 4.0);
+    let k = s.int(0, x.shape[axis as usize] as i64);
+    let attrs = Attrs::new()
+        .with("axis", axis)
+        .with("k", vec![Expr::from(k)])
+        .with("largest", s.int(0, 1) == 1)
+        .with("sorted", s.int(0, 1) == 1);
+    vec![Sample::new(vec![x], attrs)]
+}
+
+fn running_samples(s: &mut Sampler) -> Vec<Sample> {
+    let (x, axis) = numbers(s, -1.5, 1.5);
+    let attrs = Attrs::new()
+        .with("axis", axis)
+        .with("exclusive", s.int(0, 1) == 1)
+        .with("reverse", s.int(0, 1) == 1);
+    vec![Sample::new(vec![x], attrs)]
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;
