@@ -34,11 +34,7 @@ pub fn insert_barriers(plan: &mut Plan) {
     for size in &plan.sizes {
         ranges.bind_size(size.symbol.clone(), size.min, size.max);
     }
-    let parallel = plan
-        .kernels
-        .iter()
-        .map(|k| has_parallel(&k.body))
-        .collect();
+    let parallel = plan.kernels.iter().map(|k| has_parallel(&k.body)).collect();
     let cx = Barriers {
         plan,
         parallel,

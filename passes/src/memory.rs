@@ -127,8 +127,9 @@ pub fn place_arena(plan: &mut Plan, storage_of: &[StorageId]) {
         })
         .collect();
     items.sort_by_key(|i| (i.life, i.id));
-    let (fixed, symbolic): (Vec<Item>, Vec<Item>) =
-        items.into_iter().partition(|i| i.bytes.as_const().is_some());
+    let (fixed, symbolic): (Vec<Item>, Vec<Item>) = items
+        .into_iter()
+        .partition(|i| i.bytes.as_const().is_some());
     let mut offsets = HashMap::new();
     let used = place_fixed(fixed, &mut offsets);
     let mut ranges = Ranges::new();

@@ -8,7 +8,7 @@ mod parse;
 mod print;
 mod verify;
 
-pub use interp::{PlanError, run_plan};
+pub use interp::{PlanError, run_plan, run_prepare};
 pub use parse::parse_plan;
 pub use verify::verify_plan;
 

@@ -81,7 +81,11 @@ impl Builder<'_> {
         inputs.extend(all_state.iter().map(|s| Bound::Slot(*s)));
         let captures = node.inputs[2 + carried..].iter();
         inputs.extend(captures.map(|v| self.bound(level, *v)));
-        let next: Vec<SlotId> = body.outputs.iter().map(|v| self.temporary(&body, *v)).collect();
+        let next: Vec<SlotId> = body
+            .outputs
+            .iter()
+            .map(|v| self.temporary(&body, *v))
+            .collect();
         let mut steps = self.graph_steps(&body, inputs, &targets(&body.outputs, &next))?;
         for (from, to) in next.iter().zip(&all_state) {
             steps.push(self.copy_step(*from, *to, label.clone()));

@@ -113,9 +113,8 @@ impl<'o> Builder<'o> {
 
     fn input_slots(&mut self) -> Vec<Bound> {
         let ports = self.plan.inputs.clone();
-        let slot = |(k, p): (usize, &Port)| {
-            Bound::Slot(self.place_slot(&p.name, &p.ty, Place::Input(k)))
-        };
+        let slot =
+            |(k, p): (usize, &Port)| Bound::Slot(self.place_slot(&p.name, &p.ty, Place::Input(k)));
         ports.iter().enumerate().map(slot).collect()
     }
 
@@ -253,9 +252,10 @@ impl<'o> Builder<'o> {
     /// What a value is bound to.
     fn bound(&self, level: &Level<'_>, value: ValueId) -> Bound {
         match &level.graph.value(value).def {
-            Def::Constant(t) => {
-                Bound::Constant(Origin::Data(level.graph.value(value).name.clone(), t.clone()))
-            }
+            Def::Constant(t) => Bound::Constant(Origin::Data(
+                level.graph.value(value).name.clone(),
+                t.clone(),
+            )),
             _ => level.bound[&value].clone(),
         }
     }

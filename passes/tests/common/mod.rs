@@ -1,0 +1,64 @@
+//! What the tests of plans share.
+use tensmith_ir::dtype::DType;
+use tensmith_ir::eval::eval_graph;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Graph, TensorType};
+use tensmith_ir::plan::{Plan, run_plan, verify_plan};
+use tensmith_ir::tensor::Tensor;
+use tensmith_passes::{PassOptions, optimise, plan};
+
+/// A static `f32` type.
+pub fn ty(shape: &[usize]) -> TensorType {
+    let shape = shape.iter().map(|d| Expr::from(*d)).collect();
+    TensorType::new(DType::F32, shape)
+}
+
+/// A type of rank 0.
+#[allow(dead_code, reason = "not every test file has scalars")]
+pub fn scalar_type(dtype: DType) -> TensorType {
+    TensorType::new(dtype, vec![])
+}
+
+/// Distinct values from -1 to 1, scaled.
+pub fn f32s(shape: &[usize], scale: f32) -> Tensor {
+    let count = shape.iter().product();
+    let value = |k: usize| ((k * 7919 + 13) % 101) as f32 / 50.5 - 1.0;
+    let values: Vec<f32> = (0..count).map(|k| scale * value(k)).collect();
+    Tensor::from_f32(shape.to_vec(), &values)
+}
+
+/// Distinct values from -1 to 1.
+pub fn iota(shape: &[usize]) -> Tensor {
+    f32s(shape, 1.0)
+}
+
+/// Optimises, plans and runs a graph; the results must be those of the graph as it was. Gives
+/// the plan.
+pub fn check(graph: &Graph, inputs: &[Tensor]) -> Plan {
+    let options = PassOptions::default();
+    let want = eval_graph(graph, inputs).expect("the graph evaluates");
+    let optimised = optimise(graph.clone(), &options).expect("passes accept the graph");
+    let made = plan(&optimised, &options).expect("the graph has a plan");
+    verify_plan(&made).expect("the plan is valid");
+    let found = run_plan(&made, inputs).expect("the plan runs");
+    for ((k, a), b) in want.iter().enumerate().zip(&found) {
+        assert_close(k, a, b);
+    }
+    made
+}
+
+/// Within 1e-5 of the largest magnitude: reductions of up to some hundred terms reassociate and
+/// functions are within a few ULP of `f32`.
+fn assert_close(output: usize, want: &Tensor, found: &Tensor) {
+    assert_eq!(want.shape, found.shape, "shape of output {output}");
+    assert_eq!(want.dtype, found.dtype, "type of output {output}");
+    let (want, found) = (want.to_f64(), found.to_f64());
+    let largest = want
+        .iter()
+        .filter(|x| x.is_finite())
+        .fold(1.0f64, |m, x| m.max(x.abs()));
+    for (k, (a, b)) in want.iter().zip(&found).enumerate() {
+        let same = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-5 * largest;
+        assert!(same, "output {output}, element {k}: {b}, want {a}");
+    }
+}

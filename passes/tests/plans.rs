@@ -1,0 +1,160 @@
+//! Plans compute what their graphs say: hand-made cases.
+mod common;
+
+use common::{check, f32s, iota, scalar_type, ty};
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::{Expr, Symbol};
+use tensmith_ir::graph::{Attrs, Graph, SymbolInfo, TensorType};
+use tensmith_ir::ops::op;
+use tensmith_ir::tensor::{Tensor, Wide};
+
+fn shape_attr(dims: &[i64]) -> Attrs {
+    let dims: Vec<Expr> = dims.iter().map(|d| (*d).into()).collect();
+    Attrs::new().with("shape", dims)
+}
+
+#[test]
+fn a_chain_of_scalar_maps() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[3, 5]));
+    let w = g.add_constant("w", f32s(&[5], 2.0));
+    let y = g.add_one(op("mul"), "m", &[x, w], Attrs::new()).unwrap();
+    let y = g.add_one(op("sigmoid"), "s", &[y], Attrs::new()).unwrap();
+    g.add_output("y", y);
+    check(&g, &[iota(&[3, 5])]);
+}
+
+#[test]
+fn outputs_may_be_inputs_constants_views_and_each_other() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[2, 3]));
+    let c = g.add_constant("c", f32s(&[4], 1.0));
+    let flat = g
+        .add_one(op("reshape"), "r", &[x], shape_attr(&[6]))
+        .unwrap();
+    let n = g.add_one(op("neg"), "n", &[x], Attrs::new()).unwrap();
+    let m = g
+        .add_one(op("reshape"), "m", &[n], shape_attr(&[3, 2]))
+        .unwrap();
+    let e = g.add_one(op("exp"), "e", &[m], Attrs::new()).unwrap();
+    for (k, v) in [x, c, flat, n, m, n, e].into_iter().enumerate() {
+        g.add_output(&format!("y{k}"), v);
+    }
+    check(&g, &[iota(&[2, 3])]);
+}
+
+#[test]
+fn what_depends_on_constants_only_is_prepared() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[2, 64]));
+    let c = g.add_constant("c", f32s(&[64], 1.0));
+    let e = g.add_one(op("exp"), "e", &[c], Attrs::new()).unwrap();
+    let r = g
+        .add_one(op("reshape"), "r", &[e], shape_attr(&[1, 64]))
+        .unwrap();
+    let y = g.add_one(op("add"), "a", &[x, r], Attrs::new()).unwrap();
+    let z = g.add_one(op("mul"), "b", &[y, e], Attrs::new()).unwrap();
+    g.add_output("z", z);
+    let plan = check(&g, &[iota(&[2, 64])]);
+    assert!(plan.prepare.is_some());
+    assert!(
+        plan.calls()
+            .iter()
+            .all(|c| !c.nodes.contains(&"e".to_string()))
+    );
+}
+
+#[test]
+fn one_plan_serves_all_sizes() {
+    let n = Symbol::new("n");
+    let mut g = Graph::default();
+    g.symbols
+        .insert(n.clone(), SymbolInfo { min: 1, max: 1000 });
+    let rows = TensorType::new(DType::F32, vec![Expr::size(n), 4.into()]);
+    let x = g.add_input("x", rows);
+    let b = g.add_constant("b", f32s(&[4], 1.0));
+    let mut y = x;
+    for k in 0..3 {
+        let name = format!("p{k}");
+        let perm = Attrs::new().with("perm", vec![1, 0]);
+        y = g
+            .add_one(op("transpose"), &name, &[y], perm.clone())
+            .unwrap();
+        y = g.add_one(op("transpose"), &name, &[y], perm).unwrap();
+        y = g.add_one(op("add"), "a", &[y, b], Attrs::new()).unwrap();
+    }
+    g.add_output("y", y);
+    for n in [1, 3, 17] {
+        check(&g, &[iota(&[n, 4])]);
+    }
+}
+
+/// A region that computes `op(capture, capture)`.
+fn region(name: &str) -> Graph {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[3]));
+    let y = g.add_one(op(name), name, &[x, x], Attrs::new()).unwrap();
+    g.add_output("y", y);
+    g.add_output("x", x);
+    g
+}
+
+#[test]
+fn branches() {
+    let mut g = Graph::default();
+    let cond = g.add_input("c", scalar_type(DType::Bool));
+    let x = g.add_input("x", ty(&[3]));
+    let e = g.add_one(op("exp"), "e", &[x], Attrs::new()).unwrap();
+    let regions = vec![region("add"), region("mul")];
+    let r = g
+        .add_with_regions(op("if"), "if", &[cond, e], Attrs::new(), regions)
+        .unwrap();
+    let z = g.add_one(op("neg"), "z", &[r[0]], Attrs::new()).unwrap();
+    g.add_output("z", z);
+    g.add_output("x", r[1]);
+    for value in [0, 1] {
+        let cond = Tensor::from_wide(DType::Bool, vec![], &Wide::Int(vec![value]));
+        check(&g, &[cond, iota(&[3])]);
+    }
+}
+
+/// (i, c, a, b, k) -> (a[0] < 100 reduced to true, b + k, a, a * b)
+fn swapping_body() -> Graph {
+    let mut g = Graph::default();
+    let _i = g.add_input("i", scalar_type(DType::I64));
+    let c = g.add_input("c", scalar_type(DType::Bool));
+    let a = g.add_input("a", ty(&[2]));
+    let b = g.add_input("b", ty(&[2]));
+    let k = g.add_input("k", ty(&[2]));
+    let next = g.add_one(op("add"), "next", &[b, k], Attrs::new()).unwrap();
+    let scan = g.add_one(op("mul"), "scan", &[a, b], Attrs::new()).unwrap();
+    for (name, v) in [("c", c), ("a", next), ("b", a), ("s", scan)] {
+        g.add_output(name, v);
+    }
+    g
+}
+
+#[test]
+fn loops_carry_swapped_state_and_collect_scans() {
+    let mut g = Graph::default();
+    let a = g.add_input("a", ty(&[2]));
+    let b = g.add_input("b", ty(&[2]));
+    let k = g.add_constant("k", f32s(&[2], 0.5));
+    let trip = g.add_constant("trip", Tensor::from_i64(vec![], &[5]));
+    let yes = Tensor::from_wide(DType::Bool, vec![], &Wide::Int(vec![1]));
+    let yes = g.add_constant("yes", yes);
+    let attrs = Attrs::new().with("carried", 2).with("scans", 1);
+    let r = g
+        .add_with_regions(
+            op("loop"),
+            "l",
+            &[trip, yes, a, b, k],
+            attrs,
+            vec![swapping_body()],
+        )
+        .unwrap();
+    for (j, v) in r.into_iter().enumerate() {
+        g.add_output(&format!("y{j}"), v);
+    }
+    check(&g, &[iota(&[2]), f32s(&[2], -3.0)]);
+}
