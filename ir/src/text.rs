@@ -19,6 +19,7 @@ mod number;
 mod tests;
 
 pub use expr::parse_expr;
+pub(crate) use expr::parse_var;
 pub use number::{show_float, show_string};
 
 use crate::dtype::DType;

@@ -8,7 +8,7 @@ use tensmith_ir::eval::{EvalError, eval_graph};
 use tensmith_ir::expr::{Expr, Symbol};
 use tensmith_ir::graph::{Graph, NodeId, SymbolInfo, TensorType};
 use tensmith_ir::loops::interp::{InterpError, run_kernel};
-use tensmith_ir::loops::verify_kernel;
+use tensmith_ir::loops::{parse_kernel, verify_kernel};
 use tensmith_ir::ops::{self, Lower, Op, Sample, Sampler, Tolerance, single_node_graph};
 use tensmith_ir::tensor::{Tensor, Wide};
 
@@ -79,6 +79,11 @@ fn check_sample(op: Op, sample: &Sample, symbolic: bool) -> Result<(), String> {
     let definition = define_task(&graph, NodeId(0), &HashSet::from([NodeId(0)]));
     let kernel = &definition.kernel;
     verify_kernel(kernel).map_err(|e| e.to_string())?;
+    let text = kernel.to_string();
+    let back = parse_kernel(&text).map_err(|e| format!("{e}\n{text}"))?;
+    if back != *kernel {
+        return Err(format!("reads back as another kernel:\n{text}"));
+    }
     let got = run(&graph, &definition, sample, symbolic);
     match (want, got) {
         (Ok(want), Ok(got)) => compare(op, sample, &graph, &definition, &want, &got),
