@@ -1,0 +1,128 @@
+//! A plan into a Cranelift module: the same functions for the process and for object files.
+use crate::entry;
+use crate::error::CodegenError;
+use crate::kernel::{self, KernelStats};
+use crate::target::{CodeModel, Target};
+use cranelift_codegen::Context;
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_module::{FuncId, Linkage, Module};
+use tensmith_ir::loops::Kernel;
+use tensmith_ir::plan::Plan;
+
+/// The functions of a plan in a module.
+#[derive(Clone, Debug)]
+pub struct PlanFunctions {
+    /// The entry.
+    pub entry: FuncId,
+    /// The kernels, in the plan's order.
+    pub kernels: Vec<FuncId>,
+    /// What emission found, kernel by kernel.
+    pub stats: Vec<KernelStats>,
+}
+
+/// A name that is unique in the module and fit for every assembler.
+fn symbol(prefix: &str, k: usize, name: &str) -> String {
+    let fine = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!(
+        "{prefix}_k{k}_{}",
+        name.chars().take(48).map(fine).collect::<String>()
+    )
+}
+
+fn backend(function: &str, error: impl std::fmt::Debug) -> CodegenError {
+    CodegenError::Backend {
+        function: function.into(),
+        reason: format!("{error:?}"),
+    }
+}
+
+/// Defines all functions of a plan; names begin with `prefix`, the entry is `{prefix}_entry`.
+///
+/// Errors: a kernel or function that the back end refuses.
+pub fn define_plan<M: Module>(
+    module: &mut M,
+    plan: &Plan,
+    prefix: &str,
+) -> Result<PlanFunctions, CodegenError> {
+    let mut frontend = FunctionBuilderContext::new();
+    let mut kernels = Vec::new();
+    let mut stats = Vec::new();
+    for (k, kernel) in plan.kernels.iter().enumerate() {
+        let name = symbol(prefix, k, &kernel.name);
+        let (id, found) = define_kernel(module, kernel, &name, &mut frontend)?;
+        kernels.push(id);
+        stats.push(found);
+    }
+    let name = format!("{prefix}_entry");
+    let signature = entry::signature(module.isa().default_call_conv());
+    let id = module
+        .declare_function(&name, Linkage::Export, &signature)
+        .map_err(|e| backend(&name, e))?;
+    let mut context = module.make_context();
+    context.func.signature = signature;
+    let refs: Vec<_> = kernels
+        .iter()
+        .map(|k| module.declare_func_in_func(*k, &mut context.func))
+        .collect();
+    entry::emit(plan, module.isa(), &refs, &mut context.func, &mut frontend);
+    module
+        .define_function(id, &mut context)
+        .map_err(|e| backend(&name, e))?;
+    Ok(PlanFunctions {
+        entry: id,
+        kernels,
+        stats,
+    })
+}
+
+fn define_kernel<M: Module>(
+    module: &mut M,
+    kernel: &Kernel,
+    name: &str,
+    frontend: &mut FunctionBuilderContext,
+) -> Result<(FuncId, KernelStats), CodegenError> {
+    let signature = kernel::signature(module.isa().default_call_conv());
+    let id = module
+        .declare_function(name, Linkage::Local, &signature)
+        .map_err(|e| backend(name, e))?;
+    let mut context = module.make_context();
+    let stats = kernel::emit(kernel, module.isa(), &mut context.func, frontend)?;
+    module
+        .define_function(id, &mut context)
+        .map_err(|e| backend(name, e))?;
+    Ok((id, stats))
+}
+
+/// The Cranelift IR of a kernel, before its optimisation.
+///
+/// Errors: as [`define_plan`].
+pub fn kernel_clif(kernel: &Kernel, target: &Target) -> Result<String, CodegenError> {
+    let isa = target.isa(CodeModel::Process)?;
+    let mut context = Context::new();
+    kernel::emit(
+        kernel,
+        &*isa,
+        &mut context.func,
+        &mut FunctionBuilderContext::new(),
+    )?;
+    Ok(context.func.display().to_string())
+}
+
+/// The assembly of a kernel.
+///
+/// Errors: as [`define_plan`].
+pub fn kernel_asm(kernel: &Kernel, target: &Target) -> Result<String, CodegenError> {
+    let isa = target.isa(CodeModel::Process)?;
+    let mut context = Context::new();
+    kernel::emit(
+        kernel,
+        &*isa,
+        &mut context.func,
+        &mut FunctionBuilderContext::new(),
+    )?;
+    context.set_disasm(true);
+    let code = context
+        .compile(&*isa, &mut Default::default())
+        .map_err(|e| backend(&kernel.name, e.inner))?;
+    Ok(code.vcode.clone().unwrap_or_default())
+}

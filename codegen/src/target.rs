@@ -1,0 +1,172 @@
+//! Targets: which instructions there are, and the machine this process runs on.
+use crate::error::CodegenError;
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use std::str::FromStr;
+use target_lexicon::Triple;
+
+/// A machine to generate code for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The name: `host`, or one of [`Target::NAMES`].
+    pub name: String,
+    /// Architecture and operating system.
+    pub triple: Triple,
+    /// x86-64 features by Cranelift's names, such as `has_fma`.
+    pub features: Vec<&'static str>,
+    /// Units: bytes of the level-1 data cache.
+    pub l1_bytes: usize,
+    /// Units: bytes of the level-2 cache of a core.
+    pub l2_bytes: usize,
+}
+
+/// Where code will live: decides how functions find each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeModel {
+    /// In memory of this process.
+    Process,
+    /// In an object file, position independent.
+    Object,
+}
+
+/// Features of the x86-64 levels by Cranelift's names, least first.
+const X86_FEATURES: [(&str, &[&str]); 3] = [
+    (
+        "x86-64-v2",
+        &[
+            "has_sse3",
+            "has_ssse3",
+            "has_cmpxchg16b",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+        ],
+    ),
+    (
+        "x86-64-v3",
+        &[
+            "has_avx",
+            "has_avx2",
+            "has_bmi1",
+            "has_bmi2",
+            "has_fma",
+            "has_lzcnt",
+        ],
+    ),
+    (
+        "x86-64-v4",
+        &["has_avx512f", "has_avx512dq", "has_avx512vl"],
+    ),
+];
+
+impl Target {
+    /// Names that [`Target::named`] knows besides `host`.
+    pub const NAMES: [&'static str; 4] = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"];
+
+    /// A target by name.
+    ///
+    /// Errors: an unknown name, with the known ones.
+    pub fn named(name: &str) -> Result<Self, CodegenError> {
+        if name == "host" {
+            return Ok(Self::host());
+        }
+        if name == "aarch64" {
+            return Self::generic(name, "aarch64-unknown-linux-gnu", vec![]);
+        }
+        let Some(level) = X86_FEATURES.iter().position(|(n, _)| *n == name) else {
+            return Err(CodegenError::Target {
+                target: name.into(),
+                reason: format!("unknown; choose host, {}", Self::NAMES.join(", ")),
+            });
+        };
+        let features = X86_FEATURES[..=level]
+            .iter()
+            .flat_map(|(_, f)| f.iter().copied())
+            .collect();
+        Self::generic(name, "x86_64-unknown-linux-gnu", features)
+    }
+
+    fn generic(
+        name: &str,
+        triple: &str,
+        features: Vec<&'static str>,
+    ) -> Result<Self, CodegenError> {
+        let triple = Triple::from_str(triple).map_err(|e| CodegenError::Target {
+            target: name.into(),
+            reason: e.to_string(),
+        })?;
+        Ok(Target {
+            name: name.into(),
+            triple,
+            features,
+            l1_bytes: 32 << 10,
+            l2_bytes: 512 << 10,
+        })
+    }
+
+    /// The machine this process runs on.
+    pub fn host() -> Self {
+        let (l1_bytes, l2_bytes) = crate::host::cache_bytes();
+        let features = crate::host::features();
+        Target {
+            name: "host".into(),
+            triple: Triple::host(),
+            features,
+            l1_bytes,
+            l2_bytes,
+        }
+    }
+
+    /// Whether there is a fused multiply-add instruction.
+    pub fn has_fma(&self) -> bool {
+        self.features.contains(&"has_fma")
+            || matches!(
+                self.triple.architecture,
+                target_lexicon::Architecture::Aarch64(_)
+            )
+    }
+
+    /// Cranelift's back end for this target.
+    ///
+    /// Errors: a target that Cranelift does not know, or without SSE 4.1 on x86-64.
+    pub fn isa(&self, linkage: CodeModel) -> Result<OwnedTargetIsa, CodegenError> {
+        let fail = |reason: String| CodegenError::Target {
+            target: self.name.clone(),
+            reason,
+        };
+        let mut flags = settings::builder();
+        for (name, value) in [
+            ("opt_level", "speed"),
+            (
+                "is_pic",
+                if linkage == CodeModel::Object {
+                    "true"
+                } else {
+                    "false"
+                },
+            ),
+            (
+                "enable_verifier",
+                if cfg!(debug_assertions) {
+                    "true"
+                } else {
+                    "false"
+                },
+            ),
+            ("enable_llvm_abi_extensions", "false"),
+            ("unwind_info", "false"),
+            ("enable_probestack", "false"),
+        ] {
+            flags.set(name, value).map_err(|e| fail(e.to_string()))?;
+        }
+        let mut builder = isa::lookup(self.triple.clone()).map_err(|e| fail(e.to_string()))?;
+        for feature in &self.features {
+            builder
+                .enable(feature)
+                .map_err(|e| fail(format!("{feature}: {e}")))?;
+        }
+        builder
+            .finish(settings::Flags::new(flags))
+            .map_err(|e| fail(e.to_string()))
+    }
+}

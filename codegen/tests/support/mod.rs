@@ -1,0 +1,214 @@
+//! Runs plans of one kernel as machine code, in buffers that touch unmapped pages.
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use tensmith_codegen::jit::JitCode;
+use tensmith_codegen::kernel::scratch_bytes;
+use tensmith_codegen::target::Target;
+use tensmith_ir::define::Definition;
+use tensmith_ir::expr::{Atom, Expr};
+use tensmith_ir::graph::TensorType;
+use tensmith_ir::loops::{Kernel, Scope};
+use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, SlotId, Step};
+use tensmith_ir::tensor::Tensor;
+use tensmith_runtime::abi::Context;
+use tensmith_runtime::error::RuntimeError;
+use tensmith_runtime::pool::Pool;
+
+/// Which end of a buffer touches an unmapped page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    Begin,
+    End,
+}
+
+const PAGE: usize = 4096;
+
+/// Bytes between two unmapped pages.
+pub struct GuardedBytes {
+    map: *mut u8,
+    mapped: usize,
+    at: usize,
+    len: usize,
+}
+
+impl GuardedBytes {
+    pub fn new(bytes: &[u8], edge: Edge) -> Self {
+        let middle = bytes.len().next_multiple_of(PAGE).max(PAGE);
+        let mapped = middle + 2 * PAGE;
+        let at = match edge {
+            Edge::Begin => PAGE,
+            Edge::End => PAGE + middle - bytes.len(),
+        };
+        // SAFETY: a fresh anonymous mapping, of which only the middle is made accessible.
+        unsafe {
+            let map = mmap_anonymous(
+                std::ptr::null_mut(),
+                mapped,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE,
+            )
+            .unwrap()
+            .cast::<u8>();
+            mprotect(
+                map.add(PAGE).cast(),
+                middle,
+                MprotectFlags::READ | MprotectFlags::WRITE,
+            )
+            .unwrap();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), map.add(at), bytes.len());
+            GuardedBytes {
+                map,
+                mapped,
+                at,
+                len: bytes.len(),
+            }
+        }
+    }
+
+    pub fn ptr(&self) -> *mut u8 {
+        // SAFETY: `at` lies inside the mapping.
+        unsafe { self.map.add(self.at) }
+    }
+
+    pub fn to_vec(&self) -> Vec<u8> {
+        // SAFETY: `len` accessible bytes begin at `ptr`.
+        unsafe { std::slice::from_raw_parts(self.ptr(), self.len) }.to_vec()
+    }
+}
+
+impl Drop for GuardedBytes {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`.
+        unsafe { munmap(self.map.cast(), self.mapped).unwrap() };
+    }
+}
+
+/// A plan that calls one kernel on its inputs and outputs.
+pub fn plan_of(kernel: Kernel) -> Plan {
+    let mut plan = Plan {
+        name: kernel.name.clone(),
+        ..Plan::default()
+    };
+    let bounds = kernel.sizes.iter().zip(&kernel.size_bounds);
+    plan.sizes = bounds
+        .map(|(s, (min, max))| SizeParam {
+            symbol: s.clone(),
+            min: *min,
+            max: *max,
+            source: (0, 0),
+        })
+        .collect();
+    let mut args = Vec::new();
+    for (_, buffer) in kernel.params() {
+        let port = Port {
+            name: buffer.name.clone(),
+            ty: TensorType::new(buffer.dtype, buffer.shape.clone()),
+        };
+        let place = if buffer.scope == Scope::Input {
+            plan.inputs.push(port);
+            Place::Input(plan.inputs.len() - 1)
+        } else {
+            plan.outputs.push(port);
+            Place::Output(plan.outputs.len() - 1)
+        };
+        args.push(SlotId(plan.slots.len() as u32));
+        plan.slots.push(Slot {
+            name: buffer.name.clone(),
+            dtype: buffer.dtype,
+            shape: buffer.shape.clone(),
+            layout: buffer.layout.clone(),
+            place,
+        });
+    }
+    plan.steps = vec![Step::Call(Call {
+        kernel: KernelId(0),
+        args,
+        site_base: 0,
+        nodes: vec![],
+    })];
+    plan.kernels = vec![kernel];
+    plan
+}
+
+fn value(e: &Expr, plan: &Plan, sizes: &[i64]) -> usize {
+    let find = |a: &Atom| match a {
+        Atom::Size(s) => plan
+            .sizes
+            .iter()
+            .position(|p| p.symbol == *s)
+            .map(|k| sizes[k]),
+        _ => None,
+    };
+    usize::try_from(e.eval(&find).unwrap()).unwrap()
+}
+
+/// Runs a kernel on inputs in the order of its parameters; the outputs' bytes.
+pub fn run(
+    kernel: &Kernel,
+    sizes: &[i64],
+    inputs: &[Tensor],
+    threads: usize,
+    edge: Edge,
+) -> Result<Vec<Tensor>, RuntimeError> {
+    let plan = plan_of(kernel.clone());
+    let code =
+        JitCode::compile(&plan, &Target::host()).unwrap_or_else(|e| panic!("{e}\n{}", kernel.name));
+    let pool = Pool::new(threads).unwrap();
+    let buffers: Vec<GuardedBytes> = inputs
+        .iter()
+        .map(|t| GuardedBytes::new(&t.data, edge))
+        .collect();
+    let shapes: Vec<Vec<usize>> = plan
+        .outputs
+        .iter()
+        .map(|p| p.ty.shape.iter().map(|d| value(d, &plan, sizes)).collect())
+        .collect();
+    let results: Vec<GuardedBytes> = shapes
+        .iter()
+        .zip(&plan.outputs)
+        .map(|(s, p)| {
+            GuardedBytes::new(
+                &vec![0xaa; s.iter().product::<usize>() * p.ty.dtype.bytes()],
+                edge,
+            )
+        })
+        .collect();
+    let stride = value(&scratch_bytes(kernel), &plan, sizes).next_multiple_of(64);
+    let scratch = GuardedBytes::new(&vec![0x55; stride * threads], edge);
+    let input_ptrs: Vec<*const u8> = buffers.iter().map(|b| b.ptr().cast_const()).collect();
+    let output_ptrs: Vec<*mut u8> = results.iter().map(GuardedBytes::ptr).collect();
+    let mut sizes = sizes.to_vec();
+    let mut context = Context::new();
+    context.inputs = input_ptrs.as_ptr();
+    context.outputs = output_ptrs.as_ptr();
+    context.sizes = sizes.as_mut_ptr();
+    context.scratch = scratch.ptr();
+    context.scratch_bytes = stride as u64;
+    // SAFETY: every pointer refers to memory of the sizes that the plan states.
+    unsafe { pool.run(code.entry(), &mut context)? };
+    let tensor = |(k, b): (usize, &GuardedBytes)| {
+        Tensor::new(
+            plan.outputs[k].ty.dtype,
+            shapes[k].clone(),
+            b.to_vec().into(),
+        )
+        .unwrap()
+    };
+    Ok(results.iter().enumerate().map(tensor).collect())
+}
+
+/// The inputs of a definition in the order of its parameters.
+pub fn arguments(
+    definition: &Definition,
+    graph: &tensmith_ir::graph::Graph,
+    inputs: &[Tensor],
+) -> Vec<Tensor> {
+    definition
+        .inputs
+        .iter()
+        .map(|v| match &graph.value(*v).def {
+            tensmith_ir::graph::Def::Input(k) => inputs[*k].clone(),
+            tensmith_ir::graph::Def::Constant(t) => t.clone(),
+            tensmith_ir::graph::Def::Node(..) => panic!("a task of one node reads no other"),
+        })
+        .collect()
+}
