@@ -11,6 +11,7 @@ mod index;
 mod infer;
 mod movement;
 mod order;
+mod resize;
 mod sample;
 mod spatial;
 #[cfg(test)]
@@ -147,6 +148,7 @@ const FAMILIES: &[&[OpDef]] = &[
     index::OPS,
     movement::OPS,
     order::OPS,
+    resize::OPS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, Op>> =

@@ -1,0 +1,738 @@
+//! Resampling along axes: nearest, linear and cubic.
+//!
+//! Coordinates depend on one axis each, so the definition fills, per resized axis, a table of the
+//! positions that are read and of their weights, and then goes over the result.
+use super::movement::{convert, pick, position};
+use super::{Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
+use crate::define::Define;
+use crate::dtype::DType;
+use crate::eval::{EvalCx, EvalError};
+use crate::expr::Expr;
+use crate::graph::{AttrKind, Attrs, NodeId, TensorType};
+use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar, UnaryOp};
+use crate::tensor::{Tensor, Wide};
+
+const MODES: &[&str] = &["nearest", "linear", "cubic"];
+const ROUNDINGS: &[&str] = &["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"];
+const COORDINATES: &[&str] = &[
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "asymmetric",
+    "align_corners",
+    "tf_crop_and_resize",
+];
+
+/// The greatest number of elements along one axis that an antialiased element is made of: tables
+/// hold that many weights per element.
+const MAX_TAPS: i64 = 4096;
+
+/// The row of `resize`.
+pub const OPS: &[OpDef] = &[OpDef {
+    name: "resize",
+    doc: "y[i] = sum over taps t of w(t)*x[t] with, along each axis, taps around the coordinate of i in x: the nearest element, or linear or cubic weights; taps beyond the border read the border",
+    arity: (1, 1),
+    attrs: &[
+        attr("sizes", AttrKind::Dims, "the extents of the result"),
+        attr("mode", AttrKind::Str, "nearest, linear or cubic"),
+        attr(
+            "scales",
+            AttrKind::Floats,
+            "one per axis; none: extents of the result over those of x",
+        ),
+        attr(
+            "coordinate",
+            AttrKind::Str,
+            "half_pixel, half_pixel_symmetric, pytorch_half_pixel, asymmetric, align_corners or tf_crop_and_resize",
+        ),
+        attr(
+            "nearest",
+            AttrKind::Str,
+            "round_prefer_floor, round_prefer_ceil, floor or ceil",
+        ),
+        attr(
+            "cubic_coeff",
+            AttrKind::Float,
+            "the coefficient a of cubic weights",
+        ),
+        attr(
+            "exclude_outside",
+            AttrKind::Bool,
+            "whether taps beyond the border weigh nothing",
+        ),
+        attr(
+            "antialias",
+            AttrKind::Bool,
+            "whether weights stretch when the result is smaller",
+        ),
+        attr(
+            "roi",
+            AttrKind::Floats,
+            "tf_crop_and_resize: starts, then ends, as shares of the extents",
+        ),
+        attr(
+            "extrapolation",
+            AttrKind::Float,
+            "tf_crop_and_resize: the value outside of x",
+        ),
+    ],
+    class: Class::Opaque,
+    infer,
+    eval,
+    lower: Lower::Kernel(define),
+    row_axes: None,
+    // Per axis a rounded weight and a rounded product, then the sum over taps.
+    tolerance: Tolerance::Sum(8.0),
+    samples,
+    source: "ONNX operators, Resize",
+}];
+
+// Types and shapes
+
+fn one_of(cx: &InferCx<'_>, name: &str, words: &[&str]) -> Result<(), String> {
+    let word = cx.attrs.str(name);
+    if words.contains(&word) {
+        return Ok(());
+    }
+    Err(format!("`{name}` is `{word}`, want one of {words:?}"))
+}
+
+fn infer(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
+    let (x, a) = (cx.inputs[0], cx.attrs);
+    one_of(cx, "mode", MODES)?;
+    one_of(cx, "coordinate", COORDINATES)?;
+    one_of(cx, "nearest", ROUNDINGS)?;
+    let (sizes, scales, roi) = (a.dims("sizes"), a.floats("scales"), a.floats("roi"));
+    let crops = a.str("coordinate") == "tf_crop_and_resize";
+    let counts = sizes.len() == x.rank()
+        && [0, x.rank()].contains(&scales.len())
+        && (roi.len() == 2 * x.rank() || (!crops && roi.is_empty()));
+    if !counts {
+        return Err(format!(
+            "{} sizes, {} scales and {} region bounds do not fit rank {}",
+            sizes.len(),
+            scales.len(),
+            roi.len(),
+            x.rank()
+        ));
+    }
+    if !scales.iter().all(|s| s.is_finite() && *s > 0.0) {
+        return Err(format!("`scales` is {scales:?}, want positive numbers"));
+    }
+    if a.str("mode") != "nearest" && !x.dtype.is_float() {
+        return Err(format!(
+            "operand 0 is {}, want a float unless `mode` is nearest",
+            x.dtype
+        ));
+    }
+    for (d, (size, n)) in sizes.iter().zip(&x.shape).enumerate() {
+        let negative = size.as_const().is_some_and(|s| s < 0);
+        if negative || (n.is(0) && !size.is(0)) {
+            return Err(format!("axis {d} cannot grow from {n} to {size} elements"));
+        }
+        if a.flag("antialias") && !is_kept(a, d, n) {
+            taps(a, d, n).ok_or_else(|| {
+                format!("axis {d}: antialiasing needs a known scale of at least 1/1024")
+            })?;
+        }
+    }
+    Ok(vec![TensorType::new(x.dtype, sizes.to_vec())])
+}
+
+/// Whether an axis with extent `n` is the same in x and y.
+fn is_kept(attrs: &Attrs, d: usize, n: &Expr) -> bool {
+    let (sizes, scales, roi) = (
+        attrs.dims("sizes"),
+        attrs.floats("scales"),
+        attrs.floats("roi"),
+    );
+    let whole = attrs.str("coordinate") != "tf_crop_and_resize"
+        || (roi[d] == 0.0 && roi[sizes.len() + d] == 1.0);
+    sizes[d] == *n && scales.get(d).is_none_or(|s| *s == 1.0) && whole
+}
+
+/// The scale of an axis, if it is known before run time.
+fn known_scale(attrs: &Attrs, d: usize, n: &Expr) -> Option<f64> {
+    if let Some(scale) = attrs.floats("scales").get(d) {
+        return Some(*scale);
+    }
+    let (size, n) = (attrs.dims("sizes")[d].as_const()?, n.as_const()?);
+    (n > 0).then(|| size as f64 / n as f64)
+}
+
+/// The first tap relative to the coordinate rounded down, and the number of taps.
+fn taps(attrs: &Attrs, d: usize, n: &Expr) -> Option<(i64, i64)> {
+    let reach = match attrs.str("mode") {
+        "nearest" => return Some((0, 1)),
+        "linear" => 1.0,
+        _ => 2.0,
+    };
+    let stretch = stretch(attrs, d, n)?;
+    let first = (-reach / stretch).floor() as i64 + 1;
+    let count = 2 - 2 * first;
+    (count <= MAX_TAPS).then_some((first, count))
+}
+
+/// What distances are multiplied by before they are weighed.
+fn stretch(attrs: &Attrs, d: usize, n: &Expr) -> Option<f64> {
+    let empty = attrs.dims("sizes")[d].is(0);
+    if !attrs.flag("antialias") || attrs.str("mode") == "nearest" || empty {
+        return Some(1.0);
+    }
+    let scale = known_scale(attrs, d, n)?.min(1.0);
+    (scale > 1.0 / 1024.0).then_some(scale)
+}
+
+// Definition in loops
+
+fn num(value: f64) -> Scalar {
+    Scalar::num(DType::F64, value)
+}
+
+fn add(a: Scalar, b: Scalar) -> Scalar {
+    Scalar::binary(BinaryOp::Add, a, b)
+}
+
+fn sub(a: Scalar, b: Scalar) -> Scalar {
+    Scalar::binary(BinaryOp::Sub, a, b)
+}
+
+fn mul(a: Scalar, b: Scalar) -> Scalar {
+    Scalar::binary(BinaryOp::Mul, a, b)
+}
+
+fn div(a: Scalar, b: Scalar) -> Scalar {
+    Scalar::binary(BinaryOp::Div, a, b)
+}
+
+fn less(a: Scalar, b: Scalar) -> Scalar {
+    Scalar::binary(BinaryOp::Lt, a, b)
+}
+
+/// The `f64` value of an index expression.
+fn number(e: &Expr) -> Scalar {
+    match e.as_const() {
+        Some(n) => num(n as f64),
+        None => Scalar::cast(DType::F64, Scalar::Index(e.clone())),
+    }
+}
+
+/// One axis of the result.
+struct Axis<'a> {
+    attrs: &'a Attrs,
+    d: usize,
+    /// Extents of x and y.
+    n: &'a Expr,
+    size: &'a Expr,
+}
+
+/// How positions on an axis of x follow from those of y.
+enum Source {
+    /// The quotient by a whole number.
+    Quotient(i64),
+    Table(Table),
+}
+
+/// Positions and weights by position in y and tap.
+struct Table {
+    positions: BufferId,
+    weights: Option<BufferId>,
+    outside: Option<BufferId>,
+    taps: i64,
+}
+
+impl Axis<'_> {
+    /// The number that positions are divided by, where nearest elements come down to that.
+    fn quotient(&self) -> Option<i64> {
+        if is_kept(self.attrs, self.d, self.n) {
+            return Some(1);
+        }
+        let k = self.size.div(self.n).as_const().filter(|k| *k > 0)?;
+        let whole = self.n.clone() * k == *self.size
+            && self
+                .attrs
+                .floats("scales")
+                .get(self.d)
+                .is_none_or(|s| *s == k as f64);
+        let (coordinate, nearest) = (self.attrs.str("coordinate"), self.attrs.str("nearest"));
+        let plain = match coordinate {
+            "asymmetric" => nearest == "floor",
+            "half_pixel" | "half_pixel_symmetric" | "pytorch_half_pixel" => {
+                nearest.starts_with("round")
+            }
+            _ => false,
+        };
+        (whole && plain && self.attrs.str("mode") == "nearest").then_some(k)
+    }
+
+    fn scale(&self) -> Scalar {
+        match known_scale(self.attrs, self.d, self.n) {
+            Some(scale) => num(scale),
+            None => div(number(self.size), number(self.n)),
+        }
+    }
+
+    /// The extent of y before it was rounded to a whole number.
+    fn length(&self) -> Scalar {
+        match self.attrs.floats("scales").get(self.d) {
+            Some(_) => mul(self.scale(), number(self.n)),
+            None => number(self.size),
+        }
+    }
+
+    /// The coordinate in x of position `o` in y.
+    fn coordinate(&self, o: &Expr) -> Scalar {
+        let o = number(o);
+        let last = || sub(number(self.n), num(1.0));
+        let single = || Scalar::binary(BinaryOp::Eq, self.length(), num(1.0));
+        let steps = || sub(self.length(), num(1.0));
+        let centre = || sub(div(add(o.clone(), num(0.5)), self.scale()), num(0.5));
+        match self.attrs.str("coordinate") {
+            "align_corners" => {
+                let spread = div(mul(o.clone(), last()), steps());
+                Scalar::select(single(), num(0.0), spread)
+            }
+            "asymmetric" => div(o, self.scale()),
+            "tf_crop_and_resize" => {
+                let roi = self.attrs.floats("roi");
+                let (start, end) = (roi[self.d], roi[roi.len() / 2 + self.d]);
+                let middle = div(mul(num(end - start), last()), num(2.0));
+                let spread = div(mul(mul(o.clone(), num(end - start)), last()), steps());
+                let within = Scalar::select(single(), middle, spread);
+                add(within, mul(num(start), last()))
+            }
+            "pytorch_half_pixel" => Scalar::select(single(), num(0.0), centre()),
+            "half_pixel_symmetric" => {
+                let rest = sub(num(1.0), div(number(self.size), self.length()));
+                add(mul(div(number(self.n), num(2.0)), rest), centre())
+            }
+            _ => centre(),
+        }
+    }
+
+    /// A coordinate rounded to the nearest element.
+    fn round(&self, x: Scalar) -> Scalar {
+        match self.attrs.str("nearest") {
+            "round_prefer_floor" => Scalar::unary(UnaryOp::Ceil, sub(x, num(0.5))),
+            "round_prefer_ceil" => Scalar::unary(UnaryOp::Floor, add(x, num(0.5))),
+            "floor" => Scalar::unary(UnaryOp::Floor, x),
+            _ => Scalar::unary(UnaryOp::Ceil, x),
+        }
+    }
+
+    /// A whole number as the nearest position in x.
+    fn clamp(&self, at: Scalar) -> Scalar {
+        let last = sub(number(self.n), num(1.0));
+        let below = Scalar::binary(BinaryOp::Min, at, last);
+        let inside = Scalar::binary(BinaryOp::Max, below, num(0.0));
+        Scalar::cast(DType::I64, inside)
+    }
+
+    /// The weight of the tap at `at` for coordinate `x`, not normalised.
+    fn weight(&self, cx: &mut Define<'_>, at: &Scalar, x: &Scalar) -> Scalar {
+        let stretch = stretch(self.attrs, self.d, self.n)
+            .expect("invariant: inference refuses unknown stretches");
+        let distance = Scalar::unary(UnaryOp::Abs, sub(at.clone(), x.clone()));
+        let distance = cx.bind(mul(distance, num(stretch)));
+        let weight = match self.attrs.str("mode") {
+            "linear" => Scalar::binary(BinaryOp::Max, sub(num(1.0), distance), num(0.0)),
+            _ => cubic(self.attrs.float("cubic_coeff"), distance),
+        };
+        if !self.attrs.flag("exclude_outside") {
+            return weight;
+        }
+        let last = sub(number(self.n), num(1.0));
+        let outside = Scalar::binary(
+            BinaryOp::Or,
+            less(at.clone(), num(0.0)),
+            less(last, at.clone()),
+        );
+        Scalar::select(outside, num(0.0), weight)
+    }
+
+    /// Fills the table of this axis.
+    fn fill(&self, cx: &mut Define<'_>, compute: DType) -> Table {
+        let (first, taps) =
+            taps(self.attrs, self.d, self.n).expect("invariant: inference refuses too many taps");
+        let shape = vec![self.size.clone(), taps.into()];
+        let nearest = self.attrs.str("mode") == "nearest";
+        let crops = self.attrs.str("coordinate") == "tf_crop_and_resize";
+        let table = Table {
+            positions: cx.scratch(DType::I64, shape.clone()),
+            weights: (!nearest).then(|| cx.scratch(compute, shape)),
+            outside: crops.then(|| cx.scratch(DType::Bool, vec![self.size.clone()])),
+            taps,
+        };
+        cx.nest(
+            std::slice::from_ref(self.size),
+            Role::Space,
+            &mut |cx, vars| {
+                let o = &vars[0];
+                let x = cx.bind(self.coordinate(o));
+                if let Some(outside) = table.outside {
+                    let last = sub(number(self.n), num(1.0));
+                    let (below, above) = (less(x.clone(), num(0.0)), less(last, x.clone()));
+                    cx.store(
+                        outside,
+                        vec![o.clone()],
+                        Scalar::binary(BinaryOp::Or, below, above),
+                    );
+                }
+                match table.weights {
+                    None => {
+                        let at = self.clamp(self.round(x));
+                        cx.store(table.positions, vec![o.clone(), 0.into()], at);
+                    }
+                    Some(weights) => self.fill_taps(cx, o, x, (first, &table), (weights, compute)),
+                }
+            },
+        );
+        table
+    }
+
+    /// Fills positions and weights for position `o` of y with coordinate `x`.
+    fn fill_taps(
+        &self,
+        cx: &mut Define<'_>,
+        o: &Expr,
+        x: Scalar,
+        (first, table): (i64, &Table),
+        (weights, compute): (BufferId, DType),
+    ) {
+        let floor = add(Scalar::unary(UnaryOp::Floor, x.clone()), num(first as f64));
+        let base = cx.bind(floor);
+        let tap = |t: &Expr| add(base.clone(), number(t));
+        let taps = [Expr::from(table.taps)];
+        let normalise = self.attrs.flag("antialias") || self.attrs.flag("exclude_outside");
+        let total = normalise.then(|| {
+            let zero = Const::new(DType::F64, 0.0);
+            let total = cx.reduce(&taps, BinaryOp::Add, zero, &mut |cx, vars| {
+                self.weight(cx, &tap(&vars[0]), &x)
+            });
+            let none = Scalar::binary(BinaryOp::Eq, total.clone(), num(0.0));
+            cx.bind(Scalar::select(none, num(1.0), total))
+        });
+        cx.nest(&taps, Role::Serial, &mut |cx, vars| {
+            let at = cx.bind(tap(&vars[0]));
+            let mut weight = self.weight(cx, &at, &x);
+            if let Some(total) = &total {
+                weight = div(weight, total.clone());
+            }
+            let slot = vec![o.clone(), vars[0].clone()];
+            cx.store(weights, slot.clone(), convert(compute, DType::F64, weight));
+            cx.store(table.positions, slot, self.clamp(at));
+        });
+    }
+}
+
+/// The cubic convolution kernel with coefficient `a` at a distance.
+fn cubic(a: f64, d: Scalar) -> Scalar {
+    let near = mul(num(a + 2.0), d.clone());
+    let near = mul(mul(sub(near, num(a + 3.0)), d.clone()), d.clone());
+    let far = sub(d.clone(), num(5.0));
+    let far = sub(mul(add(mul(far, d.clone()), num(8.0)), d.clone()), num(4.0));
+    let far = Scalar::select(less(d.clone(), num(2.0)), mul(num(a), far), num(0.0));
+    Scalar::select(less(num(1.0), d), far, add(near, num(1.0)))
+}
+
+fn define(cx: &mut Define<'_>, node: NodeId) {
+    let attrs = &cx.node(node).attrs;
+    let x = cx.operand_type(node, 0);
+    let axes: Vec<Axis<'_>> = x
+        .shape
+        .iter()
+        .zip(attrs.dims("sizes"))
+        .enumerate()
+        .map(|(d, (n, size))| Axis { attrs, d, n, size })
+        .collect();
+    let compute = if x.dtype == DType::F64 {
+        DType::F64
+    } else {
+        DType::F32
+    };
+    let out = cx.output_buffer(cx.node(node).outputs[0]);
+    let first = axes.iter().position(|a| a.quotient().is_none());
+    let (outer, inner) = axes.split_at(first.unwrap_or(axes.len()));
+    let extents = |axes: &[Axis<'_>]| axes.iter().map(|a| a.size.clone()).collect::<Vec<_>>();
+    let mut outer_extents = extents(outer);
+    if outer.is_empty() {
+        // Tables belong to an iteration: scratch memory does not outlast one.
+        outer_extents.push(1.into());
+    }
+    cx.nest(&outer_extents, Role::Space, &mut |cx, vars| {
+        let before = &vars[..outer.len()];
+        let sources: Vec<Source> = axes
+            .iter()
+            .map(|axis| match axis.quotient() {
+                Some(k) => Source::Quotient(k),
+                None => Source::Table(axis.fill(cx, compute)),
+            })
+            .collect();
+        cx.nest(&extents(inner), Role::Space, &mut |cx, vars| {
+            let index = [before, vars].concat();
+            let y = define_element(cx, node, &sources, &index, compute);
+            cx.store(out, index, y);
+        });
+    });
+}
+
+/// The element of y at an index.
+fn define_element(
+    cx: &mut Define<'_>,
+    node: NodeId,
+    sources: &[Source],
+    index: &[Expr],
+    compute: DType,
+) -> Scalar {
+    let dtype = cx.result_type(node, 0).dtype;
+    let tables = || {
+        sources.iter().filter_map(|s| match s {
+            Source::Table(table) => Some(table),
+            Source::Quotient(_) => None,
+        })
+    };
+    let value = if tables().any(|t| t.weights.is_some()) {
+        let taps: Vec<Expr> = tables().map(|t| t.taps.into()).collect();
+        let zero = Const::new(compute, 0.0);
+        let sum = cx.reduce(&taps, BinaryOp::Add, zero, &mut |cx, taps| {
+            let (x, weights) = read(cx, node, sources, index, taps);
+            weights.into_iter().fold(convert(compute, dtype, x), mul)
+        });
+        convert(dtype, compute, sum)
+    } else {
+        let taps = vec![Expr::from(0); tables().count()];
+        read(cx, node, sources, index, &taps).0
+    };
+    let flags = sources
+        .iter()
+        .zip(index)
+        .filter_map(|(source, o)| match source {
+            Source::Table(table) => Some(Scalar::load(table.outside?, vec![o.clone()])),
+            Source::Quotient(_) => None,
+        });
+    let extrapolation = cx.node(node).attrs.float("extrapolation");
+    match flags.reduce(|a, b| Scalar::binary(BinaryOp::Or, a, b)) {
+        Some(outside) => Scalar::select(outside, Scalar::num(dtype, extrapolation), value),
+        None => value,
+    }
+}
+
+/// The element of x at a tap of each table, and the taps' weights.
+fn read(
+    cx: &mut Define<'_>,
+    node: NodeId,
+    sources: &[Source],
+    index: &[Expr],
+    taps: &[Expr],
+) -> (Scalar, Vec<Scalar>) {
+    let (mut own, mut weights, mut taps) = (Vec::new(), Vec::new(), taps.iter());
+    for (d, (source, o)) in sources.iter().zip(index).enumerate() {
+        own.push(match source {
+            Source::Quotient(k) => o.div(*k),
+            Source::Table(table) => {
+                let tap = taps.next().expect("invariant: one tap per table");
+                let slot = vec![o.clone(), tap.clone()];
+                weights.extend(table.weights.map(|w| Scalar::load(w, slot.clone())));
+                let at = Scalar::load(table.positions, slot);
+                let extent = &cx.operand_type(node, 0).shape[d];
+                cx.checked(node, &format!("position on axis {d}"), at, extent)
+            }
+        });
+    }
+    (cx.operand(node, 0, &own), weights)
+}
+
+// Reference evaluation
+
+/// One axis, with numbers.
+struct Line<'a> {
+    attrs: &'a Attrs,
+    d: usize,
+    n: usize,
+    size: usize,
+}
+
+impl Line<'_> {
+    fn coordinate(&self, o: usize) -> f64 {
+        let (o, n, size) = (o as f64, self.n as f64, self.size as f64);
+        let given = self.attrs.floats("scales").get(self.d);
+        let scale = given.copied().unwrap_or(size / n);
+        let length = given.map_or(size, |s| s * n);
+        let roi = self.attrs.floats("roi");
+        match self.attrs.str("coordinate") {
+            "align_corners" if length == 1.0 => 0.0,
+            "align_corners" => o * (n - 1.0) / (length - 1.0),
+            "asymmetric" => o / scale,
+            "tf_crop_and_resize" => {
+                let (start, end) = (roi[self.d], roi[roi.len() / 2 + self.d]);
+                let within = if length == 1.0 {
+                    (end - start) * (n - 1.0) / 2.0
+                } else {
+                    o * (end - start) * (n - 1.0) / (length - 1.0)
+                };
+                within + start * (n - 1.0)
+            }
+            "pytorch_half_pixel" if length == 1.0 => 0.0,
+            "half_pixel_symmetric" => n / 2.0 * (1.0 - size / length) + ((o + 0.5) / scale - 0.5),
+            _ => (o + 0.5) / scale - 0.5,
+        }
+    }
+
+    /// The taps of a position: index and weight; none outside of a cropped x.
+    fn taps(&self, o: usize) -> Option<Vec<(usize, f64)>> {
+        let (x, last) = (self.coordinate(o), self.n as f64 - 1.0);
+        if self.attrs.str("coordinate") == "tf_crop_and_resize" && (x < 0.0 || x > last) {
+            return None;
+        }
+        let inside = |at: f64| at.clamp(0.0, last) as usize;
+        if self.attrs.str("mode") == "nearest" {
+            let at = match self.attrs.str("nearest") {
+                "round_prefer_floor" => (x - 0.5).ceil(),
+                "round_prefer_ceil" => (x + 0.5).floor(),
+                "floor" => x.floor(),
+                _ => x.ceil(),
+            };
+            return Some(vec![(inside(at), 1.0)]);
+        }
+        let given = self.attrs.floats("scales").get(self.d);
+        let scale = given.copied().unwrap_or(self.size as f64 / self.n as f64);
+        let (antialias, excludes) = (
+            self.attrs.flag("antialias"),
+            self.attrs.flag("exclude_outside"),
+        );
+        let stretch = if antialias { scale.min(1.0) } else { 1.0 };
+        let reach = (2.0 / stretch).ceil() as i64 + 1;
+        let mut taps: Vec<(f64, f64)> = (-reach..=reach)
+            .map(|t| x.floor() + t as f64)
+            .map(|at| (at, self.weigh((at - x).abs() * stretch)))
+            .filter(|(at, _)| !excludes || (0.0..=last).contains(at))
+            .collect();
+        if antialias || excludes {
+            let total: f64 = taps.iter().map(|(_, w)| w).sum();
+            let total = if total == 0.0 { 1.0 } else { total };
+            taps.iter_mut().for_each(|(_, w)| *w /= total);
+        }
+        Some(taps.into_iter().map(|(at, w)| (inside(at), w)).collect())
+    }
+
+    fn weigh(&self, d: f64) -> f64 {
+        let a = self.attrs.float("cubic_coeff");
+        match self.attrs.str("mode") {
+            "linear" => (1.0 - d).max(0.0),
+            _ if d <= 1.0 => (a + 2.0) * d.powi(3) - (a + 3.0) * d.powi(2) + 1.0,
+            _ if d < 2.0 => a * d.powi(3) - 5.0 * a * d.powi(2) + 8.0 * a * d - 4.0 * a,
+            _ => 0.0,
+        }
+    }
+}
+
+fn eval(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
+    let (x, shape) = (cx.inputs[0], cx.output_shape(0)?);
+    let lines = x.shape.iter().zip(&shape).enumerate();
+    let lines: Vec<Line<'_>> = lines
+        .map(|(d, (n, size))| Line {
+            attrs: cx.attrs,
+            d,
+            n: *n,
+            size: *size,
+        })
+        .filter(|l| !is_kept(cx.attrs, l.d, &l.n.into()))
+        .collect();
+    if !shape.contains(&0)
+        && let Some(line) = lines.iter().find(|l| l.n == 0)
+    {
+        return Err(cx.error(format!("axis {} has no elements to resize", line.d)));
+    }
+    if cx.attrs.str("mode") == "nearest" {
+        return Ok(vec![eval_nearest(cx, &lines, shape)]);
+    }
+    let (mut now, mut values) = (x.shape.clone(), x.to_f64());
+    for line in &lines {
+        values = resample(line, &now, &values);
+        now[line.d] = line.size;
+    }
+    Ok(vec![Tensor::from_wide(
+        x.dtype,
+        shape,
+        &Wide::Float(values),
+    )])
+}
+
+fn eval_nearest(cx: &EvalCx<'_>, lines: &[Line<'_>], shape: Vec<usize>) -> Tensor {
+    let x = cx.inputs[0];
+    let fill = Tensor::splat(x.dtype, vec![1], cx.attrs.float("extrapolation"));
+    pick(x, shape, &fill.data, &mut |index| {
+        let mut from = index.to_vec();
+        for line in lines {
+            from[line.d] = line.taps(index[line.d])?[0].0;
+        }
+        Some(from)
+    })
+}
+
+/// Resizes one axis.
+fn resample(line: &Line<'_>, shape: &[usize], values: &[f64]) -> Vec<f64> {
+    let mut to = shape.to_vec();
+    to[line.d] = line.size;
+    let taps: Vec<_> = (0..line.size).map(|o| line.taps(o)).collect();
+    let mut out = Vec::new();
+    super::movement::each_index(&to, &mut |index| {
+        let Some(taps) = &taps[index[line.d]] else {
+            out.push(line.attrs.float("extrapolation"));
+            return;
+        };
+        let mut from = index.to_vec();
+        out.push(
+            taps.iter()
+                .map(|(at, w)| {
+                    from[line.d] = *at;
+                    w * values[position(shape, &from)]
+                })
+                .sum(),
+        );
+    });
+    out
+}
+
+// Samples
+
+fn samples(s: &mut Sampler) -> Vec<Sample> {
+    let mode = *s.pick(MODES);
+    let types = if mode == "nearest" {
+        &DType::ALL[..]
+    } else {
+        &DType::ALL[..4]
+    };
+    let dtype = *s.pick(types);
+    let rank = s.int(1, 4) as usize;
+    let shape: Vec<usize> = (0..rank).map(|_| *s.pick(&[1, 2, 3, 5, 8])).collect();
+    let given = s.int(0, 1) == 1;
+    let (mut sizes, mut scales) = (Vec::new(), Vec::new());
+    for n in &shape {
+        let scale = *s.pick(&[1.0, 1.0, 2.0, 3.0, 0.5, 0.6, 1.5, 0.3]);
+        sizes.push(Expr::from((*n as f64 * scale) as usize));
+        scales.push(scale);
+    }
+    let coordinate = *s.pick(COORDINATES);
+    let roi: Vec<f64> = [-0.2, 0.3, 0.0, 0.1][..rank]
+        .iter()
+        .chain(&[0.8, 1.4, 1.0, 0.9][..rank])
+        .copied()
+        .collect();
+    let attrs = Attrs::new()
+        .with("sizes", sizes)
+        .with("mode", mode)
+        .with("scales", if given { scales } else { vec![] })
+        .with("coordinate", coordinate)
+        .with("nearest", *s.pick(ROUNDINGS))
+        .with("cubic_coeff", -0.75)
+        .with("exclude_outside", s.int(0, 2) == 0)
+        .with("antialias", s.int(0, 2) == 0)
+        .with("roi", roi)
+        .with("extrapolation", 7.0);
+    vec![Sample::new(vec![s.tensor(dtype, &shape, -4.0, 4.0)], attrs)]
+}
+
+#[cfg(test)]
+#[path = "resize_tests.rs"]
+mod tests;
