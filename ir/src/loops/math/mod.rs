@@ -142,7 +142,7 @@ impl MathFn {
             MathFn::Log => 1.0,
             MathFn::Exp | MathFn::Acos | MathFn::Atan | MathFn::Cosh => 1.5,
             MathFn::Sin | MathFn::Cos | MathFn::Erf | MathFn::Pow => 2.0,
-            MathFn::Asinh | MathFn::Acosh | MathFn::Atanh => 2.0,
+            MathFn::Asinh | MathFn::Acosh | MathFn::Atanh => 2.5,
             MathFn::Tanh | MathFn::Sigmoid | MathFn::Sinh | MathFn::Asin => 2.5,
             MathFn::Tan => 3.0,
         }
