@@ -49,12 +49,16 @@ enum Frame {
     Guard,
 }
 
+/// The node, which of its row values, and the index of the row.
+type RowKey = (NodeId, u32, Vec<Expr>);
+
 struct Scoped {
     /// Tells open scopes apart, however many scopes are opened below them later.
     id: u32,
     frame: Frame,
     stmts: Vec<Stmt>,
     memo: HashMap<(ValueId, Vec<Expr>), Scalar>,
+    rows: HashMap<RowKey, Vec<Scalar>>,
 }
 
 /// Composes the definition of one task.
@@ -137,6 +141,7 @@ impl<'g> Define<'g> {
             frame: Frame::Root,
             stmts: vec![],
             memo: HashMap::new(),
+            rows: HashMap::new(),
         };
         Define {
             graph,
@@ -286,6 +291,28 @@ impl<'g> Define<'g> {
         result
     }
 
+    /// Values that a definition needs for a whole row, such as its maximum: computed once, in
+    /// the outermost loop that binds `index`. `tag` tells apart what one node asks for.
+    pub fn row_value(
+        &mut self,
+        (node, tag): (NodeId, u32),
+        index: &[Expr],
+        compute: &mut dyn FnMut(&mut Self) -> Vec<Scalar>,
+    ) -> Vec<Scalar> {
+        let index: Vec<Expr> = index.iter().map(|e| e.simplify(&self.ranges)).collect();
+        let key = (node, tag, index);
+        if let Some(known) = self.scopes.iter().rev().find_map(|s| s.rows.get(&key)) {
+            return known.clone();
+        }
+        let depth = self.scope_of(&key.2);
+        let inner = self.scopes.split_off(depth + 1);
+        let values = compute(self);
+        let values: Vec<Scalar> = values.into_iter().map(|v| self.bind(v)).collect();
+        self.top().rows.insert(key, values.clone());
+        self.scopes.extend(inner);
+        values
+    }
+
     fn node_value(&mut self, node: NodeId, k: usize, index: &[Expr]) -> Scalar {
         match self.graph.node(node).op.lower {
             Lower::Pointwise(define) => define(self, node, k, index),
@@ -427,6 +454,7 @@ impl<'g> Define<'g> {
             frame,
             stmts: vec![],
             memo: HashMap::new(),
+            rows: HashMap::new(),
         });
         self.opened
     }

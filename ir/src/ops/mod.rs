@@ -12,6 +12,8 @@ mod infer;
 mod movement;
 mod order;
 mod resize;
+mod reduce;
+mod row;
 mod sample;
 mod spatial;
 #[cfg(test)]
@@ -149,6 +151,8 @@ const FAMILIES: &[&[OpDef]] = &[
     movement::OPS,
     order::OPS,
     resize::OPS,
+    reduce::OPS,
+    row::OPS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, Op>> =
