@@ -128,13 +128,15 @@ fn compute_type(dtype: DType) -> DType {
     }
 }
 
-/// A loop nest over all axes but one; `body` gets a function from an index on that axis to a
-/// whole index.
+/// From an index along a row to a whole index.
+type InRow<'a> = dyn Fn(&Expr) -> Vec<Expr> + 'a;
+
+/// A loop nest over all axes but one; `body` gets the rows along that one.
 fn rows(
     cx: &mut Define<'_>,
     shape: &[Expr],
     axis: usize,
-    body: &mut dyn FnMut(&mut Define<'_>, &dyn Fn(&Expr) -> Vec<Expr>),
+    body: &mut dyn FnMut(&mut Define<'_>, &InRow<'_>),
 ) {
     let extents = [&shape[..axis], &shape[axis + 1..]].concat();
     cx.nest(&extents, Role::Space, &mut |cx, vars| {

@@ -425,14 +425,16 @@ impl Axis<'_> {
     }
 }
 
-/// The cubic convolution kernel with coefficient `a` at a distance.
+/// The cubic convolution kernel with coefficient `a` at a distance, as products that do not
+/// cancel near its zeros 1 and 2.
 fn cubic(a: f64, d: Scalar) -> Scalar {
-    let near = mul(num(a + 2.0), d.clone());
-    let near = mul(mul(sub(near, num(a + 3.0)), d.clone()), d.clone());
-    let far = sub(d.clone(), num(5.0));
-    let far = sub(mul(add(mul(far, d.clone()), num(8.0)), d.clone()), num(4.0));
-    let far = Scalar::select(less(d.clone(), num(2.0)), mul(num(a), far), num(0.0));
-    Scalar::select(less(num(1.0), d), far, add(near, num(1.0)))
+    let from_one = || sub(d.clone(), num(1.0));
+    let from_two = || sub(d.clone(), num(2.0));
+    let square = mul(mul(num(a + 2.0), d.clone()), d.clone());
+    let near = mul(from_one(), sub(sub(square, d.clone()), num(1.0)));
+    let far = mul(mul(num(a), from_one()), mul(from_two(), from_two()));
+    let far = Scalar::select(less(d.clone(), num(2.0)), far, num(0.0));
+    Scalar::select(less(num(1.0), d), far, near)
 }
 
 fn define(cx: &mut Define<'_>, node: NodeId) {
@@ -619,8 +621,10 @@ impl Line<'_> {
         let a = self.attrs.float("cubic_coeff");
         match self.attrs.str("mode") {
             "linear" => (1.0 - d).max(0.0),
-            _ if d <= 1.0 => (a + 2.0) * d.powi(3) - (a + 3.0) * d.powi(2) + 1.0,
-            _ if d < 2.0 => a * d.powi(3) - 5.0 * a * d.powi(2) + 8.0 * a * d - 4.0 * a,
+            // (a + 2) d^3 - (a + 3) d^2 + 1
+            _ if d <= 1.0 => (d - 1.0) * ((a + 2.0) * d.powi(2) - d - 1.0),
+            // a d^3 - 5 a d^2 + 8 a d - 4 a
+            _ if d < 2.0 => a * (d - 1.0) * (d - 2.0).powi(2),
             _ => 0.0,
         }
     }
