@@ -45,7 +45,7 @@ fn read_layout_dim(lexer: &mut Lexer<'_>) -> Result<LayoutDim, TextError> {
     let dim = dim.ok_or_else(|| lexer.unexpected("a dimension such as `d0`"))?;
     lexer.take()?;
     let step = if lexer.accept("/") { lexer.int()? } else { 1 };
-    let extent = match lexer.accept("%") {
+    let extent = match lexer.accept_word("mod") {
         true => Some(lexer.int()?),
         false => None,
     };

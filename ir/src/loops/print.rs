@@ -3,7 +3,7 @@
 //! ```text
 //! kernel sum($batch in 1..=64) {
 //!   in a0: f32[$batch, 3]
-//!   out o1: f32[$batch] layout(d0/4, d0%4)
+//!   out o1: f32[$batch] layout(d0/4, d0 mod 4)
 //!   reg r2: f32[]
 //!   for i0 < $batch space parallel {
 //!     r2 = 0.0f32
@@ -35,7 +35,7 @@ impl fmt::Display for Layout {
                 write!(f, "/{}", d.step)?;
             }
             if let Some(extent) = d.extent {
-                write!(f, "%{extent}")?;
+                write!(f, " mod {extent}")?;
             }
         }
         f.write_str(")")

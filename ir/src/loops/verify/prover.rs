@@ -15,6 +15,8 @@ pub(super) struct Prover {
     vars: Vec<(Var, Expr)>,
     /// Expressions that are at least 0.
     facts: Vec<Expr>,
+    /// Whether what is known excludes itself: no run comes here.
+    impossible: bool,
 }
 
 impl Prover {
@@ -23,11 +25,13 @@ impl Prover {
             ranges,
             vars: vec![],
             facts: vec![],
+            impossible: false,
         }
     }
 
     /// States that `var` lies in `0..extent`, and so that there is such a number.
     pub(super) fn bind(&mut self, var: Var, extent: &Expr) {
+        self.impossible |= self.ranges.bounds(extent).1 < 1;
         self.ranges.bind(var, extent);
         self.vars.push((var, extent.clone()));
         if extent.as_const().is_none() {
@@ -39,6 +43,7 @@ impl Prover {
     /// States that `e >= 0`.
     pub(super) fn assume(&mut self, e: &Expr) {
         let e = e.simplify(&self.ranges);
+        self.impossible |= self.ranges.bounds(&e).1 < 0;
         if e.as_const().is_some() || self.facts.contains(&e) || self.facts.len() > 64 {
             return;
         }
@@ -50,7 +55,7 @@ impl Prover {
 
     /// Whether `e >= 0` can be proved.
     pub(super) fn proves(&self, e: &Expr) -> bool {
-        self.search(e, DEPTH, &mut BUDGET.clone())
+        self.impossible || self.search(e, DEPTH, &mut BUDGET.clone())
     }
 
     fn search(&self, e: &Expr, depth: usize, budget: &mut usize) -> bool {
