@@ -1,0 +1,169 @@
+//! Partition: which nodes become one kernel.
+//!
+//! Requires: a graph in which dead nodes were removed.
+//! Ensures: every node that has a kernel is in one group; only the root's results leave a group;
+//! the groups and the nodes outside of them form an acyclic graph.
+//!
+//! Nodes are visited from results to inputs, and one joins the group of its consumers if they
+//! all are in one group and the rules of [`rules`](self) allow it. A node computed inside of a
+//! group is computed where its consumers ask for it, so the rules bound how often that is.
+mod rules;
+mod why_not;
+
+pub use why_not::WhyNot;
+
+use petgraph::algo::is_cyclic_directed;
+use petgraph::graphmap::DiGraphMap;
+use rules::{Heavy, Info};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tensmith_ir::graph::{Graph, NodeId};
+use tensmith_ir::ops::{Class, Lower};
+
+/// Nodes that become one kernel: it writes the results of `root` and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The last node.
+    pub root: NodeId,
+    /// All nodes, `root` included.
+    pub members: HashSet<NodeId>,
+}
+
+/// A partition of the nodes of a graph that have kernels.
+#[derive(Clone, Debug, Default)]
+pub struct Partition {
+    /// Groups by their roots, which is a topological order.
+    pub groups: BTreeMap<NodeId, Group>,
+    /// Why each root is not inside of the group of its consumers.
+    pub refusals: BTreeMap<NodeId, WhyNot>,
+}
+
+/// A group while nodes join it.
+struct Draft {
+    root: NodeId,
+    members: HashMap<NodeId, Info>,
+    heavy: Heavy,
+}
+
+struct Partitioner<'g> {
+    graph: &'g Graph,
+    uses: Vec<Vec<NodeId>>,
+    is_output: Vec<bool>,
+    drafts: BTreeMap<NodeId, Draft>,
+    /// The root of the group that a node is in.
+    root_of: HashMap<NodeId, NodeId>,
+}
+
+/// Decides which nodes are computed inside of which kernels.
+pub fn partition(graph: &Graph) -> Partition {
+    let mut is_output = vec![false; graph.values.len()];
+    let outputs = graph.outputs.iter();
+    outputs.for_each(|v| is_output[v.0 as usize] = true);
+    let mut cx = Partitioner {
+        graph,
+        uses: graph.uses(),
+        is_output,
+        drafts: BTreeMap::new(),
+        root_of: HashMap::new(),
+    };
+    let mut refusals = BTreeMap::new();
+    for id in graph.node_ids().rev() {
+        if matches!(graph.node(id).op.lower, Lower::View | Lower::Plan) {
+            continue;
+        }
+        if let Err(why) = cx.join(id) {
+            refusals.insert(id, why);
+            cx.found(id);
+        }
+    }
+    let group = |d: Draft| Group {
+        root: d.root,
+        members: d.members.into_keys().collect(),
+    };
+    let groups = cx.drafts.into_iter().map(|(root, d)| (root, group(d)));
+    let partition = Partition {
+        groups: groups.collect(),
+        refusals,
+    };
+    debug_assert!(partition.is_convex(graph), "groups depend on each other");
+    partition
+}
+
+impl Partitioner<'_> {
+    /// Makes a node the root of a group of its own.
+    fn found(&mut self, id: NodeId) {
+        let node = self.graph.node(id);
+        let info = Info::root(self.graph.ty(node.outputs[0]));
+        self.drafts.insert(
+            id,
+            Draft {
+                root: id,
+                members: HashMap::from([(id, info)]),
+                heavy: Heavy::of_root(self.graph, node),
+            },
+        );
+        self.root_of.insert(id, id);
+    }
+
+    /// Lets a node join the group of its consumers, or says why it cannot.
+    fn join(&mut self, id: NodeId) -> Result<(), WhyNot> {
+        let root = self.common_root(id)?;
+        let draft = &self.drafts[&root];
+        let (info, heavy) = self.admit(id, draft)?;
+        let draft = self
+            .drafts
+            .get_mut(&root)
+            .expect("invariant: drafts of roots");
+        draft.members.insert(id, info);
+        draft.heavy = heavy;
+        self.root_of.insert(id, root);
+        Ok(())
+    }
+
+    /// The group that all consumers are in.
+    fn common_root(&self, id: NodeId) -> Result<NodeId, WhyNot> {
+        let node = self.graph.node(id);
+        if node.outputs.iter().any(|v| self.is_output[v.0 as usize]) {
+            return Err(WhyNot::IsOutput);
+        }
+        if node.op.class == Class::Opaque || !matches!(node.op.lower, Lower::Pointwise(_)) {
+            return Err(WhyNot::Opaque);
+        }
+        let mut found = None;
+        for consumer in node.outputs.iter().flat_map(|v| &self.uses[v.0 as usize]) {
+            let root = match self.root_of.get(consumer) {
+                Some(root) if self.graph.node(*root).op.class != Class::Opaque => *root,
+                _ => return Err(WhyNot::ReadInMemory(*consumer)),
+            };
+            if *found.get_or_insert(root) != root {
+                return Err(WhyNot::SeveralGroups);
+            }
+        }
+        found.ok_or(WhyNot::Unused)
+    }
+}
+
+impl Partition {
+    /// Whether groups, taken as one node each, depend on each other without a cycle.
+    pub fn is_convex(&self, graph: &Graph) -> bool {
+        let mut owner: Vec<u32> = graph.node_ids().map(|n| n.0).collect();
+        for group in self.groups.values() {
+            let members = group.members.iter();
+            members.for_each(|n| owner[n.0 as usize] = group.root.0);
+        }
+        let mut quotient: DiGraphMap<u32, ()> = DiGraphMap::new();
+        for id in graph.node_ids() {
+            for producer in graph
+                .node(id)
+                .inputs
+                .iter()
+                .filter_map(|v| graph.producer(*v))
+            {
+                let (from, to) = (owner[producer.0 as usize], owner[id.0 as usize]);
+                if from != to {
+                    quotient.add_edge(from, to, ());
+                }
+            }
+        }
+        !is_cyclic_directed(&quotient)
+    }
+}

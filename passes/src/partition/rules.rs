@@ -1,0 +1,290 @@
+//! The rules: where inside of a kernel a node would be computed, and whether that is acceptable.
+use super::{Draft, Partitioner, WhyNot};
+use std::collections::HashMap;
+use tensmith_ir::expr::{Atom, Expr};
+use tensmith_ir::graph::{AttrValue, Graph, Node, NodeId, TensorType};
+use tensmith_ir::ops::{Class, Tolerance};
+
+/// Rows of at most so many elements stay in the first caches between the passes over them.
+const ROW_ELEMENTS: i64 = 16384;
+
+/// How often cheap scalar work may be repeated before a load is cheaper.
+const REPEATS: f64 = 4.0;
+
+/// Nodes in one kernel: bounds the work of compiling it.
+const MEMBERS: usize = 48;
+
+/// What a symbolic size counts as in estimates.
+const TYPICAL_SIZE: i64 = 32;
+
+/// How far up a contraction is looked for.
+const EPILOGUE_DEPTH: usize = 8;
+
+/// A set of indices at which nodes are asked for: what is asked for twice in one is computed once.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Context {
+    /// The index of the result.
+    Result,
+    /// The index of a result without its inner loops.
+    Hoisted(Vec<Expr>),
+    /// Indices that a node of the kernel makes.
+    Under(NodeId),
+}
+
+/// Where in a kernel a node is computed.
+pub struct Info {
+    /// How many elements are computed in each context.
+    contexts: HashMap<Context, f64>,
+    in_contraction: bool,
+}
+
+/// The part of a kernel that decides how it is scheduled.
+#[derive(Clone, PartialEq)]
+pub enum Heavy {
+    /// Scalar work only.
+    None,
+    /// A contraction, or a reduction over windows.
+    One,
+    /// Reductions along axes of a shape.
+    Rows(Vec<usize>, Vec<Expr>),
+}
+
+impl Info {
+    /// That of the node whose results are stored.
+    pub fn root(ty: &TensorType) -> Self {
+        Info {
+            contexts: HashMap::from([(Context::Result, estimate(&ty.count()))]),
+            in_contraction: false,
+        }
+    }
+
+    fn total(&self) -> f64 {
+        self.contexts.values().sum()
+    }
+
+    fn only_at_result(&self) -> bool {
+        self.contexts.keys().all(|c| *c == Context::Result)
+    }
+
+    fn only_hoisted(&self) -> bool {
+        let hoisted = |c: &Context| matches!(c, Context::Hoisted(_));
+        self.contexts.keys().all(hoisted)
+    }
+}
+
+impl Heavy {
+    /// That of a group which consists of its root.
+    pub fn of_root(graph: &Graph, node: &Node) -> Self {
+        match node.op.class {
+            Class::Contraction => Heavy::One,
+            Class::Reduction | Class::Row => rows(graph, node).unwrap_or(Heavy::One),
+            _ => Heavy::None,
+        }
+    }
+}
+
+/// The rows that a reduction runs along.
+fn rows(graph: &Graph, node: &Node) -> Option<Heavy> {
+    let operand = graph.ty(node.inputs[0]);
+    let axes = (node.op.row_axes?)(&node.attrs, operand.rank());
+    Some(Heavy::Rows(axes, operand.shape.clone()))
+}
+
+/// A number for an extent: exact if it is static.
+fn estimate(e: &Expr) -> f64 {
+    let value = e.eval(&|a| matches!(a, Atom::Size(_)).then_some(TYPICAL_SIZE));
+    value.unwrap_or(1 << 20).max(1) as f64
+}
+
+/// Whether computing an element again costs about as much as loading it.
+fn is_cheap(node: &Node) -> bool {
+    match node.op.tolerance {
+        Tolerance::Exact => true,
+        Tolerance::Ulp(ulp) => ulp <= 0.5,
+        Tolerance::Sum(_) => false,
+    }
+}
+
+/// Whether a movement leaves neighbours along the last axis neighbours.
+fn keeps_last_axis(graph: &Graph, node: &Node) -> bool {
+    let (from, to) = (graph.ty(node.inputs[0]), graph.ty(node.outputs[0]));
+    match node.op.name {
+        "transpose" => node.attrs.ints("perm").last() == Some(&(from.rank() as i64 - 1)),
+        "slice" => node.attrs.ints("steps").last() == Some(&1),
+        "expand" => from.shape.last() == to.shape.last(),
+        _ => false,
+    }
+}
+
+/// How many trailing axes of `to` an operand of shape `from` is broadcast along.
+fn broadcast_suffix(from: &[Expr], to: &[Expr]) -> usize {
+    let pairs = from.iter().rev().zip(to.iter().rev());
+    pairs.take_while(|(a, b)| a.is(1) && !b.is(1)).count()
+}
+
+impl Partitioner<'_> {
+    /// Where node `id` would be computed in a group, and what the group becomes.
+    pub fn admit(&self, id: NodeId, draft: &Draft) -> Result<(Info, Heavy), WhyNot> {
+        if draft.members.len() >= MEMBERS {
+            return Err(WhyNot::Full);
+        }
+        let node = self.graph.node(id);
+        let info = self.info(id, draft);
+        let heavy = match node.op.class {
+            Class::Elementwise | Class::Movement => {
+                self.admit_scalar_work(node, &info)?;
+                draft.heavy.clone()
+            }
+            Class::Contraction => self.admit_contraction(node, &info, draft)?,
+            Class::Reduction | Class::Row => self.admit_reduction(node, &info, draft)?,
+            Class::Opaque | Class::Control => return Err(WhyNot::Opaque),
+        };
+        Ok((info, heavy))
+    }
+
+    fn info(&self, id: NodeId, draft: &Draft) -> Info {
+        let node = self.graph.node(id);
+        let mut info = Info {
+            contexts: HashMap::new(),
+            in_contraction: false,
+        };
+        for value in &node.outputs {
+            for consumer in &self.uses[value.0 as usize] {
+                let outer = &draft.members[consumer];
+                let reader = self.graph.node(*consumer);
+                info.in_contraction |=
+                    outer.in_contraction || reader.op.class == Class::Contraction;
+                self.ask(self.graph.ty(*value), *consumer, outer, &mut info);
+            }
+        }
+        info
+    }
+
+    /// Adds the contexts in which `consumer` asks for a value.
+    fn ask(&self, ty: &TensorType, consumer: NodeId, outer: &Info, info: &mut Info) {
+        let reader = self.graph.node(consumer);
+        let to = self.graph.ty(reader.outputs[0]);
+        let broadcasts = reader.op.class == Class::Elementwise || reader.op.name == "expand";
+        if broadcasts && ty.shape == to.shape {
+            for (context, count) in &outer.contexts {
+                info.contexts.insert(context.clone(), *count);
+            }
+        } else if broadcasts {
+            let suffix = broadcast_suffix(&ty.shape, &to.shape);
+            let repeated: f64 = to.shape[to.rank() - suffix..]
+                .iter()
+                .map(estimate)
+                .product();
+            let context = match suffix {
+                0 => Context::Under(consumer),
+                _ => Context::Hoisted(ty.shape.clone()),
+            };
+            info.contexts.insert(context, outer.total() / repeated);
+        } else {
+            let count = outer.total() * self.reads_per_result(reader, ty, to);
+            info.contexts.insert(Context::Under(consumer), count);
+        }
+    }
+
+    /// How many elements of an operand a node reads for one of its results.
+    fn reads_per_result(&self, reader: &Node, operand: &TensorType, result: &TensorType) -> f64 {
+        let ratio = estimate(&operand.count()) / estimate(&result.count());
+        match (reader.op.class, reader.op.name) {
+            (Class::Reduction, _) => match reader.attrs.get("kernel") {
+                Some(AttrValue::Ints(kernel)) => kernel.iter().product::<i64>() as f64,
+                _ => ratio,
+            },
+            (Class::Row, _) => 3.0,
+            (_, "concat") => ratio,
+            (_, "resize") => 8.0,
+            _ => 1.0,
+        }
+    }
+
+    fn admit_scalar_work(&self, node: &Node, info: &Info) -> Result<(), WhyNot> {
+        if info.in_contraction {
+            let moves = node.op.class == Class::Movement && keeps_last_axis(self.graph, node);
+            return if moves {
+                Ok(())
+            } else {
+                Err(WhyNot::InContraction)
+            };
+        }
+        if !info.only_at_result()
+            && let Some(source) = self.contraction_above(node, EPILOGUE_DEPTH)
+        {
+            return Err(WhyNot::EpilogueOf(source));
+        }
+        let count = estimate(&self.graph.ty(node.outputs[0]).count());
+        let repeats = info.total() / count;
+        let most = if is_cheap(node) { REPEATS } else { 1.0 };
+        if repeats > most {
+            return Err(WhyNot::Repeated(repeats.ceil() as u32));
+        }
+        Ok(())
+    }
+
+    /// The contraction that an elementwise node could be computed with.
+    fn contraction_above(&self, node: &Node, depth: usize) -> Option<NodeId> {
+        if depth == 0 || node.op.class != Class::Elementwise {
+            return None;
+        }
+        let shape = &self.graph.ty(node.outputs[0]).shape;
+        let same = |v: &&tensmith_ir::graph::ValueId| self.graph.ty(**v).shape == *shape;
+        let operands = node.inputs.iter().filter(same);
+        operands
+            .filter_map(|v| self.graph.producer(*v))
+            .find_map(|id| {
+                let above = self.graph.node(id);
+                match above.op.class {
+                    Class::Contraction => Some(id),
+                    _ => self.contraction_above(above, depth - 1),
+                }
+            })
+    }
+
+    fn at_result_index(&self, node: &Node, info: &Info, draft: &Draft) -> bool {
+        let root = self.graph.node(draft.root);
+        let shape = |n: &Node| &self.graph.ty(n.outputs[0]).shape;
+        info.only_at_result() && root.op.class == Class::Elementwise && shape(node) == shape(root)
+    }
+
+    fn admit_contraction(&self, node: &Node, info: &Info, draft: &Draft) -> Result<Heavy, WhyNot> {
+        if draft.heavy != Heavy::None {
+            return Err(WhyNot::SecondHeavy);
+        }
+        if !self.at_result_index(node, info, draft) {
+            return Err(WhyNot::NotAtResultIndex);
+        }
+        Ok(Heavy::One)
+    }
+
+    /// Reductions join where they are computed once for each row of the result, or with the
+    /// scalar work on their results.
+    fn admit_reduction(&self, node: &Node, info: &Info, draft: &Draft) -> Result<Heavy, WhyNot> {
+        let at_result = self.at_result_index(node, info, draft);
+        let own = rows(self.graph, node).unwrap_or(Heavy::One);
+        if draft.heavy != Heavy::None && (draft.heavy != own || own == Heavy::One) {
+            return Err(WhyNot::SecondHeavy);
+        }
+        if at_result && node.op.class == Class::Reduction {
+            return Ok(own);
+        }
+        let Heavy::Rows(axes, shape) = &own else {
+            return Err(WhyNot::NotAtResultIndex);
+        };
+        let root = self.graph.ty(self.graph.node(draft.root).outputs[0]);
+        let per_row = at_result || (info.only_hoisted() && root.shape == *shape);
+        if !per_row {
+            return Err(WhyNot::NotAtResultIndex);
+        }
+        let trailing = axes.iter().rev().zip((0..shape.len()).rev());
+        let trailing = trailing.clone().all(|(a, d)| *a == d);
+        let row = axes.iter().map(|a| shape[*a].as_const());
+        let row = row.product::<Option<i64>>();
+        match row {
+            Some(n) if trailing && n <= ROW_ELEMENTS => Ok(own),
+            _ => Err(WhyNot::Rows),
+        }
+    }
+}
