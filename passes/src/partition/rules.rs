@@ -2,7 +2,7 @@
 use super::{Draft, Partitioner, WhyNot};
 use std::collections::HashMap;
 use tensmith_ir::expr::{Atom, Expr};
-use tensmith_ir::graph::{AttrValue, Graph, Node, NodeId, TensorType};
+use tensmith_ir::graph::{AttrValue, Graph, Node, NodeId, TensorType, ValueId};
 use tensmith_ir::ops::{Class, Tolerance};
 
 /// Rows of at most so many elements stay in the first caches between the passes over them.
@@ -132,7 +132,7 @@ impl Partitioner<'_> {
         let info = self.info(id, draft);
         let heavy = match node.op.class {
             Class::Elementwise | Class::Movement => {
-                self.admit_scalar_work(node, &info)?;
+                self.admit_scalar_work(node, &info, draft)?;
                 draft.heavy.clone()
             }
             Class::Contraction => self.admit_contraction(node, &info, draft)?,
@@ -201,7 +201,7 @@ impl Partitioner<'_> {
         }
     }
 
-    fn admit_scalar_work(&self, node: &Node, info: &Info) -> Result<(), WhyNot> {
+    fn admit_scalar_work(&self, node: &Node, info: &Info, draft: &Draft) -> Result<(), WhyNot> {
         if info.in_contraction {
             let moves = node.op.class == Class::Movement && keeps_last_axis(self.graph, node);
             return if moves {
@@ -210,9 +210,8 @@ impl Partitioner<'_> {
                 Err(WhyNot::InContraction)
             };
         }
-        if !info.only_at_result()
-            && let Some(source) = self.contraction_above(node, EPILOGUE_DEPTH)
-        {
+        let elsewhere = !info.only_at_result() || draft.heavy != Heavy::None;
+        if elsewhere && let Some(source) = self.contraction_above(node, node, EPILOGUE_DEPTH) {
             return Err(WhyNot::EpilogueOf(source));
         }
         let count = estimate(&self.graph.ty(node.outputs[0]).count());
@@ -224,22 +223,38 @@ impl Partitioner<'_> {
         Ok(())
     }
 
-    /// The contraction that an elementwise node could be computed with.
-    fn contraction_above(&self, node: &Node, depth: usize) -> Option<NodeId> {
+    /// The contraction that elementwise node `end` could be computed with, looking upwards from
+    /// `node`: all between them is computed for `end` only.
+    fn contraction_above(&self, node: &Node, end: &Node, depth: usize) -> Option<NodeId> {
         if depth == 0 || node.op.class != Class::Elementwise {
             return None;
         }
-        let shape = &self.graph.ty(node.outputs[0]).shape;
-        let same = |v: &&tensmith_ir::graph::ValueId| self.graph.ty(**v).shape == *shape;
-        let operands = node.inputs.iter().filter(same);
+        let shape = &self.graph.ty(end.outputs[0]).shape;
+        let own = |v: &ValueId| {
+            self.graph.ty(*v).shape == *shape && self.flows_only_into(*v, end, EPILOGUE_DEPTH)
+        };
+        let operands = node.inputs.iter().copied().filter(own);
         operands
-            .filter_map(|v| self.graph.producer(*v))
+            .filter_map(|v| self.graph.producer(v))
             .find_map(|id| {
                 let above = self.graph.node(id);
                 match above.op.class {
                     Class::Contraction => Some(id),
-                    _ => self.contraction_above(above, depth - 1),
+                    _ => self.contraction_above(above, end, depth - 1),
                 }
+            })
+    }
+
+    /// Whether a value is read for `end` only, by elementwise nodes.
+    fn flows_only_into(&self, value: ValueId, end: &Node, depth: usize) -> bool {
+        depth > 0
+            && !self.is_output[value.0 as usize]
+            && self.uses[value.0 as usize].iter().all(|id| {
+                let reader = self.graph.node(*id);
+                let result = reader.outputs[0];
+                result == end.outputs[0]
+                    || reader.op.class == Class::Elementwise
+                        && self.flows_only_into(result, end, depth - 1)
             })
     }
 

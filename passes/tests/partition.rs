@@ -1,0 +1,162 @@
+//! Which nodes become one kernel, on small graphs.
+mod common;
+
+use common::{check, f32s, iota, ty};
+use tensmith_ir::graph::{Attrs, Graph, ValueId};
+use tensmith_ir::ops::op;
+use tensmith_passes::partition::partition;
+
+fn add(g: &mut Graph, name: &str, inputs: &[ValueId]) -> ValueId {
+    g.add_one(op(name), name, inputs, Attrs::new()).unwrap()
+}
+
+fn conv(g: &mut Graph, x: ValueId, w: ValueId) -> ValueId {
+    let attrs = Attrs::new()
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0])
+        .with("groups", 1);
+    g.add_one(op("conv"), "conv", &[x, w], attrs).unwrap()
+}
+
+fn mean(g: &mut Graph, x: ValueId, axis: i64) -> ValueId {
+    let attrs = Attrs::new().with("axes", vec![axis]).with("keepdims", true);
+    g.add_one(op("reduce_mean"), "mean", &[x], attrs).unwrap()
+}
+
+/// A graph with an input `[1, 4, 6, 6]`, weights and a bias; gives the result of a convolution.
+fn convolved(g: &mut Graph) -> (ValueId, ValueId) {
+    let x = g.add_input("x", ty(&[1, 4, 6, 6]));
+    let w = g.add_constant("w", f32s(&[4, 4, 3, 3], 0.5));
+    let b = g.add_constant("b", f32s(&[4, 1, 1], 1.0));
+    let y = conv(g, x, w);
+    (x, add(g, "add", &[y, b]))
+}
+
+/// The names of the nodes of each kernel.
+fn kernels(g: &Graph) -> Vec<String> {
+    let partition = partition(g);
+    assert!(partition.is_convex(g));
+    let names = |group: &tensmith_passes::partition::Group| {
+        let mut ids: Vec<_> = group.members.iter().collect();
+        ids.sort();
+        let names: Vec<&str> = ids.iter().map(|n| g.node(**n).op.name).collect();
+        names.join("+")
+    };
+    partition.groups.values().map(names).collect()
+}
+
+#[test]
+fn bias_and_activation_join_a_convolution() {
+    let mut g = Graph::default();
+    let (_, y) = convolved(&mut g);
+    let zero = g.add_constant("zero", f32s(&[], 0.0));
+    let y = add(&mut g, "max", &[y, zero]);
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["conv+add+max"]);
+    check(&g, &[iota(&[1, 4, 6, 6])]);
+}
+
+#[test]
+fn a_value_used_twice_at_one_index_joins_a_convolution() {
+    let mut g = Graph::default();
+    let (_, y) = convolved(&mut g);
+    let s = add(&mut g, "sigmoid", &[y]);
+    let y = add(&mut g, "mul", &[y, s]);
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["conv+add+sigmoid+mul"]);
+    check(&g, &[iota(&[1, 4, 6, 6])]);
+}
+
+#[test]
+fn a_residual_is_added_in_the_second_convolution() {
+    let mut g = Graph::default();
+    let (x, a) = convolved(&mut g);
+    let w = g.add_constant("w1", f32s(&[4, 4, 3, 3], 0.5));
+    let b = conv(&mut g, x, w);
+    let y = add(&mut g, "add", &[a, b]);
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["conv+add", "conv+add"]);
+    check(&g, &[iota(&[1, 4, 6, 6])]);
+}
+
+/// The mean of squares of distances to the mean, and so on.
+fn layer_norm(g: &mut Graph, x: ValueId) -> ValueId {
+    let m = mean(g, x, 1);
+    let d = add(g, "sub", &[x, m]);
+    let s = add(g, "mul", &[d, d]);
+    let v = mean(g, s, 1);
+    let eps = g.add_constant("eps", f32s(&[], -1e-5));
+    let v = add(g, "add", &[v, eps]);
+    let v = add(g, "sqrt", &[v]);
+    let y = add(g, "div", &[d, v]);
+    let w = g.add_constant("w", f32s(&[33], 1.0));
+    add(g, "mul", &[y, w])
+}
+
+#[test]
+fn a_layer_norm_from_primitives_is_one_kernel() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[5, 33]));
+    let y = layer_norm(&mut g, x);
+    g.add_output("y", y);
+    assert_eq!(kernels(&g).len(), 1, "{:?}", partition(&g).refusals);
+    check(&g, &[iota(&[5, 33])]);
+}
+
+#[test]
+fn a_residual_before_a_layer_norm_stays_with_the_product() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[5, 33]));
+    let w = g.add_constant("w", f32s(&[33, 33], 1.0));
+    let spec = Attrs::new().with("spec", "mk,kn->mn");
+    let y = g.add_one(op("contract"), "dot", &[x, w], spec).unwrap();
+    let y = add(&mut g, "add", &[y, x]);
+    let y = layer_norm(&mut g, y);
+    g.add_output("y", y);
+    let kernels = kernels(&g);
+    assert_eq!(kernels.len(), 2, "{kernels:?}");
+    assert_eq!(kernels[0], "contract+add");
+    check(&g, &[iota(&[5, 33])]);
+}
+
+#[test]
+fn scalar_work_does_not_join_the_inner_loop_of_a_contraction() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[8, 9]));
+    let y = g.add_input("y", ty(&[9, 7]));
+    let e = add(&mut g, "exp", &[x]);
+    let spec = Attrs::new().with("spec", "mk,kn->mn");
+    let y = g.add_one(op("contract"), "dot", &[e, y], spec).unwrap();
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["exp", "contract"]);
+    check(&g, &[iota(&[8, 9]), iota(&[9, 7])]);
+}
+
+#[test]
+fn a_softmax_takes_its_scale_and_mask() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[4, 9]));
+    let k = g.add_constant("k", f32s(&[], -0.5));
+    let m = g.add_constant("m", f32s(&[9], 1.0));
+    let y = add(&mut g, "mul", &[x, k]);
+    let y = add(&mut g, "add", &[y, m]);
+    let attrs = Attrs::new().with("axis", 1);
+    let y = g.add_one(op("softmax"), "softmax", &[y], attrs).unwrap();
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["mul+add+softmax"]);
+    check(&g, &[iota(&[4, 9])]);
+}
+
+#[test]
+fn an_expensive_value_is_computed_once_for_all_that_read_it() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[16]));
+    let y = g.add_input("y", ty(&[8, 16]));
+    let e = add(&mut g, "exp", &[x]);
+    let y = add(&mut g, "mul", &[y, e]);
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["exp", "mul"]);
+    check(&g, &[iota(&[16]), iota(&[8, 16])]);
+}
