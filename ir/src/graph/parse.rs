@@ -1,9 +1,10 @@
 //! Parses the text form of graphs: the full form, with the elements of all constants.
 use super::print::result_name;
 use super::{AttrKind, AttrValue, Attrs, Graph, SymbolInfo, TensorType, ValueId};
+use crate::expr::Symbol;
 use crate::ops::{self, Op};
 use crate::tensor::{Tensor, Wide};
-use crate::text::{Lexer, TextError, parse_expr};
+use crate::text::{Lexer, TextError, Token, parse_expr};
 use std::collections::HashMap;
 
 /// Parses a graph. Nodes pass the checks and inference of their ops.
@@ -37,7 +38,7 @@ fn graph(lexer: &mut Lexer<'_>) -> Result<Graph, TextError> {
     Ok(builder.graph)
 }
 
-fn symbol(lexer: &mut Lexer<'_>) -> Result<(crate::expr::Symbol, SymbolInfo), TextError> {
+fn symbol(lexer: &mut Lexer<'_>) -> Result<(Symbol, SymbolInfo), TextError> {
     let symbol = lexer.size()?;
     lexer.expect_word("in")?;
     let min = lexer.int()?;
@@ -86,18 +87,15 @@ impl<'t> Builder<'t> {
     }
 
     /// The names before a `=`, each with the name in the model, if it has one of its own.
-    fn results(
-        &mut self,
-        lexer: &mut Lexer<'t>,
-    ) -> Result<Vec<(&'t str, Option<String>)>, TextError> {
+    fn results(&self, lexer: &mut Lexer<'t>) -> Result<Vec<(&'t str, Option<String>)>, TextError> {
         let mut results = Vec::new();
-        if !matches!(lexer.peek()?, crate::text::Token::Name(_)) {
+        if !matches!(lexer.peek()?, Token::Name(_)) {
             return Ok(results);
         }
         loop {
             let name = lexer.name()?;
             let own = match lexer.peek()? {
-                crate::text::Token::Str(_) => Some(lexer.string()?),
+                Token::Str(_) => Some(lexer.string()?),
                 _ => None,
             };
             results.push((name, own));
@@ -108,7 +106,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn operand(&mut self, lexer: &mut Lexer<'t>) -> Result<ValueId, TextError> {
+    fn operand(&self, lexer: &mut Lexer<'t>) -> Result<ValueId, TextError> {
         let place = lexer.clone();
         let name = lexer.name()?;
         let found = self.names.get(name).copied();

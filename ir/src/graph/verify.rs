@@ -1,6 +1,7 @@
 //! Checks the invariants of graphs.
 use super::{Def, Graph, Node, NodeId, TensorType, ValueId};
 use crate::ops::InferCx;
+use crate::tensor::Tensor;
 
 /// Checks the invariants of a graph and its subgraphs: ids in range, each value defined at one
 /// place and listed there, operands before results, types as inference gives them, attributes as
@@ -47,8 +48,8 @@ fn check_value(graph: &Graph, id: ValueId) -> Result<(), String> {
         Def::Constant(tensor) => {
             let shape = tensor.shape.iter().map(|d| (*d).into()).collect();
             let ty = TensorType::new(tensor.dtype, shape);
-            let bytes = tensor.shape.iter().product::<usize>() * tensor.dtype.bytes();
-            if ty != value.ty || bytes != tensor.data.len() {
+            let fits = Tensor::new(tensor.dtype, tensor.shape.clone(), tensor.data.clone());
+            if ty != value.ty || fits.is_none() {
                 return Err(format!("is {}, its constant {tensor:?}", value.ty));
             }
             return Ok(());

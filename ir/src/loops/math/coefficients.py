@@ -3,7 +3,7 @@
 Each polynomial is a Chebyshev interpolant (close to the best one in the largest error), computed
 with 60 digits; the comment beside a table is its largest error. Needs mpmath.
 
-    python3 coefficients.py > coefficients.rs
+    python3 coefficients.py > coefficients.rs && rustfmt coefficients.rs
 """
 import struct
 
@@ -81,7 +81,7 @@ hi, lo = split(log(2), 42, 2)
 const("LN2_HI_F64", "`ln 2`, 42 bits", hi)
 const("LN2_LO_F64", "The rest of `ln 2`", lo)
 a, b, c = split(pi / 2, 53, 3)
-const("PIO2_1", "`pi/2`, 53 bits", a)
+print("/// `pi/2`, 53 bits.\npub(super) const PIO2_1: f64 = std::f64::consts::FRAC_PI_2;\n")
 const("PIO2_2", "`pi/2`, the next 53 bits", b)
 const("PIO2_3", "`pi/2`, the next 53 bits", c)
 a, b = split(mpf(2) / 3, 53, 2)

@@ -220,7 +220,7 @@ pub(super) const LN2_HI_F64: f64 = 0.6931471805598903;
 pub(super) const LN2_LO_F64: f64 = 5.497923018708371e-14;
 
 /// `pi/2`, 53 bits.
-pub(super) const PIO2_1: f64 = 1.5707963267948966;
+pub(super) const PIO2_1: f64 = std::f64::consts::FRAC_PI_2;
 
 /// `pi/2`, the next 53 bits.
 pub(super) const PIO2_2: f64 = 6.123233995736766e-17;

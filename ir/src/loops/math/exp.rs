@@ -21,7 +21,7 @@ fn reduce<'c>(f: &Format, x: V<'c>, low: Option<V<'c>>) -> Reduced<'c> {
     let r = low.map_or(r, |low| r + low);
     let tail = (r * r).fma(r.poly(f.exp), r);
     let bits = f.bits(shifted);
-    let offset = f.to_bits(f.magic()).wrapping_sub(2 * f.bias as u64);
+    let offset = f.bits_of(f.magic()).wrapping_sub(2 * f.bias as u64);
     Reduced {
         tail,
         exponent: bits - bits.bits(offset),

@@ -106,7 +106,7 @@ impl Format {
     }
 
     /// The bits of a number.
-    pub(super) fn to_bits(&self, value: f64) -> u64 {
+    pub(super) fn bits_of(&self, value: f64) -> u64 {
         match self.float {
             DType::F32 => u64::from((value as f32).to_bits()),
             _ => value.to_bits(),

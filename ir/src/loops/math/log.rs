@@ -13,14 +13,14 @@ struct Reduced<'c> {
 
 /// Reduces a positive normal number.
 fn reduce<'c>(f: &Format, x: V<'c>) -> Reduced<'c> {
-    let low = f.to_bits(std::f64::consts::FRAC_1_SQRT_2);
+    let low = f.bits_of(std::f64::consts::FRAC_1_SQRT_2);
     let mask = (1u64 << f.mantissa) - 1;
     let bits = f.bits(x);
     let from_low = bits - bits.bits(low);
     let m = ((from_low & bits.bits(mask)) + bits.bits(low)).bitcast(f.float) - 1.0;
     let bias = (f.bias as u64) << f.mantissa;
     let exponent = (from_low + bits.bits(bias)) >> bits.bits(u64::from(f.mantissa));
-    let shifted = (exponent + bits.bits(f.to_bits(f.magic()))).bitcast(f.float);
+    let shifted = (exponent + bits.bits(f.bits_of(f.magic()))).bitcast(f.float);
     let n = shifted - (f.magic() + f.bias as f64);
     Reduced { m, n }
 }

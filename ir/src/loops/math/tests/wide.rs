@@ -1,5 +1,5 @@
 //! `f64` bodies against values computed with 60 digits (`points.txt`, written by
-//! `coefficients.py`) and, more densely, against the standard library.
+//! `points.py`) and, more densely, against the standard library.
 use super::*;
 
 const POINTS: &str = include_str!("points.txt");
