@@ -5,9 +5,11 @@
 //! passes, e-graphs and tuning.
 pub mod entry;
 pub mod error;
+pub mod header;
 mod host;
 pub mod jit;
 pub mod kernel;
 pub mod module;
+pub mod object;
 pub mod target;
 pub mod wide;

@@ -348,7 +348,7 @@ impl Expr {
     }
 
     /// The lesser of two.
-    pub fn min(&self, other: impl Into<Expr>) -> Expr {
+    pub fn at_most(&self, other: impl Into<Expr>) -> Expr {
         let other = other.into();
         match (self.clone() - other.clone()).as_const() {
             Some(d) => {
@@ -363,7 +363,7 @@ impl Expr {
     }
 
     /// The greater of two.
-    pub fn max(&self, other: impl Into<Expr>) -> Expr {
+    pub fn at_least(&self, other: impl Into<Expr>) -> Expr {
         let other = other.into();
         match (self.clone() - other.clone()).as_const() {
             Some(d) => {
@@ -412,11 +412,11 @@ impl Expr {
             }
             Atom::Min(p) => {
                 let (a, b) = both(p);
-                Expr::min(&a, b)
+                Expr::at_most(&a, b)
             }
             Atom::Max(p) => {
                 let (a, b) = both(p);
-                Expr::max(&a, b)
+                Expr::at_least(&a, b)
             }
         }
     }
@@ -452,10 +452,10 @@ impl Expr {
                 Atom::Mod(_) => x.simplified_div(&y, ranges).1,
                 Atom::Min(_) if ranges.proves_le(&x, &y) => x,
                 Atom::Min(_) if ranges.proves_le(&y, &x) => y,
-                Atom::Min(_) => Expr::min(&x, y),
+                Atom::Min(_) => Expr::at_most(&x, y),
                 _ if ranges.proves_le(&x, &y) => y,
                 _ if ranges.proves_le(&y, &x) => x,
-                _ => Expr::max(&x, y),
+                _ => Expr::at_least(&x, y),
             })
         })
     }

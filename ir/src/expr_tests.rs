@@ -51,11 +51,11 @@ fn arithmetic_saturates() {
 
 #[test]
 fn substitution_keeps_minima_and_maxima() {
-    let clamped = Expr::max(&Expr::min(&v(0), batch()), 0);
+    let clamped = Expr::at_least(&Expr::at_most(&v(0), batch()), 0);
     let shifted = clamped.substitute(&|_| Some(v(1) - 2));
     assert_eq!(
         shifted,
-        Expr::max(&Expr::min(&(v(1) - 2), batch()), 0)
+        Expr::at_least(&Expr::at_most(&(v(1) - 2), batch()), 0)
     );
     assert_eq!(shifted.simplify(&Ranges::new()), shifted);
 }

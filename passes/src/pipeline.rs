@@ -1,5 +1,9 @@
 //! From a graph to a plan, one line a step.
 use crate::error::PassError;
+use crate::graph::{
+    conv_to_contract, eliminate_common_subexpressions, eliminate_dead_code, fold_constants,
+    fold_factors, fold_identities, materialise_padding, sink_reshapes,
+};
 use crate::plan::Builder;
 use crate::schedule::Target;
 use crate::split::close_symbols;
@@ -38,8 +42,29 @@ impl Default for PassOptions {
 }
 
 /// Rewrites a graph to an equal one that plans better.
-pub fn optimise(graph: Graph, _options: &PassOptions) -> Result<Graph, PassError> {
-    Ok(graph)
+///
+/// Errors: a defect of a pass.
+pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassError> {
+    for node in &mut graph.nodes {
+        for region in &mut node.regions {
+            *region = optimise(std::mem::take(region), options)?;
+        }
+    }
+    let graph = fold_identities(&graph)?;
+    let graph = fold_constants(&graph, options.fold_bytes)?;
+    let graph = fold_identities(&graph)?;
+    let graph = eliminate_common_subexpressions(&graph)?;
+    let graph = match options.precision {
+        Precision::Exact => graph,
+        Precision::Standard => fold_factors(&eliminate_dead_code(&graph)?)?,
+    };
+    let graph = conv_to_contract(&graph)?;
+    let graph = materialise_padding(&graph)?;
+    let graph = sink_reshapes(&graph)?;
+    let graph = fold_identities(&graph)?;
+    let graph = fold_constants(&graph, options.fold_bytes)?;
+    let graph = eliminate_common_subexpressions(&graph)?;
+    Ok(eliminate_dead_code(&graph)?)
 }
 
 /// Plans a graph: what kernels run, in which order, and where their data lies.

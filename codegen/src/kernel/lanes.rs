@@ -5,10 +5,9 @@
 //! share, one broadcast for what all columns share.
 use super::GROUP;
 use std::collections::{BTreeSet, HashMap};
-use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::{
-    BinaryOp, BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt, UnaryOp,
+    BufferId, Cond, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update, vectorisable,
 };
 
 /// An open lock-step loop.
@@ -113,7 +112,8 @@ impl Analysis {
                     .as_const()
                     .filter(|_| matches!(l.mark, Mark::Vector | Mark::Jam))
             {
-                let vector = l.mark == Mark::Vector && vectorisable(kernel, l);
+                let vector =
+                    l.mark == Mark::Vector && extent % GROUP == 0 && vectorisable(kernel, l);
                 if l.mark == Mark::Vector && !vector {
                     self.scalar_loops.insert(l.var);
                 }
@@ -126,9 +126,15 @@ impl Analysis {
         }
     }
 
-    /// `lanes` are the open lock-step space loops; `control` are those that decide whether the
-    /// statements run.
-    fn visit(&mut self, kernel: &Kernel, stmts: &[Stmt], lanes: &[Var], control: &BTreeSet<Var>) {
+    /// `lanes` are the open lock-step loops (with whether they are reductions); `control` are
+    /// variables that decide whether the statements run.
+    fn visit(
+        &mut self,
+        kernel: &Kernel,
+        stmts: &[Stmt],
+        lanes: &[(Var, bool)],
+        control: &BTreeSet<Var>,
+    ) {
         for stmt in stmts {
             match stmt {
                 Stmt::Store { buffer, value, .. }
@@ -136,17 +142,20 @@ impl Analysis {
                 {
                     let mut deps = self.scalar_deps(value);
                     deps.extend(control);
-                    deps.retain(|v| lanes.contains(v));
+                    let update = is_update(*buffer, value);
+                    deps.retain(|v| {
+                        lanes
+                            .iter()
+                            .any(|(l, reduce)| l == v && !(*reduce && update))
+                    });
                     let slot = self.deps.entry(*buffer).or_default();
                     let before = slot.len();
                     slot.extend(deps);
                     self.changed |= slot.len() != before;
                 }
                 Stmt::Store { .. } => {}
-                Stmt::For(l)
-                    if matches!(l.mark, Mark::Vector | Mark::Jam) && l.role != Role::Reduce =>
-                {
-                    let inner = [lanes, &[l.var]].concat();
+                Stmt::For(l) if matches!(l.mark, Mark::Vector | Mark::Jam) => {
+                    let inner = [lanes, &[(l.var, l.role == Role::Reduce)]].concat();
                     self.visit(kernel, &l.body, &inner, control);
                 }
                 Stmt::For(l) => {
@@ -203,114 +212,4 @@ fn expr_deps(e: &Expr) -> BTreeSet<Var> {
         }
     });
     deps
-}
-
-/// Whether the lanes of a loop can be those of 128-bit vectors: 32-bit elements throughout, and
-/// control flow and index values that do not depend on the lane.
-pub fn vectorisable(kernel: &Kernel, l: &For) -> bool {
-    let whole = l.extent.as_const().is_some_and(|e| e > 0 && e % GROUP == 0);
-    whole && statements_fit(kernel, &l.body, l.var)
-}
-
-fn statements_fit(kernel: &Kernel, stmts: &[Stmt], lane: Var) -> bool {
-    stmts.iter().all(|stmt| match stmt {
-        Stmt::For(l) => {
-            !l.extent.mentions(lane)
-                && l.mark != Mark::Vector
-                && statements_fit(kernel, &l.body, lane)
-        }
-        Stmt::Store { buffer, value, .. } => {
-            buffer_fits(kernel, *buffer) && scalar_fits(kernel, value, lane)
-        }
-        Stmt::If {
-            cond: Cond::Affine(es),
-            then,
-            otherwise,
-        } => {
-            es.iter().all(|e| !e.mentions(lane))
-                && statements_fit(kernel, then, lane)
-                && statements_fit(kernel, otherwise, lane)
-        }
-        Stmt::If {
-            cond: Cond::Scalar(_),
-            ..
-        }
-        | Stmt::Check { .. }
-        | Stmt::While { .. } => false,
-    })
-}
-
-fn fits(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::I32 | DType::U32)
-}
-
-/// In registers `bool` lanes are masks.
-fn fits_register(dtype: DType) -> bool {
-    fits(dtype) || dtype == DType::Bool
-}
-
-fn buffer_fits(kernel: &Kernel, id: BufferId) -> bool {
-    let buffer = kernel.buffer(id);
-    if buffer.scope == Scope::Register {
-        fits_register(buffer.dtype)
-    } else {
-        fits(buffer.dtype)
-    }
-}
-
-fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
-    let dtype = |s: &Scalar| s.dtype(&|b| kernel.buffer(b).dtype);
-    let this = match s {
-        Scalar::Const(c) => fits(c.dtype) || c.dtype == DType::Bool,
-        Scalar::Index(_) => false,
-        Scalar::Load(b, _) => buffer_fits(kernel, *b),
-        Scalar::Unary(op, a) => match op {
-            UnaryOp::Not | UnaryOp::Neg | UnaryOp::Abs => true,
-            _ => dtype(a) == DType::F32,
-        },
-        Scalar::Binary(op, a, b) => binary_fits(*op, dtype(a), b),
-        Scalar::Fma(a, ..) => dtype(a) == DType::F32,
-        Scalar::Call(f, args) => call_fits(*f, dtype(&args[0])),
-        Scalar::Select(..) => true,
-        Scalar::Cast(to, a) => matches!(
-            (dtype(a), *to),
-            (DType::F32, DType::I32) | (DType::I32, DType::F32)
-        ),
-        Scalar::Bitcast(to, a) => fits(*to) && fits(dtype(a)),
-        Scalar::Guard(conds, ..) => conds.iter().all(|c| !c.mentions(lane)),
-    };
-    this && s.children().iter().all(|c| scalar_fits(kernel, c, lane))
-}
-
-fn binary_fits(op: BinaryOp, dtype: DType, right: &Scalar) -> bool {
-    match op {
-        BinaryOp::Div => dtype == DType::F32,
-        BinaryOp::Rem => false,
-        BinaryOp::Shl | BinaryOp::Shr => matches!(right, Scalar::Const(_)),
-        _ => true,
-    }
-}
-
-/// Whether the body of a math function is vector code.
-fn call_fits(f: tensmith_ir::loops::math::MathFn, dtype: DType) -> bool {
-    static FITS: std::sync::LazyLock<
-        std::sync::Mutex<HashMap<tensmith_ir::loops::math::MathFn, bool>>,
-    > = std::sync::LazyLock::new(Default::default);
-    if dtype != DType::F32 {
-        return false;
-    }
-    let mut known = FITS
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    *known.entry(f).or_insert_with(|| math_body_fits(f))
-}
-
-fn math_body_fits(f: tensmith_ir::loops::math::MathFn) -> bool {
-    let Some(body) = tensmith_ir::loops::math::body(f, DType::F32) else {
-        return false;
-    };
-    let kernel = super::ops::math_kernel(body);
-    body.lets
-        .iter()
-        .all(|(dtype, value)| fits_register(*dtype) && scalar_fits(&kernel, value, Var(u32::MAX)))
 }

@@ -20,7 +20,7 @@ use expr::ExprEmitter;
 use lanes::{Lane, RegisterLanes};
 use std::collections::HashMap;
 use tensmith_ir::dtype::DType;
-use tensmith_ir::expr::Expr;
+use tensmith_ir::expr::{Expr, Ranges};
 use tensmith_ir::loops::{BufferId, Kernel, Scope};
 use tensmith_runtime::abi;
 
@@ -86,6 +86,7 @@ pub(crate) struct Emitter<'a, 'f> {
     entry: KernelArgs,
     /// How often a `vector` loop had to run lane by lane.
     scalarised: usize,
+    ranges: Ranges,
 }
 
 #[derive(Clone, Copy)]
@@ -137,6 +138,7 @@ pub fn emit(
         bases: vec![None; kernel.buffers.len()],
         entry,
         scalarised: 0,
+        ranges: kernel.ranges(),
     };
     emitter.prologue(p[1], p[4]);
     emitter.declare_registers();

@@ -3,32 +3,7 @@ use super::{Emitter, scalar_type, vector_type};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use tensmith_ir::dtype::DType;
-use tensmith_ir::loops::math::MathBody;
-use tensmith_ir::loops::{BinaryOp, Buffer, Const, Kernel, Layout, Scope, UnaryOp};
-
-/// The registers of a math body as a kernel, for type questions.
-pub(super) fn math_kernel(body: &MathBody) -> Kernel {
-    let types = body
-        .params
-        .iter()
-        .copied()
-        .chain(body.lets.iter().map(|(d, _)| *d));
-    let buffer = |dtype| Buffer {
-        name: String::new(),
-        dtype,
-        shape: vec![],
-        layout: Layout::row_major(0),
-        scope: Scope::Register,
-    };
-    Kernel {
-        name: "math".into(),
-        sizes: vec![],
-        size_bounds: vec![],
-        buffers: types.map(buffer).collect(),
-        body: vec![],
-        vars: 0,
-    }
-}
+use tensmith_ir::loops::{BinaryOp, Const, UnaryOp};
 
 impl Emitter<'_, '_> {
     pub(super) fn constant(&mut self, c: Const) -> Value {
@@ -183,12 +158,7 @@ impl Emitter<'_, '_> {
         let ty = scalar_type(d);
         let width = self.b.ins().iconst(ty, bits);
         let fine = self.b.ins().icmp(IntCC::UnsignedLessThan, b, width);
-        let outside = if op == BinaryOp::Shr && d.is_signed() {
-            let most = self.b.ins().iconst(ty, bits - 1);
-            self.b.ins().sshr(a, most)
-        } else {
-            self.b.ins().iconst(ty, 0)
-        };
+        let outside = self.b.ins().iconst(ty, 0);
         self.b.ins().select(fine, shifted, outside)
     }
 

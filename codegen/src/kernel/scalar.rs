@@ -75,12 +75,17 @@ impl Emitter<'_, '_> {
         es.into_iter().fold(0, |m, e| m | self.expr_mask(e))
     }
 
+    /// The element offset of an access, as simple as loop extents make it.
+    pub(super) fn offset(&self, b: BufferId, index: &[Expr]) -> Expr {
+        self.kernel.buffer(b).offset(index).simplify(&self.ranges)
+    }
+
     /// The lanes that a scalar depends on.
     pub(super) fn scalar_mask(&self, s: &Scalar) -> u32 {
         let own = match s {
             Scalar::Index(e) => self.expr_mask(e),
             Scalar::Load(b, index) if self.kernel.buffer(*b).scope != Scope::Register => {
-                self.expr_mask(&self.kernel.buffer(*b).offset(index))
+                self.expr_mask(&self.offset(*b, index))
             }
             Scalar::Load(b, _) => self.register_mask(*b),
             Scalar::Guard(conds, ..) => self.exprs_mask(conds),
@@ -268,7 +273,7 @@ impl Emitter<'_, '_> {
             return self.load_register(b);
         }
         let dtype = buffer.dtype;
-        let offset = buffer.offset(index);
+        let offset = self.offset(b, index);
         let mask = self.expr_mask(&offset);
         let mut flags = MemFlagsData::new().with_notrap();
         if buffer.scope == Scope::Input {

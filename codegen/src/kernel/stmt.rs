@@ -62,6 +62,7 @@ impl Emitter<'_, '_> {
     }
 
     fn for_loop(&mut self, l: &For) -> Result<(), CodegenError> {
+        self.ranges.bind(l.var, &l.extent);
         match (l.mark, l.extent.as_const()) {
             (Mark::Vector | Mark::Jam, Some(extent)) => self.lock_step(l, extent),
             (Mark::Unroll, Some(extent)) => self.unrolled(l, extent),
@@ -237,6 +238,7 @@ impl Emitter<'_, '_> {
         self.b.ins().jump(join, &[]);
         self.b.switch_to_block(yes);
         self.exprs.bind(var, index);
+        self.ranges.bind(var, &extent);
         self.scoped(|cx| cx.statements(body))?;
         self.b.ins().jump(join, &[]);
         self.b.seal_block(join);
@@ -297,7 +299,7 @@ impl Emitter<'_, '_> {
             return self.store_register(buffer, value);
         }
         let val = self.scalar(value)?;
-        let offset = self.kernel.buffer(buffer).offset(index);
+        let offset = self.offset(buffer, index);
         let mask = self.expr_mask(&offset) | val.mask;
         let values = self.broadcast(&val, mask);
         let flags = MemFlagsData::new().with_notrap();

@@ -16,10 +16,12 @@ pub mod math;
 mod parse;
 mod print;
 mod scalar;
+mod vectorise;
 mod verify;
 
 pub use parse::parse_kernel;
 pub use scalar::{BinaryOp, Const, Scalar, UnaryOp};
+pub use vectorise::{is_update, vectorisable};
 pub use verify::{VerifyError, verify_kernel};
 
 use crate::dtype::DType;

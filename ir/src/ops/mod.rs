@@ -18,6 +18,7 @@ mod sample;
 mod spatial;
 #[cfg(test)]
 mod testing;
+mod window;
 
 pub use infer::{InferCx, broadcast_shapes, show_shape};
 pub use sample::{Sample, Sampler};
@@ -153,6 +154,7 @@ const FAMILIES: &[&[OpDef]] = &[
     resize::OPS,
     reduce::OPS,
     row::OPS,
+    window::OPS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, Op>> =

@@ -437,13 +437,13 @@ fn define_pad(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Sc
 fn fold_into(mode: &str, at: &Expr, n: &Expr) -> Expr {
     let last = n.clone() - 1;
     match mode {
-        "edge" => Expr::max(&Expr::min(at, last), 0),
-        "wrap" => at.rem(Expr::max(n, 1)),
+        "edge" => Expr::at_least(&Expr::at_most(at, last), 0),
+        "wrap" => at.rem(Expr::at_least(n, 1)),
         _ => {
-            let period = Expr::max(&(last.clone() * 2), 1);
+            let period = Expr::at_least(&(last.clone() * 2), 1);
             let phase = at.rem(period.clone());
             let mirrored = period - phase.clone();
-            Expr::min(&Expr::min(&phase, mirrored), last)
+            Expr::at_most(&Expr::at_most(&phase, mirrored), last)
         }
     }
 }

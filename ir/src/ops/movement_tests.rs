@@ -104,8 +104,8 @@ fn symbolic_slices_are_proved_or_refused() {
     assert!(slice_of_n(1.into(), n() - 1, 1).is_ok());
     assert!(slice_of_n(0.into(), n().ceil_div(2), 2).is_ok());
     assert!(slice_of_n(n() - 1, n(), -1).is_ok());
-    assert!(slice_of_n(Expr::max(&(n() - 3), 0), Expr::min(&n(), 3), 1).is_ok());
-    assert!(slice_of_n(0.into(), Expr::min(&n(), 5), 1).is_ok());
+    assert!(slice_of_n(Expr::at_least(&(n() - 3), 0), Expr::at_most(&n(), 3), 1).is_ok());
+    assert!(slice_of_n(0.into(), Expr::at_most(&n(), 5), 1).is_ok());
     assert!(slice_of_n(0.into(), 5.into(), 1).is_err());
     assert!(slice_of_n(1.into(), n(), 1).is_err());
     assert!(slice_of_n(n(), n(), -1).is_err());

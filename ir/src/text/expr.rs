@@ -84,8 +84,8 @@ fn call(lexer: &mut Lexer<'_>, word: &str) -> Result<Expr, TextError> {
     let join: fn(&Expr, Expr) -> Expr = match word {
         "div" => |a, b| a.div(b),
         "mod" => |a, b| a.rem(b),
-        "min" => |a, b| Expr::min(a, b),
-        "max" => |a, b| Expr::max(a, b),
+        "min" => |a, b| Expr::at_most(a, b),
+        "max" => |a, b| Expr::at_least(a, b),
         _ => return Err(lexer.unexpected("an index expression")),
     };
     lexer.take()?;

@@ -19,8 +19,8 @@ fn expr() -> impl Strategy<Value = Expr> {
             (two.clone(), divisor).prop_map(|((a, _), d)| a.rem(d)),
             two.clone().prop_map(|(a, b)| a.div(b)),
             two.clone().prop_map(|(a, b)| a.rem(b)),
-            two.clone().prop_map(|(a, b)| Expr::min(&a, b)),
-            two.prop_map(|(a, b)| Expr::max(&a, b)),
+            two.clone().prop_map(|(a, b)| Expr::at_most(&a, b)),
+            two.prop_map(|(a, b)| Expr::at_least(&a, b)),
         ]
     })
 }

@@ -3,6 +3,23 @@
 //! Requires: nothing.
 //! Ensures: every node has a result that an output depends on.
 //!
+//! Before:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "x" : f32[3]
+//!   %1 = exp(%0) {} "a" : f32[3]
+//!   %2 = neg(%0) {} "b" : f32[3]
+//!   output "y" = %2
+//! }
+//! ```
+//! After:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "x" : f32[3]
+//!   %1 = neg(%0) {} "b" : f32[3]
+//!   output "y" = %1
+//! }
+//! ```
 //! Source: Cytron et al., Efficiently computing static single assignment form, section 7.1.
 use super::Rewriter;
 use tensmith_ir::graph::{Graph, GraphError};

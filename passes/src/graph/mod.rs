@@ -1,6 +1,23 @@
-//! Graph passes: each a function from a graph to an equal one.
+//! Graph passes: each a function from a graph to an equal one. They leave subgraphs alone;
+//! [`crate::pipeline::optimise`] visits those first.
+mod conv_to_contract;
+mod eliminate_common_subexpressions;
 mod eliminate_dead_code;
+mod fold_constants;
+mod fold_factors;
+mod fold_identities;
+mod materialise_padding;
 mod rewriter;
+mod sink_reshapes;
+#[cfg(test)]
+mod tests;
 
+pub use conv_to_contract::conv_to_contract;
+pub use eliminate_common_subexpressions::eliminate_common_subexpressions;
 pub use eliminate_dead_code::eliminate_dead_code;
+pub use fold_constants::fold_constants;
+pub use fold_factors::fold_factors;
+pub use fold_identities::fold_identities;
+pub use materialise_padding::materialise_padding;
 pub use rewriter::Rewriter;
+pub use sink_reshapes::sink_reshapes;

@@ -131,7 +131,7 @@ impl Builder<'_> {
         node: &Node,
         what: &str,
     ) -> Step {
-        let kernel = self.scheduled_kernel(kernel);
+        let kernel = self.scheduled_kernel(kernel, &[]);
         let site_base = self.plan.sites.len() as u32;
         self.plan.sites.push(Site {
             node: node.name.clone(),

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use tensmith_ir::define::{Definition, define_task};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Def, Graph, NodeId, TensorType, ValueId};
-use tensmith_ir::loops::{Kernel, Layout, Scope};
+use tensmith_ir::loops::{BufferId, Kernel, Layout, Scope};
 use tensmith_ir::ops::Lower;
 use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, SlotId, Step};
 
@@ -54,7 +54,7 @@ pub struct Builder<'o> {
     storage_of: Vec<StorageId>,
     storages: u32,
     /// Naive kernels by name, and what they became.
-    kernels: HashMap<String, Vec<(Kernel, KernelId)>>,
+    kernels: HashMap<String, Vec<(Kernel, Vec<BufferId>, KernelId)>>,
     constants: Constants,
     /// In a plan that prepares constants: the layouts of its outputs.
     layouts: Option<Vec<Layout>>,
@@ -307,7 +307,8 @@ impl<'o> Builder<'o> {
             let slot = self.result_slot(level, *value);
             level.bound.insert(*value, Bound::Slot(slot));
         }
-        let kernel = self.scheduled_kernel(definition.kernel.clone());
+        let packable = self.packable(level, &definition);
+        let kernel = self.scheduled_kernel(definition.kernel.clone(), &packable);
         let step = self.call(level, kernel, &definition, nodes)?;
         level.steps.push(step);
         Ok(())
@@ -346,24 +347,37 @@ impl<'o> Builder<'o> {
         }))
     }
 
-    /// The kernel of the plan that a naive kernel becomes; equal ones become one.
-    fn scheduled_kernel(&mut self, mut naive: Kernel) -> KernelId {
+    /// The inputs of a task that are constants: their layout may change.
+    fn packable(&self, level: &Level<'_>, definition: &Definition) -> Vec<BufferId> {
+        let buffers = definition
+            .kernel
+            .params()
+            .filter(|(_, b)| b.scope == Scope::Input);
+        let pairs = buffers.zip(&definition.inputs);
+        let constant = pairs.filter(|(_, v)| matches!(self.bound(level, **v), Bound::Constant(_)));
+        constant.map(|((id, _), _)| id).collect()
+    }
+
+    /// The kernel of the plan that a naive kernel becomes; equal ones become one. `packable` are
+    /// the inputs that are constants.
+    fn scheduled_kernel(&mut self, mut naive: Kernel, packable: &[BufferId]) -> KernelId {
         naive.sizes = self.plan.sizes.iter().map(|s| s.symbol.clone()).collect();
         naive.size_bounds = self.plan.sizes.iter().map(|s| (s.min, s.max)).collect();
         let known = self.kernels.entry(naive.name.clone()).or_default();
-        if let Some((_, id)) = known.iter().find(|(k, _)| *k == naive) {
+        if let Some((.., id)) = known.iter().find(|(k, p, _)| *k == naive && p == packable) {
             return *id;
         }
         let id = KernelId(self.plan.kernels.len() as u32);
-        known.push((naive.clone(), id));
-        let scheduled = default_schedule(naive, &self.options.target);
+        known.push((naive.clone(), packable.to_vec(), id));
+        let is_packable = |b: BufferId| packable.contains(&b);
+        let scheduled = default_schedule(naive, &self.options.target, &is_packable);
         self.plan.kernels.push(scheduled);
         id
     }
 
     /// A call of a kernel that no op defines.
     fn helper_step(&mut self, kernel: Kernel, args: Vec<SlotId>, nodes: Vec<String>) -> Step {
-        let kernel = self.scheduled_kernel(kernel);
+        let kernel = self.scheduled_kernel(kernel, &[]);
         let site_base = self.plan.sites.len() as u32;
         Step::Call(Call {
             kernel,

@@ -1,5 +1,18 @@
 //! Schedules: how the loops of a kernel are run.
-use tensmith_ir::loops::{Kernel, Mark, Role, Stmt};
+//!
+//! [`default_schedule`] reads from top to bottom: cleanups, then the first recipe that fits, then
+//! threads. Every step keeps what the kernel computes; only sums change their order.
+mod collapse;
+mod contract_fma;
+mod contraction;
+mod drop_unit_loops;
+mod nest;
+mod tile;
+mod vectorise;
+
+use nest::{Nest, all_ranges};
+use tensmith_ir::expr::{Expr, product};
+use tensmith_ir::loops::{BufferId, Kernel, Mark, Role, Stmt};
 
 /// What schedules need to know of the machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,15 +35,114 @@ impl Default for Target {
     }
 }
 
-/// The kernel with its outermost space loops parallel.
-pub fn default_schedule(mut kernel: Kernel, _target: &Target) -> Kernel {
-    let is_space = |s: &Stmt| matches!(s, Stmt::For(l) if l.role == Role::Space);
-    if kernel.body.iter().all(is_space) {
-        for stmt in &mut kernel.body {
-            if let Stmt::For(l) = stmt {
-                l.mark = Mark::Parallel;
-            }
-        }
+/// Work below which handing a part to another thread costs more than it saves.
+/// Units: iterations of innermost statements; a hand-off takes about as long as some thousands.
+const PARALLEL_WORK: i64 = 4096;
+
+/// Schedules a naive kernel; `packable` says which inputs are constants, whose layout may change.
+pub fn default_schedule(
+    mut kernel: Kernel,
+    target: &Target,
+    packable: &dyn Fn(BufferId) -> bool,
+) -> Kernel {
+    drop_unit_loops::drop_unit_loops(&mut kernel);
+    if target.fma {
+        contract_fma::contract_fma(&mut kernel);
+    }
+    let work = work(&kernel.body);
+    let body = std::mem::take(&mut kernel.body);
+    let body: Vec<Stmt> = body
+        .into_iter()
+        .flat_map(|s| schedule_nest(&mut kernel, s, packable))
+        .collect();
+    kernel.body = body;
+    if work.is_none_or(|w| w >= PARALLEL_WORK) {
+        parallelise(&mut kernel);
     }
     kernel
+}
+
+fn schedule_nest(
+    kernel: &mut Kernel,
+    stmt: Stmt,
+    packable: &dyn Fn(BufferId) -> bool,
+) -> Vec<Stmt> {
+    let mut nest = Nest::of(stmt);
+    if let Some(tiled) = contraction::schedule(kernel, &nest, packable) {
+        return tiled;
+    }
+    collapse::collapse(kernel, &mut nest);
+    let body = nest.rebuild();
+    let mut ranges = all_ranges(&Kernel {
+        body: body.clone(),
+        ..kernel.clone()
+    });
+    vectorise::vectorise(kernel, &mut ranges, body)
+}
+
+/// The iterations of all innermost statements; `None` if sizes are not known.
+fn work(stmts: &[Stmt]) -> Option<i64> {
+    stmts.iter().try_fold(0i64, |sum, stmt| {
+        let own = match stmt {
+            Stmt::For(l) => work(&l.body)?
+                .max(1)
+                .saturating_mul(l.extent.as_const()?.max(0)),
+            other => other
+                .bodies()
+                .into_iter()
+                .try_fold(1i64, |s, b| Some(s.saturating_add(work(b)?)))?,
+        };
+        Some(sum.saturating_add(own))
+    })
+}
+
+/// Deals the outermost loops to threads: neighbouring outer loops become one while the outermost
+/// has too few iterations to balance.
+fn parallelise(kernel: &mut Kernel) {
+    let [Stmt::For(l)] = &mut kernel.body[..] else {
+        return;
+    };
+    if l.role != Role::Space || l.mark != Mark::Plain {
+        return;
+    }
+    let stmt = Stmt::For(l.clone());
+    let mut nest = Nest::of(stmt);
+    let few = |e: &Expr| e.as_const().is_some_and(|n| n < 16);
+    let mut joined = 1;
+    while joined < nest.loops.len() && few(&product(&extents(&nest, joined))) {
+        joined += 1;
+    }
+    if joined > 1 {
+        join_outer(kernel, &mut nest, joined);
+    }
+    let mut body = nest.rebuild();
+    if let [Stmt::For(l)] = &mut body[..] {
+        l.mark = Mark::Parallel;
+    }
+    kernel.body = body;
+}
+
+fn extents(nest: &Nest, count: usize) -> Vec<Expr> {
+    nest.loops[..count].iter().map(|(_, e)| e.clone()).collect()
+}
+
+/// One loop in the place of the outermost `count`.
+fn join_outer(kernel: &mut Kernel, nest: &mut Nest, count: usize) {
+    let extents = extents(nest, count);
+    let var = kernel.fresh_var();
+    let mut ranges = all_ranges(kernel);
+    let total = product(&extents);
+    ranges.bind(var, &total);
+    let index = tensmith_ir::define::unflatten(&var.into(), &extents, &ranges);
+    let with = nest.loops[..count]
+        .iter()
+        .map(|(v, _)| *v)
+        .zip(index)
+        .collect();
+    nest::substitute(&mut nest.body, &with, &ranges);
+    for (_, extent) in &mut nest.loops[count..] {
+        *extent = extent.substitute(&|v| with.get(&v).cloned());
+    }
+    nest.loops.drain(1..count);
+    nest.loops[0] = (var, total);
 }

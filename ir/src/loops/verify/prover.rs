@@ -156,8 +156,8 @@ fn atom_expr(atom: &Atom) -> Expr {
         Atom::Var(v) => Expr::var(*v),
         Atom::Div(p) => p.0.div(p.1.clone()),
         Atom::Mod(p) => p.0.rem(p.1.clone()),
-        Atom::Min(p) => Expr::min(&p.0, p.1.clone()),
-        Atom::Max(p) => Expr::max(&p.0, p.1.clone()),
+        Atom::Min(p) => Expr::at_most(&p.0, p.1.clone()),
+        Atom::Max(p) => Expr::at_least(&p.0, p.1.clone()),
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
         let n = Expr::size(Symbol::new("n"));
         let mut p = Prover::new(Ranges::new());
         p.bind(Var(0), &n.ceil_div(8));
-        p.bind(Var(1), &Expr::min(&(n.clone() - v(0) * 8), 8));
+        p.bind(Var(1), &Expr::at_most(&(n.clone() - v(0) * 8), 8));
         let index = v(0) * 8 + v(1);
         assert!(p.proves(&(n.clone() - 1 - index.clone())));
         assert!(!p.proves(&(n - 2 - index)));

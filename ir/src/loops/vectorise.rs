@@ -1,0 +1,110 @@
+//! Whether the iterations of a loop can be the lanes of vector registers.
+//!
+//! Lanes are 32-bit elements (`f32`, `i32`, `u32`; `bool` only in registers, as masks). Loads and
+//! stores may have any stride; control flow and index values must not depend on the lane.
+use super::math::{self, MathBody, MathFn};
+use super::{BinaryOp, Buffer, BufferId, Cond, For, Kernel, Layout, Mark, Scalar, Scope, Stmt, UnaryOp};
+use crate::dtype::DType;
+use crate::expr::Var;
+use std::sync::LazyLock;
+
+/// Whether the lanes of `l` can be those of vectors; the extent is not considered.
+pub fn vectorisable(kernel: &Kernel, l: &For) -> bool {
+    statements_fit(kernel, &l.body, l.var)
+}
+
+/// Whether a store is `acc = acc op term` (or an `Fma` onto `acc`) on a register.
+pub fn is_update(buffer: BufferId, value: &Scalar) -> bool {
+    let is_acc = |s: &Scalar| matches!(s, Scalar::Load(b, _) if *b == buffer);
+    let free = |s: &Scalar| {
+        let mut found = false;
+        s.visit(&mut |x| found |= is_acc(x));
+        !found
+    };
+    match value {
+        Scalar::Binary(op, a, b) if associative(*op) => (is_acc(a) && free(b)) || (is_acc(b) && free(a)),
+        Scalar::Fma(a, b, c) => is_acc(c) && free(a) && free(b),
+        _ => false,
+    }
+}
+
+/// Whether partial results of an op may be joined in any order.
+fn associative(op: BinaryOp) -> bool {
+    use BinaryOp::{Add, And, Max, Min, Mul, Or, Xor};
+    matches!(op, Add | Mul | Min | Max | And | Or | Xor)
+}
+
+fn statements_fit(kernel: &Kernel, stmts: &[Stmt], lane: Var) -> bool {
+    stmts.iter().all(|stmt| match stmt {
+        Stmt::For(l) => !l.extent.mentions(lane) && l.mark != Mark::Vector && statements_fit(kernel, &l.body, lane),
+        Stmt::Store { buffer, value, .. } => buffer_fits(kernel, *buffer) && scalar_fits(kernel, value, lane),
+        Stmt::If { cond: Cond::Affine(es), then, otherwise } => {
+            es.iter().all(|e| !e.mentions(lane))
+                && statements_fit(kernel, then, lane)
+                && statements_fit(kernel, otherwise, lane)
+        }
+        Stmt::If { cond: Cond::Scalar(_), .. } | Stmt::Check { .. } | Stmt::While { .. } => false,
+    })
+}
+
+fn fits(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::I32 | DType::U32)
+}
+
+fn fits_register(dtype: DType) -> bool {
+    fits(dtype) || dtype == DType::Bool
+}
+
+fn buffer_fits(kernel: &Kernel, id: BufferId) -> bool {
+    let buffer = kernel.buffer(id);
+    if buffer.scope == Scope::Register { fits_register(buffer.dtype) } else { fits(buffer.dtype) }
+}
+
+fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
+    let dtype = |s: &Scalar| s.dtype(&|b| kernel.buffer(b).dtype);
+    let this = match s {
+        Scalar::Const(c) => fits_register(c.dtype),
+        Scalar::Index(_) => false,
+        Scalar::Load(b, _) => buffer_fits(kernel, *b),
+        Scalar::Unary(UnaryOp::Not | UnaryOp::Neg | UnaryOp::Abs, _) => true,
+        Scalar::Unary(_, a) | Scalar::Fma(a, ..) => dtype(a) == DType::F32,
+        Scalar::Binary(BinaryOp::Div, a, _) => dtype(a) == DType::F32,
+        Scalar::Binary(BinaryOp::Rem, ..) => false,
+        Scalar::Binary(BinaryOp::Shl | BinaryOp::Shr, _, b) => matches!(**b, Scalar::Const(_)),
+        Scalar::Binary(..) | Scalar::Select(..) => true,
+        Scalar::Call(f, args) => dtype(&args[0]) == DType::F32 && call_fits(*f),
+        Scalar::Cast(to, a) => matches!((dtype(a), *to), (DType::F32, DType::I32) | (DType::I32, DType::F32)),
+        Scalar::Bitcast(to, a) => fits(*to) && fits(dtype(a)),
+        Scalar::Guard(conds, ..) => conds.iter().all(|c| !c.mentions(lane)),
+    };
+    this && s.children().iter().all(|c| scalar_fits(kernel, c, lane))
+}
+
+static CALLS: LazyLock<Vec<bool>> = LazyLock::new(|| {
+    let fits = |f: &MathFn| math::body(*f, DType::F32).is_some_and(body_fits);
+    MathFn::ALL.iter().map(fits).collect()
+});
+
+fn call_fits(f: MathFn) -> bool {
+    MathFn::ALL.iter().position(|g| *g == f).is_some_and(|k| CALLS[k])
+}
+
+fn body_fits(body: &MathBody) -> bool {
+    let types = body.params.iter().chain(body.lets.iter().map(|(d, _)| d));
+    let register = |dtype: &DType| Buffer {
+        name: String::new(),
+        dtype: *dtype,
+        shape: vec![],
+        layout: Layout::row_major(0),
+        scope: Scope::Register,
+    };
+    let kernel = Kernel {
+        name: "math".into(),
+        sizes: vec![],
+        size_bounds: vec![],
+        buffers: types.map(register).collect(),
+        body: vec![],
+        vars: 0,
+    };
+    body.lets.iter().all(|(dtype, value)| fits_register(*dtype) && scalar_fits(&kernel, value, Var(u32::MAX)))
+}
