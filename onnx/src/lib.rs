@@ -10,6 +10,7 @@ mod check;
 mod elem;
 mod error;
 mod external;
+pub mod import;
 mod inline;
 mod load;
 mod model;

@@ -1,0 +1,117 @@
+//! ONNX models to graph IR.
+//!
+//! [`import`] walks a checked model in order and builds rows of the op table. Small integer
+//! tensors are followed symbolically on the way, so that what computes shapes becomes extents.
+mod constant;
+mod control;
+mod conv;
+mod cx;
+mod demand;
+mod elementwise;
+mod helpers;
+mod index;
+mod inputs;
+mod known;
+mod matmul;
+mod movement;
+mod order;
+mod pool;
+mod prune;
+mod reduce;
+mod registry;
+mod resize;
+mod sequence;
+mod shape;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tensmith_ir::graph::Graph;
+use tensmith_ir::tensor::Tensor;
+
+use crate::error::{OnnxError, Result};
+use crate::model::LoadedModel;
+use crate::tensor::TensorData;
+use cx::Cx;
+
+pub use registry::supported_ops;
+
+/// Which named dimensions stay symbols.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeepSymbolic {
+    /// None: each takes its binding, or 1.
+    #[default]
+    None,
+    /// These.
+    Names(BTreeSet<String>),
+    /// All without a binding.
+    All,
+}
+
+/// How to import a model.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// Values of named dimensions. Dimensions without a name are called `INPUT_AXIS`.
+    pub dims: BTreeMap<String, i64>,
+    /// Which dimensions stay symbols.
+    pub keep_symbolic: KeepSymbolic,
+    /// Greatest value of each symbol that is kept; the default is 2^20.
+    pub max_dims: BTreeMap<String, i64>,
+    /// Shapes of inputs, by name: they bind the names of dimensions, and replace shapes unknown.
+    pub input_shapes: BTreeMap<String, Vec<i64>>,
+    /// Values of inputs that may be taken as constants where an op needs one at compile time.
+    pub specialise: BTreeMap<String, Tensor>,
+    /// Greatest number of bytes of a tensor that the graph computes.
+    pub tensor_bytes: u64,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self {
+            dims: BTreeMap::new(),
+            keep_symbolic: KeepSymbolic::None,
+            max_dims: BTreeMap::new(),
+            input_shapes: BTreeMap::new(),
+            specialise: BTreeMap::new(),
+            tensor_bytes: 64 << 30,
+        }
+    }
+}
+
+/// A model as graph IR.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The graph. Values have the names that the model gives them.
+    pub graph: Graph,
+    /// What a user should know about how the model was read.
+    pub notes: Vec<String>,
+    /// Inputs whose given values were used as constants: another value needs another import.
+    pub specialised: Vec<(String, Tensor)>,
+}
+
+/// Imports a checked model.
+///
+/// Errors: `Unsupported` lists every operator without support at once, or else every node that
+/// needs a value or a proof that the import does not have; `Invalid` for attributes and operands
+/// that break an operator's rules; `Limit` for a tensor larger than the options admit.
+pub fn import(model: &LoadedModel, options: &ImportOptions) -> Result<Imported> {
+    registry::check_supported(model)?;
+    let mut cx = Cx::new(model, options);
+    cx.notes.extend(model.notes().iter().cloned());
+    inputs::add_inputs(&mut cx)?;
+    cx.add_initializers(model.graph())?;
+    cx.import_nodes(&model.graph().node)?;
+    cx.finish()
+}
+
+/// A tensor of a file as a tensor of the IR, bytes shared.
+///
+/// Errors: `Unsupported` for an element type that the IR does not have.
+pub fn ir_tensor(data: &TensorData, place: &str) -> Result<Tensor> {
+    let unpacked = data.unpacked();
+    let data = unpacked.as_ref().unwrap_or(data);
+    let dtype = value::dtype_of(data.dtype)
+        .ok_or_else(|| OnnxError::unsupported(place, value::no_dtype(data.dtype)))?;
+    Tensor::new(dtype, data.shape.clone(), data.bytes.clone())
+        .ok_or_else(|| OnnxError::invalid(place, "its bytes do not fit its shape"))
+}

@@ -1,0 +1,47 @@
+//! Graphs without what no output needs.
+use tensmith_ir::graph::{Def, Graph, NodeId, ValueId};
+
+/// The graph without the nodes and constants that no output needs. Inputs stay.
+pub(crate) fn prune(mut graph: Graph) -> Graph {
+    let mut live = vec![false; graph.values.len()];
+    let roots = graph.outputs.iter().chain(&graph.inputs);
+    roots.for_each(|v| live[v.0 as usize] = true);
+    for node in graph.nodes.iter().rev() {
+        if node.outputs.iter().any(|v| live[v.0 as usize]) {
+            let own = node.inputs.iter().chain(&node.outputs);
+            own.for_each(|v| live[v.0 as usize] = true);
+        }
+    }
+    let mut place = Vec::with_capacity(live.len());
+    let mut next = 0;
+    for keep in &live {
+        place.push(ValueId(next));
+        next += u32::from(*keep);
+    }
+    let moved = |ids: &mut Vec<ValueId>| ids.iter_mut().for_each(|v| *v = place[v.0 as usize]);
+    graph
+        .nodes
+        .retain(|n| n.outputs.iter().any(|v| live[v.0 as usize]));
+    let mut at = live.iter();
+    graph.values.retain(|_| *at.next().unwrap_or(&true));
+    moved(&mut graph.inputs);
+    moved(&mut graph.outputs);
+    for node in &mut graph.nodes {
+        moved(&mut node.inputs);
+        moved(&mut node.outputs);
+    }
+    for (n, node) in graph.nodes.iter().enumerate() {
+        for (k, id) in node.outputs.iter().enumerate() {
+            graph.values[id.0 as usize].def = Def::Node(NodeId(n as u32), k);
+        }
+    }
+    graph
+}
+
+/// Makes `inputs` the inputs of a graph, in this order; each is an input already.
+pub(crate) fn order_inputs(graph: &mut Graph, inputs: Vec<ValueId>) {
+    for (k, id) in inputs.iter().enumerate() {
+        graph.values[id.0 as usize].def = Def::Input(k);
+    }
+    graph.inputs = inputs;
+}

@@ -1,0 +1,4 @@
+//! Operators of this family.
+use super::registry::OpImport;
+
+pub(crate) const OPS: &[OpImport] = &[];
