@@ -3,6 +3,7 @@
 //! A row holds everything the compiler knows of an op: names and types of attributes, dtype and
 //! shape rule, reference evaluation, definition in loops, samples for the generated tests, and
 //! the source of its semantics. Reference evaluation and definition are written independently.
+mod activation;
 mod contract;
 mod control;
 mod conv;
@@ -12,6 +13,7 @@ mod infer;
 mod movement;
 mod order;
 mod resize;
+mod recurrent;
 mod reduce;
 mod row;
 mod sample;
@@ -152,6 +154,7 @@ const FAMILIES: &[&[OpDef]] = &[
     movement::OPS,
     order::OPS,
     resize::OPS,
+    recurrent::OPS,
     reduce::OPS,
     row::OPS,
     window::OPS,
