@@ -75,6 +75,11 @@ impl Layout {
         )
     }
 
+    /// Whether elements lie in the order of their indices.
+    pub fn is_row_major(&self) -> bool {
+        *self == Layout::row_major(self.0.len())
+    }
+
     /// The physical extents for a logical shape: blocked dimensions are padded to whole blocks.
     pub fn physical_shape(&self, shape: &[Expr]) -> Vec<Expr> {
         let extent = |d: &LayoutDim| match d.extent {

@@ -335,6 +335,11 @@ impl<'o> Builder<'o> {
                 _ => outputs.next(),
             };
             let value = value.expect("invariant: schedules keep parameters");
+            // A schedule may see a row-major buffer as one of another rank.
+            let layout = match layout.is_row_major() {
+                true => Layout::row_major(level.graph.ty(*value).rank()),
+                false => layout,
+            };
             args.push(self.slot_in(level, *value, &layout, &name)?);
         }
         let site_base = self.plan.sites.len() as u32;
