@@ -5,8 +5,11 @@ use common::{check, f32s, iota, scalar_type, ty};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Symbol};
 use tensmith_ir::graph::{Attrs, Graph, SymbolInfo, TensorType};
+use tensmith_ir::loops::{Mark, Stmt};
 use tensmith_ir::ops::op;
+use tensmith_ir::plan::{Plan, Step, verify_plan};
 use tensmith_ir::tensor::{Tensor, Wide};
+use tensmith_passes::liveness_bound;
 
 fn shape_attr(dims: &[i64]) -> Attrs {
     let dims: Vec<Expr> = dims.iter().map(|d| (*d).into()).collect();
@@ -157,4 +160,64 @@ fn loops_carry_swapped_state_and_collect_scans() {
         g.add_output(&format!("y{j}"), v);
     }
     check(&g, &[iota(&[2]), f32s(&[2], -3.0)]);
+}
+
+/// A plan of two parallel kernels, one after the other, by way of the arena.
+fn two_kernels() -> Plan {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[64]));
+    let y = g.add_one(op("exp"), "e", &[x], Attrs::new()).unwrap();
+    let y = g
+        .add_one(op("reshape"), "r", &[y], shape_attr(&[8, 8]))
+        .unwrap();
+    let y = g.add_one(op("neg"), "n", &[y], Attrs::new()).unwrap();
+    g.add_output("y", y);
+    check(&g, &[iota(&[64])])
+}
+
+#[test]
+fn a_missing_barrier_is_found() {
+    let mut plan = two_kernels();
+    plan.steps.retain(|s| !matches!(s, Step::Barrier));
+    for kernel in &mut plan.kernels {
+        for stmt in &mut kernel.body {
+            if let Stmt::For(l) = stmt {
+                l.mark = Mark::Parallel;
+            }
+        }
+    }
+    let error = verify_plan(&plan).expect_err("kernels depend on each other");
+    assert!(error.to_string().contains("no barrier"), "{error}");
+}
+
+#[test]
+fn a_value_outside_of_the_arena_or_never_written_is_found() {
+    let mut plan = two_kernels();
+    plan.arena_bytes = 0.into();
+    let error = verify_plan(&plan).expect_err("nothing fits").to_string();
+    assert!(error.contains("ends at"), "{error}");
+    let mut plan = two_kernels();
+    plan.steps.remove(0);
+    let error = verify_plan(&plan).expect_err("nothing writes").to_string();
+    assert!(error.contains("is read, but was not written"), "{error}");
+}
+
+#[test]
+fn values_that_are_not_live_together_share_bytes() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[32, 32]));
+    let mut y = x;
+    for k in 0..8 {
+        let name = format!("p{k}");
+        let perm = Attrs::new().with("perm", vec![1, 0]);
+        y = g.add_one(op("transpose"), &name, &[y], perm).unwrap();
+        let spec = Attrs::new().with("spec", "mk,kn->mn");
+        y = g.add_one(op("contract"), &name, &[y, x], spec).unwrap();
+        y = g.add_one(op("tanh"), &name, &[y], Attrs::new()).unwrap();
+    }
+    g.add_output("y", y);
+    let plan = check(&g, &[iota(&[32, 32])]);
+    let bound = liveness_bound(&plan, &Default::default()).unwrap();
+    assert_eq!(bound, 2 * 32 * 32 * 4);
+    assert_eq!(plan.arena_bytes.as_const(), Some(bound));
 }

@@ -1,4 +1,6 @@
 //! What the tests of plans share.
+#![allow(dead_code, reason = "no test file uses all of it")]
+
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;
@@ -14,7 +16,6 @@ pub fn ty(shape: &[usize]) -> TensorType {
 }
 
 /// A type of rank 0.
-#[allow(dead_code, reason = "not every test file has scalars")]
 pub fn scalar_type(dtype: DType) -> TensorType {
     TensorType::new(dtype, vec![])
 }

@@ -1,0 +1,250 @@
+//! Random graphs: what passes, partition and plan make of them computes what the graph says.
+mod common;
+
+use common::check;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
+use tensmith_ir::ops::{Sampler, op};
+use tensmith_ir::tensor::Tensor;
+
+/// As many graphs are drawn, each with as many nodes at most.
+const GRAPHS: u64 = 300;
+const NODES: i64 = 14;
+
+struct Draw {
+    s: Sampler,
+    graph: Graph,
+    inputs: Vec<Tensor>,
+}
+
+impl Draw {
+    fn source(&mut self, shape: &[usize]) -> ValueId {
+        let tensor = self.s.tensor(DType::F32, shape, -1.5, 1.5);
+        let name = format!("v{}", self.graph.values.len());
+        if self.s.int(0, 2) == 0 {
+            return self.graph.add_constant(&name, tensor);
+        }
+        let dims = shape.iter().map(|d| Expr::from(*d)).collect();
+        self.inputs.push(tensor);
+        self.graph
+            .add_input(&name, TensorType::new(DType::F32, dims))
+    }
+
+    fn shape(&self, v: ValueId) -> Vec<usize> {
+        self.graph.ty(v).static_shape().expect("static")
+    }
+
+    /// A value of this graph, often a late one.
+    fn any(&mut self) -> ValueId {
+        let last = self.graph.values.len() as i64 - 1;
+        let first = if self.s.int(0, 1) == 0 {
+            0
+        } else {
+            (last - 3).max(0)
+        };
+        ValueId(self.s.int(first, last) as u32)
+    }
+
+    fn add(&mut self, name: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
+        let label = format!("{name}{}", self.graph.nodes.len());
+        let added = self.graph.add_one(op(name), &label, inputs, attrs);
+        added.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn unary(&mut self) {
+        let x = self.any();
+        let name = *self
+            .s
+            .pick(&["neg", "abs", "tanh", "sigmoid", "sin", "floor"]);
+        self.add(name, &[x], Attrs::new());
+    }
+
+    /// With a value of the same shape, one that broadcasts, or a number.
+    fn binary(&mut self) {
+        let x = self.any();
+        let mut shape = self.shape(x);
+        let mates: Vec<ValueId> = (0..self.graph.values.len() as u32)
+            .map(ValueId)
+            .filter(|v| self.graph.ty(*v) == self.graph.ty(x))
+            .collect();
+        let y = match self.s.int(0, 3) {
+            0 | 1 => *self.s.pick(&mates),
+            2 => {
+                for d in &mut shape {
+                    if self.s.int(0, 1) == 0 {
+                        *d = 1;
+                    }
+                }
+                self.source(&shape)
+            }
+            _ => self.source(&[]),
+        };
+        let name = *self
+            .s
+            .pick(&["add", "sub", "mul", "min", "max", "add", "mul"]);
+        let pair = if self.s.int(0, 1) == 0 {
+            [x, y]
+        } else {
+            [y, x]
+        };
+        self.add(name, &pair, Attrs::new());
+    }
+
+    fn reduction(&mut self) {
+        let x = self.any();
+        let rank = self.shape(x).len() as i64;
+        if rank == 0 {
+            return;
+        }
+        let axis = if self.s.int(0, 2) == 0 {
+            self.s.int(0, rank - 1)
+        } else {
+            rank - 1
+        };
+        if self.s.int(0, 3) == 0 {
+            self.add("softmax", &[x], Attrs::new().with("axis", axis));
+            return;
+        }
+        if self.shape(x)[axis as usize] == 0 {
+            return;
+        }
+        let attrs = Attrs::new().with("axes", vec![axis]);
+        let keep = self.s.int(0, 3) > 0;
+        let name = *self.s.pick(&["reduce_sum", "reduce_mean", "reduce_max"]);
+        let r = self.add(name, &[x], attrs.with("keepdims", keep));
+        if keep {
+            let name = *self.s.pick(&["sub", "mul", "add"]);
+            self.add(name, &[x, r], Attrs::new());
+        }
+    }
+
+    fn movement(&mut self) {
+        let x = self.any();
+        let shape = self.shape(x);
+        let rank = shape.len();
+        match self.s.int(0, 3) {
+            0 => {
+                let mut perm: Vec<i64> = (0..rank as i64).collect();
+                for k in (1..rank).rev() {
+                    perm.swap(k, self.s.int(0, k as i64) as usize);
+                }
+                self.add("transpose", &[x], Attrs::new().with("perm", perm));
+            }
+            1 => {
+                let count: usize = shape.iter().product();
+                let to = vec![Expr::from(count)];
+                let flat = self.add("reshape", &[x], Attrs::new().with("shape", to));
+                if self.s.int(0, 1) == 0 {
+                    let back: Vec<Expr> = shape.iter().rev().map(|d| (*d).into()).collect();
+                    self.add("reshape", &[flat], Attrs::new().with("shape", back));
+                }
+            }
+            2 if rank > 0 => {
+                let axis = self.s.int(0, rank as i64 - 1);
+                let inputs = if self.s.int(0, 2) == 0 {
+                    vec![x]
+                } else {
+                    vec![x, x]
+                };
+                self.add("concat", &inputs, Attrs::new().with("axis", axis));
+            }
+            _ => {
+                let (mut starts, mut sizes) = (Vec::new(), Vec::new());
+                for d in &shape {
+                    let start = self.s.int(0, *d as i64);
+                    starts.push(Expr::from(start));
+                    sizes.push(Expr::from(self.s.int(0, *d as i64 - start)));
+                }
+                let attrs = Attrs::new().with("starts", starts).with("sizes", sizes);
+                self.add("slice", &[x], attrs.with("steps", vec![1; rank]));
+            }
+        }
+    }
+
+    fn contraction(&mut self) {
+        let x = self.any();
+        let shape = self.shape(x);
+        match shape.len() {
+            2 => {
+                let n = self.s.int(1, 6) as usize;
+                let w = self.source(&[shape[1], n]);
+                self.add("contract", &[x, w], Attrs::new().with("spec", "mk,kn->mn"));
+            }
+            3 | 4 => {
+                let kernel = self.s.int(1, 3) as usize;
+                let pad = self.s.int(0, 1);
+                let spatial = shape.len() - 2;
+                if shape[1] == 0 || shape[2..].iter().any(|d| d + 2 * (pad as usize) < kernel) {
+                    return;
+                }
+                let o = self.s.int(1, 5) as usize;
+                let mut dims = vec![o, shape[1]];
+                dims.extend(vec![kernel; spatial]);
+                let w = self.source(&dims);
+                let stride = self.s.int(1, 2);
+                let attrs = Attrs::new()
+                    .with("strides", vec![stride; spatial])
+                    .with("dilations", vec![1; spatial])
+                    .with("pads_before", vec![pad; spatial])
+                    .with("pads_after", vec![pad; spatial])
+                    .with("groups", 1);
+                let y = self.add("conv", &[x, w], attrs);
+                if self.s.int(0, 1) == 0 {
+                    let mut dims = vec![o];
+                    dims.extend(vec![1; spatial]);
+                    let s = self.source(&dims);
+                    let b = self.source(&dims);
+                    let y = self.add("mul", &[y, s], Attrs::new());
+                    self.add("add", &[y, b], Attrs::new());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn draw(seed: u64) -> (Graph, Vec<Tensor>) {
+    let mut d = Draw {
+        s: Sampler::new(seed),
+        graph: Graph {
+            name: format!("random{seed}"),
+            ..Graph::default()
+        },
+        inputs: vec![],
+    };
+    let rank = d.s.int(1, 4) as usize;
+    let shape: Vec<usize> = (0..rank).map(|_| d.s.int(1, 7) as usize).collect();
+    d.source(&shape);
+    d.source(&shape);
+    for _ in 0..d.s.int(1, NODES) {
+        match d.s.int(0, 9) {
+            0..=1 => d.unary(),
+            2..=4 => d.binary(),
+            5 => d.reduction(),
+            6..=7 => d.movement(),
+            _ => d.contraction(),
+        }
+        let last = ValueId(d.graph.values.len() as u32 - 1);
+        if d.shape(last).iter().product::<usize>() > 3000 {
+            break;
+        }
+    }
+    for k in 0..d.s.int(1, 3) {
+        let v = d.any();
+        d.graph.add_output(&format!("y{k}"), v);
+    }
+    (d.graph, d.inputs)
+}
+
+#[test]
+fn random_graphs() {
+    for seed in 0..GRAPHS {
+        let (graph, inputs) = draw(seed);
+        let text = graph.to_string();
+        let run = std::panic::AssertUnwindSafe(|| check(&graph, &inputs));
+        if std::panic::catch_unwind(run).is_err() {
+            panic!("seed {seed}:\n{text}");
+        }
+    }
+}
