@@ -10,7 +10,9 @@
 //! - `unroll`: the body is copied, one iteration after the other.
 //!
 //! Lock step means: every statement runs for all lanes before the next one does. It is legal for
-//! space loops whose inner loop extents and branch conditions do not depend on the lane.
+//! space loops whose inner loop extents and branch conditions do not depend on the lane. In a
+//! reduction that runs in lock step, an accumulator (`r = r op term`) joins the terms of all lanes,
+//! in any order; other registers belong to a lane.
 pub mod interp;
 pub mod math;
 mod parse;

@@ -51,9 +51,11 @@ pub fn default_schedule(
     }
     let work = work(&kernel.body);
     let body = std::mem::take(&mut kernel.body);
+    // Collapsing changes the shape of buffers: no other statement may see them.
+    let alone = body.len() == 1;
     let body: Vec<Stmt> = body
         .into_iter()
-        .flat_map(|s| schedule_nest(&mut kernel, s, packable))
+        .flat_map(|s| schedule_nest(&mut kernel, s, packable, alone))
         .collect();
     kernel.body = body;
     if work.is_none_or(|w| w >= PARALLEL_WORK) {
@@ -66,12 +68,15 @@ fn schedule_nest(
     kernel: &mut Kernel,
     stmt: Stmt,
     packable: &dyn Fn(BufferId) -> bool,
+    alone: bool,
 ) -> Vec<Stmt> {
     let mut nest = Nest::of(stmt);
     if let Some(tiled) = contraction::schedule(kernel, &nest, packable) {
         return tiled;
     }
-    collapse::collapse(kernel, &mut nest);
+    if alone {
+        collapse::collapse(kernel, &mut nest);
+    }
     let body = nest.rebuild();
     let mut ranges = all_ranges(&Kernel {
         body: body.clone(),

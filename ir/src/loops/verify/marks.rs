@@ -1,6 +1,6 @@
 //! Marks: where parallel, vector, jam and unrolled loops may stand.
 use super::super::{BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt};
-use super::{at, registers::written_in};
+use super::{at, registers::own_of_lanes};
 use crate::expr::{Expr, Var};
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ impl Around<'_> {
             Mark::Parallel => self.parallel = Some(l.var),
             Mark::Vector | Mark::Jam => {
                 self.lanes.push(l.var);
-                self.lane_registers.extend(written_in(&l.body));
+                self.lane_registers.extend(own_of_lanes(l));
             }
             Mark::Plain | Mark::Unroll => {}
         }
@@ -84,11 +84,11 @@ impl Around<'_> {
             Mark::Parallel if self.nested => Err("a parallel loop that is not outermost".into()),
             Mark::Unroll if known => Ok(()),
             Mark::Parallel if space => Ok(()),
-            Mark::Vector | Mark::Jam if known && space => Ok(()),
+            Mark::Vector | Mark::Jam if known && l.role != Role::Serial => Ok(()),
             Mark::Unroll | Mark::Vector | Mark::Jam if !known => {
                 Err(format!("the extent {} is not known", l.extent))
             }
-            _ => Err("only iterations of space loops are independent".into()),
+            _ => Err("the iterations of this loop are not independent".into()),
         }
     }
 

@@ -64,7 +64,7 @@ impl Prover {
         }
         *budget -= 1;
         let e = e.simplify(&self.ranges);
-        if self.ranges.proves_non_negative(&e) {
+        if self.ranges.proves_non_negative(&e) || self.stated(&e) {
             return true;
         }
         if let Some(ways) = resolve_compound(&e) {
@@ -79,6 +79,12 @@ impl Prover {
             return true;
         }
         depth > 0 && self.with_facts(&e, depth, budget)
+    }
+
+    /// Whether `e` is a fact, or more than one.
+    fn stated(&self, e: &Expr) -> bool {
+        let more = |fact: &Expr| (e.clone() - fact.clone()).as_const();
+        self.facts.iter().any(|f| more(f).is_some_and(|c| c >= 0))
     }
 
     /// The least value over the innermost variable whose extent is symbolic.

@@ -1,5 +1,5 @@
 //! Scalar registers are written before they are read.
-use super::super::{BufferId, Cond, For, Kernel, Mark, Scalar, Scope, Stmt};
+use super::super::{BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update};
 use super::at;
 use std::collections::BTreeSet;
 
@@ -24,6 +24,24 @@ pub(super) fn written_in(stmts: &[Stmt]) -> Set {
         }
     }
     all
+}
+
+/// The registers of which each lane of a lock-step loop has its own: those that it writes, but
+/// for the accumulators of a reduction, which join the lanes.
+pub(super) fn own_of_lanes(l: &For) -> Set {
+    let mut own = written_in(&l.body);
+    if l.role == Role::Reduce {
+        own.retain(|b| !accumulates(&l.body, *b));
+    }
+    own
+}
+
+/// Whether every store of a register is an update.
+fn accumulates(stmts: &[Stmt], register: BufferId) -> bool {
+    stmts.iter().all(|s| match s {
+        Stmt::Store { buffer, value, .. } => *buffer != register || is_update(register, value),
+        other => other.bodies().into_iter().all(|b| accumulates(b, register)),
+    })
 }
 
 /// The registers that are written after the statements, given those before.
@@ -72,7 +90,7 @@ fn stmt(kernel: &Kernel, s: &Stmt, before: Set) -> Result<Set, String> {
 
 fn for_loop(kernel: &Kernel, l: &For, mut before: Set) -> Result<Set, String> {
     if matches!(l.mark, Mark::Parallel | Mark::Vector | Mark::Jam) {
-        let own = written_in(&l.body);
+        let own = own_of_lanes(l);
         before.retain(|b| !own.contains(b));
         body(kernel, &l.body, before.clone())?;
         return Ok(before);
