@@ -9,7 +9,7 @@ use tensmith_ir::ops::{Sampler, op};
 use tensmith_ir::tensor::Tensor;
 
 /// As many graphs are drawn, each with as many nodes at most.
-const GRAPHS: u64 = 300;
+const GRAPHS: u64 = 2000;
 const NODES: i64 = 14;
 
 struct Draw {
@@ -29,6 +29,13 @@ impl Draw {
         self.inputs.push(tensor);
         self.graph
             .add_input(&name, TensorType::new(DType::F32, dims))
+    }
+
+    /// A constant that one can divide by.
+    fn constant(&mut self, shape: &[usize]) -> ValueId {
+        let tensor = self.s.tensor(DType::F32, shape, 0.5, 1.5);
+        let name = format!("c{}", self.graph.values.len());
+        self.graph.add_constant(&name, tensor)
     }
 
     fn shape(&self, v: ValueId) -> Vec<usize> {
@@ -181,7 +188,10 @@ impl Draw {
                 let o = self.s.int(1, 5) as usize;
                 let mut dims = vec![o, shape[1]];
                 dims.extend(vec![kernel; spatial]);
-                let w = self.source(&dims);
+                let w = match self.s.int(0, 2) {
+                    0 => self.source(&dims),
+                    _ => self.constant(&dims),
+                };
                 let stride = self.s.int(1, 2);
                 let attrs = Attrs::new()
                     .with("strides", vec![stride; spatial])
@@ -193,10 +203,12 @@ impl Draw {
                 if self.s.int(0, 1) == 0 {
                     let mut dims = vec![o];
                     dims.extend(vec![1; spatial]);
-                    let s = self.source(&dims);
-                    let b = self.source(&dims);
-                    let y = self.add("mul", &[y, s], Attrs::new());
-                    self.add("add", &[y, b], Attrs::new());
+                    let mut y = y;
+                    for _ in 0..self.s.int(1, 4) {
+                        let name = *self.s.pick(&["add", "sub", "mul", "div"]);
+                        let c = self.constant(&dims);
+                        y = self.add(name, &[y, c], Attrs::new());
+                    }
                 }
             }
             _ => {}

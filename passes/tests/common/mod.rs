@@ -5,7 +5,7 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Graph, TensorType};
-use tensmith_ir::plan::{Plan, run_plan, verify_plan};
+use tensmith_ir::plan::{Plan, parse_plan, run_plan, verify_plan};
 use tensmith_ir::tensor::Tensor;
 use tensmith_passes::{PassOptions, optimise, plan};
 
@@ -41,6 +41,10 @@ pub fn check(graph: &Graph, inputs: &[Tensor]) -> Plan {
     let optimised = optimise(graph.clone(), &options).expect("passes accept the graph");
     let made = plan(&optimised, &options).expect("the graph has a plan");
     verify_plan(&made).expect("the plan is valid");
+    assert!(
+        parse_plan(&made.full_text()).as_ref() == Ok(&made),
+        "text of {made}"
+    );
     let found = run_plan(&made, inputs).expect("the plan runs");
     for ((k, a), b) in want.iter().enumerate().zip(&found) {
         assert_close(k, a, b);
