@@ -50,8 +50,7 @@ pub(super) fn activations(attrs: &Attrs, count: usize) -> Result<Vec<Activation>
             NAMES.join(", ")
         ));
     }
-    // Not a comparison by `<`: NaN is refused, too.
-    if !(clip >= 0.0) {
+    if clip.is_nan() || clip < 0.0 {
         return Err(format!("`clip` is {clip}, want at least 0"));
     }
     let one = |k: usize| Activation {

@@ -200,7 +200,7 @@ fn lower_transpose(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) 
     } else {
         index[1].rem(w.shape[1].clone())
     };
-    let extents = [&[each.clone()], &w.shape[2..]].concat();
+    let extents = [std::slice::from_ref(&each), &w.shape[2..]].concat();
     let y = cx.reduce(&extents, BinaryOp::Add, zero(x.dtype), &mut |cx, vars| {
         let c = channel_of_group(&index[1], &results, groups, &each, &vars[0]);
         let (at, conds) = scattered(&window, &index[2..], &vars[1..], &x.shape[2..]);
@@ -364,3 +364,7 @@ fn sample_transpose(s: &mut Sampler) -> Vec<Sample> {
     let attrs = window.attrs().with("groups", groups as i64);
     vec![Sample::new(inputs, attrs.with("output_padding", more))]
 }
+
+#[cfg(test)]
+#[path = "conv_tests.rs"]
+mod tests;

@@ -619,3 +619,7 @@ fn sample_rnn(s: &mut Sampler) -> Vec<Sample> {
     let shapes = |t, b, h| vec![vec![t, b, h], vec![h, h], vec![b, h]];
     vec![sample_steps(s, "tanh", shapes)]
 }
+
+#[cfg(test)]
+#[path = "recurrent_tests.rs"]
+mod tests;

@@ -466,3 +466,7 @@ fn average_attrs(s: &mut Sampler, window: &Window, attrs: Attrs) -> Attrs {
         .with("ceil_pads", extra)
         .with("count_include_pad", s.int(0, 1) == 0)
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
