@@ -61,6 +61,12 @@ struct Scoped {
     rows: HashMap<RowKey, Vec<Scalar>>,
 }
 
+/// One iteration of a tuple reduction: the next state from the loop variable and the state.
+pub type Step<'g, 'f> = dyn FnMut(&mut Define<'g>, &Expr, &[Scalar]) -> Vec<Scalar> + 'f;
+
+/// Joins two partial states of a tuple reduction.
+pub type Combine<'f> = dyn Fn(&[Scalar], &[Scalar]) -> Vec<Scalar> + 'f;
+
 /// Composes the definition of one task.
 pub struct Define<'g> {
     /// The graph that the task is part of.
@@ -558,8 +564,8 @@ impl<'g> Define<'g> {
         &mut self,
         extent: &Expr,
         identity: &[Const],
-        step: &mut dyn FnMut(&mut Self, &Expr, &[Scalar]) -> Vec<Scalar>,
-        combine: &dyn Fn(&[Scalar], &[Scalar]) -> Vec<Scalar>,
+        step: &mut Step<'g, '_>,
+        combine: &Combine<'_>,
     ) -> Vec<Scalar> {
         let registers = |cx: &mut Self| {
             identity

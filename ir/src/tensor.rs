@@ -88,12 +88,12 @@ impl Tensor {
             (DType::F32, Wide::Float(v)) => v
                 .iter()
                 .for_each(|x| data.extend((*x as f32).to_le_bytes())),
-            (DType::F16, Wide::Float(v)) => v
-                .iter()
-                .for_each(|x| data.extend(f16::from_f64(*x).to_le_bytes())),
+            (DType::F16, Wide::Float(v)) => {
+                v.iter().for_each(|x| data.extend(to_f16(*x).to_le_bytes()))
+            }
             (DType::BF16, Wide::Float(v)) => v
                 .iter()
-                .for_each(|x| data.extend(bf16::from_f64(*x).to_le_bytes())),
+                .for_each(|x| data.extend(to_bf16(*x).to_le_bytes())),
             (DType::Bool, Wide::Int(v)) => data.extend(v.iter().map(|x| u8::from(*x != 0))),
             (_, Wide::Int(v)) => {
                 let size = dtype.bytes();
@@ -151,8 +151,8 @@ impl Tensor {
 pub fn round_to(dtype: DType, x: f64) -> f64 {
     match dtype {
         DType::F32 => f64::from(x as f32),
-        DType::F16 => f16::from_f64(x).to_f64(),
-        DType::BF16 => bf16::from_f64(x).to_f64(),
+        DType::F16 => to_f16(x).to_f64(),
+        DType::BF16 => to_bf16(x).to_f64(),
         _ => x,
     }
 }
@@ -171,4 +171,26 @@ pub fn wrap_to(dtype: DType, x: i128) -> i128 {
         DType::U64 => (x as u64).into(),
         _ => x,
     }
+}
+
+/// The nearest `f16`, ties to even, rounded once.
+pub fn to_f16(x: f64) -> f16 {
+    f16::from_f32(round_to_odd(x))
+}
+
+/// The nearest `bf16`, ties to even, rounded once.
+pub fn to_bf16(x: f64) -> bf16 {
+    bf16::from_f32(round_to_odd(x))
+}
+
+/// The `f32` nearest to `x` towards 0, with the last bit set if that is inexact: rounding the
+/// result once more to a narrower type gives what rounding `x` to it would.
+fn round_to_odd(x: f64) -> f32 {
+    let y = x as f32;
+    let back = f64::from(y);
+    if x.is_nan() || back == x {
+        return y;
+    }
+    let towards_zero = y.to_bits() - u32::from(back.abs() > x.abs());
+    f32::from_bits(towards_zero | 1)
 }

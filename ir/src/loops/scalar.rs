@@ -19,8 +19,8 @@ impl Const {
         let bits = match dtype {
             DType::F64 => value.to_bits(),
             DType::F32 => u64::from((value as f32).to_bits()),
-            DType::F16 => u64::from(half::f16::from_f64(value).to_bits()),
-            DType::BF16 => u64::from(half::bf16::from_f64(value).to_bits()),
+            DType::F16 => u64::from(crate::tensor::to_f16(value).to_bits()),
+            DType::BF16 => u64::from(crate::tensor::to_bf16(value).to_bits()),
             _ => return Const::int(dtype, value as i128),
         };
         Const { dtype, bits }

@@ -3,7 +3,9 @@
 //! Lanes are 32-bit elements (`f32`, `i32`, `u32`; `bool` only in registers, as masks). Loads and
 //! stores may have any stride; control flow and index values must not depend on the lane.
 use super::math::{self, MathBody, MathFn};
-use super::{BinaryOp, Buffer, BufferId, Cond, For, Kernel, Layout, Mark, Scalar, Scope, Stmt, UnaryOp};
+use super::{
+    BinaryOp, Buffer, BufferId, Cond, For, Kernel, Layout, Mark, Scalar, Scope, Stmt, UnaryOp,
+};
 use crate::dtype::DType;
 use crate::expr::Var;
 use std::sync::LazyLock;
@@ -22,7 +24,9 @@ pub fn is_update(buffer: BufferId, value: &Scalar) -> bool {
         !found
     };
     match value {
-        Scalar::Binary(op, a, b) if associative(*op) => (is_acc(a) && free(b)) || (is_acc(b) && free(a)),
+        Scalar::Binary(op, a, b) if associative(*op) => {
+            (is_acc(a) && free(b)) || (is_acc(b) && free(a))
+        }
         Scalar::Fma(a, b, c) => is_acc(c) && free(a) && free(b),
         _ => false,
     }
@@ -36,14 +40,29 @@ fn associative(op: BinaryOp) -> bool {
 
 fn statements_fit(kernel: &Kernel, stmts: &[Stmt], lane: Var) -> bool {
     stmts.iter().all(|stmt| match stmt {
-        Stmt::For(l) => !l.extent.mentions(lane) && l.mark != Mark::Vector && statements_fit(kernel, &l.body, lane),
-        Stmt::Store { buffer, value, .. } => buffer_fits(kernel, *buffer) && scalar_fits(kernel, value, lane),
-        Stmt::If { cond: Cond::Affine(es), then, otherwise } => {
+        Stmt::For(l) => {
+            !l.extent.mentions(lane)
+                && l.mark != Mark::Vector
+                && statements_fit(kernel, &l.body, lane)
+        }
+        Stmt::Store { buffer, value, .. } => {
+            buffer_fits(kernel, *buffer) && scalar_fits(kernel, value, lane)
+        }
+        Stmt::If {
+            cond: Cond::Affine(es),
+            then,
+            otherwise,
+        } => {
             es.iter().all(|e| !e.mentions(lane))
                 && statements_fit(kernel, then, lane)
                 && statements_fit(kernel, otherwise, lane)
         }
-        Stmt::If { cond: Cond::Scalar(_), .. } | Stmt::Check { .. } | Stmt::While { .. } => false,
+        Stmt::If {
+            cond: Cond::Scalar(_),
+            ..
+        }
+        | Stmt::Check { .. }
+        | Stmt::While { .. } => false,
     })
 }
 
@@ -57,7 +76,11 @@ fn fits_register(dtype: DType) -> bool {
 
 fn buffer_fits(kernel: &Kernel, id: BufferId) -> bool {
     let buffer = kernel.buffer(id);
-    if buffer.scope == Scope::Register { fits_register(buffer.dtype) } else { fits(buffer.dtype) }
+    if buffer.scope == Scope::Register {
+        fits_register(buffer.dtype)
+    } else {
+        fits(buffer.dtype)
+    }
 }
 
 fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
@@ -73,7 +96,10 @@ fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
         Scalar::Binary(BinaryOp::Shl | BinaryOp::Shr, _, b) => matches!(**b, Scalar::Const(_)),
         Scalar::Binary(..) | Scalar::Select(..) => true,
         Scalar::Call(f, args) => dtype(&args[0]) == DType::F32 && call_fits(*f),
-        Scalar::Cast(to, a) => matches!((dtype(a), *to), (DType::F32, DType::I32) | (DType::I32, DType::F32)),
+        Scalar::Cast(to, a) => matches!(
+            (dtype(a), *to),
+            (DType::F32, DType::I32) | (DType::I32, DType::F32)
+        ),
         Scalar::Bitcast(to, a) => fits(*to) && fits(dtype(a)),
         Scalar::Guard(conds, ..) => conds.iter().all(|c| !c.mentions(lane)),
     };
@@ -86,7 +112,10 @@ static CALLS: LazyLock<Vec<bool>> = LazyLock::new(|| {
 });
 
 fn call_fits(f: MathFn) -> bool {
-    MathFn::ALL.iter().position(|g| *g == f).is_some_and(|k| CALLS[k])
+    MathFn::ALL
+        .iter()
+        .position(|g| *g == f)
+        .is_some_and(|k| CALLS[k])
 }
 
 fn body_fits(body: &MathBody) -> bool {
@@ -106,5 +135,7 @@ fn body_fits(body: &MathBody) -> bool {
         body: vec![],
         vars: 0,
     };
-    body.lets.iter().all(|(dtype, value)| fits_register(*dtype) && scalar_fits(&kernel, value, Var(u32::MAX)))
+    body.lets
+        .iter()
+        .all(|(dtype, value)| fits_register(*dtype) && scalar_fits(&kernel, value, Var(u32::MAX)))
 }

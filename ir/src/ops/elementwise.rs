@@ -824,12 +824,8 @@ fn eval_select(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
         .collect();
     let size = cx.inputs[1].dtype.bytes();
     let mut data = Vec::with_capacity(at[0].len() * size);
-    for k in 0..at[0].len() {
-        let from = if cx.inputs[0].data[at[0][k]] != 0 {
-            1
-        } else {
-            2
-        };
+    for (k, c) in at[0].iter().enumerate() {
+        let from = if cx.inputs[0].data[*c] != 0 { 1 } else { 2 };
         data.extend_from_slice(&cx.inputs[from].data[at[from][k] * size..][..size]);
     }
     Ok(vec![Tensor {
@@ -873,7 +869,7 @@ pub fn erf(x: f64) -> f64 {
     if a > 6.0 {
         return x.signum();
     }
-    if a < 2.5 {
+    if a < 1.0 {
         let (mut term, mut sum) = (a, a);
         for n in 1..100 {
             term *= 2.0 * a * a / (2 * n + 1) as f64;

@@ -4,6 +4,7 @@
 use super::super::{BinaryOp, UnaryOp};
 use crate::dtype::DType;
 use crate::tensor::wrap_to;
+use crate::tensor::{to_bf16, to_f16};
 use half::{bf16, f16};
 
 /// The result of a unary op; the operand's type was checked before.
@@ -184,21 +185,9 @@ fn float_to_float(from: DType, to: DType, bits: u64) -> u64 {
     match to {
         DType::F64 => x.to_bits(),
         DType::F32 => u64::from((x as f32).to_bits()),
-        DType::F16 => u64::from(f16::from_f32(round_to_odd(x)).to_bits()),
-        _ => u64::from(bf16::from_f32(round_to_odd(x)).to_bits()),
+        DType::F16 => u64::from(to_f16(x).to_bits()),
+        _ => u64::from(to_bf16(x).to_bits()),
     }
-}
-
-/// The `f32` nearest to `x` towards 0, with the last bit set if that is inexact: rounding the
-/// result once more to a narrower type gives what rounding `x` to it would.
-fn round_to_odd(x: f64) -> f32 {
-    let y = x as f32;
-    let back = f64::from(y);
-    if x.is_nan() || back == x {
-        return y;
-    }
-    let towards_zero = y.to_bits() - u32::from(back.abs() > x.abs());
-    f32::from_bits(towards_zero | 1)
 }
 
 fn float_to_int(to: DType, x: f64) -> u64 {
