@@ -160,3 +160,23 @@ fn an_expensive_value_is_computed_once_for_all_that_read_it() {
     assert_eq!(kernels(&g), ["exp", "mul"]);
     check(&g, &[iota(&[16]), iota(&[8, 16])]);
 }
+
+#[test]
+fn a_pointwise_convolution_with_batch_norm_and_residual_is_one_kernel() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[2, 4, 6, 5]));
+    let w = g.add_constant("w", f32s(&[4, 4, 1, 1], 0.5));
+    let mut y = conv(&mut g, x, w);
+    for name in ["sub", "mul", "add"] {
+        let c = g.add_constant(name, f32s(&[4, 1, 1], 1.0));
+        y = add(&mut g, name, &[y, c]);
+    }
+    let y = add(&mut g, "add", &[y, x]);
+    let zero = g.add_constant("zero", f32s(&[], 0.0));
+    let y = add(&mut g, "max", &[y, zero]);
+    g.add_output("y", y);
+    let plan = check(&g, &[iota(&[2, 4, 6, 5])]);
+    assert_eq!(plan.calls().len(), 1, "{plan}");
+    let name = &plan.kernels[0].name;
+    assert_eq!(name, "contract_add_add_max");
+}

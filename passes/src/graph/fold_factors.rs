@@ -94,7 +94,12 @@ fn fold(
         }
         "add" | "sub" => {
             let Some((inner, b)) = sum(cx, y) else {
-                return Ok(None);
+                if node.op.name == "add" || weights(cx, y).is_none() {
+                    return Ok(None);
+                }
+                // As a sum, so that a factor that follows is found.
+                let c = cx.add("neg", &node.name, &[c], none())?;
+                return cx.add("add", &node.name, &[y, c], none()).map(Some);
             };
             let joined = cx.add(node.op.name, &node.name, &[b, c], none())?;
             cx.add("add", &node.name, &[inner, joined], none())

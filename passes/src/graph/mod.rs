@@ -19,5 +19,5 @@ pub use fold_constants::fold_constants;
 pub use fold_factors::fold_factors;
 pub use fold_identities::fold_identities;
 pub use materialise_padding::materialise_padding;
-pub use rewriter::Rewriter;
+pub use rewriter::{Rewriter, Rewritten};
 pub use sink_reshapes::sink_reshapes;

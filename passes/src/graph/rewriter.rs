@@ -3,6 +3,9 @@ use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, NodeId, TensorType
 use tensmith_ir::ops::{Op, op};
 use tensmith_ir::tensor::Tensor;
 
+/// The new values of a node's results; `None` to copy the node.
+pub type Rewritten = Result<Option<Vec<ValueId>>, GraphError>;
+
 /// A graph being rebuilt: maps values of the old graph to values of the new one.
 pub struct Rewriter<'g> {
     /// The old graph.
@@ -33,7 +36,7 @@ impl<'g> Rewriter<'g> {
     /// Errors: those of `rewrite`.
     pub fn run(
         old: &'g Graph,
-        rewrite: &mut dyn FnMut(&mut Self, &'g Node) -> Result<Option<Vec<ValueId>>, GraphError>,
+        rewrite: &mut dyn FnMut(&mut Self, &'g Node) -> Rewritten,
     ) -> Result<Graph, GraphError> {
         let mut cx = Rewriter::new(old);
         for node in &old.nodes {

@@ -4,9 +4,10 @@
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;
-use tensmith_ir::graph::{Graph, TensorType};
+use tensmith_ir::graph::{Graph, TensorType, verify_graph};
 use tensmith_ir::plan::{Plan, parse_plan, run_plan, verify_plan};
 use tensmith_ir::tensor::Tensor;
+use tensmith_passes::schedule::Target;
 use tensmith_passes::{PassOptions, optimise, plan};
 
 /// A static `f32` type.
@@ -33,18 +34,30 @@ pub fn iota(shape: &[usize]) -> Tensor {
     f32s(shape, 1.0)
 }
 
-/// Optimises, plans and runs a graph; the results must be those of the graph as it was. Gives
-/// the plan.
+/// Optimises, plans and runs a graph, for a narrow and a wide target; the results must be those
+/// of the graph as it was. Gives the plan for the narrow one.
 pub fn check(graph: &Graph, inputs: &[Tensor]) -> Plan {
-    let options = PassOptions::default();
+    let wide = Target {
+        vector_bytes: 32,
+        fma: true,
+        threads: 2,
+    };
+    check_for(graph, inputs, wide);
+    check_for(graph, inputs, Target::default())
+}
+
+fn check_for(graph: &Graph, inputs: &[Tensor], target: Target) -> Plan {
+    let options = PassOptions {
+        target,
+        ..PassOptions::default()
+    };
     let want = eval_graph(graph, inputs).expect("the graph evaluates");
     let optimised = optimise(graph.clone(), &options).expect("passes accept the graph");
+    verify_graph(&optimised).expect("passes keep the graph valid");
     let made = plan(&optimised, &options).expect("the graph has a plan");
     verify_plan(&made).expect("the plan is valid");
-    assert!(
-        parse_plan(&made.full_text()).as_ref() == Ok(&made),
-        "text of {made}"
-    );
+    let read = parse_plan(&made.full_text());
+    assert!(read.as_ref() == Ok(&made), "text of {made}");
     let found = run_plan(&made, inputs).expect("the plan runs");
     for ((k, a), b) in want.iter().enumerate().zip(&found) {
         assert_close(k, a, b);
