@@ -1,2 +1,6 @@
 //! The `tensmith` command.
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,124 @@
+//! `tensmith compile`
+use super::shared::{ModelArgs, human_bytes, print_notes};
+use clap::{Args, ValueEnum};
+use std::fmt::Write;
+use std::path::PathBuf;
+use tensmith::{Options, Result, compile, native};
+use tensmith_codegen::module::{kernel_asm, kernel_clif};
+use tensmith_codegen::target::Target;
+use tensmith_ir::define::define_task;
+use tensmith_ir::graph::Graph;
+use tensmith_passes::partition::partition;
+use tensmith_runtime::Stopwatch;
+
+/// Write a model as a native file, or show a stage of its compilation.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tensmith compile model.onnx -o model.o --target x86-64-v3
+  tensmith compile model.onnx -o libmodel.so --symbolic batch
+  tensmith compile model.onnx --emit plan")]
+pub struct Compile {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The file to write: .o, .a or .so, with a C header beside it
+    #[arg(short, long, value_name = "FILE", required_unless_present = "emit")]
+    output: Option<PathBuf>,
+    /// Prints a stage to stdout
+    #[arg(long, value_name = "STAGE")]
+    emit: Option<Stage>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Stage {
+    /// The graph after all graph passes
+    Graph,
+    /// Which nodes become one kernel
+    Tasks,
+    /// Each task in naive loops
+    Loops,
+    /// Each kernel in scheduled loops
+    Schedule,
+    /// Kernel calls, barriers and memory
+    Plan,
+    /// Cranelift IR of each kernel
+    Clif,
+    /// Assembly of each kernel
+    Asm,
+}
+
+impl Compile {
+    /// Runs the verb.
+    pub fn run(self) -> Result<()> {
+        let watch = Stopwatch::start();
+        let model = self.model.load()?;
+        let options = self.model.options()?;
+        let imported = model.import(&options)?;
+        print_notes(&imported);
+        if let Some(stage) = self.emit {
+            print!("{}", emit(stage, &imported.graph, &options)?);
+        }
+        let Some(path) = &self.output else {
+            return Ok(());
+        };
+        let plan = compile::plan(&imported.graph, &options)?;
+        let header = native::write(&plan, &options, path)?;
+        let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
+        eprintln!(
+            "wrote {} ({}) and {} in {:.1} ms",
+            path.display(),
+            human_bytes(bytes),
+            header.display(),
+            watch.elapsed_ms()
+        );
+        Ok(())
+    }
+}
+
+fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
+    let mut out = String::new();
+    match stage {
+        Stage::Graph => return Ok(compile::optimised(graph, options)?.to_string()),
+        Stage::Tasks => return Ok(tasks(&compile::optimised(graph, options)?)),
+        Stage::Loops => return Ok(loops(&compile::optimised(graph, options)?)),
+        Stage::Plan => return Ok(compile::plan(graph, options)?.to_string()),
+        _ => {}
+    }
+    let plan = compile::plan(graph, options)?;
+    let target = Target::named(options.target_name())?;
+    for kernel in &plan.kernels {
+        let text = match stage {
+            Stage::Clif => kernel_clif(kernel, &target)?,
+            Stage::Asm => kernel_asm(kernel, &target)?,
+            _ => kernel.to_string(),
+        };
+        if matches!(stage, Stage::Clif | Stage::Asm) {
+            let _ = writeln!(out, "; kernel {}", kernel.name);
+        }
+        let _ = writeln!(out, "{text}");
+    }
+    Ok(out)
+}
+
+fn tasks(graph: &Graph) -> String {
+    let mut out = String::new();
+    for (k, group) in partition(graph).groups.values().enumerate() {
+        let mut members: Vec<_> = group.members.iter().copied().collect();
+        members.sort();
+        let _ = writeln!(out, "task {k}: {}", graph.node(group.root).name);
+        for id in members {
+            let node = graph.node(id);
+            let ty = node.outputs.first().map(|v| graph.ty(*v).to_string());
+            let ty = ty.unwrap_or_default();
+            let _ = writeln!(out, "  {:<16} {ty:<24} {}", node.op.name, node.name);
+        }
+    }
+    out
+}
+
+fn loops(graph: &Graph) -> String {
+    let groups = partition(graph).groups;
+    let kernels = groups
+        .values()
+        .map(|g| define_task(graph, g.root, &g.members).kernel);
+    kernels.map(|k| format!("{k}\n")).collect()
+}

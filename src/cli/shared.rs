@@ -1,0 +1,89 @@
+//! Arguments that verbs have in common.
+use clap::Args;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Result};
+
+/// A model and how to compile it.
+#[derive(Args, Clone)]
+pub struct ModelArgs {
+    /// The model, an ONNX file
+    pub model: PathBuf,
+    /// Binds a named dimension; others become 1 (or what the inputs have), with a note
+    #[arg(long = "dim", value_name = "NAME=N")]
+    pub dims: Vec<String>,
+    /// Keeps a named dimension symbolic, so that the compiled model serves every value; `all`
+    /// keeps all
+    #[arg(long = "symbolic", value_name = "NAME")]
+    pub symbolic: Vec<String>,
+    /// Threads of a run; all usable cores by default
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// The machine to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4, aarch64
+    #[arg(long, value_name = "NAME", default_value = "host")]
+    pub target: String,
+    /// Memory that a run may take besides constants and inputs
+    #[arg(long, value_name = "N")]
+    pub memory_bytes: Option<u64>,
+}
+
+impl ModelArgs {
+    /// Reads the model.
+    pub fn load(&self) -> Result<Model> {
+        Model::load(&self.model, &LoadOptions::default())
+    }
+
+    /// The options of compilation.
+    pub fn options(&self) -> Result<Options> {
+        let mut options = Options {
+            threads: self.threads,
+            target: self.target.clone(),
+            memory_bytes: self.memory_bytes,
+            ..Options::default()
+        };
+        for text in &self.dims {
+            let parsed = text
+                .split_once('=')
+                .and_then(|(name, n)| Some((name, n.parse::<i64>().ok()?)));
+            let Some((name, value)) = parsed.filter(|(name, n)| !name.is_empty() && *n >= 0) else {
+                let reason = format!("--dim {text}: expected NAME=N, such as batch=8");
+                return Err(Error::Usage(reason));
+            };
+            options.dims.insert(name.into(), value);
+        }
+        options.symbolic = match &self.symbolic[..] {
+            [] => KeepSymbolic::None,
+            names if names.iter().any(|n| n == "all") => KeepSymbolic::All,
+            names => KeepSymbolic::Names(names.iter().cloned().collect::<BTreeSet<_>>()),
+        };
+        Ok(options)
+    }
+}
+
+/// Prints what a user should know about how a model was read.
+pub fn print_notes(imported: &Imported) {
+    for note in &imported.notes {
+        eprintln!("note: {note}");
+    }
+    for (name, value) in &imported.fixed {
+        if let Ok(value) = tensmith::convert::to_runtime(value) {
+            eprintln!(
+                "note: compiled for the value of input `{name}`: {}; another value needs another compilation",
+                tensmith::show(&value)
+            );
+        }
+    }
+}
+
+/// A number of bytes for people.
+pub fn human_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 || unit == "GiB" {
+            let digits = usize::from(unit != "B");
+            return format!("{value:.digits$} {unit}");
+        }
+        value /= 1024.0;
+    }
+    unreachable!("the last unit has no bound")
+}

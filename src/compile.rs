@@ -1,0 +1,92 @@
+//! From a graph to an executable, one line a step.
+use crate::constants;
+use crate::error::{Error, Result};
+use crate::executable::{Executable, Shared};
+use crate::options::Options;
+use crate::session::Geometry;
+use crate::signature::Signature;
+use tensmith_codegen::jit::JitCode;
+use tensmith_codegen::target::Target;
+use tensmith_ir::graph::Graph;
+use tensmith_ir::plan::Plan;
+use tensmith_passes::pipeline;
+use tensmith_runtime::{Pool, Tensor};
+
+/// The graph after all graph passes.
+///
+/// Errors: an unknown target; a defect of the compiler.
+pub fn optimised(graph: &Graph, options: &Options) -> Result<Graph> {
+    let target = Target::named(options.target_name())?;
+    let passes = options.pass_options(&target, options.thread_count());
+    Ok(pipeline::optimise(graph.clone(), &passes)?)
+}
+
+/// Plans a graph for a target.
+///
+/// Errors: a size that no input states; an unknown target; a defect of the compiler.
+pub fn plan(graph: &Graph, options: &Options) -> Result<Plan> {
+    let target = Target::named(options.target_name())?;
+    let passes = options.pass_options(&target, options.thread_count());
+    let graph = pipeline::optimise(graph.clone(), &passes)?;
+    Ok(pipeline::plan(&graph, &passes)?)
+}
+
+/// Compiles a graph for this process. `fixed` are inputs that the graph was specialised for,
+/// `order` the names of the model's inputs in order.
+///
+/// Errors: as [`plan`]; memory ends; threads cannot be started.
+pub fn compile(
+    graph: &Graph,
+    options: &Options,
+    fixed: Vec<(String, Tensor)>,
+    order: &[String],
+) -> Result<Executable> {
+    compile_plan(&plan(graph, options)?, options, fixed, order)
+}
+
+/// Compiles a plan for this process.
+///
+/// Errors: as [`compile`].
+pub fn compile_plan(
+    plan: &Plan,
+    options: &Options,
+    fixed: Vec<(String, Tensor)>,
+    order: &[String],
+) -> Result<Executable> {
+    let target = Target::named(options.target_name())?;
+    check_runs_here(&target)?;
+    let pool = Pool::new(options.thread_count())?;
+    let code = JitCode::compile(plan, &target)?;
+    let constants = constants::fill(plan, &pool)?;
+    let names = plan.kernels.iter().map(|k| k.name.clone());
+    let stats = names.zip(code.stats.iter().copied()).collect();
+    let shared = Shared {
+        signature: Signature::new(plan, fixed, order),
+        geometry: Geometry::new(plan),
+        code,
+        constants,
+        pool,
+        memory_bytes: options.memory_bytes,
+    };
+    Ok(Executable::new(shared, stats))
+}
+
+/// Errors: code for the target does not run on this machine.
+fn check_runs_here(target: &Target) -> Result<()> {
+    let host = Target::host();
+    let missing: Vec<&str> = (target.features.iter())
+        .filter(|f| !host.features.contains(f))
+        .copied()
+        .collect();
+    if target.triple.architecture == host.triple.architecture && missing.is_empty() {
+        return Ok(());
+    }
+    let why = match &missing[..] {
+        [] => "is another machine".to_string(),
+        missing => format!("needs {}", missing.join(", ")),
+    };
+    Err(Error::Usage(format!(
+        "code for target `{}` does not run here: it {why}; use `compile` to write it to a file",
+        target.name
+    )))
+}

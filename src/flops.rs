@@ -1,0 +1,63 @@
+//! The arithmetic of the direct algorithms.
+use tensmith_ir::eval::Sizes;
+use tensmith_ir::expr::{Atom, Expr, product};
+use tensmith_ir::graph::{Graph, Node};
+use tensmith_ir::ops::Class;
+
+/// Units: floating-point operations of all contractions and convolutions by their direct
+/// algorithms, a multiplication and an addition for each term, for given sizes. Bodies of
+/// subgraphs count once. A node whose size is unknown counts nothing.
+pub fn direct_flops(graph: &Graph, sizes: &Sizes) -> f64 {
+    let own = graph.nodes.iter().map(|n| node_flops(graph, n, sizes));
+    let nested = graph.nodes.iter().flat_map(|n| &n.regions);
+    own.sum::<f64>() + nested.map(|g| direct_flops(g, sizes)).sum::<f64>()
+}
+
+/// Units: floating-point operations of one node; 0 for what is no contraction.
+pub fn node_flops(graph: &Graph, node: &Node, sizes: &Sizes) -> f64 {
+    if node.op.class != Class::Contraction {
+        return 0.0;
+    }
+    let terms = match node.op.name {
+        "contract" => contract_terms(graph, node),
+        "conv" => {
+            // Each output element has a term for each weight of its channel.
+            let weights = &graph.ty(node.inputs[1]).shape;
+            let taps = product(weights.get(1..).unwrap_or_default());
+            Some(graph.ty(node.outputs[0]).count() * taps)
+        }
+        "conv_transpose" => {
+            // Each input element is multiplied by each weight of its channel.
+            let weights = &graph.ty(node.inputs[1]).shape;
+            let taps = product(weights.get(1..).unwrap_or_default());
+            Some(graph.ty(node.inputs[0]).count() * taps)
+        }
+        _ => None,
+    };
+    terms.and_then(|t| at(&t, sizes)).map_or(0.0, |t| 2.0 * t)
+}
+
+/// The product of the extents of all letters.
+fn contract_terms(graph: &Graph, node: &Node) -> Option<Expr> {
+    let spec = node.attrs.str("spec");
+    let (operands, _) = spec.split_once("->")?;
+    let mut seen = Vec::new();
+    let mut terms = Expr::from(1);
+    for (letters, operand) in operands.split(',').zip(&node.inputs) {
+        for (letter, extent) in letters.chars().zip(&graph.ty(*operand).shape) {
+            if !seen.contains(&letter) {
+                seen.push(letter);
+                terms = terms * extent.clone();
+            }
+        }
+    }
+    Some(terms)
+}
+
+fn at(e: &Expr, sizes: &Sizes) -> Option<f64> {
+    let value = e.eval(&|atom| match atom {
+        Atom::Size(s) => sizes.get(s).copied(),
+        _ => None,
+    });
+    value.map(|v| v as f64)
+}

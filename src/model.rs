@@ -1,0 +1,108 @@
+//! Models as files hold them.
+use crate::compile;
+use crate::convert::to_runtime;
+use crate::error::Result;
+use crate::executable::Executable;
+use crate::options::{LoadOptions, Options};
+use std::path::Path;
+use tensmith_ir::graph::Graph;
+use tensmith_ir::tensor as ir;
+use tensmith_onnx::LoadedModel;
+use tensmith_onnx::import::{ImportOptions, import};
+
+/// A checked model.
+#[derive(Debug)]
+pub struct Model {
+    loaded: LoadedModel,
+}
+
+/// A model as a graph.
+#[derive(Debug)]
+pub struct Imported {
+    /// What is computed.
+    pub graph: Graph,
+    /// What a user should know: dimensions that were chosen, inputs that were fixed.
+    pub notes: Vec<String>,
+    /// Inputs that the graph was specialised for, and their values.
+    pub fixed: Vec<(String, ir::Tensor)>,
+    /// The names of the model's inputs, in order.
+    pub order: Vec<String>,
+}
+
+impl Model {
+    /// Reads and checks a model file. Large files are mapped: do not truncate them while the
+    /// model is in use.
+    ///
+    /// Errors: the file cannot be read, is invalid, or asks for more than the budget grants.
+    pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+        let loaded = tensmith_onnx::load(path, &options.budget)?;
+        Ok(Model { loaded })
+    }
+
+    /// Reads and checks a model in memory.
+    ///
+    /// Errors: as [`Model::load`]; tensors outside the file.
+    pub fn from_bytes(bytes: impl Into<bytes::Bytes>, options: &LoadOptions) -> Result<Self> {
+        let loaded = tensmith_onnx::load_bytes(bytes, &options.budget)?;
+        Ok(Model { loaded })
+    }
+
+    /// The checked file.
+    pub fn loaded(&self) -> &LoadedModel {
+        &self.loaded
+    }
+
+    /// The names of the inputs that a caller supplies, in order.
+    pub fn input_names(&self) -> Vec<String> {
+        let inputs = self.loaded.required_inputs();
+        inputs.map(|i| i.name.clone()).collect()
+    }
+
+    /// The model as a graph.
+    ///
+    /// Errors: everything in it that is not supported; dimensions that contradict each other.
+    pub fn import(&self, options: &Options) -> Result<Imported> {
+        let shapes = options.input_shapes.iter().map(|(name, shape)| {
+            let shape = shape.iter().map(|d| *d as i64).collect();
+            (name.clone(), shape)
+        });
+        let settings = ImportOptions {
+            dims: options.dims.clone(),
+            keep_symbolic: options.symbolic.clone(),
+            max_dims: options.max_dims.clone(),
+            input_shapes: shapes.collect(),
+            specialise: options.specialise.clone(),
+            ..ImportOptions::default()
+        };
+        let imported = import(&self.loaded, &settings)?;
+        Ok(Imported {
+            graph: imported.graph,
+            notes: imported.notes,
+            fixed: imported.specialised,
+            order: self.input_names(),
+        })
+    }
+
+    /// Compiles the model for this process.
+    ///
+    /// Errors: as [`Model::import`]; an unknown target; memory ends.
+    pub fn compile(&self, options: &Options) -> Result<Executable> {
+        self.import(options)?.compile(options)
+    }
+}
+
+impl Imported {
+    /// Compiles the graph for this process.
+    ///
+    /// Errors: an unknown target; memory ends; a defect of the compiler.
+    pub fn compile(&self, options: &Options) -> Result<Executable> {
+        let fixed = self.fixed.iter();
+        let fixed = fixed.map(|(name, value)| Ok((name.clone(), to_runtime(value)?)));
+        compile::compile(
+            &self.graph,
+            options,
+            fixed.collect::<Result<Vec<_>>>()?,
+            &self.order,
+        )
+    }
+}

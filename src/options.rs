@@ -1,0 +1,71 @@
+//! What a user can choose.
+use std::collections::BTreeMap;
+use tensmith_ir::tensor::Tensor;
+use tensmith_onnx::Budget;
+use tensmith_onnx::import::KeepSymbolic;
+use tensmith_passes::PassOptions;
+use tensmith_passes::pipeline::Precision;
+
+/// How a model file is read.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// What the file may ask for.
+    pub budget: Budget,
+}
+
+/// How a model is compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Values of named dimensions.
+    pub dims: BTreeMap<String, i64>,
+    /// Which dimensions stay symbolic: one compiled model serves every value. Others without a
+    /// value become 1, with a note.
+    pub symbolic: KeepSymbolic,
+    /// Greatest values of symbolic dimensions.
+    pub max_dims: BTreeMap<String, i64>,
+    /// Shapes of inputs, which bind their dimensions.
+    pub input_shapes: BTreeMap<String, Vec<usize>>,
+    /// Values that inputs always have; what depends on them is computed while compiling.
+    pub specialise: BTreeMap<String, Tensor>,
+    /// Threads of a run; `None` for as many as there are usable cores.
+    pub threads: Option<usize>,
+    /// The machine to compile for: `host` (also if empty) or a name of
+    /// `tensmith_codegen::target::Target`.
+    pub target: String,
+    /// What may happen to rounding.
+    pub precision: Precision,
+    /// Units: bytes of memory that a run may take besides constants; `None` for a bound that
+    /// grows with the model and its inputs, so that a small file cannot ask for much.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Options {
+    /// The number of threads of a run.
+    pub fn thread_count(&self) -> usize {
+        self.threads.unwrap_or_else(tensmith_runtime::usable_cores)
+    }
+
+    /// The target's name.
+    pub fn target_name(&self) -> &str {
+        if self.target.is_empty() {
+            "host"
+        } else {
+            &self.target
+        }
+    }
+
+    /// What the passes need to know for a target.
+    pub(crate) fn pass_options(
+        &self,
+        target: &tensmith_codegen::target::Target,
+        threads: usize,
+    ) -> PassOptions {
+        let mut options = PassOptions {
+            precision: self.precision,
+            ..PassOptions::default()
+        };
+        options.target.fma = target.has_fma();
+        options.target.threads = threads;
+        options
+    }
+}
