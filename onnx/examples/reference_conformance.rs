@@ -1,124 +1,179 @@
-//! Imports ONNX test cases and compares the reference evaluator with their expected results.
+//! Runs the conformance cases of a folder by the reference evaluator and counts what passes.
 //!
-//! `cargo run -p tensmith-onnx --example reference_conformance -- DIR [FILTER]` walks the folders
-//! of DIR that hold a `model.onnx` and prints each case that does not pass, with the reason.
+//! `reference_conformance <folder> [part of a name] [--failed]` reads `<folder>/index.json` for
+//! names and tolerances, and each case in `<folder>/<kind>/<name>/`.
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use prost::Message as _;
-use tensmith_ir::eval::eval_graph;
+use prost::Message;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::eval::eval_graph_with;
 use tensmith_ir::tensor::{Tensor, Wide};
 use tensmith_onnx::import::{ImportOptions, import, ir_tensor};
-use tensmith_onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto};
-use tensmith_onnx::{Budget, load, load_bytes};
+use tensmith_onnx::proto::TensorProto;
+use tensmith_onnx::{Budget, LoadedModel, load};
 
-const RTOL: f64 = 1e-3;
-const ATOL: f64 = 1e-5;
+/// A case of the index.
+struct Case {
+    name: String,
+    kind: String,
+    rtol: f64,
+    atol: f64,
+}
 
 fn main() {
-    let mut args = std::env::args().skip(1);
-    let dir = PathBuf::from(args.next().expect("DIR"));
-    let filter = args.next().unwrap_or_default();
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(&dir)
-        .expect("DIR is readable")
-        .filter_map(|e| Some(e.ok()?.path()))
-        .filter(|p| p.join("model.onnx").exists() && p.to_string_lossy().contains(&filter))
-        .collect();
-    cases.sort();
-    std::panic::set_hook(Box::new(|_| {}));
-    let (mut passed, mut kinds) = (0, BTreeMap::<String, usize>::new());
-    for case in &cases {
-        let run = catch_unwind(AssertUnwindSafe(|| run_case(case)));
-        let outcome = run.unwrap_or_else(|p| {
-            let text = p.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| p.downcast_ref::<&str>().map(|s| s.to_string()));
-            Err(format!("PANIC {}", text.unwrap_or_default()))
-        });
-        match outcome {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut plain = args.iter().filter(|a| !a.starts_with("--"));
+    let Some(root) = plain.next() else {
+        eprintln!("usage: reference_conformance <folder> [part of a name] [--failed]");
+        std::process::exit(2);
+    };
+    let part = plain.next().map_or("", String::as_str);
+    let index = Path::new(root).join("index.json");
+    let text = std::fs::read_to_string(&index).expect("the folder has an index.json");
+    let cases = read_index(&text);
+    let mut passed = 0;
+    let mut failures: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut total = 0;
+    for case in cases.iter().filter(|c| c.name.contains(part)) {
+        let folder = Path::new(root).join(&case.kind).join(&case.name);
+        if !folder.is_dir() {
+            continue;
+        }
+        total += 1;
+        let run = std::panic::catch_unwind(|| run(&folder, case));
+        match run.unwrap_or_else(|_| Err("PANIC".into())) {
             Ok(()) => passed += 1,
-            Err(why) => {
-                let name = case.file_name().unwrap_or_default().to_string_lossy();
-                println!("{name}: {}", why.replace('\n', " | "));
-                let kind = why.split_whitespace().next().unwrap_or("").to_string();
-                *kinds.entry(kind).or_default() += 1;
-            }
+            Err(reason) => failures.entry(reason).or_default().push(case.name.clone()),
         }
     }
-    println!("{passed} of {} pass; {kinds:?}", cases.len());
+    let mut groups: Vec<_> = failures.into_iter().collect();
+    groups.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
+    for (reason, names) in &groups {
+        let shown = if args.iter().any(|a| a == "--failed") {
+            names.len()
+        } else {
+            4
+        };
+        println!(
+            "{:4} {reason}: {}",
+            names.len(),
+            names[..shown.min(names.len())].join(" ")
+        );
+    }
+    println!("{passed} of {total} pass");
 }
 
-fn run_case(case: &Path) -> Result<(), String> {
-    let model =
-        load(case.join("model.onnx"), &Budget::default()).map_err(|e| format!("LOAD {e}"))?;
-    let sets = std::fs::read_dir(case).map_err(|e| e.to_string())?;
-    let mut sets: Vec<PathBuf> = sets
-        .filter_map(|e| Some(e.ok()?.path()))
-        .filter(|p| p.is_dir())
-        .collect();
-    sets.sort();
-    for set in sets {
-        let required: Vec<String> = model.required_inputs().map(|i| i.name.clone()).collect();
-        let mut options = ImportOptions::default();
-        let mut inputs = Vec::new();
-        for (k, name) in required.iter().enumerate() {
-            let tensor = read_tensor(&set.join(format!("input_{k}.pb")))?;
-            let shape = tensor.shape.iter().map(|n| *n as i64).collect();
-            options.input_shapes.insert(name.clone(), shape);
-            options.specialise.insert(name.clone(), tensor.clone());
-            inputs.push(tensor);
+/// Reads the flat list of objects that the index is.
+fn read_index(text: &str) -> Vec<Case> {
+    let field = |object: &str, name: &str| {
+        let at = object.find(&format!("\"{name}\":"))? + name.len() + 3;
+        let rest = object[at..].trim_start();
+        let end = rest.find([',', '\n', '}']).unwrap_or(rest.len());
+        Some(rest[..end].trim().trim_matches('"').to_owned())
+    };
+    let number = |text: Option<String>| text.and_then(|t| t.parse().ok()).unwrap_or(0.0);
+    text.split('{')
+        .filter_map(|object| {
+            Some(Case {
+                name: field(object, "name")?,
+                kind: field(object, "kind")?,
+                rtol: number(field(object, "rtol")),
+                atol: number(field(object, "atol")),
+            })
+        })
+        .collect()
+}
+
+fn run(folder: &Path, case: &Case) -> Result<(), String> {
+    let model = load(folder.join("model.onnx"), &Budget::default())
+        .map_err(|e| format!("load: {}", first_line(&e.to_string())))?;
+    for k in 0.. {
+        let set = folder.join(format!("test_data_set_{k}"));
+        if !set.is_dir() {
+            break;
         }
-        let imported = import(&model, &options).map_err(|e| format!("IMPORT {e}"))?;
-        let outputs = eval_graph(&imported.graph, &inputs).map_err(|e| format!("EVAL {e}"))?;
-        for (k, found) in outputs.iter().enumerate() {
-            let want = read_tensor(&set.join(format!("output_{k}.pb")))?;
-            compare(found, &want).map_err(|e| format!("WRONG output {k}: {e}"))?;
+        run_set(&model, &set, case)?;
+    }
+    Ok(())
+}
+
+fn run_set(model: &LoadedModel, set: &Path, case: &Case) -> Result<(), String> {
+    let mut options = ImportOptions::default();
+    let mut inputs = Vec::new();
+    let names: Vec<String> = model.required_inputs().map(|i| i.name.clone()).collect();
+    for (k, name) in names.iter().enumerate() {
+        let Some(tensor) = read_tensor(model, &set.join(format!("input_{k}.pb")))? else {
+            return Err(format!("input {k} is not stored"));
+        };
+        let shape = tensor.shape.iter().map(|n| *n as i64).collect();
+        options.input_shapes.insert(name.clone(), shape);
+        options.specialise.insert(name.clone(), tensor.clone());
+        inputs.push(tensor);
+    }
+    let imported = import(model, &options).map_err(|e| group(&e))?;
+    let results = eval_graph_with(&imported.graph, &inputs, &mut |_, _| {})
+        .map_err(|e| format!("eval: {e}"))?;
+    for (k, found) in results.iter().enumerate() {
+        if let Some(want) = read_tensor(model, &set.join(format!("output_{k}.pb")))? {
+            compare(k, found, &want, case)?;
         }
     }
     Ok(())
 }
 
-/// A tensor message, decoded by wrapping it into a model.
-fn read_tensor(path: &Path) -> Result<Tensor, String> {
-    let bytes = std::fs::read(path).map_err(|e| format!("DATA {}: {e}", path.display()))?;
-    let tensor = TensorProto::decode(&bytes[..]).map_err(|e| format!("DATA {e}"))?;
-    let opset = OperatorSetIdProto {
-        version: 20,
-        ..Default::default()
+fn read_tensor(model: &LoadedModel, path: &Path) -> Result<Option<Tensor>, String> {
+    let Ok(bytes) = std::fs::read(path) else {
+        return Ok(None);
     };
-    let model = ModelProto {
-        ir_version: 9,
-        opset_import: vec![opset],
-        graph: Some(GraphProto {
-            name: "tensor".into(),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let empty =
-        load_bytes(model.encode_to_vec(), &Budget::default()).map_err(|e| format!("DATA {e}"))?;
-    let data = empty
-        .tensor(&tensor, "data")
-        .map_err(|e| format!("DATA {e}"))?;
-    ir_tensor(&data, "data").map_err(|e| format!("DATA {e}"))
+    let proto = TensorProto::decode(&bytes[..]).map_err(|_| "data is no tensor".to_owned())?;
+    let data = model.tensor(&proto, "data");
+    let data = data.map_err(|e| format!("data: {}", first_line(&e.to_string())))?;
+    ir_tensor(&data, "data").map(Some).map_err(|e| group(&e))
 }
 
-fn compare(found: &Tensor, want: &Tensor) -> Result<(), String> {
-    if (found.dtype, &found.shape) != (want.dtype, &want.shape) {
-        return Err(format!("found {found:?}, want {want:?}"));
+fn compare(k: usize, found: &Tensor, want: &Tensor, case: &Case) -> Result<(), String> {
+    if found.dtype != want.dtype || found.shape != want.shape {
+        return Err(format!(
+            "WRONG type of result {k}: {found:?}, want {want:?}"
+        ));
     }
-    let (a, b) = match (found.to_wide(), want.to_wide()) {
-        (Wide::Int(a), Wide::Int(b)) => {
-            let k = (0..a.len()).find(|k| a[*k] != b[*k]);
-            return k.map_or(Ok(()), |k| Err(format!("[{k}] is {}, want {}", a[k], b[k])));
+    let differs = match (found.to_wide(), want.to_wide()) {
+        (Wide::Int(a), Wide::Int(b)) => a.iter().zip(&b).position(|(a, b)| a != b),
+        _ => {
+            let near = |a: f64, b: f64| {
+                a == b
+                    || (a.is_nan() && b.is_nan())
+                    || (a - b).abs() <= case.atol + case.rtol * b.abs()
+            };
+            let (a, b) = (found.to_f64(), want.to_f64());
+            a.iter().zip(&b).position(|(a, b)| !near(*a, *b))
         }
-        _ => (found.to_f64(), want.to_f64()),
     };
-    for (k, (x, y)) in a.iter().zip(&b).enumerate() {
-        let near = (x - y).abs() <= ATOL + RTOL * y.abs();
-        if !near && x != y && !(x.is_nan() && y.is_nan()) {
-            return Err(format!("[{k}] is {x}, want {y} ({})", found.dtype));
-        }
+    match differs {
+        Some(at) => Err(format!(
+            "WRONG result {k} at {at} of {}: {}, want {}",
+            want.count(),
+            found.to_f64()[at],
+            want.to_f64()[at]
+        )),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// An import error without the names of nodes, so that equal reasons fall together.
+fn group(error: &tensmith_onnx::OnnxError) -> String {
+    match error {
+        tensmith_onnx::OnnxError::Unsupported { items } => {
+            let mut whats: Vec<&str> = items.iter().map(|i| i.what.as_str()).collect();
+            whats.sort_unstable();
+            whats.dedup();
+            whats.join("; ")
+        }
+        other => first_line(&other.to_string()),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or("").to_owned()
 }

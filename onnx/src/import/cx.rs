@@ -141,7 +141,7 @@ impl<'m> Cx<'m> {
                 return Ok(vec![Val::Failed; node.output.len()]);
             }
         }
-        if self.frame().graph.nodes.len() > MAX_NODES {
+        if self.is_full() {
             return Err(OnnxError::Limit {
                 place: self.place.clone(),
                 what: "nodes of a graph",
@@ -288,9 +288,19 @@ impl<'m> Cx<'m> {
         });
     }
 
-    /// Whether some node could not be imported.
-    pub(crate) fn has_problems(&self) -> bool {
-        !self.problems.is_empty()
+    /// How many problems were recorded so far.
+    pub(crate) fn problem_count(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Takes back the problems recorded after the first `count`.
+    pub(crate) fn take_problems(&mut self, count: usize) -> Vec<UnsupportedItem> {
+        self.problems.split_off(count)
+    }
+
+    /// Whether the innermost graph has as many nodes as it may have.
+    pub(crate) fn is_full(&self) -> bool {
+        self.frame().graph.nodes.len() > MAX_NODES
     }
 
     /// Ends the import of the main graph.
@@ -308,7 +318,7 @@ impl<'m> Cx<'m> {
                 None => return Err(self.invalid("nothing computes it")),
             }
         }
-        if self.has_problems() {
+        if !self.problems.is_empty() {
             return Err(OnnxError::Unsupported {
                 items: self.problems,
             });

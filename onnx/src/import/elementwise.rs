@@ -201,6 +201,16 @@ fn bit_shift(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     let direction = node.require_attr("direction", node.attr_s("direction")?)?;
     match direction {
         "LEFT" => cx.binary("shl", a, b).map(one),
+        // Beyond the width of the type, what remains is the sign.
+        "RIGHT" if cx.dtype(a).is_signed() => {
+            let last = 8 * cx.dtype(a).bytes() as i64 - 1;
+            let low = cx.with_scalar("ge", b, 0.0)?;
+            let high = cx.with_scalar("le", b, last as f64)?;
+            let inside = cx.binary("and", low, high)?;
+            let last = cx.scalar(cx.dtype(b), last as f64);
+            let amount = cx.select(inside, b, last)?;
+            cx.binary("shr", a, amount).map(one)
+        }
         "RIGHT" => cx.binary("shr", a, b).map(one),
         other => Err(cx.invalid(format!("direction {other:?} is neither LEFT nor RIGHT"))),
     }

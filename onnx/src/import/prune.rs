@@ -3,15 +3,8 @@ use tensmith_ir::graph::{Def, Graph, NodeId, ValueId};
 
 /// The graph without the nodes and constants that no output needs. Inputs stay.
 pub(crate) fn prune(mut graph: Graph) -> Graph {
-    let mut live = vec![false; graph.values.len()];
-    let roots = graph.outputs.iter().chain(&graph.inputs);
-    roots.for_each(|v| live[v.0 as usize] = true);
-    for node in graph.nodes.iter().rev() {
-        if node.outputs.iter().any(|v| live[v.0 as usize]) {
-            let own = node.inputs.iter().chain(&node.outputs);
-            own.for_each(|v| live[v.0 as usize] = true);
-        }
-    }
+    let mut live = live_values(&graph);
+    graph.inputs.iter().for_each(|v| live[v.0 as usize] = true);
     let mut place = Vec::with_capacity(live.len());
     let mut next = 0;
     for keep in &live {
@@ -36,6 +29,19 @@ pub(crate) fn prune(mut graph: Graph) -> Graph {
         }
     }
     graph
+}
+
+/// For each value, whether an output needs it.
+pub(crate) fn live_values(graph: &Graph) -> Vec<bool> {
+    let mut live = vec![false; graph.values.len()];
+    graph.outputs.iter().for_each(|v| live[v.0 as usize] = true);
+    for node in graph.nodes.iter().rev() {
+        if node.outputs.iter().any(|v| live[v.0 as usize]) {
+            let own = node.inputs.iter().chain(&node.outputs);
+            own.for_each(|v| live[v.0 as usize] = true);
+        }
+    }
+    live
 }
 
 /// Makes `inputs` the inputs of a graph, in this order; each is an input already.

@@ -219,7 +219,11 @@ fn space_to_depth(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         b,
     ];
     let y = cx.reshape(x, split)?;
-    let y = cx.transpose(y, &[0, 3, 5, 1, 2, 4])?;
+    let perm = match node.attr_s_or("mode", "DCR")? {
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        _ => [0, 3, 5, 1, 2, 4],
+    };
+    let y = cx.transpose(y, &perm)?;
     cx.reshape(y, vec![n, c * block * block, rows, columns])
         .map(one)
 }
