@@ -192,7 +192,9 @@ impl Plan {
                 match step {
                     Step::Call(call) => calls.push(call),
                     Step::Barrier => {}
-                    Step::If { then, otherwise, .. } => {
+                    Step::If {
+                        then, otherwise, ..
+                    } => {
                         collect(then, calls);
                         collect(otherwise, calls);
                     }
