@@ -86,7 +86,7 @@ impl Cx<'_> {
 fn position(cx: &mut Cx<'_>, node: &NodeProto, k: usize, count: usize) -> Result<usize> {
     match cx.ints(node, k)?[..] {
         // The end of a list that an element is inserted into is as far from it as its length.
-        [at] if at < 0 && node.op_type == "SequenceInsert" => cx.axis(at - 1, count + 1),
+        [at] if at < 0 && node.op_type == "SequenceInsert" => cx.axis(at - 1, count),
         [at] => cx.axis(at, count),
         _ => Err(cx.invalid("the position is not one element")),
     }

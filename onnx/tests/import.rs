@@ -1,0 +1,425 @@
+//! Small models through the importer: shapes, names, errors, subgraphs, and results.
+
+use prost::Message as _;
+use tensmith_ir::eval::eval_graph;
+use tensmith_ir::graph::{Graph, verify_graph};
+use tensmith_ir::tensor::Tensor;
+use tensmith_onnx::import::{ImportOptions, Imported, KeepSymbolic, import};
+use tensmith_onnx::proto::dimension::Value as Extent;
+use tensmith_onnx::proto::{
+    AttrKind, AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+use tensmith_onnx::{Budget, LoadedModel, OnnxError, load_bytes};
+
+const FLOAT: i32 = 1;
+const INT64: i32 = 7;
+const BOOL: i32 = 9;
+
+/// A value with extents such as `batch, 4`.
+fn value(name: &str, elem_type: i32, dims: &str) -> ValueInfoProto {
+    let dims = dims.split(", ").filter(|d| !d.is_empty());
+    let dim = dims.map(|d| Dimension {
+        value: Some(match d.parse() {
+            Ok(n) => Extent::Extent(n),
+            Err(_) => Extent::Symbol(d.into()),
+        }),
+    });
+    let tensor = type_proto::Tensor {
+        elem_type,
+        shape: Some(TensorShapeProto { dim: dim.collect() }),
+    };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::Tensor(tensor)),
+            ..Default::default()
+        }),
+    }
+}
+
+/// A node out of `y, z = Op(a, _, b)`, where `_` leaves an operand out.
+fn node(text: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    let (results, call) = text.split_once(" = ").expect("results = Op(operands)");
+    let (op, operands) = call
+        .trim_end_matches(')')
+        .split_once('(')
+        .expect("Op(operands)");
+    let names = |list: &str| -> Vec<String> {
+        let names = list.split(", ").filter(|n| !n.is_empty());
+        names.map(|n| n.replace('_', "")).collect()
+    };
+    NodeProto {
+        op_type: op.into(),
+        input: names(operands),
+        output: names(results),
+        attribute,
+        ..Default::default()
+    }
+}
+
+fn int(name: &str, i: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttrKind::Int as i32,
+        i: Some(i),
+        ..Default::default()
+    }
+}
+
+fn body(name: &str, graph: GraphProto) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttrKind::Graph as i32,
+        g: Some(Box::new(graph)),
+        ..Default::default()
+    }
+}
+
+fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: dims.to_vec(),
+        data_type: INT64,
+        int64_data: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn truth(name: &str, value: bool) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        data_type: BOOL,
+        int32_data: vec![value.into()],
+        ..Default::default()
+    }
+}
+
+fn graph(
+    input: Vec<ValueInfoProto>,
+    node: Vec<NodeProto>,
+    initializer: Vec<TensorProto>,
+    output: Vec<ValueInfoProto>,
+) -> GraphProto {
+    GraphProto {
+        name: "g".into(),
+        node,
+        initializer,
+        input,
+        output,
+        ..Default::default()
+    }
+}
+
+fn model(graph: GraphProto) -> LoadedModel {
+    let model = ModelProto {
+        ir_version: 9,
+        opset_import: vec![OperatorSetIdProto {
+            version: 17,
+            ..Default::default()
+        }],
+        graph: Some(graph),
+        ..Default::default()
+    };
+    load_bytes(model.encode_to_vec(), &Budget::default()).expect("the model is valid")
+}
+
+fn imported(model: &LoadedModel, options: &ImportOptions) -> Imported {
+    let imported = import(model, options).expect("the model is supported");
+    verify_graph(&imported.graph).expect("the graph is valid");
+    imported
+}
+
+fn symbolic() -> ImportOptions {
+    ImportOptions {
+        keep_symbolic: KeepSymbolic::All,
+        ..ImportOptions::default()
+    }
+}
+
+fn ops(graph: &Graph) -> Vec<&'static str> {
+    graph.nodes.iter().map(|n| n.op.name).collect()
+}
+
+fn f32s(shape: &[usize], values: &[f32]) -> Tensor {
+    Tensor::from_f32(shape.to_vec(), values)
+}
+
+/// `y = Reshape(x, [Shape(x)[0], -1])`, as exporters write it.
+fn flattening() -> LoadedModel {
+    let nodes = vec![
+        node("s = Shape(x)", vec![]),
+        node("b = Gather(s, zero)", vec![int("axis", 0)]),
+        node("b1 = Unsqueeze(b, axes)", vec![]),
+        node("to = Concat(b1, rest)", vec![int("axis", 0)]),
+        node("y = Reshape(x, to)", vec![]),
+    ];
+    let constants = vec![
+        ints("zero", &[], &[0]),
+        ints("axes", &[1], &[0]),
+        ints("rest", &[1], &[-1]),
+    ];
+    model(graph(
+        vec![value("x", FLOAT, "batch, 2, 3")],
+        nodes,
+        constants,
+        vec![value("y", FLOAT, "batch, 6")],
+    ))
+}
+
+#[test]
+fn a_symbolic_batch_passes_through_computed_shapes() {
+    let imported = imported(&flattening(), &symbolic());
+    let graph = &imported.graph;
+    assert_eq!(ops(graph), ["reshape"]);
+    let shape: Vec<String> = (graph.ty(graph.outputs[0]).shape.iter())
+        .map(|d| d.to_string())
+        .collect();
+    assert_eq!(shape, ["$batch", "6"]);
+    assert_eq!(graph.value(graph.outputs[0]).name, "y");
+    for batch in [1, 3] {
+        let x = f32s(&[batch, 2, 3], &vec![1.0; batch * 6]);
+        let y = eval_graph(graph, &[x]).expect("any batch fits");
+        assert_eq!(y[0].shape, [batch, 6]);
+    }
+}
+
+#[test]
+fn unbound_dimensions_are_1_with_a_note() {
+    let imported = imported(&flattening(), &ImportOptions::default());
+    let graph = &imported.graph;
+    assert!(graph.ty(graph.inputs[0]).shape[0].is(1));
+    let notes = imported.notes.join("\n");
+    assert!(notes.contains("batch"), "{notes}");
+}
+
+#[test]
+fn bound_dimensions_take_their_value() {
+    let options = ImportOptions {
+        dims: [("batch".to_string(), 5)].into(),
+        ..symbolic()
+    };
+    let imported = imported(&flattening(), &options);
+    let graph = &imported.graph;
+    assert!(graph.ty(graph.outputs[0]).shape[0].is(5));
+    assert!(imported.notes.is_empty(), "{:?}", imported.notes);
+}
+
+#[test]
+fn a_shape_is_computed_when_a_result_needs_it() {
+    let m = model(graph(
+        vec![value("x", FLOAT, "batch, 2")],
+        vec![
+            node("s = Shape(x)", vec![]),
+            node("y = Add(s, one)", vec![]),
+        ],
+        vec![ints("one", &[1], &[1])],
+        vec![value("y", INT64, "2")],
+    ));
+    let imported = imported(&m, &symbolic());
+    let y = eval_graph(&imported.graph, &[f32s(&[3, 2], &[0.0; 6])]).expect("evaluates");
+    assert_eq!(y[0].to_i64(), [4, 3]);
+}
+
+#[test]
+fn all_unsupported_operators_are_listed() {
+    let inner = graph(
+        vec![],
+        vec![node("t = Frobnicate(x)", vec![])],
+        vec![],
+        vec![value("t", FLOAT, "2")],
+    );
+    let other = graph(
+        vec![],
+        vec![node("e = Abs(x)", vec![])],
+        vec![],
+        vec![value("e", FLOAT, "2")],
+    );
+    let branches = vec![body("then_branch", inner), body("else_branch", other)];
+    let m = model(graph(
+        vec![value("x", FLOAT, "2"), value("c", BOOL, "")],
+        vec![node("a = Twiddle(x)", vec![]), node("y = If(c)", branches)],
+        vec![],
+        vec![value("y", FLOAT, "2")],
+    ));
+    let error = import(&m, &ImportOptions::default()).expect_err("two operators are unknown");
+    let text = error.to_string();
+    assert_eq!(error.exit_code(), 4);
+    assert!(
+        text.contains("Twiddle") && text.contains("Frobnicate"),
+        "{text}"
+    );
+}
+
+fn reshape_by_input() -> LoadedModel {
+    model(graph(
+        vec![value("x", FLOAT, "2, 3"), value("to", INT64, "2")],
+        vec![
+            node("y = Reshape(x, to)", vec![]),
+            node("z = Expand(x, to)", vec![]),
+            node("w = Neg(z)", vec![]),
+        ],
+        vec![],
+        vec![value("y", FLOAT, ""), value("w", FLOAT, "")],
+    ))
+}
+
+#[test]
+fn every_missing_value_is_reported_with_its_operand() {
+    let error = import(&reshape_by_input(), &ImportOptions::default()).expect_err("unknown shape");
+    let OnnxError::Unsupported { items } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(items.len(), 2, "{error}");
+    assert!(items.iter().all(|i| i.what.contains("\"to\"")), "{error}");
+    assert!(items.iter().all(|i| i.what.contains("--inputs")), "{error}");
+}
+
+#[test]
+fn inputs_with_values_stand_in_for_constants_and_are_reported() {
+    let to = Tensor::from_i64(vec![2], &[3, 2]);
+    let options = ImportOptions {
+        specialise: [
+            ("to".to_string(), to.clone()),
+            ("x".to_string(), f32s(&[2, 3], &[0.0; 6])),
+        ]
+        .into(),
+        ..ImportOptions::default()
+    };
+    let m = model(graph(
+        vec![value("x", FLOAT, "2, 3"), value("to", INT64, "2")],
+        vec![node("y = Reshape(x, to)", vec![])],
+        vec![],
+        vec![value("y", FLOAT, "3, 2")],
+    ));
+    let imported = imported(&m, &options);
+    assert_eq!(imported.specialised, [("to".to_string(), to)]);
+    assert_eq!(imported.graph.inputs.len(), 2);
+}
+
+/// `y = x + x` or `-x`.
+fn branches() -> Vec<AttributeProto> {
+    let then = graph(
+        vec![],
+        vec![node("t = Add(x, x)", vec![])],
+        vec![],
+        vec![value("t", FLOAT, "2")],
+    );
+    let other = graph(
+        vec![],
+        vec![node("e = Neg(x)", vec![])],
+        vec![],
+        vec![value("e", FLOAT, "2")],
+    );
+    vec![body("then_branch", then), body("else_branch", other)]
+}
+
+#[test]
+fn a_constant_condition_picks_its_branch() {
+    let m = model(graph(
+        vec![value("x", FLOAT, "2")],
+        vec![node("y = If(c)", branches())],
+        vec![truth("c", false)],
+        vec![value("y", FLOAT, "2")],
+    ));
+    assert_eq!(ops(&imported(&m, &ImportOptions::default()).graph), ["neg"]);
+}
+
+#[test]
+fn a_condition_out_of_data_becomes_a_branch() {
+    let m = model(graph(
+        vec![value("x", FLOAT, "2"), value("c", BOOL, "")],
+        vec![node("y = If(c)", branches())],
+        vec![],
+        vec![value("y", FLOAT, "2")],
+    ));
+    let imported = imported(&m, &ImportOptions::default());
+    assert_eq!(ops(&imported.graph), ["if"]);
+    for (c, want) in [(1.0, [4.0, 6.0]), (0.0, [-2.0, -3.0])] {
+        let c = Tensor::splat(tensmith_ir::dtype::DType::Bool, vec![], c);
+        let y = eval_graph(&imported.graph, &[f32s(&[2], &[2.0, 3.0]), c]).expect("evaluates");
+        assert_eq!(y[0].to_f64(), want);
+    }
+}
+
+/// A loop that adds `x` to `a` and collects the sums.
+fn summing(trip: i64) -> LoadedModel {
+    let inner = graph(
+        vec![
+            value("i", INT64, ""),
+            value("go", BOOL, ""),
+            value("a", FLOAT, "2"),
+        ],
+        vec![
+            node("b = Add(a, x)", vec![]),
+            node("c = Identity(b)", vec![]),
+            node("on = Identity(go)", vec![]),
+        ],
+        vec![],
+        vec![
+            value("on", BOOL, ""),
+            value("b", FLOAT, "2"),
+            value("c", FLOAT, "2"),
+        ],
+    );
+    model(graph(
+        vec![value("x", FLOAT, "2")],
+        vec![node(
+            "last, sums = Loop(n, _, x)",
+            vec![body("body", inner)],
+        )],
+        vec![ints("n", &[], &[trip])],
+        vec![value("last", FLOAT, "2"), value("sums", FLOAT, "")],
+    ))
+}
+
+#[test]
+fn loops_carry_and_collect() {
+    let imported = imported(&summing(3), &ImportOptions::default());
+    assert_eq!(ops(&imported.graph), ["loop"]);
+    let y = eval_graph(&imported.graph, &[f32s(&[2], &[1.0, 2.0])]).expect("evaluates");
+    assert_eq!(y[0].to_f64(), [4.0, 8.0]);
+    assert_eq!(y[1].shape, [3, 2]);
+    assert_eq!(y[1].to_f64(), [2.0, 4.0, 3.0, 6.0, 4.0, 8.0]);
+}
+
+#[test]
+fn a_loop_whose_state_grows_is_unrolled() {
+    let inner = graph(
+        vec![
+            value("i", INT64, ""),
+            value("go", BOOL, ""),
+            value("a", FLOAT, ""),
+        ],
+        vec![
+            node("b = Concat(a, x)", vec![int("axis", 0)]),
+            node("on = Identity(go)", vec![]),
+        ],
+        vec![],
+        vec![value("on", BOOL, ""), value("b", FLOAT, "")],
+    );
+    let mut grow = node("y = Loop(n, c, x)", vec![]);
+    grow.attribute = vec![body("body", inner)];
+    let m = model(graph(
+        vec![value("x", FLOAT, "2")],
+        vec![grow],
+        vec![ints("n", &[], &[2]), truth("c", true)],
+        vec![value("y", FLOAT, "6")],
+    ));
+    let imported = imported(&m, &ImportOptions::default());
+    assert_eq!(ops(&imported.graph), ["concat", "concat"]);
+    let y = eval_graph(&imported.graph, &[f32s(&[2], &[1.0, 2.0])]).expect("evaluates");
+    assert_eq!(y[0].to_f64(), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
+}
+
+#[test]
+fn a_huge_tensor_is_a_limit_not_an_allocation() {
+    let m = model(graph(
+        vec![],
+        vec![node("y = ConstantOfShape(s)", vec![])],
+        vec![ints("s", &[3], &[1 << 20, 1 << 20, 1 << 20])],
+        vec![value("y", FLOAT, "")],
+    ));
+    let error = import(&m, &ImportOptions::default()).expect_err("too large");
+    assert_eq!(error.exit_code(), 5, "{error}");
+}
