@@ -1,6 +1,7 @@
 //! Development commands: `cargo xtask <command>`.
 
 mod conformance;
+mod docs;
 mod models;
 mod process;
 mod stamp;
@@ -39,7 +40,9 @@ enum Command {
         #[arg(long)]
         keep_going: bool,
     },
-    /// Check file sizes, paths in documents, crate arrows and forbidden names
+    /// Write the tables in docs/ that are made from the code
+    Docs,
+    /// Check file sizes, documents, crate arrows and forbidden names
     Tidy,
 }
 
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Models { names, .. } => models::make(&workspace, &names),
         Command::ConformanceData => conformance::make(&workspace),
         Command::Test { keep_going } => test::run(&workspace, keep_going),
+        Command::Docs => docs::write(&workspace),
         Command::Tidy => tidy::run(&workspace),
     };
     match result {

@@ -35,7 +35,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "tensmith-autotune",
         ],
     ),
-    ("xtask", &[]),
+    ("xtask", &["tensmith-ir", "tensmith-onnx"]),
 ];
 
 /// External crates that one crate alone may use; a trailing `-` stands for any ending.

@@ -7,6 +7,7 @@ mod sizes;
 
 use anyhow::{Context, Result, bail};
 
+use crate::docs;
 use crate::workspace::Workspace;
 
 /// A text file of the checkout.
@@ -31,6 +32,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     }));
     findings.extend(arrows::wrong_arrows(&arrows::read_crates(workspace)?));
     findings.extend(names::misplaced_names(&sources));
+    findings.extend(docs::out_of_date(workspace)?);
     if findings.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,162 @@
+//! Tables of the rows that the crates declare.
+
+use std::fmt::Write;
+
+use tensmith_ir::dtype::DType;
+use tensmith_ir::loops::math::MathFn;
+use tensmith_ir::ops::{self, AttrDef, Lower, Op, Tolerance};
+
+const NOTE: &str = "Made by `cargo xtask docs`; do not edit.";
+
+/// A table in Markdown; `|` inside of cells is escaped.
+struct Table {
+    text: String,
+}
+
+impl Table {
+    fn new(columns: &[&str]) -> Self {
+        let mut table = Table {
+            text: String::new(),
+        };
+        table.row(columns);
+        table.text += &"|---".repeat(columns.len());
+        table.text += "|\n";
+        table
+    }
+
+    fn row<S: AsRef<str>>(&mut self, cells: &[S]) {
+        for cell in cells {
+            let cell = cell.as_ref().replace('|', "\\|");
+            let _ = write!(self.text, "| {cell} ");
+        }
+        self.text += "|\n";
+    }
+}
+
+/// The page of the op table.
+pub fn ops() -> String {
+    let mut table = Table::new(&[
+        "op",
+        "result",
+        "operands",
+        "attributes",
+        "class",
+        "becomes",
+        "tolerance",
+        "source",
+    ]);
+    for op in ops::all() {
+        table.row(&op_cells(op));
+    }
+    format!(
+        "# Ops of the graph IR\n\n{NOTE} The rows are in `ir/src/ops/`.\n\n\
+         - *becomes*: *value* is computed where consumers ask for it, so it can be fused; *kernel* \
+         writes its own loops; *view* shares the bytes of its operand; *steps* is control flow of \
+         the plan.\n\
+         - *tolerance* is how far compiled code may be from the reference evaluator: *exact*; units \
+         in the last place of each element (*ulp*); or units in the last place of the largest \
+         magnitude, times the root of the number of terms (*sum*).\n\n{}",
+        table.text
+    )
+}
+
+fn op_cells(op: Op) -> [String; 8] {
+    let attrs: Vec<String> = op.attrs.iter().map(attribute).collect();
+    let operands = match op.arity {
+        (least, most) if least == most => least.to_string(),
+        (least, usize::MAX) => format!("{least} or more"),
+        (least, most) => format!("{least} to {most}"),
+    };
+    let becomes = match op.lower {
+        Lower::Pointwise(_) => "value",
+        Lower::Kernel(_) => "kernel",
+        Lower::View => "view",
+        Lower::Plan => "steps",
+    };
+    let tolerance = match op.tolerance {
+        Tolerance::Exact => "exact".into(),
+        Tolerance::Ulp(n) => format!("{n} ulp"),
+        Tolerance::Sum(n) => format!("{n} sum"),
+    };
+    [
+        format!("`{}`", op.name),
+        op.doc.into(),
+        operands,
+        attrs.join("; "),
+        format!("{:?}", op.class).to_lowercase(),
+        becomes.into(),
+        tolerance,
+        op.source.into(),
+    ]
+}
+
+fn attribute(def: &AttrDef) -> String {
+    let kind = format!("{:?}", def.kind).to_lowercase();
+    format!("`{}` ({kind}): {}", def.name, def.doc)
+}
+
+/// The page of the math table.
+pub fn math() -> String {
+    let mut table = Table::new(&["function", "operands", "f32", "f64", "f16", "bf16"]);
+    for f in MathFn::ALL {
+        let bound = |dtype| format!("{}", f.ulp_bound(dtype));
+        table.row(&[
+            format!("`{}`", f.name()),
+            f.arity().to_string(),
+            bound(DType::F32),
+            bound(DType::F64),
+            bound(DType::F16),
+            bound(DType::BF16),
+        ]);
+    }
+    format!(
+        "# Functions of the math table\n\n{NOTE} The bodies are in `ir/src/loops/math/`; their \
+         tests hold them to the bounds.\n\nThe greatest error of a result, in units in the last \
+         place of the true value. Narrow floats compute in `f32` and round once more.\n\n{}",
+        table.text
+    )
+}
+
+/// The page of the importer's operators.
+pub fn onnx() -> String {
+    let ops = tensmith_onnx::import::supported_ops();
+    let mut table = Table::new(&["domain", "operators"]);
+    let mut domains: Vec<&str> = ops.iter().map(|(domain, _)| *domain).collect();
+    domains.dedup();
+    for domain in domains {
+        let own = ops.iter().filter(|(d, _)| *d == domain);
+        let names: Vec<String> = own.map(|(_, name)| format!("`{name}`")).collect();
+        let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+        table.row(&[format!("`{shown}`"), names.join(", ")]);
+    }
+    format!(
+        "# Operators of ONNX that are imported\n\n{NOTE} The rows are in `onnx/src/import/`.\n\n\
+         {} operators, from operator set 7 on. Functions that a model defines are expanded first. \
+         An operator may still be refused for an attribute or a type; the error names it.\n\n{}",
+        ops.len(),
+        table.text
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_cannot_end_early() {
+        let mut table = Table::new(&["a", "b"]);
+        table.row(&["x | y", "z"]);
+        assert_eq!(table.text, "| a | b |\n|---|---|\n| x \\| y | z |\n");
+    }
+
+    #[test]
+    fn every_row_is_on_its_page() {
+        let text = ops();
+        assert!(ops::all().all(|op| text.contains(&format!("\n| `{}` |", op.name))));
+        let text = math();
+        assert!(MathFn::ALL.iter().all(|f| text.contains(f.name())));
+        let text = onnx();
+        let names = tensmith_onnx::import::supported_ops();
+        assert!(names.iter().all(|(_, n)| text.contains(&format!("`{n}`"))));
+    }
+}
