@@ -20,7 +20,12 @@ pub(crate) const OPS: &[OpImport] = &[
         })
     }),
     onnx("PRelu", |cx, node| {
-        let slope = cx.input(node, 1)?;
+        let mut slope = cx.input(node, 1)?;
+        if cx.opset() < 7 && cx.rank(slope) == 1 {
+            let x = cx.input(node, 0)?;
+            let channels = 1.min(cx.rank(x).saturating_sub(1));
+            slope = cx.along_axis(slope, channels, cx.rank(x))?;
+        }
         map(cx, node, &|cx, x| {
             let slope = cx.cast(slope, cx.dtype(x))?;
             let scaled = cx.binary("mul", x, slope)?;
@@ -44,14 +49,18 @@ pub(crate) const OPS: &[OpImport] = &[
         let alpha = f64::from(node.attr_f_or("alpha", 1.0)?);
         map(cx, node, &|cx, x| exponential(cx, x, alpha, alpha))
     }),
-    onnx("Gelu", |cx, node| match node.attr_s_or("approximate", "none")? {
-        "none" => map(cx, node, &gelu_erf),
-        "tanh" => map(cx, node, &gelu_tanh),
-        other => Err(cx.invalid(format!("approximate {other:?} is neither none nor tanh"))),
+    onnx("Gelu", |cx, node| {
+        match node.attr_s_or("approximate", "none")? {
+            "none" => map(cx, node, &gelu_erf),
+            "tanh" => map(cx, node, &gelu_tanh),
+            other => Err(cx.invalid(format!("approximate {other:?} is neither none nor tanh"))),
+        }
     }),
     onnx("HardSigmoid", |cx, node| {
         let (alpha, beta) = (node.attr_f_or("alpha", 0.2)?, node.attr_f_or("beta", 0.5)?);
-        map(cx, node, &|cx, x| hard_sigmoid(cx, x, alpha.into(), beta.into()))
+        map(cx, node, &|cx, x| {
+            hard_sigmoid(cx, x, alpha.into(), beta.into())
+        })
     }),
     onnx("HardSwish", |cx, node| {
         map(cx, node, &|cx, x| {
@@ -189,7 +198,11 @@ pub(crate) fn softplus(cx: &mut Cx<'_>, x: ValueId) -> Result<ValueId> {
 fn shrink(cx: &mut Cx<'_>, node: &NodeProto, lambda: f64, bias: f64) -> Vals {
     let x = cx.input(node, 0)?;
     let dtype = cx.dtype(x);
-    let compute = if dtype.is_float() { wide_type(dtype) } else { DType::F64 };
+    let compute = if dtype.is_float() {
+        wide_type(dtype)
+    } else {
+        DType::F64
+    };
     let wide = cx.cast(x, compute)?;
     let more = cx.with_scalar("add", wide, bias)?;
     let less = cx.with_scalar("sub", wide, bias)?;
@@ -199,4 +212,15 @@ fn shrink(cx: &mut Cx<'_>, node: &NodeProto, lambda: f64, bias: f64) -> Vals {
     let upper = cx.select(above, less, zero)?;
     let y = cx.select(below, more, upper)?;
     cx.cast(y, dtype).map(one)
+}
+
+/// `swish(gate) * x`.
+fn swiglu(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
+    let alpha = node.attr_f_or("alpha", 1.0)?;
+    let x = cx.input(node, 1)?;
+    map(cx, node, &|cx, gate| {
+        let gate = swish(cx, gate, alpha.into())?;
+        let x = cx.cast(x, cx.dtype(gate))?;
+        cx.binary("mul", gate, x)
+    })
 }

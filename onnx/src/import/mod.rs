@@ -2,6 +2,7 @@
 //!
 //! [`import`] walks a checked model in order and builds rows of the op table. Small integer
 //! tensors are followed symbolically on the way, so that what computes shapes becomes extents.
+mod activation;
 mod constant;
 mod control;
 mod conv;
@@ -12,11 +13,14 @@ mod helpers;
 mod index;
 mod inputs;
 mod known;
+mod loss;
 mod matmul;
 mod movement;
+mod norm;
 mod order;
 mod pool;
 mod prune;
+mod recurrent;
 mod reduce;
 mod registry;
 mod resize;

@@ -32,15 +32,19 @@ pub(crate) const fn onnx(name: &'static str, import: Import) -> OpImport {
 
 /// The families of operators.
 static FAMILIES: &[&[OpImport]] = &[
+    super::activation::OPS,
     super::constant::OPS,
     super::control::OPS,
     super::conv::OPS,
     super::elementwise::OPS,
     super::index::OPS,
+    super::loss::OPS,
     super::matmul::OPS,
     super::movement::OPS,
+    super::norm::OPS,
     super::order::OPS,
     super::pool::OPS,
+    super::recurrent::OPS,
     super::reduce::OPS,
     super::resize::OPS,
     super::sequence::OPS,
