@@ -65,6 +65,12 @@ pub fn describe(dtype: ElementType, shape: &[usize]) -> String {
     format!("{dtype}{shape:?}")
 }
 
+/// A symbolic type as text for users, such as `f32[batch, 3]`: without the marks of the IR's text
+/// form.
+pub fn describe_type(ty: &tensmith_ir::graph::TensorType) -> String {
+    ty.to_string().replace('$', "")
+}
+
 /// A size in bytes as a number of the host.
 ///
 /// Errors: `Limit` for negative or enormous sizes.

@@ -30,14 +30,8 @@ impl Shared {
     pub(crate) fn check_memory(&self, arena: usize, scratch: usize, sizes: &[i64]) -> Result<()> {
         let mut need = arena as u64;
         need = need.saturating_add((scratch as u64).saturating_mul(self.pool.threads() as u64));
-        let mut shape = Vec::new();
-        for k in 0..self.signature.outputs.len() {
-            self.signature.output_shape(k, sizes, &mut shape)?;
-            let ty = self.signature.output_type(k);
-            let bytes = tensmith_runtime::tensor::checked_size_bytes(ty, &shape)?;
-            need = need.saturating_add(bytes as u64);
-        }
-        let given = self.signature.input_bytes(sizes)?;
+        let (given, made) = self.signature.port_bytes(sizes)?;
+        need = need.saturating_add(made);
         let known = given.saturating_add(self.constants.len() as u64);
         let default = BASE_MEMORY_BYTES.saturating_add(known.saturating_mul(MEMORY_PER_BYTE));
         let limit = self.memory_bytes.unwrap_or(default);

@@ -1,14 +1,15 @@
 //! Models as files hold them.
 use crate::compile;
 use crate::convert::to_runtime;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executable::Executable;
 use crate::options::{LoadOptions, Options};
 use std::path::Path;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::tensor as ir;
 use tensmith_onnx::LoadedModel;
-use tensmith_onnx::import::{ImportOptions, import};
+use tensmith_onnx::import::{ImportOptions, KeepSymbolic, import};
+use tensmith_onnx::proto::dimension;
 
 /// A checked model.
 #[derive(Debug)]
@@ -58,10 +59,58 @@ impl Model {
         inputs.map(|i| i.name.clone()).collect()
     }
 
+    /// The names of the dimensions that a caller can bind: those of the inputs, and
+    /// `INPUT_AXIS` for dimensions without a name.
+    pub fn dimension_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for input in self.loaded.required_inputs() {
+            let Some((_, Some(dims))) = input.tensor_type() else {
+                continue;
+            };
+            for (axis, dim) in dims.iter().enumerate() {
+                let name = match &dim.value {
+                    Some(dimension::Value::Extent(_)) => continue,
+                    Some(dimension::Value::Symbol(name)) if !name.is_empty() => name.clone(),
+                    _ => format!("{}_{axis}", input.name),
+                };
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
+    /// Errors: a dimension that the model does not have.
+    fn check_names(&self, options: &Options) -> Result<()> {
+        let known = self.dimension_names();
+        // Inputs of unknown rank may have any dimension.
+        let mut inputs = self.loaded.required_inputs();
+        if inputs.any(|i| i.tensor_type().is_none_or(|(_, shape)| shape.is_none())) {
+            return Ok(());
+        }
+        let kept = match &options.symbolic {
+            KeepSymbolic::Names(names) => Some(names),
+            _ => None,
+        };
+        let mut asked = options.dims.keys().chain(kept.into_iter().flatten());
+        match asked.find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(name) if known.is_empty() => Err(Error::Usage(format!(
+                "there is no dimension `{name}`: all dimensions of the model's inputs are fixed"
+            ))),
+            Some(name) => Err(Error::Usage(format!(
+                "there is no dimension `{name}`; the model has: {}",
+                known.join(", ")
+            ))),
+        }
+    }
+
     /// The model as a graph.
     ///
     /// Errors: everything in it that is not supported; dimensions that contradict each other.
     pub fn import(&self, options: &Options) -> Result<Imported> {
+        self.check_names(options)?;
         let shapes = options.input_shapes.iter().map(|(name, shape)| {
             let shape = shape.iter().map(|d| *d as i64).collect();
             (name.clone(), shape)

@@ -1,5 +1,5 @@
 //! The interface of a compiled model: what goes in, what comes out, and how sizes follow.
-use crate::convert::{describe, element_type};
+use crate::convert::{describe, describe_type, element_type};
 use crate::error::{Error, Result};
 use tensmith_ir::expr::{Atom, Expr};
 use tensmith_ir::graph::TensorType;
@@ -56,17 +56,16 @@ impl Signature {
             ty: ty.clone(),
             fixed: None,
         });
-        let fixed = fixed.into_iter().map(|(name, value)| {
+        let mut inputs: Vec<Input> = open.collect();
+        for (name, value) in fixed {
             let shape = value.shape().iter().map(|d| (*d).into()).collect();
             let ty = TensorType::new(crate::convert::dtype(value.dtype()), shape);
             let fixed = Some(value);
-            Input { name, ty, fixed }
-        });
-        let mut inputs: Vec<Input> = open.collect();
-        let known: Vec<Input> = fixed
-            .filter(|f| inputs.iter().all(|i| i.name != f.name))
-            .collect();
-        inputs.extend(known);
+            match inputs.iter_mut().find(|i| i.name == name) {
+                Some(input) => input.fixed = fixed,
+                None => inputs.push(Input { name, ty, fixed }),
+            }
+        }
         inputs.sort_by_key(|i| {
             order
                 .iter()
@@ -143,7 +142,7 @@ impl Signature {
         Err(Error::Input {
             input: input.name.clone(),
             found: describe(view.dtype(), view.shape()),
-            expected: format!("{}{with}", input.ty),
+            expected: format!("{}{with}", describe_type(&input.ty)),
         })
     }
 
@@ -164,17 +163,26 @@ impl Signature {
         Ok(())
     }
 
-    /// Units: bytes of all inputs.
+    /// Units: bytes of all inputs and of all outputs. Allocates only for errors.
     ///
     /// Errors: a size that is too large.
-    pub(crate) fn input_bytes(&self, values: &[i64]) -> Result<u64> {
-        let mut total = 0u64;
+    pub(crate) fn port_bytes(&self, values: &[i64]) -> Result<(u64, u64)> {
+        let bytes = |ty: &TensorType, what| {
+            let mut total = Some(ty.dtype.bytes() as i64);
+            for dim in &ty.shape {
+                let extent = eval(dim, &self.sizes, values);
+                total = total.zip(extent).and_then(|(t, e)| t.checked_mul(e));
+            }
+            Ok::<u64, Error>(crate::convert::bytes_of(total, what)? as u64)
+        };
+        let (mut given, mut made) = (0u64, 0u64);
         for input in &self.inputs {
-            let count = eval(&input.ty.count(), &self.sizes, values);
-            let bytes = count.and_then(|c| c.checked_mul(input.ty.dtype.bytes() as i64));
-            total = total.saturating_add(crate::convert::bytes_of(bytes, "an input")? as u64);
+            given = given.saturating_add(bytes(&input.ty, "an input")?);
         }
-        Ok(total)
+        for output in &self.outputs {
+            made = made.saturating_add(bytes(&output.ty, "an output")?);
+        }
+        Ok((given, made))
     }
 
     /// The element type of output `k`.
@@ -210,7 +218,7 @@ impl Signature {
             let found = named.iter().find(|(name, _)| *name == input.name);
             found
                 .map(|(_, view)| *view)
-                .ok_or_else(|| error(&input.name, "no tensor", input.ty.to_string()))
+                .ok_or_else(|| error(&input.name, "no tensor", describe_type(&input.ty)))
         };
         self.inputs.iter().map(find).collect()
     }
@@ -223,7 +231,7 @@ fn check_type(input: &Input, view: &TensorView<'_>) -> Result<()> {
     Err(Error::Input {
         input: input.name.clone(),
         found: describe(view.dtype(), view.shape()),
-        expected: input.ty.to_string(),
+        expected: describe_type(&input.ty),
     })
 }
 

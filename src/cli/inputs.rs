@@ -1,7 +1,7 @@
 //! Inputs of a model from files, or made up.
 use clap::Args;
 use std::path::{Path, PathBuf};
-use tensmith::convert::{bytes_of, describe, element_type, to_ir};
+use tensmith::convert::{bytes_of, describe, describe_type, element_type, to_ir};
 use tensmith::files::{self, Named};
 use tensmith::{ElementType, Error, Imported, Model, Options, Result, Tensor, TensorView};
 use tensmith_ir::expr::Atom;
@@ -177,7 +177,10 @@ fn missing(name: &str, ty: &TensorType) -> Error {
     Error::Input {
         input: name.into(),
         found: "no tensor".into(),
-        expected: format!("{ty}; give it with --inputs or --input {name}=@FILE.npy"),
+        expected: format!(
+            "{}; give it with --inputs or --input {name}=@FILE.npy",
+            describe_type(ty)
+        ),
     }
 }
 
