@@ -31,7 +31,7 @@ impl JitCode {
             cranelift_module::default_libcall_names(),
         );
         let mut module = JITModule::new(builder);
-        let functions = define_plan(&mut module, plan, "tensmith")?;
+        let functions = define_plan(&mut module, plan, target, "tensmith")?;
         module
             .finalize_definitions()
             .map_err(|e| CodegenError::Backend {

@@ -1,9 +1,12 @@
 //! A plan into a Cranelift module: the same functions for the process and for object files.
 use crate::entry;
 use crate::error::CodegenError;
-use crate::kernel::{self, KernelStats};
+use crate::kernel::{self, KernelStats, TileCall, TileCalls};
 use crate::target::{CodeModel, Target};
+use crate::wide::lower::{Found, FoundTile, find_tiles};
 use cranelift_codegen::Context;
+use cranelift_codegen::ir::{AbiParam, Function, Signature, types};
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, Linkage, Module};
 use tensmith_ir::loops::Kernel;
@@ -36,12 +39,13 @@ fn backend(function: &str, error: impl std::fmt::Debug) -> CodegenError {
     }
 }
 
-/// Defines all functions of a plan; names begin with `prefix`, the entry is `{prefix}_entry`.
+/// Defines all functions of a plan for a target, of which the module has the back end; names begin with `prefix`, the entry is `{prefix}_entry`.
 ///
 /// Errors: a kernel or function that the back end refuses.
 pub fn define_plan<M: Module>(
     module: &mut M,
     plan: &Plan,
+    target: &Target,
     prefix: &str,
 ) -> Result<PlanFunctions, CodegenError> {
     let mut frontend = FunctionBuilderContext::new();
@@ -49,7 +53,7 @@ pub fn define_plan<M: Module>(
     let mut stats = Vec::new();
     for (k, kernel) in plan.kernels.iter().enumerate() {
         let name = symbol(prefix, k, &kernel.name);
-        let (id, found) = define_kernel(module, kernel, &name, &mut frontend)?;
+        let (id, found) = define_kernel(module, kernel, target, &name, &mut frontend)?;
         kernels.push(id);
         stats.push(found);
     }
@@ -78,6 +82,7 @@ pub fn define_plan<M: Module>(
 fn define_kernel<M: Module>(
     module: &mut M,
     kernel: &Kernel,
+    target: &Target,
     name: &str,
     frontend: &mut FunctionBuilderContext,
 ) -> Result<(FuncId, KernelStats), CodegenError> {
@@ -86,14 +91,69 @@ fn define_kernel<M: Module>(
         .declare_function(name, Linkage::Local, &signature)
         .map_err(|e| backend(name, e))?;
     let mut context = module.make_context();
-    let stats = kernel::emit(kernel, module.isa(), &mut context.func, frontend)?;
+    let found = wide_tiles(kernel, target)?;
+    let mut calls = TileCalls::new();
+    for (k, tile) in found.tiles.into_iter().enumerate() {
+        let var = tile.var;
+        let call = define_tile(module, tile, &format!("{name}_t{k}"), &mut context.func)?;
+        calls.insert(var, call);
+    }
+    let stats = kernel::emit(kernel, module.isa(), &mut context.func, frontend, &calls)?;
     module
         .define_function(id, &mut context)
         .map_err(|e| backend(name, e))?;
+    let stats = KernelStats {
+        narrow_tiles: found.narrow,
+        narrow_reason: found.reason,
+        ..stats
+    };
     Ok((id, stats))
 }
 
-/// The Cranelift IR of a kernel, before its optimisation.
+fn wide_tiles(kernel: &Kernel, target: &Target) -> Result<Found, CodegenError> {
+    match target.wide {
+        None => Ok(Found::default()),
+        Some(width) => {
+            find_tiles(kernel, &target.wide_target(), width).map_err(|e| backend(&kernel.name, e))
+        }
+    }
+}
+
+/// Defines a tile and makes it known to the kernel's function.
+fn define_tile<M: Module>(
+    module: &mut M,
+    found: FoundTile,
+    name: &str,
+    caller: &mut Function,
+) -> Result<TileCall, CodegenError> {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.push(AbiParam::new(types::I64));
+    let id = module
+        .declare_function(name, Linkage::Local, &signature)
+        .map_err(|e| backend(name, e))?;
+    let code = &found.code;
+    module
+        .define_function_bytes(id, u64::from(code.align), &code.bytes, &[])
+        .map_err(|e| backend(name, e))?;
+    Ok(TileCall {
+        function: module.declare_func_in_func(id, caller),
+        args: found.tile.args,
+    })
+}
+
+/// The assembly of a kernel's wide tiles, each after the variable of its loop.
+///
+/// Errors: as [`define_plan`].
+pub fn tiles_asm(kernel: &Kernel, target: &Target) -> Result<Vec<String>, CodegenError> {
+    let found = wide_tiles(kernel, target)?;
+    let text = |t: &FoundTile| {
+        let code = crate::wide::disassemble(&t.code.bytes[..t.code.code_bytes]);
+        format!("{}: {:?}\n{code}", t.var, t.code.stats)
+    };
+    Ok(found.tiles.iter().map(text).collect())
+}
+
+/// The Cranelift IR of a kernel without wide tiles, before its optimisation.
 ///
 /// Errors: as [`define_plan`].
 pub fn kernel_clif(kernel: &Kernel, target: &Target) -> Result<String, CodegenError> {
@@ -104,11 +164,12 @@ pub fn kernel_clif(kernel: &Kernel, target: &Target) -> Result<String, CodegenEr
         &*isa,
         &mut context.func,
         &mut FunctionBuilderContext::new(),
+        &TileCalls::new(),
     )?;
     Ok(context.func.display().to_string())
 }
 
-/// The assembly of a kernel.
+/// The assembly of a kernel without wide tiles; see [`tiles_asm`].
 ///
 /// Errors: as [`define_plan`].
 pub fn kernel_asm(kernel: &Kernel, target: &Target) -> Result<String, CodegenError> {
@@ -119,6 +180,7 @@ pub fn kernel_asm(kernel: &Kernel, target: &Target) -> Result<String, CodegenErr
         &*isa,
         &mut context.func,
         &mut FunctionBuilderContext::new(),
+        &TileCalls::new(),
     )?;
     context.set_disasm(true);
     let code = context

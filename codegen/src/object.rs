@@ -30,7 +30,7 @@ pub fn write_object(
     let builder = ObjectBuilder::new(isa, name, cranelift_module::default_libcall_names())
         .map_err(|e| fail(e.to_string()))?;
     let mut module = ObjectModule::new(builder);
-    let functions = define_plan(&mut module, plan, name)?;
+    let functions = define_plan(&mut module, plan, target, name)?;
     let (_, bytes) = constant_offsets(plan);
     let mut block = constants.to_vec();
     block.resize(bytes.max(1), 0);

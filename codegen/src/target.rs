@@ -1,5 +1,7 @@
 //! Targets: which instructions there are, and the machine this process runs on.
 use crate::error::CodegenError;
+use crate::wide::vir::Width;
+use crate::wide::{IsaFeatures, WideTarget};
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use std::str::FromStr;
@@ -14,6 +16,8 @@ pub struct Target {
     pub triple: Triple,
     /// x86-64 features by Cranelift's names, such as `has_fma`.
     pub features: Vec<&'static str>,
+    /// The widest vectors of wide tiles; `None`: no such tiles.
+    pub wide: Option<Width>,
     /// Units: bytes of the level-1 data cache.
     pub l1_bytes: usize,
     /// Units: bytes of the level-2 cache of a core.
@@ -59,6 +63,21 @@ const X86_FEATURES: [(&str, &[&str]); 3] = [
     ),
 ];
 
+fn wide_target(features: &[&str]) -> WideTarget {
+    let has = |name| features.contains(&name);
+    WideTarget {
+        features: IsaFeatures {
+            avx: has("has_avx"),
+            avx2: has("has_avx2"),
+            fma: has("has_fma"),
+            avx512f: has("has_avx512f"),
+            avx512dq: has("has_avx512dq"),
+            avx512bw: false,
+            avx512vl: has("has_avx512vl"),
+        },
+    }
+}
+
 impl Target {
     /// Names that [`Target::named`] knows besides `host`.
     pub const NAMES: [&'static str; 4] = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"];
@@ -98,6 +117,7 @@ impl Target {
         Ok(Target {
             name: name.into(),
             triple,
+            wide: wide_target(&features).widest(),
             features,
             l1_bytes: 32 << 10,
             l2_bytes: 512 << 10,
@@ -111,10 +131,16 @@ impl Target {
         Target {
             name: "host".into(),
             triple: Triple::host(),
+            wide: wide_target(&features).widest(),
             features,
             l1_bytes,
             l2_bytes,
         }
+    }
+
+    /// What wide tiles may use.
+    pub fn wide_target(&self) -> WideTarget {
+        wide_target(&self.features)
     }
 
     /// Whether there is a fused multiply-add instruction.

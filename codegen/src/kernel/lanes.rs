@@ -34,7 +34,7 @@ impl Lane {
 
 /// How a register is kept: over which lanes, outermost first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RegisterShape {
+pub(crate) struct RegisterShape {
     /// Lane variables with the number of groups.
     pub lanes: Vec<(Var, usize)>,
     /// Whether the last lane is one of vectors.
@@ -44,7 +44,7 @@ pub(super) struct RegisterShape {
 }
 
 /// For each register, the lanes over which it varies.
-pub(super) struct RegisterLanes {
+pub(crate) struct RegisterLanes {
     shapes: HashMap<BufferId, RegisterShape>,
     scalar: RegisterShape,
     /// `vector` loops that must run lane by lane.
@@ -66,7 +66,7 @@ struct Analysis {
 }
 
 /// Finds the lanes of every register of a kernel, to a fixed point.
-pub(super) fn analyse(kernel: &Kernel) -> RegisterLanes {
+pub(crate) fn analyse(kernel: &Kernel) -> RegisterLanes {
     let mut a = Analysis::default();
     a.collect_loops(kernel, &kernel.body);
     loop {

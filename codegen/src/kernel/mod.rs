@@ -4,15 +4,17 @@
 //! of the kernel's parameters; `begin..end` are the iterations of the outermost parallel loop
 //! that this call runs (without such a loop they are ignored).
 pub(crate) mod expr;
-mod lanes;
+pub(crate) mod lanes;
 mod ops;
 mod scalar;
 mod stmt;
+mod tile;
 
 use crate::error::CodegenError;
+use crate::wide::lower::{TileArg, WhyNot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Function, InstBuilder, MemFlagsData, Signature, Type, Value, types,
+    AbiParam, FuncRef, Function, InstBuilder, MemFlagsData, Signature, Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -20,7 +22,7 @@ use expr::ExprEmitter;
 use lanes::{Lane, RegisterLanes};
 use std::collections::HashMap;
 use tensmith_ir::dtype::DType;
-use tensmith_ir::expr::{Expr, Ranges};
+use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{BufferId, Kernel, Scope};
 use tensmith_runtime::abi;
 
@@ -87,6 +89,7 @@ pub(crate) struct Emitter<'a, 'f> {
     /// How often a `vector` loop had to run lane by lane.
     scalarised: usize,
     ranges: Ranges,
+    tiles: &'a TileCalls,
 }
 
 #[derive(Clone, Copy)]
@@ -103,16 +106,35 @@ pub struct KernelStats {
     /// How many `vector` loops run lane by lane, because of an element type or a data-dependent
     /// branch that 128-bit vectors cannot carry.
     pub scalarised_loops: usize,
+    /// How many loops run as tiles of wide vectors.
+    pub wide_tiles: usize,
+    /// How many lock-step nests stay at 128 bits although the target has wide vectors.
+    pub narrow_tiles: usize,
+    /// Why the first of them does.
+    pub narrow_reason: Option<WhyNot>,
 }
 
-/// Fills `function` with the kernel's code.
+/// A wide tile that runs in place of a loop.
+#[derive(Clone, Debug)]
+pub(crate) struct TileCall {
+    /// `extern "C" fn(args: *const u64)`.
+    pub function: FuncRef,
+    /// What the words of its argument block hold.
+    pub args: Vec<TileArg>,
+}
+
+/// The tiles of a kernel by the variables of the loops that they replace.
+pub(crate) type TileCalls = HashMap<Var, TileCall>;
+
+/// Fills `function` with the kernel's code; `tiles` are functions that run in place of loops.
 ///
 /// Errors: what the emitter cannot express on this target.
-pub fn emit(
+pub(crate) fn emit(
     kernel: &Kernel,
     isa: &dyn TargetIsa,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
+    tiles: &TileCalls,
 ) -> Result<KernelStats, CodegenError> {
     function.signature = signature(isa.default_call_conv());
     let mut b = FunctionBuilder::new(function, context);
@@ -139,6 +161,7 @@ pub fn emit(
         entry,
         scalarised: 0,
         ranges: kernel.ranges(),
+        tiles,
     };
     emitter.prologue(p[1], p[4]);
     emitter.declare_registers();
@@ -146,6 +169,8 @@ pub fn emit(
     emitter.b.ins().return_(&[]);
     let stats = KernelStats {
         scalarised_loops: emitter.scalarised,
+        wide_tiles: tiles.len(),
+        ..KernelStats::default()
     };
     emitter.b.seal_all_blocks();
     emitter.b.finalize(isa.frontend_config());

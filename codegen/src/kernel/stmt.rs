@@ -63,6 +63,9 @@ impl Emitter<'_, '_> {
 
     fn for_loop(&mut self, l: &For) -> Result<(), CodegenError> {
         self.ranges.bind(l.var, &l.extent);
+        if let Some(call) = self.tiles.get(&l.var) {
+            return self.call_tile(call);
+        }
         match (l.mark, l.extent.as_const()) {
             (Mark::Vector | Mark::Jam, Some(extent)) => self.lock_step(l, extent),
             (Mark::Unroll, Some(extent)) => self.unrolled(l, extent),

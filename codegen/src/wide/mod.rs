@@ -12,6 +12,7 @@
 mod alloc;
 mod codes;
 mod emit;
+pub mod lower;
 mod minst;
 mod pool;
 mod select;

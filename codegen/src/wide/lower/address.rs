@@ -1,0 +1,285 @@
+//! Index expressions inside a tile: a part that the caller computes, and strides of the tile's
+//! loops.
+use super::{Lowering, SCRATCH_WORDS, Stride, TileArg, WhyNot};
+use crate::wide::vir::{Addr, Block, IntOp, IntTy, Value};
+use std::rc::Rc;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::{Expr, Var};
+use tensmith_ir::loops::BufferId;
+
+/// A linear form over the tile's open loops: a word of the argument block, strides, a constant.
+pub(super) struct Access {
+    word: Option<usize>,
+    strides: Vec<(Var, Stride)>,
+    constant: i64,
+    /// Elements from one vector lane to the next.
+    pub lane_step: LaneStep,
+}
+
+/// How elements of vector lanes lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LaneStep {
+    /// All lanes have the same.
+    Same,
+    /// One after the other.
+    Next,
+    /// Anything else.
+    Far,
+}
+
+impl Lowering<'_> {
+    /// The word of the argument block for `arg`.
+    pub(super) fn word(&mut self, arg: TileArg) -> usize {
+        let known = self.args.iter().position(|a| *a == arg);
+        known.unwrap_or_else(|| {
+            self.args.push(arg);
+            self.args.len() - 1
+        })
+    }
+
+    pub(super) fn word_addr(&self, word: usize) -> Addr {
+        Addr::at(self.b.args(), 8 * (SCRATCH_WORDS + word) as i32)
+    }
+
+    /// The value of an argument, loaded in the entry.
+    fn word_value(&mut self, word: usize) -> Value {
+        if let Some(v) = self.words.get(&word) {
+            return *v;
+        }
+        let addr = self.word_addr(word);
+        let entry = self.scopes[0].block;
+        let v = self.within(entry, |cx| cx.b.int_load(IntTy::I64, addr));
+        self.words.insert(word, v);
+        v
+    }
+
+    /// Appends to a block that dominates the current one.
+    pub(super) fn within<T>(&mut self, block: Block, f: impl FnOnce(&mut Self) -> T) -> T {
+        if block == self.current {
+            return f(self);
+        }
+        self.b.switch_to(block);
+        let result = f(self);
+        self.b.switch_to(self.current);
+        result
+    }
+
+    fn is_open(&self, var: Var) -> bool {
+        let scope = |s: &super::LoopScope| s.var.is_some_and(|(v, _)| v == var);
+        self.lanes.iter().any(|l| l.var == var) || self.scopes.iter().any(scope)
+    }
+
+    fn open_vars(&self) -> Vec<Var> {
+        let loops = self.scopes.iter().filter_map(|s| Some(s.var?.0));
+        loops.chain(self.lanes.iter().map(|l| l.var)).collect()
+    }
+
+    /// Takes an expression apart; `arg` makes the argument of what is left without loops of the
+    /// tile.
+    fn linear(
+        &mut self,
+        e: &Expr,
+        scale: i64,
+        arg: impl FnOnce(Expr) -> TileArg,
+        always: bool,
+    ) -> Result<Access, WhyNot> {
+        let mut strides = Vec::new();
+        let mut lane_step = LaneStep::Same;
+        for var in self.open_vars().into_iter().filter(|v| e.mentions(*v)) {
+            let coefficient = e.linear_coefficient(var).ok_or(WhyNot::Index)?;
+            if self.open_vars().iter().any(|v| coefficient.mentions(*v)) {
+                return Err(WhyNot::Index);
+            }
+            if self.lanes.iter().any(|l| l.vector && l.var == var) {
+                lane_step = if coefficient.is(1) {
+                    LaneStep::Next
+                } else {
+                    LaneStep::Far
+                };
+            }
+            let stride = match coefficient.as_const() {
+                Some(c) => Stride::Const(c.checked_mul(scale).ok_or(WhyNot::Distance)?),
+                None => Stride::Word {
+                    word: self.word(TileArg::Value(coefficient)),
+                    scale,
+                },
+            };
+            strides.push((var, stride));
+        }
+        let rest = e.substitute(&|v| self.is_open(v).then(|| Expr::from(0)));
+        let constant = rest.constant();
+        let base = rest - constant;
+        let word = (always || !base.is(0)).then(|| self.word(arg(base)));
+        Ok(Access {
+            word,
+            strides,
+            constant: constant.checked_mul(scale).ok_or(WhyNot::Distance)?,
+            lane_step,
+        })
+    }
+
+    /// The access of a load or store, which `key` identifies.
+    pub(super) fn access(
+        &mut self,
+        key: usize,
+        buffer: BufferId,
+        index: &[Expr],
+    ) -> Result<Rc<Access>, WhyNot> {
+        if let Some(a) = self.accesses.get(&key) {
+            return Ok(Rc::clone(a));
+        }
+        let b = self.kernel.buffer(buffer);
+        if !matches!(b.dtype, DType::F32 | DType::I32 | DType::U32) {
+            return Err(WhyNot::Type(b.dtype));
+        }
+        let offset = b.offset(index).simplify(&self.ranges);
+        let arg = |rest| TileArg::Address(buffer, rest);
+        let access = Rc::new(self.linear(&offset, 4, arg, true)?);
+        self.accesses.insert(key, Rc::clone(&access));
+        Ok(access)
+    }
+
+    /// The lanes on which an access depends.
+    pub(super) fn access_mask(&self, access: &Access) -> u32 {
+        let varies = |v: Var| access.strides.iter().any(|(w, _)| *w == v);
+        let open = self.lanes.iter().enumerate();
+        open.filter(|(_, l)| !l.pinned && varies(l.var))
+            .fold(0, |m, (k, _)| m | 1 << k)
+    }
+
+    /// The address of the element of vector lane `j` for the lanes at hand.
+    pub(super) fn addr(&mut self, access: &Access, j: i64) -> Result<Addr, WhyNot> {
+        let word = access.word.expect("invariant: accesses have an address");
+        let mut base = self.word_value(word);
+        let mut disp = access.constant;
+        for (var, stride) in &access.strides {
+            let Some(lane) = self.lanes.iter().find(|l| l.var == *var).copied() else {
+                continue;
+            };
+            let at = lane.value + if lane.vector { j } else { 0 };
+            match stride {
+                Stride::Const(s) => disp += at * s,
+                _ if at == 0 => {}
+                Stride::Word { word, scale } => {
+                    let scaled = Stride::Word {
+                        word: *word,
+                        scale: scale * at,
+                    };
+                    base = self.sum(0, Some(base), scaled);
+                }
+            }
+        }
+        let disp = i32::try_from(disp).map_err(|_| WhyNot::Distance)?;
+        let loops = self.loop_strides(access);
+        let Some(((last, stride), outer)) = loops.split_last() else {
+            return Ok(Addr::at(base, disp));
+        };
+        for (scope, stride) in outer {
+            base = self.sum(*scope, Some(base), *stride);
+        }
+        let index = match stride {
+            Stride::Const(s @ (1 | 2 | 4 | 8)) => {
+                let (_, value) = self.scopes[*last].var.expect("invariant: a loop's scope");
+                (value, *s as u8)
+            }
+            _ => (self.sum(*last, None, *stride), 1),
+        };
+        Ok(Addr {
+            base,
+            index: Some(index),
+            disp,
+        })
+    }
+
+    /// The open loops of an access, outermost first.
+    fn loop_strides(&self, access: &Access) -> Vec<(usize, Stride)> {
+        let mut found = Vec::new();
+        for (k, scope) in self.scopes.iter().enumerate() {
+            let Some((var, _)) = scope.var else { continue };
+            let stride = access.strides.iter().find(|(v, _)| *v == var);
+            found.extend(stride.map(|(_, s)| (k, *s)));
+        }
+        found
+    }
+
+    /// `base + i * stride` with the variable of a scope (1 for the outermost, which has none),
+    /// computed once an iteration.
+    fn sum(&mut self, scope: usize, base: Option<Value>, stride: Stride) -> Value {
+        if let Some(v) = self.scopes[scope].sums.get(&(base, stride)) {
+            return *v;
+        }
+        let product = match (base, self.scopes[scope].var) {
+            (Some(_), Some(_)) => self.sum(scope, None, stride),
+            (_, var) => {
+                let step = match stride {
+                    Stride::Const(_) => None,
+                    Stride::Word { word, scale } => Some((self.word_value(word), scale)),
+                };
+                let block = self.scopes[scope].block;
+                self.within(block, |cx| cx.product(var.map(|(_, v)| v), stride, step))
+            }
+        };
+        let v = match base {
+            None => product,
+            Some(base) => {
+                let block = self.scopes[scope].block;
+                self.within(block, |cx| cx.b.int(IntOp::Add, base, product))
+            }
+        };
+        self.scopes[scope].sums.insert((base, stride), v);
+        v
+    }
+
+    fn product(&mut self, i: Option<Value>, stride: Stride, step: Option<(Value, i64)>) -> Value {
+        let step = match (stride, step) {
+            (Stride::Const(s), _) => self.b.iconst(s),
+            (_, Some((v, 1))) => v,
+            (_, Some((v, scale))) => {
+                let scale = self.b.iconst(scale);
+                self.b.int(IntOp::Mul, v, scale)
+            }
+            (Stride::Word { .. }, None) => {
+                panic!("invariant: the caller loads the words of strides")
+            }
+        };
+        match i {
+            Some(i) => self.b.int(IntOp::Mul, i, step),
+            None => step,
+        }
+    }
+
+    /// The value of an index expression for the lanes at hand, in the current block.
+    pub(super) fn int_expr(&mut self, e: &Expr) -> Result<Value, WhyNot> {
+        let e = e.simplify(&self.ranges);
+        let access = self.linear(&e, 1, TileArg::Value, false)?;
+        let mut constant = access.constant;
+        let mut parts: Vec<Value> = Vec::new();
+        parts.extend(access.word.map(|w| self.word_value(w)));
+        for (var, stride) in &access.strides {
+            if let Some(lane) = self.lanes.iter().find(|l| l.var == *var).copied() {
+                match stride {
+                    Stride::Const(s) => constant += s * lane.value,
+                    Stride::Word { word, .. } => {
+                        let (word, at) = (self.word_value(*word), self.b.iconst(lane.value));
+                        parts.push(self.b.int(IntOp::Mul, word, at));
+                    }
+                }
+            }
+        }
+        for (scope, stride) in self.loop_strides(&access) {
+            let (_, value) = self.scopes[scope].var.expect("invariant: a loop's scope");
+            parts.push(match stride {
+                Stride::Const(1) => value,
+                _ => self.sum(scope, None, stride),
+            });
+        }
+        let sum = parts
+            .into_iter()
+            .reduce(|a, b| self.b.int(IntOp::Add, a, b));
+        Ok(match sum {
+            None => self.b.iconst(constant),
+            Some(v) if constant == 0 => v,
+            Some(v) => self.b.int_add_const(v, constant),
+        })
+    }
+}

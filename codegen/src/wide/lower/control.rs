@@ -1,0 +1,191 @@
+//! Loops and branches to blocks.
+use super::{Lane, LoopScope, Lowering, WhyNot};
+use crate::wide::vir::{Block, Class, Cmp, IntOp, Value};
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::loops::{BufferId, For, Mark, Role, Stmt};
+
+type Slot = (BufferId, Vec<i64>);
+
+impl Lowering<'_> {
+    pub(super) fn collect_lanes(&mut self, stmts: &[Stmt]) {
+        for stmt in stmts {
+            if let Stmt::For(l) = stmt {
+                self.note_lane(l);
+            }
+            stmt.bodies()
+                .into_iter()
+                .for_each(|b| self.collect_lanes(b));
+        }
+    }
+
+    pub(super) fn note_lane(&mut self, l: &For) {
+        if let (Mark::Vector | Mark::Jam, Some(extent)) = (l.mark, l.extent.as_const()) {
+            self.lane_loops
+                .insert(l.var, (extent, l.mark == Mark::Vector));
+        }
+    }
+
+    pub(super) fn for_loop(&mut self, l: &For) -> Result<(), WhyNot> {
+        self.ranges.bind(l.var, &l.extent);
+        let extent = l.extent.as_const();
+        let lock_step = matches!(l.mark, Mark::Vector | Mark::Jam);
+        match extent {
+            Some(e) if e <= 0 => Ok(()),
+            Some(e) if lock_step && l.role == Role::Space => self.lock_step(l, e),
+            Some(_) if l.mark == Mark::Vector => Err(WhyNot::Horizontal),
+            Some(e) if lock_step || l.mark == Mark::Unroll => self.unrolled(l, e),
+            _ => self.plain_loop(l),
+        }
+    }
+
+    fn lock_step(&mut self, l: &For, extent: i64) -> Result<(), WhyNot> {
+        let vector = l.mark == Mark::Vector;
+        if vector && self.lanes.iter().any(|lane| lane.vector) {
+            return Err(WhyNot::Operation("vector in a vector"));
+        }
+        self.lanes.push(Lane {
+            var: l.var,
+            extent,
+            vector,
+            pinned: false,
+            value: 0,
+        });
+        let result = self.statements(&l.body);
+        self.lanes.pop();
+        result
+    }
+
+    fn unrolled(&mut self, l: &For, extent: i64) -> Result<(), WhyNot> {
+        for value in 0..extent {
+            self.lanes.push(Lane {
+                var: l.var,
+                extent,
+                vector: false,
+                pinned: true,
+                value,
+            });
+            let result = self.statements(&l.body);
+            self.lanes.pop();
+            result?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn switch_to(&mut self, block: Block) {
+        self.current = block;
+        self.b.switch_to(block);
+    }
+
+    fn class_of(&self, slot: &Slot) -> Class {
+        if self.kernel.buffer(slot.0).dtype == DType::Bool {
+            Class::Mask
+        } else {
+            Class::Vec
+        }
+    }
+
+    fn slot_values(&mut self, slots: &[Slot]) -> Vec<Value> {
+        slots.iter().map(|s| self.slot_value(s)).collect()
+    }
+
+    fn set_slots(&mut self, slots: &[Slot], values: &[Value]) {
+        let pairs = slots.iter().cloned().zip(values.iter().copied());
+        self.registers.extend(pairs);
+    }
+
+    fn forget(&mut self, buffers: &[BufferId]) {
+        self.registers.retain(|(b, _), _| !buffers.contains(b));
+    }
+
+    /// A loop that tests at the end.
+    fn plain_loop(&mut self, l: &For) -> Result<(), WhyNot> {
+        let (carried, local) = self.written(&[&l.body]);
+        let slots = self.slots(&carried);
+        let classes: Vec<Class> = slots.iter().map(|s| self.class_of(s)).collect();
+        let zero = self.b.iconst(0);
+        let end = self.int_expr(&l.extent)?;
+        let init = self.slot_values(&slots);
+        let (body, params) = self.b.block(&[&[Class::Int], &classes[..]].concat());
+        let first = [&[zero], &init[..]].concat();
+        let (exit, results) = self.b.block(&classes);
+        if l.extent.as_const().is_some() {
+            self.b.jump(body, &first);
+        } else {
+            self.b
+                .branch((Cmp::Lt, zero, end), (body, &first), (exit, &init));
+        }
+        self.switch_to(body);
+        self.set_slots(&slots, &params[1..]);
+        self.scopes
+            .push(LoopScope::new(body, Some((l.var, params[0]))));
+        self.statements(&l.body)?;
+        self.scopes.pop();
+        let next = self.b.int_add_const(params[0], 1);
+        let end = match l.extent.as_const() {
+            Some(e) => self.b.iconst(e),
+            None => end,
+        };
+        let values = self.slot_values(&slots);
+        let again = [&[next], &values[..]].concat();
+        self.b
+            .branch((Cmp::Lt, next, end), (body, &again), (exit, &values));
+        self.switch_to(exit);
+        self.forget(&local);
+        self.set_slots(&slots, &results);
+        Ok(())
+    }
+
+    /// The least of index expressions, to be compared with 0.
+    pub(super) fn least(&mut self, conds: &[Expr]) -> Result<Value, WhyNot> {
+        for cond in conds {
+            let varies = |l: &Lane| l.vector && cond.mentions(l.var);
+            if self.lanes.iter().any(varies) {
+                return Err(WhyNot::LaneCondition);
+            }
+        }
+        let mut least: Option<Value> = None;
+        for cond in conds {
+            let v = self.int_expr(cond)?;
+            least = Some(match least {
+                Some(l) => self.b.int(IntOp::Min, l, v),
+                None => v,
+            });
+        }
+        Ok(match least {
+            Some(v) => v,
+            None => self.b.iconst(0),
+        })
+    }
+
+    /// A branch on index expressions that no lane changes.
+    pub(super) fn branch(
+        &mut self,
+        conds: &[Expr],
+        then: &[Stmt],
+        otherwise: &[Stmt],
+    ) -> Result<(), WhyNot> {
+        let (carried, local) = self.written(&[then, otherwise]);
+        let slots = self.slots(&carried);
+        let classes: Vec<Class> = slots.iter().map(|s| self.class_of(s)).collect();
+        let least = self.least(conds)?;
+        let zero = self.b.iconst(0);
+        let (yes, _) = self.b.block(&[]);
+        let (no, _) = self.b.block(&[]);
+        let (join, results) = self.b.block(&classes);
+        self.b.branch((Cmp::Ge, least, zero), (yes, &[]), (no, &[]));
+        let before = self.registers.clone();
+        for (block, stmts) in [(yes, then), (no, otherwise)] {
+            self.switch_to(block);
+            self.registers.clone_from(&before);
+            self.statements(stmts)?;
+            let values = self.slot_values(&slots);
+            self.b.jump(join, &values);
+        }
+        self.switch_to(join);
+        self.registers = before;
+        self.forget(&local);
+        self.set_slots(&slots, &results);
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! Registers of the kernel as SSA values.
+use super::{Lowering, WhyNot};
+use crate::wide::vir::{Cmp, Elem, Value};
+use std::collections::BTreeSet;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::loops::{BufferId, Cond, For, Kernel, Scalar, Scope, Stmt};
+
+/// How statements use registers.
+#[derive(Default)]
+struct Uses {
+    /// One entry a load.
+    read: Vec<BufferId>,
+    written: BTreeSet<BufferId>,
+}
+
+impl Uses {
+    fn of(kernel: &Kernel, stmts: &[Stmt]) -> Self {
+        let mut uses = Uses::default();
+        uses.visit(kernel, stmts);
+        uses
+    }
+
+    fn visit(&mut self, kernel: &Kernel, stmts: &[Stmt]) {
+        let register = |b: BufferId| kernel.buffer(b).scope == Scope::Register;
+        for stmt in stmts {
+            if let Stmt::Store { buffer, .. } = stmt
+                && register(*buffer)
+            {
+                self.written.insert(*buffer);
+            }
+            if let Some(s) = scalars(stmt) {
+                s.visit(&mut |s| match s {
+                    Scalar::Load(b, _) if register(*b) => self.read.push(*b),
+                    _ => {}
+                });
+            }
+            for body in stmt.bodies() {
+                self.visit(kernel, body);
+            }
+        }
+    }
+
+    fn reads(&self, b: BufferId) -> usize {
+        self.read.iter().filter(|r| **r == b).count()
+    }
+}
+
+fn scalars(stmt: &Stmt) -> Option<&Scalar> {
+    match stmt {
+        Stmt::Store { value, .. } | Stmt::Check { value, .. } => Some(value),
+        Stmt::While { cond, .. } => Some(cond),
+        Stmt::If {
+            cond: Cond::Scalar(s),
+            ..
+        } => Some(s),
+        _ => None,
+    }
+}
+
+/// Whether registers that the loop writes are its own, and of types that vectors hold.
+pub(super) fn check(kernel: &Kernel, nest: &For) -> Result<(), WhyNot> {
+    let inside = Uses::of(kernel, &nest.body);
+    let all = Uses::of(kernel, &kernel.body);
+    for b in &inside.written {
+        let stores = |stmts: &[Stmt]| count_stores(stmts, *b);
+        let own = inside.reads(*b) == all.reads(*b) && stores(&nest.body) == stores(&kernel.body);
+        if !own || !kernel.buffer(*b).shape.is_empty() {
+            return Err(WhyNot::Escapes);
+        }
+    }
+    let used = inside.read.iter().chain(&inside.written);
+    for b in used {
+        let dtype = kernel.buffer(*b).dtype;
+        let outer = !inside.written.contains(b);
+        if !matches!(dtype, DType::F32 | DType::I32 | DType::U32) && (outer || dtype != DType::Bool)
+        {
+            return Err(WhyNot::Type(dtype));
+        }
+    }
+    Ok(())
+}
+
+fn count_stores(stmts: &[Stmt], b: BufferId) -> usize {
+    let own = |s: &Stmt| usize::from(matches!(s, Stmt::Store { buffer, .. } if *buffer == b));
+    stmts
+        .iter()
+        .map(|s| {
+            let nested = s.bodies().into_iter().map(|body| count_stores(body, b));
+            own(s) + nested.sum::<usize>()
+        })
+        .sum()
+}
+
+/// Whether a register may be read before the statements have written it.
+fn read_first(kernel: &Kernel, stmts: &[Stmt], b: BufferId) -> bool {
+    for stmt in stmts {
+        if let Some(s) = scalars(stmt) {
+            let mut found = false;
+            s.visit(&mut |s| found |= matches!(s, Scalar::Load(x, _) if *x == b));
+            if found {
+                return true;
+            }
+        }
+        match stmt {
+            Stmt::Store { buffer, .. } if *buffer == b => return false,
+            _ => {
+                if stmt.bodies().into_iter().any(|x| read_first(kernel, x, b)) {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
+
+impl Lowering<'_> {
+    /// Registers that a part of the tile writes: those whose values go in or out, and the others.
+    pub(super) fn written(&self, parts: &[&[Stmt]]) -> (Vec<BufferId>, Vec<BufferId>) {
+        let all = Uses::of(self.kernel, &self.nest.body);
+        let mut inside = Uses::default();
+        parts.iter().for_each(|p| inside.visit(self.kernel, p));
+        let carried = |b: &BufferId| {
+            all.reads(*b) > inside.reads(*b) || parts.iter().any(|p| read_first(self.kernel, p, *b))
+        };
+        inside.written.iter().copied().partition(carried)
+    }
+
+    /// The variables of the lanes of a register.
+    fn register_vars(&self, b: BufferId) -> Vec<tensmith_ir::expr::Var> {
+        let lanes = &self.register_lanes.shape(b).lanes;
+        lanes.iter().map(|(v, _)| *v).collect()
+    }
+
+    /// The open lanes of a register as bits.
+    pub(super) fn register_mask(&self, b: BufferId) -> u32 {
+        let vars = self.register_vars(b);
+        let open = self.lanes.iter().enumerate();
+        open.filter(|(_, l)| !l.pinned && vars.contains(&l.var))
+            .fold(0, |m, (k, _)| m | 1 << k)
+    }
+
+    /// The position of the lanes at hand within a register.
+    pub(super) fn register_position(&self, b: BufferId) -> Vec<i64> {
+        let value = |v| {
+            let lane = self.lanes.iter().find(|l| l.var == v);
+            lane.map_or(0, |l| l.value)
+        };
+        self.register_vars(b).into_iter().map(value).collect()
+    }
+
+    /// All positions of registers that the code at hand may touch.
+    pub(super) fn slots(&self, buffers: &[BufferId]) -> Vec<(BufferId, Vec<i64>)> {
+        let mut slots = Vec::new();
+        for b in buffers {
+            let mut positions: Vec<Vec<i64>> = vec![vec![]];
+            for var in self.register_vars(*b) {
+                let values = self.lane_values(var);
+                positions = positions
+                    .iter()
+                    .flat_map(|p| values.iter().map(move |v| [&p[..], &[*v]].concat()))
+                    .collect();
+            }
+            slots.extend(positions.into_iter().map(|p| (*b, p)));
+        }
+        slots
+    }
+
+    fn lane_values(&self, var: tensmith_ir::expr::Var) -> Vec<i64> {
+        if let Some(lane) = self.lanes.iter().find(|l| l.var == var && l.pinned) {
+            return vec![lane.value];
+        }
+        match self.lane_loops.get(&var) {
+            Some((extent, vector)) => {
+                let step = if *vector { self.width_lanes() } else { 1 };
+                (0..*extent).step_by(step as usize).collect()
+            }
+            None => vec![0],
+        }
+    }
+
+    pub(super) fn width_lanes(&self) -> i64 {
+        self.b.lanes(Elem::F32) as i64
+    }
+
+    /// The value of a register; zero before its first store.
+    pub(super) fn slot_value(&mut self, slot: &(BufferId, Vec<i64>)) -> Value {
+        match self.registers.get(slot) {
+            Some(v) => *v,
+            None => self.zero_of(self.kernel.buffer(slot.0).dtype),
+        }
+    }
+
+    fn zero_of(&mut self, dtype: DType) -> Value {
+        let zero = self.b.zero();
+        if dtype == DType::Bool {
+            return self.b.cmp(Cmp::Ne, Elem::I32, zero, zero);
+        }
+        zero
+    }
+}

@@ -1,0 +1,188 @@
+//! Scalars to vectors, for the lanes at hand.
+use super::{Lowering, TileArg, WhyNot};
+use crate::wide::vir::{Class, Cmp, Elem, Value};
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::loops::math::{self, MathFn};
+use tensmith_ir::loops::{BufferId, Scalar, Scope};
+
+/// What loads without an index mean.
+#[derive(Clone, Copy)]
+enum Env<'e> {
+    Kernel,
+    /// Registers of a math body, with their types.
+    Math(&'e [(DType, Value)]),
+}
+
+impl Lowering<'_> {
+    /// The lanes on which a scalar depends.
+    pub(super) fn scalar_mask(&mut self, s: &Scalar) -> Result<u32, WhyNot> {
+        let mut mask = match s {
+            Scalar::Load(b, _) if self.kernel.buffer(*b).scope == Scope::Register => {
+                self.register_mask(*b)
+            }
+            Scalar::Load(b, index) => {
+                let access = self.access(key_of(s), *b, index)?;
+                self.access_mask(&access)
+            }
+            Scalar::Guard(conds, ..) => {
+                let open = self.lanes.iter().enumerate();
+                open.filter(|(_, l)| !l.pinned && conds.iter().any(|c| c.mentions(l.var)))
+                    .fold(0, |m, (k, _)| m | 1 << k)
+            }
+            _ => 0,
+        };
+        for child in s.children() {
+            mask |= self.scalar_mask(child)?;
+        }
+        Ok(mask)
+    }
+
+    /// The value of a scalar of the statement at hand.
+    pub(super) fn scalar(&mut self, s: &Scalar) -> Result<Value, WhyNot> {
+        let mask = self.scalar_mask(s)?;
+        let lanes = self.lanes.iter().enumerate();
+        let at = lanes
+            .filter(|(k, _)| mask & (1 << k) != 0)
+            .map(|(_, l)| l.value)
+            .collect();
+        let key = (key_of(s), at);
+        if let Some(v) = self.memo.get(&key) {
+            return Ok(*v);
+        }
+        let v = self.evaluate(s, Env::Kernel)?;
+        self.memo.insert(key, v);
+        Ok(v)
+    }
+
+    fn eval(&mut self, s: &Scalar, env: Env<'_>) -> Result<Value, WhyNot> {
+        match env {
+            Env::Kernel => self.scalar(s),
+            Env::Math(_) => self.evaluate(s, env),
+        }
+    }
+
+    fn dtype(&self, s: &Scalar, env: Env<'_>) -> DType {
+        s.dtype(&|b| match env {
+            Env::Kernel => self.kernel.buffer(b).dtype,
+            Env::Math(values) => values[b.0 as usize].0,
+        })
+    }
+
+    fn evaluate(&mut self, s: &Scalar, env: Env<'_>) -> Result<Value, WhyNot> {
+        match s {
+            Scalar::Const(c) => self.constant(*c),
+            Scalar::Index(_) => Err(WhyNot::Operation("index values")),
+            Scalar::Load(b, index) => match env {
+                Env::Math(values) => Ok(values[b.0 as usize].1),
+                Env::Kernel => self.load_any(s, *b, index),
+            },
+            Scalar::Unary(op, a) => {
+                let d = self.dtype(a, env);
+                let a = self.eval(a, env)?;
+                self.unary(*op, d, a)
+            }
+            Scalar::Binary(op, a, b) => {
+                let d = self.dtype(a, env);
+                let (x, y) = (self.eval(a, env)?, self.eval(b, env)?);
+                self.binary(*op, d, x, y, b)
+            }
+            Scalar::Fma(a, b, c) => {
+                let d = self.dtype(a, env);
+                let (a, b, c) = (self.eval(a, env)?, self.eval(b, env)?, self.eval(c, env)?);
+                self.fma(d, a, b, c)
+            }
+            Scalar::Call(f, args) => {
+                let d = self.dtype(&args[0], env);
+                let args = args.iter().map(|a| Ok((d, self.eval(a, env)?)));
+                let args = args.collect::<Result<Vec<_>, WhyNot>>()?;
+                self.call(*f, d, args)
+            }
+            Scalar::Select(c, a, b) => {
+                let d = self.dtype(a, env);
+                let (c, a, b) = (self.eval(c, env)?, self.eval(a, env)?, self.eval(b, env)?);
+                Ok(self.choose(d, c, a, b))
+            }
+            Scalar::Cast(to, a) => {
+                let from = self.dtype(a, env);
+                let a = self.eval(a, env)?;
+                self.cast(from, *to, a)
+            }
+            Scalar::Bitcast(to, a) => {
+                let from = self.dtype(a, env);
+                self.word_type(from)?;
+                self.word_type(*to)?;
+                self.eval(a, env)
+            }
+            Scalar::Guard(conds, a, b) => self.guard(conds, a, b),
+        }
+    }
+
+    pub(super) fn word_type(&self, d: DType) -> Result<Elem, WhyNot> {
+        match d {
+            DType::F32 => Ok(Elem::F32),
+            DType::I32 | DType::U32 => Ok(Elem::I32),
+            other => Err(WhyNot::Type(other)),
+        }
+    }
+
+    fn load_any(&mut self, s: &Scalar, b: BufferId, index: &[Expr]) -> Result<Value, WhyNot> {
+        if self.kernel.buffer(b).scope != Scope::Register {
+            return self.load(key_of(s), b, index);
+        }
+        let slot = (b, self.register_position(b));
+        if self.registers.contains_key(&slot) || self.is_own(b) {
+            return Ok(self.slot_value(&slot));
+        }
+        if !self.register_lanes.shape(b).lanes.is_empty() {
+            return Err(WhyNot::Escapes);
+        }
+        let word = self.word(TileArg::Register(b));
+        let addr = self.word_addr(word);
+        Ok(self.b.broadcast(Elem::F32, addr))
+    }
+
+    /// Whether the tile writes a register.
+    fn is_own(&self, b: BufferId) -> bool {
+        let (carried, local) = self.written(&[&self.nest.body]);
+        carried.contains(&b) || local.contains(&b)
+    }
+
+    fn call(&mut self, f: MathFn, d: DType, mut env: Vec<(DType, Value)>) -> Result<Value, WhyNot> {
+        self.word_type(d)?;
+        let body = math::body(f, d).ok_or(WhyNot::Operation(f.name()))?;
+        let mut last = Err(WhyNot::Operation(f.name()));
+        for (d, value) in &body.lets {
+            let v = self.evaluate(value, Env::Math(&env))?;
+            env.push((*d, v));
+            last = Ok(v);
+        }
+        last
+    }
+
+    /// Evaluates one side only.
+    fn guard(&mut self, conds: &[Expr], a: &Scalar, b: &Scalar) -> Result<Value, WhyNot> {
+        let bool_value = self.dtype(a, Env::Kernel) == DType::Bool;
+        let class = if bool_value { Class::Mask } else { Class::Vec };
+        let least = self.least(conds)?;
+        let zero = self.b.iconst(0);
+        let (yes, _) = self.b.block(&[]);
+        let (no, _) = self.b.block(&[]);
+        let (join, params) = self.b.block(&[class]);
+        self.b.branch((Cmp::Ge, least, zero), (yes, &[]), (no, &[]));
+        let known = self.memo.clone();
+        for (block, side) in [(yes, a), (no, b)] {
+            self.switch_to(block);
+            self.memo.clone_from(&known);
+            let v = self.scalar(side)?;
+            self.b.jump(join, &[v]);
+        }
+        self.memo = known;
+        self.switch_to(join);
+        Ok(params[0])
+    }
+}
+
+fn key_of(s: &Scalar) -> usize {
+    std::ptr::from_ref(s) as usize
+}

@@ -1,0 +1,200 @@
+//! Statements in lock step.
+use super::address::{Access, LaneStep};
+use super::{Lane, Lowering, WhyNot};
+use crate::wide::vir::{Addr, Elem, IntTy, LoadForm, StoreForm, Value};
+use tensmith_ir::expr::Expr;
+use tensmith_ir::loops::{BufferId, Cond, Scalar, Scope, Stmt};
+
+impl Lowering<'_> {
+    pub(super) fn statements(&mut self, stmts: &[Stmt]) -> Result<(), WhyNot> {
+        stmts.iter().try_for_each(|s| self.statement(s))
+    }
+
+    fn statement(&mut self, stmt: &Stmt) -> Result<(), WhyNot> {
+        match stmt {
+            Stmt::For(l) => self.for_loop(l),
+            Stmt::If {
+                cond: Cond::Affine(conds),
+                then,
+                otherwise,
+            } => self.branch(conds, then, otherwise),
+            Stmt::If { .. } | Stmt::Check { .. } | Stmt::While { .. } => Err(WhyNot::Statement),
+            Stmt::Store {
+                buffer,
+                index,
+                value,
+            } => {
+                self.memo.clear();
+                if self.kernel.buffer(*buffer).scope == Scope::Register {
+                    self.store_register(*buffer, value)
+                } else {
+                    let key = std::ptr::from_ref(stmt) as usize;
+                    self.store(key, *buffer, index, value)
+                }
+            }
+        }
+    }
+
+    /// Runs `f` for each combination of the lanes in `mask`, vectors innermost.
+    fn each(
+        &mut self,
+        mask: u32,
+        f: &mut dyn FnMut(&mut Self) -> Result<(), WhyNot>,
+    ) -> Result<(), WhyNot> {
+        let open = |vector: bool| {
+            let chosen = move |k: &usize, l: &Lane| mask & (1 << k) != 0 && l.vector == vector;
+            let lanes = self.lanes.iter().enumerate();
+            lanes.filter(move |(k, l)| chosen(k, l)).map(|(k, _)| k)
+        };
+        let order: Vec<usize> = open(false).chain(open(true)).collect();
+        self.each_of(&order, f)
+    }
+
+    fn each_of(
+        &mut self,
+        order: &[usize],
+        f: &mut dyn FnMut(&mut Self) -> Result<(), WhyNot>,
+    ) -> Result<(), WhyNot> {
+        let Some((first, rest)) = order.split_first() else {
+            return f(self);
+        };
+        let lane = self.lanes[*first];
+        let step = if lane.vector { self.width_lanes() } else { 1 };
+        let mut result = Ok(());
+        for value in (0..lane.extent).step_by(step as usize) {
+            self.lanes[*first].value = value;
+            result = self.each_of(rest, f);
+            if result.is_err() {
+                break;
+            }
+        }
+        self.lanes[*first].value = 0;
+        result
+    }
+
+    fn store_register(&mut self, buffer: BufferId, value: &Scalar) -> Result<(), WhyNot> {
+        let mask = self.register_mask(buffer);
+        if self.scalar_mask(value)? & !mask != 0 {
+            return Err(WhyNot::Horizontal);
+        }
+        self.each(mask, &mut |cx| {
+            let v = cx.scalar(value)?;
+            let slot = (buffer, cx.register_position(buffer));
+            cx.registers.insert(slot, v);
+            Ok(())
+        })
+    }
+
+    fn store(
+        &mut self,
+        key: usize,
+        buffer: BufferId,
+        index: &[Expr],
+        value: &Scalar,
+    ) -> Result<(), WhyNot> {
+        let access = self.access(key, buffer, index)?;
+        let mask = self.access_mask(&access) | self.scalar_mask(value)?;
+        let vector = self.vector_lane(mask).is_some();
+        if vector && access.lane_step == LaneStep::Same {
+            return Err(WhyNot::Operation("stores of all lanes to one element"));
+        }
+        self.each(mask, &mut |cx| {
+            let v = cx.scalar(value)?;
+            match access.lane_step {
+                LaneStep::Same => {
+                    let addr = cx.addr(&access, 0)?;
+                    cx.b.store_form(Elem::F32, StoreForm::Lane, addr, v);
+                }
+                LaneStep::Next => {
+                    let addr = cx.addr(&access, 0)?;
+                    let form = match cx.tail(mask) {
+                        Some(m) => StoreForm::Masked(m),
+                        None => StoreForm::Full,
+                    };
+                    cx.b.store_form(Elem::F32, form, addr, v);
+                }
+                LaneStep::Far => cx.scatter(&access, mask, v)?,
+            }
+            Ok(())
+        })
+    }
+
+    /// The open vector lane among `mask`.
+    pub(super) fn vector_lane(&self, mask: u32) -> Option<Lane> {
+        let lanes = self.lanes.iter().enumerate();
+        let mut found = lanes.filter(|(k, l)| mask & (1 << k) != 0 && l.vector);
+        found.next().map(|(_, l)| *l)
+    }
+
+    /// Lanes of the vector at hand that exist.
+    fn live_lanes(&self, mask: u32) -> i64 {
+        let all = self.width_lanes();
+        self.vector_lane(mask)
+            .map_or(all, |l| (l.extent - l.value).min(all))
+    }
+
+    /// The mask of the vector at hand, if not all of its lanes exist.
+    fn tail(&mut self, mask: u32) -> Option<Value> {
+        let live = self.live_lanes(mask);
+        if live == self.width_lanes() {
+            return None;
+        }
+        if let Some(v) = self.tails.get(&live) {
+            return Some(*v);
+        }
+        let entry = self.scopes[0].block;
+        let v = self.within(entry, |cx| {
+            let count = cx.b.iconst(live);
+            cx.b.tail_mask(Elem::F32, count)
+        });
+        self.tails.insert(live, v);
+        Some(v)
+    }
+
+    fn scratch(&self, lane: i64) -> Addr {
+        Addr::at(self.b.args(), 4 * lane as i32)
+    }
+
+    /// Stores lanes one by one, by way of the scratch words.
+    fn scatter(&mut self, access: &Access, mask: u32, v: Value) -> Result<(), WhyNot> {
+        self.b.store(Elem::F32, self.scratch(0), v);
+        for j in 0..self.live_lanes(mask) {
+            let addr = self.addr(access, j)?;
+            let lane = self.b.int_load(IntTy::I32, self.scratch(j));
+            self.b.int_store(IntTy::I32, addr, lane);
+        }
+        Ok(())
+    }
+
+    /// The element, or elements, of a load for the lanes at hand.
+    pub(super) fn load(
+        &mut self,
+        key: usize,
+        buffer: BufferId,
+        index: &[Expr],
+    ) -> Result<Value, WhyNot> {
+        let access = self.access(key, buffer, index)?;
+        let mask = self.access_mask(&access);
+        match access.lane_step {
+            LaneStep::Same => {
+                let addr = self.addr(&access, 0)?;
+                Ok(self.b.broadcast(Elem::F32, addr))
+            }
+            LaneStep::Next => {
+                let addr = self.addr(&access, 0)?;
+                Ok(match self.tail(mask) {
+                    Some(m) => self.b.load_form(Elem::F32, LoadForm::Masked(m), addr),
+                    None => self.b.load(Elem::F32, addr),
+                })
+            }
+            LaneStep::Far => {
+                for j in 0..self.live_lanes(mask) {
+                    let addr = self.addr(&access, j)?;
+                    let lane = self.b.int_load(IntTy::I32, addr);
+                    self.b.int_store(IntTy::I32, self.scratch(j), lane);
+                }
+                Ok(self.b.load(Elem::F32, self.scratch(0)))
+            }
+        }
+    }
+}
