@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use prost::Message;
-use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph_with;
 use tensmith_ir::tensor::{Tensor, Wide};
 use tensmith_onnx::import::{ImportOptions, import, ir_tensor};

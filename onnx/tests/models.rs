@@ -7,9 +7,6 @@ use tensmith_ir::graph::verify_graph;
 use tensmith_onnx::import::{ImportOptions, KeepSymbolic, import};
 use tensmith_onnx::{Budget, load};
 
-/// Models whose operators are not all imported.
-const UNSUPPORTED: &[&str] = &[];
-
 fn models() -> Vec<PathBuf> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../models");
     let folder = std::env::var("TENSMITH_MODELS").unwrap_or_else(|_| default.into());
@@ -39,12 +36,8 @@ fn import_all(options: &ImportOptions) {
                 if let Err(error) = verify_graph(&imported.graph) {
                     failed.push(format!("{name}: {error:?}"));
                 }
-                assert!(!UNSUPPORTED.contains(&&name[..]), "{name} is supported now");
             }
-            Err(error) if !UNSUPPORTED.contains(&&name[..]) => {
-                failed.push(format!("{name}: {error}"));
-            }
-            Err(_) => {}
+            Err(error) => failed.push(format!("{name}: {error}")),
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));

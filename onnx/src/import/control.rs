@@ -23,6 +23,9 @@ pub(crate) const OPS: &[OpImport] = &[
 /// Iterations of a loop that is unrolled.
 const MAX_UNROLL: i64 = 4096;
 
+/// Turns the results of a subgraph into the outputs of its graph.
+type Finish<'f, 'm> = &'f mut dyn FnMut(&mut Cx<'m>, Vec<ValueId>) -> Result<Vec<ValueId>>;
+
 /// A subgraph that was imported: closed, and what its last inputs capture.
 struct Region {
     graph: Graph,
@@ -55,7 +58,7 @@ impl<'m> Cx<'m> {
         &mut self,
         body: &'m GraphProto,
         start: &mut dyn FnMut(&mut Self) -> Vals,
-        finish: &mut dyn FnMut(&mut Self, Vec<ValueId>) -> Result<Vec<ValueId>>,
+        finish: Finish<'_, 'm>,
     ) -> Result<Region> {
         let mut frame = Frame::new();
         frame.graph.name = body.name.clone();
@@ -72,7 +75,7 @@ impl<'m> Cx<'m> {
         &mut self,
         body: &'m GraphProto,
         start: &mut dyn FnMut(&mut Self) -> Vals,
-        finish: &mut dyn FnMut(&mut Self, Vec<ValueId>) -> Result<Vec<ValueId>>,
+        finish: Finish<'_, 'm>,
     ) -> Result<Vec<ValueId>> {
         let operands = start(self)?;
         let own = self.frame().graph.inputs.clone();

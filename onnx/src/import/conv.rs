@@ -193,8 +193,10 @@ fn conv_transpose(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     plain.attribute.retain(|a| a.name != "auto_pad");
     let mut g = Geometry::of(cx, &plain, kernel, extents)?;
     let mut more = match node.attr_ints("output_padding")? {
-        Some(more) if more.len() == rank => more.to_vec(),
-        Some(_) => return Err(cx.invalid("output_padding differs in length from the kernel")),
+        Some(more) if more.len() == rank && more.iter().all(|m| m.abs() <= WINDOW_MAX) => {
+            more.to_vec()
+        }
+        Some(more) => return Err(cx.invalid(format!("output_padding {more:?}"))),
         None => vec![0; rank],
     };
     let mode = node.attr_s_or("auto_pad", "NOTSET")?;
@@ -208,6 +210,9 @@ fn conv_transpose(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         let (stride, span) = (g.strides[d], g.span(d));
         // Total padding: what the windows cover less what is wanted of it.
         let total = match wanted.and_then(|w| w.get(d)) {
+            Some(want) if want.abs() > 1 << 40 => {
+                return Err(cx.invalid(format!("output_shape has {want}")));
+            }
             Some(want) => {
                 let covered = (extents[d].clone() - 1) * stride + span + more[d] - *want;
                 let total = covered.as_const();

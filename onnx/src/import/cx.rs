@@ -22,8 +22,10 @@ const FOLD_ELEMENTS: usize = 4096;
 const FOLD_OPERAND_ELEMENTS: usize = 1 << 16;
 /// All results computed at import have at most so many elements.
 const FOLD_TOTAL: usize = 1 << 24;
-/// Nodes of one graph after unrolling and composing.
-const MAX_NODES: usize = 4_000_000;
+/// Nodes that are imported, those of unrolled loops counted each time.
+const MAX_NODES: usize = 2_000_000;
+/// From so many nodes on, loops are not unrolled.
+const MAX_UNROLLED_NODES: usize = 200_000;
 
 /// A graph under construction: the main graph or a subgraph.
 #[derive(Default)]
@@ -63,6 +65,10 @@ pub(crate) struct Cx<'m> {
     name: String,
     opset: i64,
     folded: usize,
+    /// Nodes imported so far.
+    imported: usize,
+    /// Elements computed on demand so far.
+    pub(crate) demanded: usize,
 }
 
 impl<'m> Cx<'m> {
@@ -80,6 +86,8 @@ impl<'m> Cx<'m> {
             name: String::new(),
             opset: 0,
             folded: 0,
+            imported: 0,
+            demanded: 0,
         }
     }
 
@@ -130,7 +138,7 @@ impl<'m> Cx<'m> {
     }
 
     fn import_node(&mut self, node: &'m NodeProto) -> Result<Vec<Val>> {
-        if node.domain.is_empty() && self.opset < 6 {
+        if crate::inline::domain_of(&node.domain).is_empty() && self.opset < 6 {
             let what = format!("operator set {}: the least supported is 7", self.opset);
             return Err(self.unsupported(what));
         }
@@ -141,11 +149,12 @@ impl<'m> Cx<'m> {
                 return Ok(vec![Val::Failed; node.output.len()]);
             }
         }
-        if self.is_full() {
+        self.imported += 1;
+        if self.imported > MAX_NODES {
             return Err(OnnxError::Limit {
                 place: self.place.clone(),
-                what: "nodes of a graph",
-                found: self.frame().graph.nodes.len() as u64,
+                what: "nodes of unrolled loops",
+                found: self.imported as u64,
                 limit: MAX_NODES as u64,
                 field: "nodes",
             });
@@ -298,9 +307,9 @@ impl<'m> Cx<'m> {
         self.problems.split_off(count)
     }
 
-    /// Whether the innermost graph has as many nodes as it may have.
+    /// Whether too many nodes were imported to unroll loops.
     pub(crate) fn is_full(&self) -> bool {
-        self.frame().graph.nodes.len() > MAX_NODES
+        self.imported > MAX_UNROLLED_NODES
     }
 
     /// Ends the import of the main graph.

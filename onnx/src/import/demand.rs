@@ -13,14 +13,20 @@ use crate::proto::NodeProto;
 
 /// Values with more elements are not computed at import.
 const DEMAND_ELEMENTS: i64 = 1 << 20;
-/// Nodes that one value may depend on to be computed at import.
-const DEMAND_NODES: usize = 4096;
+/// Values that one value may depend on to be computed at import.
+const DEMAND_VALUES: usize = 4096;
+/// Length of a chain of values that is followed; each takes stack.
+const DEMAND_DEPTH: usize = 256;
+/// Elements of all values that are computed at import.
+const DEMAND_TOTAL: usize = 1 << 24;
 
 /// The computed values and inputs used of one demand.
 #[derive(Default)]
 struct Demand {
     done: HashMap<(usize, ValueId), Option<Tensor>>,
     used: Vec<(String, Tensor)>,
+    depth: usize,
+    elements: usize,
 }
 
 impl Cx<'_> {
@@ -79,7 +85,7 @@ impl Cx<'_> {
             return Some(values);
         }
         let tensor = self.known_tensor(id)?;
-        let integers = !tensor.dtype.is_float();
+        let integers = !tensor.dtype.is_float() && tensor.count() as i64 <= DEMAND_ELEMENTS;
         integers.then(|| tensor.to_i64().into_iter().map(Expr::from).collect())
     }
 
@@ -89,7 +95,9 @@ impl Cx<'_> {
             return Some(tensor.clone());
         }
         let mut demand = Demand::default();
-        let tensor = self.compute(&mut demand, self.frames.len() - 1, id)?;
+        let computed = self.compute(&mut demand, self.frames.len() - 1, id);
+        self.demanded += demand.elements;
+        let tensor = computed?;
         for (name, value) in demand.used {
             if !self.specialised.iter().any(|(n, _)| *n == name) {
                 self.specialised.push((name, value));
@@ -102,10 +110,15 @@ impl Cx<'_> {
         if let Some(done) = demand.done.get(&(level, id)) {
             return done.clone();
         }
-        if demand.done.len() > DEMAND_NODES {
+        let full = self.demanded + demand.elements > DEMAND_TOTAL;
+        if full || demand.done.len() > DEMAND_VALUES || demand.depth > DEMAND_DEPTH {
             return None;
         }
+        demand.depth += 1;
         let result = self.compute_new(demand, level, id);
+        demand.depth -= 1;
+        // A value that cannot be computed counts, too: looking for it took time.
+        demand.elements += 1 + result.as_ref().map_or(0, Tensor::count);
         demand.done.insert((level, id), result.clone());
         result
     }

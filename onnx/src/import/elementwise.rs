@@ -60,9 +60,9 @@ pub(crate) const OPS: &[OpImport] = &[
     unary!("Not", "not"),
     unary!("BitwiseNot", "not"),
     unary!("IsNaN", "isnan"),
-    onnx("Floor", |cx, node| rounding(cx, node, "floor")),
-    onnx("Ceil", |cx, node| rounding(cx, node, "ceil")),
-    onnx("Round", |cx, node| rounding(cx, node, "round")),
+    unary!("Floor", "floor"),
+    unary!("Ceil", "ceil"),
+    unary!("Round", "round"),
     onnx("IsInf", is_inf),
     binary!("Add", "add"),
     binary!("Sub", "sub"),
@@ -148,11 +148,6 @@ fn variadic(cx: &mut Cx<'_>, node: &NodeProto, row: &str) -> Result<ValueId> {
         total = cx.binary(row, total, x)?;
     }
     Ok(total)
-}
-
-fn rounding(cx: &mut Cx<'_>, node: &NodeProto, row: &str) -> Vals {
-    let x = cx.input(node, 0)?;
-    cx.unary(row, x).map(one)
 }
 
 fn is_inf(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {

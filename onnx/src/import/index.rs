@@ -11,6 +11,9 @@ use crate::proto::NodeProto;
 
 type Vals = Result<Vec<Val>>;
 
+/// Positions that are computed at import.
+const MAX_POSITIONS: usize = 1 << 22;
+
 pub(crate) const OPS: &[OpImport] = &[
     onnx("Gather", |cx, node| {
         let (x, axis) = (cx.input(node, 0)?, node.attr_i_or("axis", 0)?);
@@ -95,6 +98,9 @@ fn compress(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
 fn non_zero(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     let x = cx.tensor(node, 0)?;
     let rank = x.shape.len().max(1);
+    if rank.saturating_mul(x.count()) > MAX_POSITIONS {
+        return Err(cx.unsupported(format!("{} elements", x.count())));
+    }
     let shape = if x.shape.is_empty() {
         vec![1]
     } else {

@@ -168,7 +168,7 @@ fn diagonals(cx: &mut Cx<'_>, mut x: ValueId, mut letters: Vec<u8>) -> Result<Le
         let perm = [rest.clone(), vec![p, q]].concat();
         let mut flat: Vec<Expr> = rest.iter().map(|d| shape[*d].clone()).collect();
         let last = flat.len();
-        flat.push((n * n).into());
+        flat.push(Expr::from(n) * n);
         x = cx.transpose(x, &perm)?;
         x = cx.reshape(x, flat.clone())?;
         let (starts, mut steps) = (vec![Expr::from(0); last + 1], vec![1; last + 1]);

@@ -71,7 +71,7 @@ fn split_extents(cx: &mut Cx<'_>, node: &NodeProto, extent: &Expr) -> Result<Vec
         return Ok(parts.iter().map(|n| Expr::from(*n)).collect());
     }
     let count = node.attr_i_or("num_outputs", node.output.len() as i64)?;
-    if count < 1 || count > 1 << 16 {
+    if !(1..=1 << 16).contains(&count) {
         return Err(cx.invalid(format!("{count} results")));
     }
     let chunk = extent.ceil_div(count).simplify(&cx.ranges());
@@ -274,6 +274,9 @@ fn center_crop_pad(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     let shape = cx.shape(x);
     let (mut before, mut after) = (vec![Expr::from(0); rank], vec![Expr::from(0); rank]);
     for (axis, want) in axes.into_iter().zip(wanted) {
+        if want.as_const().is_some_and(|n| n < 0) {
+            return Err(cx.invalid(format!("extent {want}")));
+        }
         let gap = (want.clone() - shape[axis].clone()).as_const();
         let gap = gap.ok_or_else(|| cx.unsupported(format!("{want} of {}", shape[axis])))?;
         // What is odd goes behind: more of the padding, and more of what is cut off.

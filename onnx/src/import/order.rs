@@ -64,7 +64,7 @@ fn along(cx: &mut Cx<'_>, node: &NodeProto, f: Along<'_>) -> Vals {
         return f(cx, x, axis).map(one);
     }
     let axis = node.attr_i_or("axis", 1)?;
-    if axis + 1 == cx.rank(x) as i64 || axis == -1 {
+    if axis == cx.rank(x) as i64 - 1 || axis == -1 {
         let axis = cx.axis(axis, cx.rank(x))?;
         return f(cx, x, axis).map(one);
     }

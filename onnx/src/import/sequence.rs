@@ -11,6 +11,9 @@ use crate::proto::NodeProto;
 
 type Vals = Result<Vec<Val>>;
 
+/// Items that a tensor is split into.
+const MAX_ITEMS: i64 = 1 << 16;
+
 pub(crate) const OPS: &[OpImport] = &[
     onnx("SequenceEmpty", |_, _| Ok(vec![Val::Sequence(vec![])])),
     onnx("SequenceConstruct", |cx, node| {
@@ -86,7 +89,7 @@ impl Cx<'_> {
 fn position(cx: &mut Cx<'_>, node: &NodeProto, k: usize, count: usize) -> Result<usize> {
     match cx.ints(node, k)?[..] {
         // The end of a list that an element is inserted into is as far from it as its length.
-        [at] if at < 0 && node.op_type == "SequenceInsert" => cx.axis(at - 1, count),
+        [at] if at < 0 && node.op_type == "SequenceInsert" => cx.axis(at.saturating_sub(1), count),
         [at] => cx.axis(at, count),
         _ => Err(cx.invalid("the position is not one element")),
     }
@@ -98,8 +101,11 @@ fn split(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     let extent = cx.shape(x)[axis].clone();
     let total = extent.as_const();
     let total = total.ok_or_else(|| cx.unsupported(format!("a split of extent {extent}")))?;
+    if total > MAX_ITEMS {
+        return Err(cx.unsupported(format!("a split of extent {total}")));
+    }
     let chunks = |chunk: i64| {
-        let count = (total + chunk - 1) / chunk;
+        let count = total / chunk + i64::from(total % chunk != 0);
         (0..count).map(|k| chunk.min(total - k * chunk)).collect()
     };
     let (parts, keep): (Vec<i64>, bool) = match cx.optional(node, 1)? {
@@ -116,7 +122,7 @@ fn split(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
             }
         }
     };
-    let mut start = 0;
+    let mut start = 0i64;
     let mut items = Vec::new();
     for part in parts {
         let item = cx.slice_axis(x, axis, start, part)?;
@@ -125,7 +131,7 @@ fn split(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         } else {
             cx.drop_axis(item, axis)?
         });
-        start += part;
+        start = start.saturating_add(part);
     }
     Ok(vec![Val::Sequence(items)])
 }
