@@ -1,4 +1,6 @@
 //! Runs plans of one kernel as machine code, in buffers that touch unmapped pages.
+#![allow(dead_code, reason = "no test file uses all of it")]
+
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::kernel::scratch_bytes;
@@ -149,9 +151,20 @@ pub fn run(
     threads: usize,
     edge: Edge,
 ) -> Result<Vec<Tensor>, RuntimeError> {
+    run_for(&Target::host(), kernel, sizes, inputs, threads, edge)
+}
+
+/// Runs a kernel compiled for a target that this machine has.
+pub fn run_for(
+    target: &Target,
+    kernel: &Kernel,
+    sizes: &[i64],
+    inputs: &[Tensor],
+    threads: usize,
+    edge: Edge,
+) -> Result<Vec<Tensor>, RuntimeError> {
     let plan = plan_of(kernel.clone());
-    let code =
-        JitCode::compile(&plan, &Target::host()).unwrap_or_else(|e| panic!("{e}\n{}", kernel.name));
+    let code = JitCode::compile(&plan, target).unwrap_or_else(|e| panic!("{e}\n{}", kernel.name));
     let pool = Pool::new(threads).unwrap();
     let buffers: Vec<GuardedBytes> = inputs
         .iter()

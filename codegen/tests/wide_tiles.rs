@@ -1,0 +1,292 @@
+//! Wide tiles against the loop interpreter and against 128-bit code, bit by bit, at every width
+//! that this machine has, in buffers that begin and end at unmapped pages.
+mod support;
+
+use std::collections::HashSet;
+use support::{Edge, arguments, plan_of, run_for};
+use tensmith_codegen::jit::JitCode;
+use tensmith_codegen::kernel::KernelStats;
+use tensmith_codegen::target::Target;
+use tensmith_codegen::wide::vir::Width;
+use tensmith_ir::define::define_task;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::graph::{NodeId, TensorType};
+use tensmith_ir::loops::interp::run_kernel;
+use tensmith_ir::loops::{Kernel, Scope, parse_kernel, verify_kernel};
+use tensmith_ir::ops::{self, Lower, Op, Sample, Sampler, single_node_graph};
+use tensmith_ir::tensor::{Tensor, Wide};
+use tensmith_passes::schedule::{Target as ScheduleTarget, default_schedule};
+
+/// The host without wide tiles, and with those of each width that it has.
+fn targets() -> Vec<Target> {
+    let host = Target::host();
+    let widths = match host.wide {
+        Some(Width::Z512) => vec![None, Some(Width::Y256), Some(Width::Z512)],
+        Some(Width::Y256) => vec![None, Some(Width::Y256)],
+        None => vec![None],
+    };
+    let with = |wide| Target {
+        wide,
+        ..host.clone()
+    };
+    widths.into_iter().map(with).collect()
+}
+
+fn stats(kernel: &Kernel, target: &Target) -> KernelStats {
+    let code = JitCode::compile(&plan_of(kernel.clone()), target).unwrap();
+    code.stats[0]
+}
+
+fn kernel(text: &str) -> Kernel {
+    let k = parse_kernel(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    verify_kernel(&k).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    k
+}
+
+/// Values of both signs, with fractions that sums round.
+fn inputs(kernel: &Kernel, sizes: &[i64]) -> Vec<Tensor> {
+    let size = |e: &tensmith_ir::expr::Expr| {
+        let known = kernel.sizes.iter().zip(sizes);
+        let bound = e.bind_sizes(&|s| known.clone().find(|(k, _)| *k == s).map(|(_, v)| *v));
+        bound.as_const().unwrap() as usize
+    };
+    let params = kernel.params().filter(|(_, b)| b.scope == Scope::Input);
+    params
+        .enumerate()
+        .map(|(n, (_, b))| {
+            let shape: Vec<usize> = b.shape.iter().map(size).collect();
+            let count: usize = shape.iter().product();
+            let value = |k: usize| ((k * 7919 + 31 * n + 13) % 1013) as f32 / 337.0 - 1.5;
+            assert_eq!(b.dtype, DType::F32);
+            Tensor::from_f32(shape, &(0..count).map(value).collect::<Vec<_>>())
+        })
+        .collect()
+}
+
+/// The same bits, but any NaN equals any NaN.
+fn same(want: &[Tensor], got: &[Tensor]) -> Result<(), String> {
+    for (k, (w, g)) in want.iter().zip(got).enumerate() {
+        let at = match (w.to_wide(), g.to_wide()) {
+            (Wide::Float(a), Wide::Float(b)) => {
+                let same = |x: f64, y: f64| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
+                a.iter().zip(&b).position(|(x, y)| !same(*x, *y))
+            }
+            (Wide::Int(a), Wide::Int(b)) => a.iter().zip(&b).position(|(x, y)| x != y),
+            _ => Some(0),
+        };
+        if let Some(at) = at {
+            let (a, b) = (w.to_f64()[at], g.to_f64()[at]);
+            return Err(format!("result {k}, element {at}: want {a:e}, got {b:e}"));
+        }
+    }
+    Ok(())
+}
+
+/// Holds a kernel to the interpreter for every target; the wide ones must use `tiles` tiles.
+fn check(kernel: &Kernel, sizes: &[i64], tiles: usize) {
+    let args = inputs(kernel, sizes);
+    let want = run_kernel(kernel, sizes, &args).unwrap();
+    for target in targets() {
+        let found = stats(kernel, &target);
+        let expected = if target.wide.is_some() { tiles } else { 0 };
+        assert_eq!(found.wide_tiles, expected, "{found:?}\n{kernel}");
+        for (threads, edge) in [(1, Edge::End), (2, Edge::Begin)] {
+            let got = run_for(&target, kernel, sizes, &args, threads, edge).unwrap();
+            same(&want, &got).unwrap_or_else(|e| panic!("{:?}: {e}\n{kernel}", target.wide));
+        }
+    }
+}
+
+/// How the tile of [`contraction`] reads and writes memory.
+#[derive(Clone, Copy)]
+struct Shape {
+    tiles: &'static str,
+    rows: usize,
+    columns: usize,
+    depth: &'static str,
+    /// Weights lie depth by depth.
+    packed: bool,
+    /// Results lie row by row.
+    row_major: bool,
+}
+
+/// Contraction, bias and ReLU.
+fn contraction(s: Shape) -> Kernel {
+    let Shape {
+        tiles,
+        rows,
+        columns,
+        depth,
+        packed,
+        row_major,
+    } = s;
+    let (weights, weight) = if packed {
+        (format!("{depth}, {columns}"), "i3, i2")
+    } else {
+        (format!("{columns}, {depth}"), "i2, i3")
+    };
+    let row = format!("{rows}*i0 + i1");
+    let (result, element) = if row_major {
+        (format!("{rows}*{tiles}, {columns}"), format!("{row}, i2"))
+    } else {
+        (format!("{columns}, {rows}*{tiles}"), format!("i2, {row}"))
+    };
+    kernel(&format!(
+        "kernel contraction($n in 1..=9, $k in 0..=64) {{
+           in a0: f32[{rows}*{tiles}, {depth}] in b1: f32[{weights}] in c2: f32[{columns}]
+           out o3: f32[{result}] reg r4: f32[] reg r5: f32[]
+           for i0 < {tiles} space parallel {{
+             for i1 < {rows} space jam {{
+               for i2 < {columns} space vector {{
+                 r4 = 0.0f32
+                 for i3 < {depth} reduce {{
+                   r4 = fma(a0[{row}, i3], b1[{weight}], r4)
+                 }}
+                 r5 = r4 + c2[i2]
+                 o3[{element}] = max(r5, 0.0f32)
+               }}
+             }}
+           }}
+         }}"
+    ))
+}
+
+#[test]
+fn contractions_with_bias_and_relu() {
+    for rows in [1, 3, 4, 6] {
+        for columns in [5, 8, 12, 13, 16, 24, 31, 32, 48] {
+            for (tiles, depth) in [("3", "1"), ("2", "17"), ("$n", "16"), ("$n", "$k")] {
+                let s = Shape {
+                    tiles,
+                    rows,
+                    columns,
+                    depth,
+                    packed: true,
+                    row_major: true,
+                };
+                let k = contraction(s);
+                for sizes in [[1, 0], [3, 19]] {
+                    check(&k, &sizes, 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn strided_loads_and_stores() {
+    for (packed, row_major) in [(true, false), (false, true), (false, false)] {
+        for columns in [8, 13, 16] {
+            for (tiles, depth) in [("2", "7"), ("$n", "$k")] {
+                let s = Shape {
+                    tiles,
+                    rows: 2,
+                    columns,
+                    depth,
+                    packed,
+                    row_major,
+                };
+                check(&contraction(s), &[3, 5], 1);
+            }
+        }
+    }
+}
+
+/// Whole loops become one tile, with the branches and the padding inside.
+#[test]
+fn loops_around_nests() {
+    let text = "
+        kernel window($n in 1..=9) {
+          in a0: f32[$n, 20] in b1: f32[3, 3, 24] out o2: f32[$n, 20, 24] reg r3: f32[]
+          for i0 < $n space parallel {
+            for i1 < 5 space {
+              for i2 < 4 space jam {
+                for i3 < 24 space vector {
+                  r3 = 0.0f32
+                  for i4 < 3 reduce { for i5 < 3 reduce {
+                    r3 = r3 + guard([i0 + i4 - 1, $n - i0 - i4, 4*i1 + i2 + i5 - 1, 20 - 4*i1 - i2 - i5],
+                                    a0[i0 + i4 - 1, 4*i1 + i2 + i5 - 1], 0.0f32) * b1[i4, i5, i3]
+                  } }
+                  if [3 - i1] { o2[i0, 4*i1 + i2, i3] = r3 } else { o2[i0, 4*i1 + i2, i3] = neg(r3) }
+                }
+              }
+            }
+          }
+        }";
+    check(&kernel(text), &[1], 1);
+    check(&kernel(text), &[7], 1);
+}
+
+/// Registers computed before a tile are read inside; a tile that writes what others read is none.
+#[test]
+fn registers_across_the_edge() {
+    let text = "
+        kernel scale() {
+          in a0: f32[6, 16] in b1: f32[6] out o2: f32[6, 16] reg r3: f32[] reg r4: f32[]
+          for i0 < 6 space parallel {
+            r3 = exp(b1[i0])
+            for i1 < 16 space vector { r4 = sigmoid(a0[i0, i1]) o2[i0, i1] = r4 * r3 }
+          }
+        }";
+    check(&kernel(text), &[], 1);
+    let text = "
+        kernel sum() {
+          in a0: f32[6, 16] out o1: f32[6] reg r2: f32[]
+          for i0 < 6 space parallel {
+            r2 = 0.0f32
+            for i1 < 16 reduce vector { r2 = r2 + a0[i0, i1] }
+            o1[i0] = r2
+          }
+        }";
+    let k = kernel(text);
+    for target in targets() {
+        let narrow = usize::from(target.wide.is_some());
+        assert_eq!(stats(&k, &target).narrow_tiles, narrow);
+        assert_eq!(stats(&k, &target).narrow_reason.is_some(), narrow == 1);
+    }
+}
+
+/// Every operation of the table, as default schedules run it, gives what 128-bit code gives.
+#[test]
+fn scheduled_operations() {
+    let rows = ops::all().filter(|op| matches!(op.lower, Lower::Pointwise(_) | Lower::Kernel(_)));
+    let mut failures = Vec::new();
+    let mut tiles = 0;
+    for op in rows {
+        for seed in 0..8 {
+            for sample in (op.samples)(&mut Sampler::new(2000 + seed)) {
+                match operation(op, &sample) {
+                    Ok(found) => tiles += found,
+                    Err(e) => failures.push(format!("{} seed {seed}: {e}", op.name)),
+                }
+            }
+        }
+    }
+    let shown = failures[..failures.len().min(5)].join("\n");
+    assert!(failures.is_empty(), "{} failures:\n{shown}", failures.len());
+    assert!(tiles > 50 || targets().len() == 1, "only {tiles} tiles");
+}
+
+fn operation(op: Op, sample: &Sample) -> Result<usize, String> {
+    let ty = |t: &Tensor| TensorType::new(t.dtype, t.shape.iter().map(|d| (*d).into()).collect());
+    let types: Vec<TensorType> = sample.inputs.iter().map(ty).collect();
+    let graph = single_node_graph(op, &types, sample.attrs.clone()).map_err(|e| e.to_string())?;
+    let definition = define_task(&graph, NodeId(0), &HashSet::from([NodeId(0)]));
+    let args = arguments(&definition, &graph, &sample.inputs);
+    let schedule = ScheduleTarget {
+        fma: true,
+        threads: 2,
+        ..ScheduleTarget::default()
+    };
+    let k = default_schedule(definition.kernel, &schedule, &|_| false);
+    let all = targets();
+    let run = |t: &Target| run_for(t, &k, &[], &args, 1, Edge::End);
+    let Ok(want) = run(&all[0]) else { return Ok(0) };
+    let mut tiles = 0;
+    for target in &all[1..] {
+        let got = run(target).map_err(|e| e.to_string())?;
+        same(&want, &got).map_err(|e| format!("{:?}: {e}\n{k}", target.wide))?;
+        tiles += stats(&k, target).wide_tiles;
+    }
+    Ok(tiles)
+}
