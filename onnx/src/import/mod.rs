@@ -3,6 +3,7 @@
 //! [`import`] walks a checked model in order and builds rows of the op table. Small integer
 //! tensors are followed symbolically on the way, so that what computes shapes becomes extents.
 mod activation;
+mod attention;
 mod constant;
 mod control;
 mod conv;

@@ -33,6 +33,7 @@ pub(crate) const fn onnx(name: &'static str, import: Import) -> OpImport {
 /// The families of operators.
 static FAMILIES: &[&[OpImport]] = &[
     super::activation::OPS,
+    super::attention::OPS,
     super::constant::OPS,
     super::control::OPS,
     super::conv::OPS,
