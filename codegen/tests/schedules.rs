@@ -20,22 +20,39 @@ fn schedules_keep_what_kernels_compute() {
         for seed in 0..if contraction { 60 } else { 10 } {
             for sample in (op.samples)(&mut Sampler::new(1000 + seed)) {
                 if let Err(e) = check(op, &sample) {
-                    failures.push(format!("{} seed {seed}: {e}\n    {:?} {:?}", op.name, sample.inputs, sample.attrs));
+                    failures.push(format!(
+                        "{} seed {seed}: {e}\n    {:?} {:?}",
+                        op.name, sample.inputs, sample.attrs
+                    ));
                 }
             }
         }
     }
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures[..failures.len().min(10)].join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures[..failures.len().min(10)].join("\n")
+    );
 }
 
 fn check(op: Op, sample: &Sample) -> Result<(), String> {
-    let types: Vec<TensorType> =
-        sample.inputs.iter().map(|t| TensorType::new(t.dtype, t.shape.iter().map(|d| (*d).into()).collect())).collect();
+    let types: Vec<TensorType> = sample
+        .inputs
+        .iter()
+        .map(|t| TensorType::new(t.dtype, t.shape.iter().map(|d| (*d).into()).collect()))
+        .collect();
     let graph = single_node_graph(op, &types, sample.attrs.clone()).map_err(|e| e.to_string())?;
     let definition = define_task(&graph, NodeId(0), &HashSet::from([NodeId(0)]));
     let args = arguments(&definition, &graph, &sample.inputs);
-    let Ok(want) = run_kernel(&definition.kernel, &[], &args) else { return Ok(()) };
-    let target = Target { fma: true, threads: 2, ..Target::default() };
+    let Ok(want) = run_kernel(&definition.kernel, &[], &args) else {
+        return Ok(());
+    };
+    let target = Target {
+        fma: true,
+        threads: 2,
+        ..Target::default()
+    };
     let scheduled = default_schedule(definition.kernel.clone(), &target, &|_| false);
     verify_kernel(&scheduled).map_err(|e| format!("{e}\n{scheduled}"))?;
     let text = scheduled.to_string();
@@ -43,7 +60,8 @@ fn check(op: Op, sample: &Sample) -> Result<(), String> {
     if again.to_string() != text {
         return Err(format!("prints differently after parsing:\n{text}"));
     }
-    let interpreted = run_kernel(&scheduled, &[], &args).map_err(|e| format!("{e}\n{scheduled}"))?;
+    let interpreted =
+        run_kernel(&scheduled, &[], &args).map_err(|e| format!("{e}\n{scheduled}"))?;
     close(op, &want, &interpreted).map_err(|e| format!("interpreted: {e}\n{scheduled}"))?;
     let one = compiled(&scheduled, &args, 1, Edge::End)?;
     close(op, &want, &one).map_err(|e| format!("compiled: {e}\n{scheduled}"))?;
@@ -54,7 +72,12 @@ fn check(op: Op, sample: &Sample) -> Result<(), String> {
     Ok(())
 }
 
-fn compiled(kernel: &Kernel, args: &[Tensor], threads: usize, edge: Edge) -> Result<Vec<Tensor>, String> {
+fn compiled(
+    kernel: &Kernel,
+    args: &[Tensor],
+    threads: usize,
+    edge: Edge,
+) -> Result<Vec<Tensor>, String> {
     run(kernel, &[], args, threads, edge).map_err(|e| e.to_string())
 }
 
@@ -64,16 +87,23 @@ fn close(op: Op, want: &[Tensor], got: &[Tensor]) -> Result<(), String> {
         let bad = match (w.to_wide(), g.to_wide()) {
             (Wide::Int(a), Wide::Int(b)) => a.iter().zip(&b).position(|(x, y)| x != y),
             (Wide::Float(a), Wide::Float(b)) => {
-                let largest = a.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs()));
+                let largest = a
+                    .iter()
+                    .filter(|x| x.is_finite())
+                    .fold(0.0f64, |m, x| m.max(x.abs()));
                 let limit = largest * epsilon(w.dtype);
-                let same = |x: f64, y: f64| x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= limit;
+                let same =
+                    |x: f64, y: f64| x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= limit;
                 a.iter().zip(&b).position(|(x, y)| !same(*x, *y))
             }
             _ => Some(0),
         };
         if let Some(at) = bad {
             let (a, b) = (w.to_f64()[at], g.to_f64()[at]);
-            return Err(format!("`{}` result {k}, element {at}: {a:e} and {b:e}", op.name));
+            return Err(format!(
+                "`{}` result {k}, element {at}: {a:e} and {b:e}",
+                op.name
+            ));
         }
     }
     Ok(())
