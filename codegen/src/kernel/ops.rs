@@ -228,7 +228,7 @@ impl Emitter<'_, '_> {
             };
         }
         match (from.is_float(), to.is_float()) {
-            _ if to == DType::Bool => self.to_bool(from, v),
+            _ if to == DType::Bool => self.is_not_zero(from, v),
             (true, true) => self.float_to_float(from, to, v),
             (true, false) => self.float_to_int(to, v),
             (false, true) => self.int_to_float(from, to, v),
@@ -236,7 +236,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn to_bool(&mut self, from: DType, v: Value) -> Value {
+    fn is_not_zero(&mut self, from: DType, v: Value) -> Value {
         if from.is_float() {
             let zero = self.zero(scalar_type(from));
             return self.b.ins().fcmp(FloatCC::NotEqual, v, zero);

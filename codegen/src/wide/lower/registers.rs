@@ -92,7 +92,7 @@ fn count_stores(stmts: &[Stmt], b: BufferId) -> usize {
 }
 
 /// Whether a register may be read before the statements have written it.
-fn read_first(kernel: &Kernel, stmts: &[Stmt], b: BufferId) -> bool {
+fn read_first(stmts: &[Stmt], b: BufferId) -> bool {
     for stmt in stmts {
         if let Some(s) = scalars(stmt) {
             let mut found = false;
@@ -104,7 +104,7 @@ fn read_first(kernel: &Kernel, stmts: &[Stmt], b: BufferId) -> bool {
         match stmt {
             Stmt::Store { buffer, .. } if *buffer == b => return false,
             _ => {
-                if stmt.bodies().into_iter().any(|x| read_first(kernel, x, b)) {
+                if stmt.bodies().into_iter().any(|x| read_first(x, b)) {
                     return true;
                 }
             }
@@ -120,7 +120,7 @@ impl Lowering<'_> {
         let mut inside = Uses::default();
         parts.iter().for_each(|p| inside.visit(self.kernel, p));
         let carried = |b: &BufferId| {
-            all.reads(*b) > inside.reads(*b) || parts.iter().any(|p| read_first(self.kernel, p, *b))
+            all.reads(*b) > inside.reads(*b) || parts.iter().any(|p| read_first(p, *b))
         };
         inside.written.iter().copied().partition(carried)
     }
