@@ -21,6 +21,7 @@ mod norm;
 mod order;
 mod pool;
 mod prune;
+mod quant;
 mod recurrent;
 mod reduce;
 mod registry;

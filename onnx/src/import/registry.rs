@@ -45,6 +45,7 @@ static FAMILIES: &[&[OpImport]] = &[
     super::norm::OPS,
     super::order::OPS,
     super::pool::OPS,
+    super::quant::OPS,
     super::recurrent::OPS,
     super::reduce::OPS,
     super::resize::OPS,
