@@ -10,6 +10,7 @@ mod conv;
 mod cx;
 mod demand;
 mod elementwise;
+mod grid;
 mod helpers;
 mod index;
 mod inputs;
@@ -28,6 +29,7 @@ mod registry;
 mod resize;
 mod sequence;
 mod shape;
+mod signal;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -38,6 +38,7 @@ static FAMILIES: &[&[OpImport]] = &[
     super::control::OPS,
     super::conv::OPS,
     super::elementwise::OPS,
+    super::grid::OPS,
     super::index::OPS,
     super::loss::OPS,
     super::matmul::OPS,
@@ -51,6 +52,7 @@ static FAMILIES: &[&[OpImport]] = &[
     super::resize::OPS,
     super::sequence::OPS,
     super::shape::OPS,
+    super::signal::OPS,
 ];
 
 static BY_NAME: LazyLock<HashMap<(&'static str, &'static str), &'static OpImport>> =
