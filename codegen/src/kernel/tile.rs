@@ -31,6 +31,8 @@ impl Emitter<'_, '_> {
                     let e = self.pinned_expr(e);
                     self.expr(&e)
                 }
+                TileArg::Begin => self.entry.begin,
+                TileArg::End => self.entry.end,
                 TileArg::Register(buffer) => {
                     let variable = self.registers[buffer][0];
                     self.b.use_var(variable)

@@ -1,7 +1,7 @@
 //! Index expressions inside a tile: a part that the caller computes, and strides of the tile's
 //! loops.
 use super::{Lowering, SCRATCH_WORDS, Stride, TileArg, WhyNot};
-use crate::wide::vir::{Addr, Block, IntOp, IntTy, Value};
+use crate::wide::vir::{Addr, Block, IntOp, IntTy, ShiftOp, Value};
 use std::rc::Rc;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
@@ -42,7 +42,7 @@ impl Lowering<'_> {
     }
 
     /// The value of an argument, loaded in the entry.
-    fn word_value(&mut self, word: usize) -> Value {
+    pub(super) fn word_value(&mut self, word: usize) -> Value {
         if let Some(v) = self.words.get(&word) {
             return *v;
         }
@@ -231,6 +231,11 @@ impl Lowering<'_> {
     }
 
     fn product(&mut self, i: Option<Value>, stride: Stride, step: Option<(Value, i64)>) -> Value {
+        if let (Some(i), Stride::Const(s @ 1..)) = (i, stride)
+            && s.count_ones() == 1
+        {
+            return self.b.int_shift(ShiftOp::Shl, i, s.trailing_zeros() as u8);
+        }
         let step = match (stride, step) {
             (Stride::Const(s), _) => self.b.iconst(s),
             (_, Some((v, 1))) => v,

@@ -1,5 +1,5 @@
 //! Loops and branches to blocks.
-use super::{Lane, LoopScope, Lowering, WhyNot};
+use super::{Lane, LoopScope, Lowering, TileArg, WhyNot};
 use crate::wide::vir::{Block, Class, Cmp, IntOp, Value};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
@@ -103,17 +103,17 @@ impl Lowering<'_> {
         let (carried, local) = self.written(&[&l.body]);
         let slots = self.slots(&carried);
         let classes: Vec<Class> = slots.iter().map(|s| self.class_of(s)).collect();
-        let zero = self.b.iconst(0);
-        let end = self.int_expr(&l.extent)?;
+        let runs = l.mark != Mark::Parallel && l.extent.as_const().is_some();
+        let (begin, end) = self.bounds(l)?;
         let init = self.slot_values(&slots);
         let (body, params) = self.b.block(&[&[Class::Int], &classes[..]].concat());
-        let first = [&[zero], &init[..]].concat();
+        let first = [&[begin], &init[..]].concat();
         let (exit, results) = self.b.block(&classes);
-        if l.extent.as_const().is_some() {
+        if runs {
             self.b.jump(body, &first);
         } else {
             self.b
-                .branch((Cmp::Lt, zero, end), (body, &first), (exit, &init));
+                .branch((Cmp::Lt, begin, end), (body, &first), (exit, &init));
         }
         self.switch_to(body);
         self.set_slots(&slots, &params[1..]);
@@ -122,10 +122,6 @@ impl Lowering<'_> {
         self.statements(&l.body)?;
         self.scopes.pop();
         let next = self.b.int_add_const(params[0], 1);
-        let end = match l.extent.as_const() {
-            Some(e) => self.b.iconst(e),
-            None => end,
-        };
         let values = self.slot_values(&slots);
         let again = [&[next], &values[..]].concat();
         self.b
@@ -134,6 +130,16 @@ impl Lowering<'_> {
         self.forget(&local);
         self.set_slots(&slots, &results);
         Ok(())
+    }
+
+    /// The first iteration, and the one after the last; those of a parallel loop are the caller's.
+    fn bounds(&mut self, l: &For) -> Result<(Value, Value), WhyNot> {
+        if l.mark == Mark::Parallel {
+            let (begin, end) = (self.word(TileArg::Begin), self.word(TileArg::End));
+            return Ok((self.word_value(begin), self.word_value(end)));
+        }
+        let begin = self.b.iconst(0);
+        Ok((begin, self.int_expr(&l.extent)?))
     }
 
     /// The least of index expressions, to be compared with 0.

@@ -23,8 +23,8 @@ pub(crate) struct Found {
     pub reason: Option<WhyNot>,
 }
 
-/// Finds and compiles the tiles of a kernel: the outermost loops that a tile can carry, which have
-/// vectors inside and do not deal their iterations to threads.
+/// Finds and compiles the tiles of a kernel: the outermost loops with vectors inside that a tile
+/// can carry.
 ///
 /// Errors: a defect of lowering or of the back end.
 pub(crate) fn find_tiles(
@@ -118,19 +118,17 @@ impl Finder<'_> {
             return Ok(());
         }
         let lock_step = matches!(l.mark, Mark::Vector | Mark::Jam);
-        if l.mark != Mark::Parallel {
-            match self.lower(l, width(self.most, &extents))? {
-                Ok(tile) => {
-                    self.found.tiles.push(tile);
-                    return Ok(());
-                }
-                Err(why) if lock_step => {
-                    self.found.narrow += 1;
-                    self.found.reason.get_or_insert(why);
-                    return Ok(());
-                }
-                Err(_) => {}
+        match self.lower(l, width(self.most, &extents))? {
+            Ok(tile) => {
+                self.found.tiles.push(tile);
+                return Ok(());
             }
+            Err(why) if lock_step => {
+                self.found.narrow += 1;
+                self.found.reason.get_or_insert(why);
+                return Ok(());
+            }
+            Err(_) => {}
         }
         self.ranges.bind(l.var, &l.extent);
         self.visit(&l.body)

@@ -42,6 +42,10 @@ pub enum TileArg {
     Value(Expr),
     /// A 32-bit register of the kernel that the tile reads, in the low half.
     Register(BufferId),
+    /// The first iteration of the kernel's parallel loop that the call runs.
+    Begin,
+    /// The iteration after the last that the call runs.
+    End,
 }
 
 /// A lowered loop.
