@@ -69,7 +69,11 @@ fn parts(cx: &mut Cx<'_>, node: &NodeProto) -> Result<Parts> {
     let mut k = split_heads(cx, node, k, "kv_num_heads")?;
     let mut v = split_heads(cx, node, v, "kv_num_heads")?;
     let mut past = Expr::from(0);
-    if let (Some(keys), Some(values)) = (cx.optional(node, 4)?, cx.optional(node, 5)?) {
+    let before = (cx.optional(node, 4)?, cx.optional(node, 5)?);
+    if before.0.is_some() != before.1.is_some() {
+        return Err(cx.invalid("past_key and past_value must be given together"));
+    }
+    if let (Some(keys), Some(values)) = before {
         past = match cx.shape(keys).get(2) {
             Some(length) if cx.rank(keys) == 4 => length.clone(),
             _ => return Err(cx.invalid("past_key must be of rank 4")),

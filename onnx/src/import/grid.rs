@@ -2,7 +2,6 @@
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, product};
 use tensmith_ir::graph::{Attrs, ValueId};
-use tensmith_ir::tensor::{Tensor, Wide};
 
 use super::cx::Cx;
 use super::registry::{OpImport, onnx};
@@ -325,13 +324,10 @@ fn col2im(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     }
     let columns = cx.reshape(x, columns)?;
     let dtype = cx.dtype(x);
-    let side = taps as usize;
-    let ones = (0..side * side).map(|k| k / side == k % side);
-    let wide = match dtype.is_float() {
-        true => Wide::Float(ones.map(f64::from).collect()),
-        false => Wide::Int(ones.map(i128::from).collect()),
-    };
-    let kernel = cx.constant(Tensor::from_wide(dtype, vec![side, side], &wide));
+    let row = cx.iota(vec![taps.into(), 1.into()], 0, DType::I64)?;
+    let column = cx.iota(vec![1.into(), taps.into()], 1, DType::I64)?;
+    let same = cx.binary("eq", row, column)?;
+    let kernel = cx.cast(same, dtype)?;
     let mut extents = vec![Expr::from(taps), 1.into()];
     extents.extend(block.iter().map(|n| Expr::from(*n)));
     let kernel = cx.reshape(kernel, extents)?;

@@ -1,9 +1,9 @@
-//! Windows and Fourier transforms: contractions with constant tables of angles.
+//! Windows and Fourier transforms: contractions with tables of angles.
 use std::f64::consts::TAU;
 
+use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::ValueId;
-use tensmith_ir::tensor::{Tensor, Wide};
 
 use super::cx::Cx;
 use super::elementwise::element_type;
@@ -26,7 +26,7 @@ pub(crate) const OPS: &[OpImport] = &[
     onnx("STFT", stft),
 ];
 
-/// Elements of a table computed at import.
+/// Elements of a table of angles, and places of a transform.
 const TABLE_MAX: i64 = 1 << 24;
 
 /// A sum of cosines: of multiples of one turn over the window.
@@ -38,18 +38,15 @@ fn window(cx: &mut Cx<'_>, node: &NodeProto, parts: &[f64]) -> Vals {
     }
     let periodic = node.attr_bool_or("periodic", true)?;
     let turn = (size - i64::from(!periodic)).max(1) as f64;
-    let at = |k: i64| -> f64 {
-        let angle = TAU * k as f64 / turn;
-        let terms = parts.iter().enumerate();
-        terms.map(|(m, part)| part * (angle * m as f64).cos()).sum()
-    };
-    let values: Vec<f64> = (0..size).map(at).collect();
-    let wide = match dtype.is_float() {
-        true => Wide::Float(values),
-        false => Wide::Int(values.into_iter().map(|v| v as i128).collect()),
-    };
-    let tensor = Tensor::from_wide(dtype, vec![size as usize], &wide);
-    Ok(one(cx.constant(tensor)))
+    let index = cx.iota(vec![size.into()], 0, DType::F64)?;
+    let mut y = cx.scalar(DType::F64, parts[0]);
+    for (m, part) in parts.iter().enumerate().skip(1) {
+        let angle = cx.with_scalar("mul", index, TAU * m as f64 / turn)?;
+        let cos = cx.unary("cos", angle)?;
+        let term = cx.with_scalar("mul", cos, *part)?;
+        y = cx.binary("add", y, term)?;
+    }
+    cx.cast(y, dtype).map(one)
 }
 
 /// A discrete transform of `n` places along an axis.
@@ -62,13 +59,7 @@ struct Transform {
 impl Transform {
     /// A row per place of the operand, a column per place of the result: cosines or sines of the
     /// angles, weighed.
-    fn table(
-        &self,
-        cx: &mut Cx<'_>,
-        like: ValueId,
-        rows: i64,
-        f: fn(f64) -> f64,
-    ) -> Result<ValueId> {
+    fn table(&self, cx: &mut Cx<'_>, like: ValueId, rows: i64, f: &str) -> Result<ValueId> {
         let columns = self.places();
         if rows
             .checked_mul(columns)
@@ -76,18 +67,31 @@ impl Transform {
         {
             return Err(cx.unsupported(format!("a transform of {rows} to {columns} places")));
         }
-        let weight = |row: i64| match (self.inverse, self.onesided) {
-            (false, _) => 1.0,
-            (true, false) => 1.0 / self.n as f64,
-            (true, true) if row == 0 || 2 * row == self.n => 1.0 / self.n as f64,
-            (true, true) => 2.0 / self.n as f64,
-        };
-        let angle = |row: i64, k: i64| TAU * ((row * k) % self.n) as f64 / self.n as f64;
-        let values =
-            (0..rows).flat_map(|row| (0..columns).map(move |k| weight(row) * f(angle(row, k))));
-        let shape = vec![rows as usize, columns as usize];
-        let table = Tensor::from_wide(cx.dtype(like), shape, &Wide::Float(values.collect()));
-        Ok(cx.constant(table))
+        let row = cx.iota(vec![rows.into(), 1.into()], 0, DType::I64)?;
+        let column = cx.iota(vec![1.into(), columns.into()], 1, DType::I64)?;
+        // Reduced to one turn first: the angle is as exact as it can be.
+        let steps = cx.binary("mul", row, column)?;
+        let steps = cx.with_scalar("mod", steps, self.n as f64)?;
+        let steps = cx.cast(steps, DType::F64)?;
+        let angle = cx.with_scalar("mul", steps, TAU / self.n as f64)?;
+        let mut table = cx.unary(f, angle)?;
+        if self.inverse {
+            table = cx.with_scalar("div", table, self.n as f64)?;
+            if self.onesided {
+                let double = self.mirrored(cx, row)?;
+                table = cx.binary("mul", table, double)?;
+            }
+        }
+        cx.cast(table, cx.dtype(like))
+    }
+
+    /// How often a place of one side occurs on both: 2 but for the first and a middle one.
+    fn mirrored(&self, cx: &mut Cx<'_>, row: ValueId) -> Result<ValueId> {
+        let twice = cx.with_scalar("mul", row, 2.0)?;
+        let inner = cx.with_scalar("mod", twice, self.n as f64)?;
+        let single = cx.with_scalar("eq", inner, 0.0)?;
+        let (one, two) = (cx.scalar(DType::F64, 1.0), cx.scalar(DType::F64, 2.0));
+        cx.select(single, one, two)
     }
 
     /// The number of places of the result.
@@ -105,14 +109,12 @@ impl Transform {
         let Some(rows) = shape.last().and_then(Expr::as_const) else {
             return Err(cx.unsupported("a transform of an extent that is not constant"));
         };
-        let cos = self.table(cx, real, rows, f64::cos)?;
-        let sin = self.table(
-            cx,
-            real,
-            rows,
-            if self.inverse { |a| -a.sin() } else { f64::sin },
-        )?;
-        let letters: String = ('a'..'z').take(shape.len() - 1).collect();
+        let cos = self.table(cx, real, rows, "cos")?;
+        let mut sin = self.table(cx, real, rows, "sin")?;
+        if self.inverse {
+            sin = cx.unary("neg", sin)?;
+        }
+        let letters: String = ('a'..='w').take(shape.len() - 1).collect();
         let spec = format!("{letters}Y,YZ->{letters}Z");
         let mut y_real = cx.contract(real, cos, &spec)?;
         if let Some(imaginary) = imaginary {
@@ -234,11 +236,10 @@ fn stft(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     {
         return Err(cx.unsupported(format!("{frames} frames of {length} samples")));
     }
-    let places: Vec<i64> = (0..frames)
-        .flat_map(|f| (0..length).map(move |k| f * step + k))
-        .collect();
-    let places = Tensor::from_i64(vec![frames as usize, length as usize], &places);
-    let places = cx.constant(places);
+    let first = cx.iota(vec![frames.into(), 1.into()], 0, DType::I64)?;
+    let first = cx.with_scalar("mul", first, step as f64)?;
+    let place = cx.iota(vec![1.into(), length.into()], 1, DType::I64)?;
+    let places = cx.binary("add", first, place)?;
     let wide = cx.widened(x)?;
     let (real, imaginary) = split_parts(cx, wide)?;
     let framed = |cx: &mut Cx<'_>, part: ValueId| {
