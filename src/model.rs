@@ -1,15 +1,20 @@
 //! Models as files hold them.
 use crate::compile;
-use crate::convert::to_runtime;
+use crate::convert::{to_ir, to_runtime};
 use crate::error::{Error, Result};
 use crate::executable::Executable;
+use crate::files::Named;
 use crate::options::{LoadOptions, Options};
 use std::path::Path;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::tensor as ir;
-use tensmith_onnx::LoadedModel;
 use tensmith_onnx::import::{ImportOptions, KeepSymbolic, import};
 use tensmith_onnx::proto::dimension;
+use tensmith_onnx::{LoadedModel, OnnxError};
+
+/// Values of inputs with more elements are not taken as constants: shapes, axes and flags have
+/// fewer.
+const SPECIALISE_ELEMENTS: usize = 64;
 
 /// A checked model.
 #[derive(Debug)]
@@ -130,6 +135,31 @@ impl Model {
             fixed: imported.specialised,
             order: self.input_names(),
         })
+    }
+
+    /// The model as a graph for given inputs, whose shapes bind dimensions. Where an op needs a
+    /// value while compiling, those of small integer inputs are taken, and if that is not enough,
+    /// of small inputs of any type. `options` then holds what was taken from the inputs.
+    ///
+    /// Errors: as [`Model::import`].
+    pub fn import_for(&self, inputs: &Named, options: &mut Options) -> Result<Imported> {
+        for (name, tensor) in inputs {
+            let shape = tensor.shape().to_vec();
+            options.input_shapes.insert(name.clone(), shape);
+        }
+        let small = inputs.iter();
+        let small = small.filter(|(_, t)| t.element_count() <= SPECIALISE_ELEMENTS);
+        let (floats, integers): (Vec<_>, Vec<_>) = small
+            .map(|(name, tensor)| (name.clone(), to_ir(tensor.view())))
+            .partition(|(_, tensor)| tensor.dtype.is_float());
+        options.specialise.extend(integers);
+        match self.import(options) {
+            Err(Error::Model(OnnxError::Unsupported { .. })) if !floats.is_empty() => {
+                options.specialise.extend(floats);
+                self.import(options)
+            }
+            result => result,
+        }
     }
 
     /// Compiles the model for this process.

@@ -7,9 +7,6 @@ use tensmith::{ElementType, Error, Imported, Model, Options, Result, Tensor, Ten
 use tensmith_ir::expr::Atom;
 use tensmith_ir::graph::TensorType;
 
-/// Values of inputs up to this many elements are offered to the importer: shapes, axes, flags.
-const SPECIALISE_ELEMENTS: usize = 64;
-
 /// Where inputs come from.
 #[derive(Args, Clone)]
 pub struct InputArgs {
@@ -121,18 +118,7 @@ impl Given {
         mut options: Options,
         make_up: bool,
     ) -> Result<Prepared> {
-        for (name, tensor) in &self.tensors {
-            options
-                .input_shapes
-                .insert(name.clone(), tensor.shape().to_vec());
-            let float = to_dtype(tensor).is_float();
-            if !float && tensor.element_count() <= SPECIALISE_ELEMENTS {
-                options
-                    .specialise
-                    .insert(name.clone(), to_ir(tensor.view()));
-            }
-        }
-        let imported = model.import(&options)?;
+        let imported = model.import_for(&self.tensors, &mut options)?;
         let mut inputs = Vec::new();
         for (k, name) in imported.order.iter().enumerate() {
             if let Some(tensor) = self.tensors.remove(name) {
@@ -167,10 +153,6 @@ impl Given {
             inputs,
         })
     }
-}
-
-fn to_dtype(tensor: &Tensor) -> tensmith_ir::dtype::DType {
-    tensmith::convert::dtype(tensor.dtype())
 }
 
 fn missing(name: &str, ty: &TensorType) -> Error {

@@ -1,5 +1,9 @@
 //! Models and inputs for tests.
 #![allow(dead_code, reason = "each test binary uses a part")]
+pub mod cases;
+pub mod guarded;
+pub mod watchdog;
+
 use std::path::{Path, PathBuf};
 use tensmith::files::read_npz;
 use tensmith::{KeepSymbolic, LoadOptions, Model, Options};

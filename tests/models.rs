@@ -1,0 +1,323 @@
+//! Real models: outputs and interior tensors against those of another implementation, and models
+//! with a symbolic batch against the reference evaluator.
+mod support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use support::cases::{lock, models_folder, same_bits};
+use support::{asset, watchdog};
+use tensmith::convert::{to_ir, to_runtime};
+use tensmith::files::{Named, read_npz};
+use tensmith::verify::{Limits, compare};
+use tensmith::{Executable, Imported, LoadOptions, Model, Options, Tensor, TensorView, compile};
+use tensmith_ir::eval::eval_graph;
+use tensmith_ir::graph::{Graph, ValueId};
+use tensmith_ir::ops::Sampler;
+
+/// The models of `cargo xtask models`.
+const MODELS: [&str; 14] = [
+    "ppocr_det",
+    "ppocr_rec",
+    "ppocr_cls",
+    "magika",
+    "silero_vad",
+    "silero_if",
+    "minilm_l6",
+    "mlp",
+    "mobilenet_v2",
+    "resnet50",
+    "squeezenet",
+    "densenet121",
+    "inception_v1",
+    "inception_v2",
+];
+
+const SEEDS: [u32; 3] = [1, 2, 3];
+
+/// Fewest interior tensors that must be compared for each model and seed.
+const INTERIOR: usize = 5;
+
+/// A model that takes longer hangs: the slowest take half a minute in this profile.
+const HANGS_AFTER: Duration = Duration::from_secs(600);
+
+type Error = Box<dyn std::error::Error>;
+
+/// What a model's comparison found.
+#[derive(Default)]
+struct Found {
+    /// The worst error relative to the largest reference magnitude of its tensor.
+    worst: f64,
+    worst_value: String,
+    compared: usize,
+    failures: Vec<String>,
+    /// How long the model took to compile, by threads, as it is and with interior outputs.
+    compile_ms: Vec<f64>,
+}
+
+type Table = Arc<Mutex<BTreeMap<&'static str, Found>>>;
+
+fn main() {
+    let args = Arguments::from_args();
+    let table = Table::default();
+    let mut trials: Vec<Trial> = MODELS.iter().map(|name| trial(name, &table)).collect();
+    trials.push(Trial::test("symbolic_mlp", || {
+        symbolic(&models_folder().join("mlp.onnx"))
+    }));
+    trials.push(Trial::test("symbolic_digits", || {
+        symbolic(&asset("digits.onnx"))
+    }));
+    let conclusion = libtest_mimic::run(&args, trials);
+    println!(
+        "{:<14} {:>11} {:>9}  compile ms (1, 2 threads; with interior outputs)",
+        "model", "worst error", "compared"
+    );
+    for (name, found) in lock(&table).iter() {
+        let times: Vec<String> = found.compile_ms.iter().map(|t| format!("{t:.0}")).collect();
+        println!(
+            "{name:<14} {:>11.2e} {:>9}  {}  ({})",
+            found.worst,
+            found.compared,
+            times.join(" "),
+            found.worst_value
+        );
+    }
+    conclusion.exit();
+}
+
+fn trial(name: &'static str, table: &Table) -> Trial {
+    let table = Arc::clone(table);
+    Trial::test(name, move || {
+        let _guard = watchdog::watch(name, HANGS_AFTER);
+        let mut found = Found::default();
+        let result = check_model(name, &mut found);
+        let failures = std::mem::take(&mut found.failures);
+        lock(&table).insert(name, found);
+        result.map_err(|e| e.to_string())?;
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(failures.join("\n").into())
+    })
+}
+
+/// A model compiled for inputs of certain shapes and values.
+struct Compiled {
+    imported: Imported,
+    /// For each number of threads, as it is and with interior values as further outputs.
+    executables: Vec<[Executable; 2]>,
+    /// The names of the outputs of the second.
+    names: Vec<String>,
+}
+
+fn check_model(name: &str, found: &mut Found) -> Result<(), Error> {
+    let root = models_folder();
+    let path = root.join(format!("{name}.onnx"));
+    if !path.is_file() {
+        let path = path.display();
+        return Err(format!("there is no {path}; make it with `cargo xtask models`").into());
+    }
+    let model = Model::load(path, &LoadOptions::default())?;
+    let mut made: Option<(Named, Compiled)> = None;
+    for seed in SEEDS {
+        let case = root.join(format!("cases/{name}/seed{seed}"));
+        let inputs = read_npz(&case.join("inputs.npz"))?;
+        let outputs = read_npz(&case.join("outputs.npz"))?;
+        let interior = read_npz(&case.join("interior.npz"))?;
+        let compiled = match made.take() {
+            Some((for_inputs, compiled)) if fits(&compiled, &for_inputs, &inputs) => compiled,
+            _ => compile_model(&model, &inputs, &interior, found)?,
+        };
+        check_seed(&compiled, seed, &inputs, &outputs, &interior, found)?;
+        made = Some((inputs, compiled));
+    }
+    Ok(())
+}
+
+/// Whether a model compiled for some inputs serves others.
+fn fits(compiled: &Compiled, made_for: &Named, inputs: &Named) -> bool {
+    let shapes =
+        |named: &Named| -> Vec<Vec<usize>> { named.values().map(|t| t.shape().to_vec()).collect() };
+    let mut fixed = compiled.imported.fixed.iter();
+    shapes(made_for) == shapes(inputs)
+        && fixed.all(|(name, value)| inputs[name].bytes() == &value.data[..])
+}
+
+fn compile_model(
+    model: &Model,
+    inputs: &Named,
+    interior: &Named,
+    found: &mut Found,
+) -> Result<Compiled, Error> {
+    let mut options = Options::default();
+    let imported = model.import_for(inputs, &mut options)?;
+    let graph = &imported.graph;
+    let mut names = graph.output_names.clone();
+    let mut probed = graph.clone();
+    for (name, id) in named_values(graph, interior) {
+        probed.add_output(&name, id);
+        names.push(name);
+    }
+    let fixed = imported.fixed.iter();
+    let fixed = fixed.map(|(name, value)| Ok((name.clone(), to_runtime(value)?)));
+    let fixed = fixed.collect::<tensmith::Result<Vec<_>>>()?;
+    let mut executables = Vec::new();
+    for threads in [1, 2] {
+        options.threads = Some(threads);
+        // Interior values as outputs take more memory than the default bound.
+        options.memory_bytes = Some(4 << 30);
+        let mut build = |graph: &Graph| {
+            let start = Instant::now();
+            let executable = compile::compile(graph, &options, fixed.clone(), &imported.order)?;
+            found.compile_ms.push(start.elapsed().as_secs_f64() * 1e3);
+            Ok::<_, Error>(executable)
+        };
+        executables.push([build(graph)?, build(&probed)?]);
+    }
+    Ok(Compiled {
+        imported,
+        executables,
+        names,
+    })
+}
+
+/// The values of a graph with the names of stored tensors. Of several values with one name, the
+/// last is what the model calls so.
+fn named_values(graph: &Graph, stored: &Named) -> Vec<(String, ValueId)> {
+    let mut found = BTreeMap::new();
+    for (k, value) in graph.values.iter().enumerate() {
+        if stored.contains_key(&value.name) {
+            found.insert(value.name.clone(), ValueId(k as u32));
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn run(executable: &Executable, inputs: &Named) -> Result<Vec<Tensor>, Error> {
+    let known = &executable.signature().inputs;
+    let views: Vec<(&str, TensorView<'_>)> = known
+        .iter()
+        .filter_map(|i| inputs.get_key_value(&i.name))
+        .map(|(name, tensor)| (&name[..], tensor.view()))
+        .collect();
+    Ok(executable.run(&views)?)
+}
+
+fn check_seed(
+    compiled: &Compiled,
+    seed: u32,
+    inputs: &Named,
+    outputs: &Named,
+    interior: &Named,
+    found: &mut Found,
+) -> Result<(), Error> {
+    let mut first: Option<[Vec<Tensor>; 2]> = None;
+    for (k, [plain, probed]) in compiled.executables.iter().enumerate() {
+        let label = format!("seed {seed}, {} threads", k + 1);
+        let results = [run(plain, inputs)?, run(probed, inputs)?];
+        let names = &compiled.imported.graph.output_names;
+        compare_all(&label, names, &results[0], outputs, found);
+        let count = compare_all(&label, &compiled.names, &results[1], interior, found);
+        if count < INTERIOR {
+            let text = format!("{label}: {count} of {} interior tensors", interior.len());
+            found.failures.push(text);
+        }
+        for name in outputs.keys().filter(|n| !names.contains(n)) {
+            found.failures.push(format!("{label}: no output `{name}`"));
+        }
+        match &first {
+            Some(one) if !same_bits(&one[0], &results[0]) || !same_bits(&one[1], &results[1]) => {
+                found
+                    .failures
+                    .push(format!("{label}: other bits than 1 thread"));
+            }
+            Some(_) => {}
+            None => first = Some(results),
+        }
+    }
+    Ok(())
+}
+
+/// Compares the tensors that are stored; how many are.
+fn compare_all(
+    label: &str,
+    names: &[String],
+    tensors: &[Tensor],
+    stored: &Named,
+    found: &mut Found,
+) -> usize {
+    let mut count = 0;
+    for (name, tensor) in names.iter().zip(tensors) {
+        let Some(expected) = stored.get(name) else {
+            continue;
+        };
+        count += 1;
+        found.compared += 1;
+        let result = compare(tensor, &to_ir(expected.view()), &Limits::default());
+        if result.error > found.worst || found.worst_value.is_empty() {
+            found.worst = result.error;
+            found.worst_value = format!("`{name}`, {label}");
+        }
+        if !result.passed {
+            found.failures.push(format!(
+                "{label}: `{name}`: error {:.2e} at {:?}: found {:?}{:?} {:e}, expected {:?}{:?} {:e}",
+                result.error,
+                result.index,
+                tensor.dtype(),
+                tensor.shape(),
+                result.found,
+                expected.dtype(),
+                expected.shape(),
+                result.expected
+            ));
+        }
+    }
+    count
+}
+
+/// A model with all dimensions without a number kept symbolic, compiled once, is right at batches
+/// 1, 3 and 17.
+fn symbolic(path: &Path) -> Result<(), Failed> {
+    let model = Model::load(path, &LoadOptions::default())?;
+    let imported = model.import(&support::symbolic(1))?;
+    let graph = &imported.graph;
+    if graph.symbols.len() != 1 {
+        return Err(format!("symbols {:?}, expected the batch", graph.symbols).into());
+    }
+    let mut executables = Vec::new();
+    for threads in [1, 2] {
+        executables.push(imported.compile(&support::symbolic(threads))?);
+    }
+    for batch in [1, 3, 17] {
+        let inputs = batch_inputs(graph, batch);
+        let want = eval_graph(graph, &inputs)?;
+        let inputs: Vec<Tensor> = inputs.iter().map(to_runtime).collect::<Result<_, _>>()?;
+        let views: Vec<TensorView<'_>> = inputs.iter().map(Tensor::view).collect();
+        let one = executables[0].run_ordered(&views)?;
+        let two = executables[1].run_ordered(&views)?;
+        if !same_bits(&one, &two) {
+            return Err(format!("batch {batch}: 1 and 2 threads give different bits").into());
+        }
+        for (k, (found, want)) in one.iter().zip(&want).enumerate() {
+            let result = compare(found, want, &Limits::default());
+            if !result.passed {
+                return Err(format!("batch {batch}, output {k}: {result:?}").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Values from 0 to 1.
+fn batch_inputs(graph: &Graph, batch: usize) -> Vec<tensmith_ir::tensor::Tensor> {
+    let mut sampler = Sampler::new(batch as u64);
+    let mut input = |id: &ValueId| {
+        let ty = graph.ty(*id);
+        let extent = |d: &tensmith_ir::expr::Expr| d.as_const().map_or(batch, |n| n as usize);
+        let shape: Vec<usize> = ty.shape.iter().map(extent).collect();
+        sampler.tensor(ty.dtype, &shape, 0.0, 1.0)
+    };
+    graph.inputs.iter().map(&mut input).collect()
+}
