@@ -119,12 +119,12 @@ fn illegal_kernels_are_refused() {
         ),
         ("for i0 < $n space vector { }", "not known"),
         (
-            "for i0 < 8 reduce vector { o2[i0] = 0.0f32 }",
-            "only iterations of space loops",
+            "for i0 < 8 serial vector { o2[i0] = 0.0f32 }",
+            "not independent",
         ),
         (
             "for i0 < 8 serial parallel { o2[i0] = 0.0f32 }",
-            "only iterations of space loops",
+            "not independent",
         ),
         (
             "for i0 < 8 space vector { for i1 < i0 space { o2[i0] = 0.0f32 } }",
