@@ -13,7 +13,7 @@ use tensmith::convert::{to_ir, to_runtime};
 use tensmith::files::{Named, read_npz};
 use tensmith::verify::{Limits, compare};
 use tensmith::{Executable, Imported, LoadOptions, Model, Options, Tensor, TensorView, compile};
-use tensmith_ir::eval::eval_graph;
+use tensmith_ir::eval::{eval_graph, eval_graph_with};
 use tensmith_ir::graph::{Graph, ValueId};
 use tensmith_ir::ops::Sampler;
 
@@ -43,6 +43,14 @@ const INTERIOR: usize = 5;
 /// A model that takes longer hangs: the slowest take half a minute in this profile.
 const HANGS_AFTER: Duration = Duration::from_secs(600);
 
+/// Models whose stored tensors are further from the truth than the bound, and how far a tensor may
+/// be from the stored one. They are held to the reference evaluator within the bound instead.
+///
+/// `magika` subtracts the square of a mean from a mean of squares that is 8000 times the result,
+/// over 512 values of which most are the same. The stored sums were added one after the other in
+/// `f32`; rounding them once moves the reciprocal square root by 1.0e-3 of its magnitude.
+const INEXACT: [(&str, f64); 1] = [("magika", 2e-3)];
+
 type Error = Box<dyn std::error::Error>;
 
 /// What a model's comparison found.
@@ -51,6 +59,8 @@ struct Found {
     /// The worst error relative to the largest reference magnitude of its tensor.
     worst: f64,
     worst_value: String,
+    /// The greatest error that a stored tensor may show.
+    limit: f64,
     compared: usize,
     failures: Vec<String>,
     /// How long the model took to compile, by threads, as it is and with interior outputs.
@@ -71,7 +81,7 @@ fn main() {
     }));
     let conclusion = libtest_mimic::run(&args, trials);
     println!(
-        "{:<14} {:>11} {:>9}  compile ms (1, 2 threads; with interior outputs)",
+        "\n{:<14} {:>11} {:>9}  compile ms (1 thread, the same with interior outputs, 2 threads, ...)",
         "model", "worst error", "compared"
     );
     for (name, found) in lock(&table).iter() {
@@ -91,7 +101,11 @@ fn trial(name: &'static str, table: &Table) -> Trial {
     let table = Arc::clone(table);
     Trial::test(name, move || {
         let _guard = watchdog::watch(name, HANGS_AFTER);
-        let mut found = Found::default();
+        let inexact = INEXACT.iter().find(|(n, _)| *n == name);
+        let mut found = Found {
+            limit: inexact.map_or(Limits::default().relative, |(_, limit)| *limit),
+            ..Found::default()
+        };
         let result = check_model(name, &mut found);
         let failures = std::mem::take(&mut found.failures);
         lock(&table).insert(name, found);
@@ -120,6 +134,8 @@ fn check_model(name: &str, found: &mut Found) -> Result<(), Error> {
         return Err(format!("there is no {path}; make it with `cargo xtask models`").into());
     }
     let model = Model::load(path, &LoadOptions::default())?;
+    let inexact = INEXACT.iter().any(|(n, _)| *n == name);
+    let mut stored_error = 0f64;
     let mut made: Option<(Named, Compiled)> = None;
     for seed in SEEDS {
         let case = root.join(format!("cases/{name}/seed{seed}"));
@@ -130,10 +146,60 @@ fn check_model(name: &str, found: &mut Found) -> Result<(), Error> {
             Some((for_inputs, compiled)) if fits(&compiled, &for_inputs, &inputs) => compiled,
             _ => compile_model(&model, &inputs, &interior, found)?,
         };
-        check_seed(&compiled, seed, &inputs, &outputs, &interior, found)?;
+        let one = check_seed(&compiled, seed, &inputs, &outputs, &interior, found)?;
+        if inexact {
+            let stored = outputs.into_iter().chain(interior).collect();
+            let error = check_reference(&compiled, seed, &inputs, &stored, &one, found)?;
+            stored_error = stored_error.max(error);
+        }
         made = Some((inputs, compiled));
     }
+    if inexact && stored_error <= Limits::default().relative {
+        let text = format!("stored tensors are right within {stored_error:.2e}: end the exception");
+        found.failures.push(text);
+    }
     Ok(())
+}
+
+/// Holds what one thread computed to the reference evaluator; gives the greatest error of the
+/// stored tensors.
+fn check_reference(
+    compiled: &Compiled,
+    seed: u32,
+    inputs: &Named,
+    stored: &Named,
+    results: &[Vec<Tensor>; 2],
+    found: &mut Found,
+) -> Result<f64, Error> {
+    let graph = &compiled.imported.graph;
+    let operands = graph.inputs.iter();
+    let operands = operands.map(|v| to_ir(inputs[&graph.value(*v).name].view()));
+    let operands: Vec<_> = operands.collect();
+    let mut reference = BTreeMap::new();
+    eval_graph_with(graph, &operands, &mut |id, tensor| {
+        let name = &graph.value(id).name;
+        if stored.contains_key(name) {
+            reference.insert(name.clone(), tensor.clone());
+        }
+    })?;
+    let limits = Limits::default();
+    let named = compiled.names.iter().zip(&results[1]);
+    let outputs = graph.output_names.iter().zip(&results[0]);
+    for (name, tensor) in named.chain(outputs) {
+        let Some(expected) = reference.get(name) else {
+            continue;
+        };
+        let result = compare(tensor, expected, &limits);
+        if !result.passed {
+            let text = format!("seed {seed}: `{name}` against the reference: {result:?}");
+            found.failures.push(text);
+        }
+    }
+    let mut worst = 0f64;
+    for (name, expected) in &reference {
+        worst = worst.max(compare(&stored[name], expected, &limits).error);
+    }
+    Ok(worst)
 }
 
 /// Whether a model compiled for some inputs serves others.
@@ -160,9 +226,11 @@ fn compile_model(
         probed.add_output(&name, id);
         names.push(name);
     }
-    let fixed = imported.fixed.iter();
-    let fixed = fixed.map(|(name, value)| Ok((name.clone(), to_runtime(value)?)));
-    let fixed = fixed.collect::<tensmith::Result<Vec<_>>>()?;
+    let fixed = || {
+        let fixed = imported.fixed.iter();
+        let fixed = fixed.map(|(name, value)| Ok((name.clone(), to_runtime(value)?)));
+        fixed.collect::<tensmith::Result<Vec<_>>>()
+    };
     let mut executables = Vec::new();
     for threads in [1, 2] {
         options.threads = Some(threads);
@@ -170,7 +238,7 @@ fn compile_model(
         options.memory_bytes = Some(4 << 30);
         let mut build = |graph: &Graph| {
             let start = Instant::now();
-            let executable = compile::compile(graph, &options, fixed.clone(), &imported.order)?;
+            let executable = compile::compile(graph, &options, fixed()?, &imported.order)?;
             found.compile_ms.push(start.elapsed().as_secs_f64() * 1e3);
             Ok::<_, Error>(executable)
         };
@@ -212,7 +280,7 @@ fn check_seed(
     outputs: &Named,
     interior: &Named,
     found: &mut Found,
-) -> Result<(), Error> {
+) -> Result<[Vec<Tensor>; 2], Error> {
     let mut first: Option<[Vec<Tensor>; 2]> = None;
     for (k, [plain, probed]) in compiled.executables.iter().enumerate() {
         let label = format!("seed {seed}, {} threads", k + 1);
@@ -237,7 +305,7 @@ fn check_seed(
             None => first = Some(results),
         }
     }
-    Ok(())
+    Ok(first.expect("the model was run"))
 }
 
 /// Compares the tensors that are stored; how many are.
@@ -255,7 +323,11 @@ fn compare_all(
         };
         count += 1;
         found.compared += 1;
-        let result = compare(tensor, &to_ir(expected.view()), &Limits::default());
+        let limits = Limits {
+            relative: found.limit,
+            ..Limits::default()
+        };
+        let result = compare(tensor, &to_ir(expected.view()), &limits);
         if result.error > found.worst || found.worst_value.is_empty() {
             found.worst = result.error;
             found.worst_value = format!("`{name}`, {label}");
