@@ -1,6 +1,8 @@
 //! What the tests of plans share.
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+pub mod draw;
+
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;

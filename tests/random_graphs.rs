@@ -1,0 +1,111 @@
+//! Random graphs through the whole compiler against the reference evaluator, on 1 and 2 threads,
+//! in buffers that end and begin at unmapped pages.
+#[path = "../passes/tests/common/draw.rs"]
+mod draw;
+mod support;
+
+use draw::draw_wide;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use support::cases::panic_text;
+use support::guarded::{Edge, run_guarded};
+use tensmith::{Options, compile};
+use tensmith_ir::eval::{eval_graph, eval_graph_with};
+use tensmith_ir::graph::Graph;
+use tensmith_ir::plan::verify_plan;
+use tensmith_ir::tensor::{Tensor, Wide};
+
+/// The seeds, one graph each.
+const SEEDS: std::ops::Range<u64> = 0..200;
+
+/// Largest error over the largest magnitude in the graph: sums of up to some thousand terms
+/// reassociate, functions are within a few units of the last place, and differences of large
+/// values keep the error of those.
+const LIMIT: f64 = 1e-5;
+
+#[test]
+fn random_graphs_compute_what_the_reference_does() {
+    let only = std::env::var("TENSMITH_SEED").ok();
+    let only: Option<u64> = only.map(|s| s.parse().expect("TENSMITH_SEED is a number"));
+    let mut failures = Vec::new();
+    for seed in SEEDS.filter(|s| only.is_none_or(|o| o == *s)) {
+        let (graph, inputs) = draw_wide(seed);
+        let result = catch_unwind(AssertUnwindSafe(|| check(&graph, &inputs)));
+        let result = result.unwrap_or_else(|e| Err(format!("panic: {}", panic_text(&*e))));
+        if let Err(reason) = result {
+            eprintln!("seed {seed}: {reason}\n{graph}");
+            failures.push(seed);
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "failures at seeds {failures:?}; one alone: TENSMITH_SEED=N"
+    );
+}
+
+fn check(graph: &Graph, inputs: &[Tensor]) -> Result<(), String> {
+    let want = eval_graph(graph, inputs).map_err(|e| format!("reference: {e}"))?;
+    let largest = largest_magnitude(graph, inputs);
+    let mut first: Option<Vec<Tensor>> = None;
+    for threads in [1, 2] {
+        let options = Options {
+            threads: Some(threads),
+            ..Options::default()
+        };
+        let plan = compile::plan(graph, &options).map_err(|e| e.to_string())?;
+        verify_plan(&plan).map_err(|e| format!("{e}\n{plan}"))?;
+        for edge in [Edge::End, Edge::Begin] {
+            let place = format!("{threads} threads, buffers touch a page at their {edge:?}");
+            let found = run_guarded(&plan, inputs, threads, edge);
+            let found = found.map_err(|e| format!("{place}: {e}"))?;
+            for (k, (w, f)) in want.iter().zip(&found).enumerate() {
+                close(w, f, largest).map_err(|e| format!("{place}: output {k}: {e}\n{plan}"))?;
+            }
+            let one = first.get_or_insert_with(|| found.clone());
+            if one.iter().zip(&found).any(|(a, b)| a.data != b.data) {
+                return Err(format!("{place}: other bits than the first run"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The largest finite magnitude of all values, at least 1.
+fn largest_magnitude(graph: &Graph, inputs: &[Tensor]) -> f64 {
+    let mut largest = 1f64;
+    let mut see = |tensor: &Tensor| {
+        if tensor.dtype.is_float() {
+            let finite = tensor.to_f64().into_iter().filter(|x| x.is_finite());
+            largest = finite.fold(largest, |m, x| m.max(x.abs()));
+        }
+    };
+    inputs.iter().for_each(&mut see);
+    eval_graph_with(graph, inputs, &mut |_, tensor| see(tensor)).expect("it was evaluated before");
+    largest
+}
+
+/// Integers are the same; floats differ by rounding.
+fn close(want: &Tensor, found: &Tensor, largest: f64) -> Result<(), String> {
+    if (want.dtype, &want.shape) != (found.dtype, &found.shape) {
+        return Err(format!(
+            "found {}{:?}, want {}{:?}",
+            found.dtype, found.shape, want.dtype, want.shape
+        ));
+    }
+    let bad = match (want.to_wide(), found.to_wide()) {
+        (Wide::Int(a), Wide::Int(b)) => a.iter().zip(&b).position(|(x, y)| x != y),
+        (Wide::Float(a), Wide::Float(b)) => {
+            let same = |x: f64, y: f64| {
+                x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= LIMIT * largest
+            };
+            a.iter().zip(&b).position(|(x, y)| !same(*x, *y))
+        }
+        _ => Some(0),
+    };
+    match bad {
+        None => Ok(()),
+        Some(at) => {
+            let (a, b) = (want.to_f64()[at], found.to_f64()[at]);
+            Err(format!("element {at}: found {b:e}, want {a:e}"))
+        }
+    }
+}
