@@ -1,8 +1,8 @@
 //! From a graph to a plan, one line a step.
 use crate::error::PassError;
 use crate::graph::{
-    conv_to_contract, eliminate_common_subexpressions, eliminate_dead_code, fold_constants,
-    fold_factors, fold_identities, materialise_padding, sink_reshapes,
+    conv_to_contract, conv_transpose_to_conv, eliminate_common_subexpressions, eliminate_dead_code,
+    fold_constants, fold_factors, fold_identities, materialise_padding, sink_reshapes,
 };
 use crate::plan::Builder;
 use crate::schedule::Target;
@@ -56,7 +56,10 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     let graph = eliminate_common_subexpressions(&graph)?;
     let graph = match options.precision {
         Precision::Exact => graph,
-        Precision::Standard => fold_factors(&eliminate_dead_code(&graph)?)?,
+        Precision::Standard => {
+            let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
+            conv_transpose_to_conv(&graph)?
+        }
     };
     let graph = conv_to_contract(&graph)?;
     let graph = materialise_padding(&graph)?;

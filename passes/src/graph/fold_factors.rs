@@ -120,7 +120,7 @@ fn sum(cx: &Rewriter<'_>, y: ValueId) -> Option<(ValueId, ValueId)> {
 
 /// The contraction that computes a value, and the operand that is its constant weights.
 fn weights<'a>(cx: &'a Rewriter<'_>, y: ValueId) -> Option<(&'a Node, usize)> {
-    let node = ["conv", "contract"]
+    let node = ["conv", "contract", "conv_transpose"]
         .iter()
         .find_map(|name| cx.producer(y, name))?;
     let k = (0..2).rev().find(|k| is_fixed(&cx.new, node.inputs[*k]))?;
@@ -192,8 +192,12 @@ fn factor_shape(
 
 /// The axis of operand `k` that axis `d` of the result is.
 fn weight_axis(contraction: &Node, k: usize, d: usize) -> Option<usize> {
-    if contraction.op.name == "conv" {
-        return (d == 1).then_some(0);
+    match contraction.op.name {
+        "conv" => return (d == 1).then_some(0),
+        "conv_transpose" => {
+            return (d == 1 && contraction.attrs.int("groups") == 1).then_some(1);
+        }
+        _ => {}
     }
     let (operands, out) = contraction.attrs.str("spec").split_once("->")?;
     let letter = out.chars().nth(d)?;

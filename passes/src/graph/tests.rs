@@ -31,6 +31,10 @@ fn check(source: &str, pass: &dyn Fn(&Graph) -> Result<Graph, GraphError>) {
 fn before_and_after() {
     check(include_str!("conv_to_contract.rs"), &conv_to_contract);
     check(
+        include_str!("conv_transpose_to_conv.rs"),
+        &conv_transpose_to_conv,
+    );
+    check(
         include_str!("eliminate_common_subexpressions.rs"),
         &eliminate_common_subexpressions,
     );

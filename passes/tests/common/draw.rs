@@ -255,24 +255,39 @@ impl Draw {
                 let kernel = self.s.int(1, 3) as usize;
                 let pad = self.s.int(0, 1);
                 let spatial = shape.len() - 2;
-                if shape[1] == 0 || shape[2..].iter().any(|d| d + 2 * (pad as usize) < kernel) {
+                if shape[1..].contains(&0)
+                    || shape[2..].iter().any(|d| d + 2 * (pad as usize) < kernel)
+                {
                     return;
                 }
                 let o = self.s.int(1, 5) as usize;
-                let mut dims = vec![o, shape[1]];
+                let transposed = self.s.int(0, 2) == 0;
+                let mut dims = if transposed {
+                    vec![shape[1], o]
+                } else {
+                    vec![o, shape[1]]
+                };
                 dims.extend(vec![kernel; spatial]);
                 let w = match self.s.int(0, 2) {
                     0 => self.source(&dims),
                     _ => self.constant(&dims),
                 };
-                let stride = self.s.int(1, 2);
-                let attrs = Attrs::new()
+                let stride = self.s.int(1, 2 + i64::from(transposed));
+                // What a transposed convolution leaves of one element must not be empty.
+                let pad = if transposed && kernel < 3 { 0 } else { pad };
+                let mut attrs = Attrs::new()
                     .with("strides", vec![stride; spatial])
                     .with("dilations", vec![1; spatial])
                     .with("pads_before", vec![pad; spatial])
                     .with("pads_after", vec![pad; spatial])
                     .with("groups", 1);
-                let y = self.add("conv", &[x, w], attrs);
+                let y = if transposed {
+                    let more: Vec<i64> = (0..spatial).map(|_| self.s.int(0, stride - 1)).collect();
+                    attrs.set("output_padding", more);
+                    self.add("conv_transpose", &[x, w], attrs)
+                } else {
+                    self.add("conv", &[x, w], attrs)
+                };
                 if self.s.int(0, 1) == 0 {
                     let mut dims = vec![o];
                     dims.extend(vec![1; spatial]);
