@@ -7,10 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tensmith_codegen::header::c_header;
-use tensmith_codegen::kernel::scratch_bytes;
 use tensmith_codegen::object::write_object;
 use tensmith_codegen::target::Target;
-use tensmith_ir::expr::Expr;
 use tensmith_ir::plan::Plan;
 use tensmith_runtime::Pool;
 
@@ -76,10 +74,8 @@ pub fn write(plan: &Plan, options: &Options, path: &Path) -> Result<PathBuf> {
             &["-shared", "-nostdlib", "-o"],
         )?,
     }
-    let scratch = plan.kernels.iter().map(scratch_bytes);
-    let scratch = scratch.fold(Expr::from(0), |most, need| most.max(need));
     let header = path.with_file_name(format!("{name}.h"));
-    let text = c_header(plan, &scratch, &name);
+    let text = c_header(plan, &name);
     write_atomic(&header, |w| w.write_all(text.as_bytes()))?;
     Ok(header)
 }

@@ -209,6 +209,10 @@ fn native_files_have_headers() {
     }
     let rest = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(rest, 4, "no temporary file stays");
+    for file in ["no/d.o", "no/d.a", "no/libd.so"] {
+        let arguments = ["compile", "MODEL", "-o", file];
+        fail(folder.path(), &arguments, 6, "there is no folder no; make");
+    }
 }
 
 #[test]

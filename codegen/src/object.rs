@@ -1,14 +1,18 @@
 //! Code as an object file with a C interface.
 use crate::entry::constant_offsets;
 use crate::error::CodegenError;
+use crate::kernel::expr::ExprEmitter;
+use crate::kernel::scratch_bytes;
 use crate::module::define_plan;
 use crate::target::{CodeModel, Target};
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use cranelift_object::{ObjectBuilder, ObjectModule};
+use tensmith_ir::expr::Expr;
 use tensmith_ir::plan::Plan;
 use tensmith_runtime::abi;
 
@@ -35,7 +39,13 @@ pub fn write_object(
     let mut block = constants.to_vec();
     block.resize(bytes.max(1), 0);
     let data = define_constants(&mut module, name, block).map_err(fail)?;
-    define_run(&mut module, name, functions.entry, data).map_err(fail)?;
+    define_run(&mut module, plan, name, functions.entry, data).map_err(fail)?;
+    let scratch = plan.kernels.iter().map(scratch_bytes);
+    let scratch = scratch.fold(Expr::from(0), |most, need| most.max(need));
+    for (what, bytes) in [("arena", &plan.arena_bytes), ("scratch", &scratch)] {
+        let symbol = format!("{name}_{what}_bytes");
+        define_bytes(&mut module, plan, &symbol, bytes).map_err(fail)?;
+    }
     let product = module.finish();
     product.emit().map_err(|e| fail(e.to_string()))
 }
@@ -58,10 +68,78 @@ fn define_constants(
     Ok(id)
 }
 
+/// `int64_t SYMBOL(const int64_t *sizes)`: the value of `bytes`, or -1 if a size is out of range.
+fn define_bytes(
+    module: &mut ObjectModule,
+    plan: &Plan,
+    symbol: &str,
+    bytes: &Expr,
+) -> Result<(), String> {
+    let mut signature = Signature::new(module.isa().default_call_conv());
+    signature.params.push(AbiParam::new(types::I64));
+    signature.returns.push(AbiParam::new(types::I64));
+    let id = module
+        .declare_function(symbol, Linkage::Export, &signature)
+        .map_err(|e| e.to_string())?;
+    let mut context = module.make_context();
+    context.func.signature = signature;
+    let mut frontend = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut context.func, &mut frontend);
+    let block = b.create_block();
+    b.append_block_params_for_function_params(block);
+    b.switch_to_block(block);
+    let table = b.block_params(block)[0];
+    let refused = b.ins().iconst(types::I64, -1);
+    let sizes = checked_sizes(&mut b, plan, table, refused);
+    let symbols = plan.sizes.iter().map(|s| s.symbol.clone()).collect();
+    let value = ExprEmitter::new(symbols, sizes).emit(&mut b, bytes);
+    b.ins().return_(&[value]);
+    b.seal_all_blocks();
+    b.finalize(module.isa().frontend_config());
+    module
+        .define_function(id, &mut context)
+        .map_err(|e| format!("{e:?}"))
+}
+
+/// The sizes in a table; the function returns `refused` if one is out of its range.
+fn checked_sizes(
+    b: &mut FunctionBuilder<'_>,
+    plan: &Plan,
+    table: Value,
+    refused: Value,
+) -> Vec<Value> {
+    let mut values = Vec::with_capacity(plan.sizes.len());
+    let wrong = (!plan.sizes.is_empty()).then(|| b.create_block());
+    for (k, size) in plan.sizes.iter().enumerate() {
+        let flags = MemFlagsData::trusted();
+        let value = b.ins().load(types::I64, flags, table, 8 * k as i32);
+        let above = b.ins().iadd_imm_s(value, size.min.wrapping_neg());
+        let span = b.ins().iconst(types::I64, size.max.wrapping_sub(size.min));
+        let fits = b.ins().icmp(IntCC::UnsignedLessThanOrEqual, above, span);
+        let next = b.create_block();
+        b.ins().brif(
+            fits,
+            next,
+            &[],
+            wrong.expect("invariant: there are sizes"),
+            &[],
+        );
+        b.switch_to_block(next);
+        values.push(value);
+    }
+    if let (Some(wrong), Some(good)) = (wrong, b.current_block()) {
+        b.switch_to_block(wrong);
+        b.ins().return_(&[refused]);
+        b.switch_to_block(good);
+    }
+    values
+}
+
 /// `int NAME_run(const void *const *inputs, void *const *outputs, const int64_t *sizes,
 /// void *arena, void *scratch)`: one thread; returns the code of the first run-time error.
 fn define_run(
     module: &mut ObjectModule,
+    plan: &Plan,
     name: &str,
     entry: FuncId,
     constants: DataId,
@@ -85,8 +163,9 @@ fn define_run(
     let block = b.create_block();
     b.append_block_params_for_function_params(block);
     b.switch_to_block(block);
-    b.seal_block(block);
     let p = b.block_params(block).to_vec();
+    let refused = b.ins().iconst(types::I32, i64::from(abi::ERROR_SIZE));
+    checked_sizes(&mut b, plan, p[2], refused);
     let context_slot = slot(&mut b, size_of::<abi::Context>());
     let helper_slot = slot(&mut b, size_of::<abi::Helpers>());
     let ctx = b.ins().stack_addr(types::I64, context_slot, 0);
@@ -120,6 +199,7 @@ fn define_run(
         .ins()
         .load(types::I32, MemFlagsData::trusted(), ctx, abi::OFFSET_ERROR);
     b.ins().return_(&[code]);
+    b.seal_all_blocks();
     b.finalize(module.isa().frontend_config());
     module
         .define_function(id, &mut context)

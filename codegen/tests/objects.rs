@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use support::plan_of;
 use tensmith_codegen::header::c_header;
-use tensmith_codegen::kernel::scratch_bytes;
 use tensmith_codegen::module::tiles_asm;
 use tensmith_codegen::object::write_object;
 use tensmith_codegen::target::Target;
@@ -79,7 +78,7 @@ fn build(target: &Target, dir: &Path) {
     let kernel = parse_kernel(KERNEL).unwrap();
     verify_kernel(&kernel).unwrap();
     let plan = plan_of(kernel.clone());
-    let header = c_header(&plan, &scratch_bytes(&kernel), "contraction");
+    let header = c_header(&plan, "contraction");
     let object = write_object(&plan, &[], target, "contraction").unwrap();
     std::fs::write(dir.join("contraction.h"), header).unwrap();
     std::fs::write(dir.join("contraction.o"), object).unwrap();

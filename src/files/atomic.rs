@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
 use crate::error::{Error, Result};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
@@ -20,7 +20,7 @@ fn write(
 ) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let mut temporary = NamedTempFile::new_in(folder)?;
+    let mut temporary = NamedTempFile::new_in(folder).map_err(|e| refused(folder, &e))?;
     let mut writer = BufWriter::new(temporary.as_file_mut());
     fill(&mut writer)?;
     writer.flush()?;
@@ -33,6 +33,17 @@ fn write(
         let _ = folder.sync_all();
     }
     Ok(())
+}
+
+/// The error without the name of the temporary file.
+fn refused(folder: &Path, error: &std::io::Error) -> std::io::Error {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            let text = format!("there is no folder {}; make it first", folder.display());
+            std::io::Error::new(ErrorKind::NotFound, text)
+        }
+        kind => kind.into(),
+    }
 }
 
 /// Temporary files are private; what replaces a file gets the usual permissions.
