@@ -98,7 +98,8 @@ fn define_kernel<M: Module>(
         let call = define_tile(module, tile, &format!("{name}_t{k}"), &mut context.func)?;
         calls.insert(var, call);
     }
-    let stats = kernel::emit(kernel, module.isa(), &mut context.func, frontend, &calls)?;
+    let back_end = (module.isa(), target.has_fma());
+    let stats = kernel::emit(kernel, back_end, &mut context.func, frontend, &calls)?;
     module
         .define_function(id, &mut context)
         .map_err(|e| backend(name, e))?;
@@ -161,7 +162,7 @@ pub fn kernel_clif(kernel: &Kernel, target: &Target) -> Result<String, CodegenEr
     let mut context = Context::new();
     kernel::emit(
         kernel,
-        &*isa,
+        (&*isa, target.has_fma()),
         &mut context.func,
         &mut FunctionBuilderContext::new(),
         &TileCalls::new(),
@@ -177,7 +178,7 @@ pub fn kernel_asm(kernel: &Kernel, target: &Target) -> Result<String, CodegenErr
     let mut context = Context::new();
     kernel::emit(
         kernel,
-        &*isa,
+        (&*isa, target.has_fma()),
         &mut context.func,
         &mut FunctionBuilderContext::new(),
         &TileCalls::new(),

@@ -2,7 +2,8 @@
 mod support;
 
 use std::collections::HashSet;
-use support::{Edge, arguments, run};
+use support::{Edge, arguments, run_for};
+use tensmith_codegen::target::Target as Machine;
 use tensmith_ir::define::define_task;
 use tensmith_ir::graph::{NodeId, TensorType};
 use tensmith_ir::loops::interp::run_kernel;
@@ -48,24 +49,39 @@ fn check(op: Op, sample: &Sample) -> Result<(), String> {
     let Ok(want) = run_kernel(&definition.kernel, &[], &args) else {
         return Ok(());
     };
+    let machines = [Machine::host(), Machine::named("x86-64-v2").expect("known")];
+    for machine in machines {
+        let kernel = definition.kernel.clone();
+        check_for(&machine, op, kernel, &args, &want)
+            .map_err(|e| format!("{}: {e}", machine.name))?;
+    }
+    Ok(())
+}
+
+fn check_for(
+    machine: &Machine,
+    op: Op,
+    kernel: Kernel,
+    args: &[Tensor],
+    want: &[Tensor],
+) -> Result<(), String> {
     let target = Target {
-        fma: true,
+        fma: machine.has_fma(),
         threads: 2,
         ..Target::default()
     };
-    let scheduled = default_schedule(definition.kernel.clone(), &target, &|_| false);
+    let scheduled = default_schedule(kernel, &target, &|_| false);
     verify_kernel(&scheduled).map_err(|e| format!("{e}\n{scheduled}"))?;
     let text = scheduled.to_string();
     let again = parse_kernel(&text).map_err(|e| format!("{e}\n{text}"))?;
     if again.to_string() != text {
         return Err(format!("prints differently after parsing:\n{text}"));
     }
-    let interpreted =
-        run_kernel(&scheduled, &[], &args).map_err(|e| format!("{e}\n{scheduled}"))?;
-    close(op, &want, &interpreted).map_err(|e| format!("interpreted: {e}\n{scheduled}"))?;
-    let one = compiled(&scheduled, &args, 1, Edge::End)?;
-    close(op, &want, &one).map_err(|e| format!("compiled: {e}\n{scheduled}"))?;
-    let two = compiled(&scheduled, &args, 2, Edge::Begin)?;
+    let interpreted = run_kernel(&scheduled, &[], args).map_err(|e| format!("{e}\n{scheduled}"))?;
+    close(op, want, &interpreted).map_err(|e| format!("interpreted: {e}\n{scheduled}"))?;
+    let one = compiled(machine, &scheduled, args, 1, Edge::End)?;
+    close(op, want, &one).map_err(|e| format!("compiled: {e}\n{scheduled}"))?;
+    let two = compiled(machine, &scheduled, args, 2, Edge::Begin)?;
     if one.iter().zip(&two).any(|(a, b)| a.data != b.data) {
         return Err(format!("1 and 2 threads differ\n{scheduled}"));
     }
@@ -73,12 +89,13 @@ fn check(op: Op, sample: &Sample) -> Result<(), String> {
 }
 
 fn compiled(
+    machine: &Machine,
     kernel: &Kernel,
     args: &[Tensor],
     threads: usize,
     edge: Edge,
 ) -> Result<Vec<Tensor>, String> {
-    run(kernel, &[], args, threads, edge).map_err(|e| e.to_string())
+    run_for(machine, kernel, &[], args, threads, edge).map_err(|e| e.to_string())
 }
 
 /// Integers are the same; floats differ by the reordering of sums at most.

@@ -4,6 +4,7 @@
 //! of the kernel's parameters; `begin..end` are the iterations of the outermost parallel loop
 //! that this call runs (without such a loop they are ignored).
 pub(crate) mod expr;
+mod fused;
 pub(crate) mod lanes;
 mod ops;
 mod scalar;
@@ -90,6 +91,7 @@ pub(crate) struct Emitter<'a, 'f> {
     scalarised: usize,
     ranges: Ranges,
     tiles: &'a TileCalls,
+    native_fma: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -126,12 +128,13 @@ pub(crate) struct TileCall {
 /// The tiles of a kernel by the variables of the loops that they replace.
 pub(crate) type TileCalls = HashMap<Var, TileCall>;
 
-/// Fills `function` with the kernel's code; `tiles` are functions that run in place of loops.
+/// Fills `function` with the kernel's code; `tiles` are functions that run in place of loops;
+/// `native_fma` states whether the target has a fused multiply-add.
 ///
 /// Errors: what the emitter cannot express on this target.
 pub(crate) fn emit(
     kernel: &Kernel,
-    isa: &dyn TargetIsa,
+    (isa, native_fma): (&dyn TargetIsa, bool),
     function: &mut Function,
     context: &mut FunctionBuilderContext,
     tiles: &TileCalls,
@@ -162,6 +165,7 @@ pub(crate) fn emit(
         scalarised: 0,
         ranges: kernel.ranges(),
         tiles,
+        native_fma,
     };
     emitter.prologue(p[1], p[4]);
     emitter.declare_registers();

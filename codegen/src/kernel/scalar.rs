@@ -1,7 +1,7 @@
 //! Scalars of the loop IR to values, in lock step over the open lanes.
 use super::expr::times;
 use super::lanes::Lane;
-use super::{Emitter, GROUP, scalar_type, vector_type};
+use super::{Emitter, GROUP, fused, scalar_type, vector_type};
 use crate::error::CodegenError;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
 use tensmith_ir::dtype::DType;
@@ -208,7 +208,7 @@ impl Emitter<'_, '_> {
             Scalar::Fma(a, b, c) => {
                 let (a, b, c) = (self.scalar(a)?, self.scalar(b)?, self.scalar(c)?);
                 self.map(a.dtype, &[&a, &b, &c], &mut |cx, v| {
-                    cx.b.ins().fma(v[0], v[1], v[2])
+                    fused::fma(&mut cx.b, cx.native_fma, [v[0], v[1], v[2]])
                 })
             }
             Scalar::Call(f, args) => self.call(*f, args)?,
@@ -424,7 +424,7 @@ impl Emitter<'_, '_> {
             }
             Scalar::Binary(op, _, b) => self.math_binary(*op, b, &args),
             Scalar::Fma(..) => self.map(args[0].dtype, &args, &mut |cx, v| {
-                cx.b.ins().fma(v[0], v[1], v[2])
+                fused::fma(&mut cx.b, cx.native_fma, [v[0], v[1], v[2]])
             }),
             Scalar::Select(..) => self.map_select(args[1].dtype, args[0], args[1], args[2]),
             Scalar::Cast(to, _) => self.cast_val(*to, children[0].clone())?,
