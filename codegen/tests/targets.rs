@@ -11,6 +11,7 @@ use tensmith_codegen::target::Target;
 use tensmith_ir::define::define_task;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{NodeId, TensorType};
+use tensmith_ir::loops::interp::run_kernel;
 use tensmith_ir::loops::{Kernel, parse_kernel, verify_kernel};
 use tensmith_ir::ops::{self, Lower, Sampler, single_node_graph};
 use tensmith_ir::tensor::{Tensor, Wide};
@@ -174,6 +175,33 @@ fn fma_rounds_once_without_the_instruction() {
                 b[k],
                 c[k]
             );
+        }
+    }
+}
+
+#[test]
+fn minima_and_maxima_keep_the_first_of_equal_operands() {
+    let text = "
+kernel least() {
+  in a0: f32[8] in b1: f32[8] out o2: f32[8] out o3: f32[8] out o4: f32[8]
+  for i0 < 8 space vector { o2[i0] = min(a0[i0], b1[i0]) }
+  for i1 < 8 space vector { o3[i1] = max(a0[i1], b1[i1]) }
+  for i2 < 8 space { o4[i2] = max(a0[i2], 0.0f32) }
+}";
+    let kernel = parse_kernel(text).unwrap();
+    verify_kernel(&kernel).unwrap();
+    let a = [0.0, -0.0, 1.0, f32::NAN, f32::NAN, -1.0, -0.0, 0.0];
+    let b = [-0.0, 0.0, f32::NAN, 1.0, f32::NAN, 1.0, -0.0, 0.0];
+    let args = [a, b].map(|x| Tensor::from_f32(vec![8], &x));
+    let want = run_kernel(&kernel, &[], &args).unwrap();
+    let host = Target::host();
+    for target in [Target::named("x86-64-v2").unwrap(), host] {
+        let found = run_for(&target, &kernel, &[], &args, 1, Edge::End).unwrap();
+        for (w, f) in want.iter().zip(&found) {
+            for (w, f) in w.to_f64().into_iter().zip(f.to_f64()) {
+                let same = w.to_bits() == f.to_bits() || w.is_nan() && f.is_nan();
+                assert!(same, "{}: {f:?}, want {w:?}", target.name);
+            }
         }
     }
 }

@@ -95,9 +95,10 @@ pub enum BinaryOp {
     Div,
     /// Remainder of truncated division, with the sign of the dividend; by 0 gives 0 (integers).
     Rem,
-    /// The lesser; NaN if either is (floats).
+    /// The lesser, the first of equal ones (such as zeros of either sign); NaN if either is (floats).
+    /// A reduction over lanes may take its terms in any order.
     Min,
-    /// The greater; NaN if either is (floats).
+    /// The greater; else as `Min`.
     Max,
     /// Bitwise and, or logical and of `bool`.
     And,

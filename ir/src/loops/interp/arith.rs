@@ -47,25 +47,9 @@ macro_rules! float_ops {
                 BinaryOp::Sub => a - b,
                 BinaryOp::Mul => a * b,
                 BinaryOp::Div => a / b,
-                BinaryOp::Min | BinaryOp::Max if a.is_nan() => a,
-                BinaryOp::Min | BinaryOp::Max if b.is_nan() => b,
-                // The bits decide between zeros: -0 lies below +0.
-                BinaryOp::Min if a == b => <$ty>::from_bits(a.to_bits() | b.to_bits()),
-                BinaryOp::Max if a == b => <$ty>::from_bits(a.to_bits() & b.to_bits()),
-                BinaryOp::Min => {
-                    if a < b {
-                        a
-                    } else {
-                        b
-                    }
-                }
-                BinaryOp::Max => {
-                    if a > b {
-                        a
-                    } else {
-                        b
-                    }
-                }
+                BinaryOp::Min if b < a || b.is_nan() => b,
+                BinaryOp::Max if b > a || b.is_nan() => b,
+                BinaryOp::Min | BinaryOp::Max => a,
                 BinaryOp::Eq => return u64::from(a == b),
                 BinaryOp::Ne => return u64::from(a != b),
                 BinaryOp::Lt => return u64::from(a < b),
@@ -226,12 +210,18 @@ mod tests {
     }
 
     #[test]
-    fn minima_know_nan_and_signed_zero() {
+    fn minima_know_nan_and_keep_the_first_of_equals() {
         let f = |x: f32| u64::from(x.to_bits());
-        assert_eq!(binary(BinaryOp::Min, DType::F32, f(0.0), f(-0.0)), f(-0.0));
-        assert_eq!(binary(BinaryOp::Max, DType::F32, f(-0.0), f(0.0)), f(0.0));
-        let nan = binary(BinaryOp::Max, DType::F32, f(1.0), f(f32::NAN));
-        assert!(f32::from_bits(nan as u32).is_nan());
+        for op in [BinaryOp::Min, BinaryOp::Max] {
+            assert_eq!(binary(op, DType::F32, f(0.0), f(-0.0)), f(0.0));
+            assert_eq!(binary(op, DType::F32, f(-0.0), f(0.0)), f(-0.0));
+            for (a, b) in [(1.0, f32::NAN), (f32::NAN, 1.0), (f32::NAN, f32::NAN)] {
+                let nan = binary(op, DType::F32, f(a), f(b));
+                assert!(f32::from_bits(nan as u32).is_nan());
+            }
+        }
+        assert_eq!(binary(BinaryOp::Min, DType::F32, f(1.0), f(-2.0)), f(-2.0));
+        assert_eq!(binary(BinaryOp::Max, DType::F32, f(1.0), f(-2.0)), f(1.0));
     }
 
     #[test]
