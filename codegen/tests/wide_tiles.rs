@@ -330,45 +330,52 @@ fn operations(x: &Scalar, y: &Scalar) -> Vec<Scalar> {
     all
 }
 
-/// NaN, both zeros, infinities, denormals and the edges of integers, in all pairs.
-#[test]
-fn special_values() {
-    let special = [
-        f32::NAN,
-        0.0,
-        -0.0,
-        1.0,
-        -1.0,
-        2.5,
-        -3.5,
-        f32::INFINITY,
-        f32::NEG_INFINITY,
-        1e-40,
-        -1e-40,
-        f32::MAX,
-        2147483648.0,
-        -2147483648.0,
-        2147483520.0,
-        8388609.5,
-        0.5,
-    ];
-    let n = special.len();
-    let pairs: Vec<(f32, f32)> = (0..n * n)
-        .map(|k| (special[k / n], special[k % n]))
-        .collect();
-    let column = |f: &dyn Fn(&(f32, f32)) -> f32| {
-        Tensor::from_f32(vec![n, n], &pairs.iter().map(f).collect::<Vec<_>>())
+/// Numbers whose pairs are inputs of [`operations`].
+const SPECIAL: [f32; 17] = [
+    f32::NAN,
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    2.5,
+    -3.5,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    1e-40,
+    -1e-40,
+    f32::MAX,
+    2147483648.0,
+    -2147483648.0,
+    2147483520.0,
+    8388609.5,
+    0.5,
+];
+
+/// All pairs of [`SPECIAL`], `columns` in a row as often as there is a whole one.
+fn pairs(columns: usize) -> [Tensor; 2] {
+    let n = SPECIAL.len();
+    let rows = n * n / columns;
+    let column = |f: &dyn Fn(usize) -> usize| {
+        let values: Vec<f32> = (0..rows * columns).map(|k| SPECIAL[f(k)]).collect();
+        Tensor::from_f32(vec![rows, columns], &values)
     };
-    let args = [column(&|p| p.0), column(&|p| p.1)];
+    [column(&|k| k / n), column(&|k| k % n)]
+}
+
+/// A kernel for each of [`operations`], over [`pairs`].
+fn operation_kernels(columns: usize) -> Vec<Kernel> {
+    let rows = SPECIAL.len() * SPECIAL.len() / columns;
     let skeleton = kernel(&format!(
         "kernel special() {{
-           in a0: f32[{n}, {n}] in b1: f32[{n}, {n}] out o2: f32[{n}, {n}]
-           for i0 < {n} space parallel {{ for i1 < {n} space vector {{ o2[i0, i1] = 0.0f32 }} }}
+           in a0: f32[{rows}, {columns}] in b1: f32[{rows}, {columns}] out o2: f32[{rows}, {columns}]
+           for i0 < {rows} space parallel {{
+             for i1 < {columns} space vector {{ o2[i0, i1] = 0.0f32 }}
+           }}
          }}"
     ));
     let index: Vec<_> = [Var(0), Var(1)].map(Expr::var).into();
     let load = |b| Scalar::load(BufferId(b), index.clone());
-    for value in operations(&load(0), &load(1)) {
+    let with = |value| {
         let mut k = skeleton.clone();
         let Stmt::For(outer) = &mut k.body[0] else {
             panic!()
@@ -382,13 +389,42 @@ fn special_values() {
             value,
         }];
         verify_kernel(&k).unwrap_or_else(|e| panic!("{e}\n{k}"));
+        k
+    };
+    let all = operations(&load(0), &load(1));
+    all.into_iter().map(with).collect()
+}
+
+/// NaN, both zeros, infinities, denormals and the edges of integers, in all pairs.
+#[test]
+fn special_values() {
+    let columns = SPECIAL.len();
+    let args = pairs(columns);
+    for k in operation_kernels(columns) {
         let want = run_kernel(&k, &[], &args).unwrap();
         for target in targets().into_iter().chain(older()) {
             let tiles = usize::from(target.wide.is_some());
             assert_eq!(stats(&k, &target).wide_tiles, tiles, "{k}");
             let got = run_for(&target, &k, &[], &args, 1, Edge::End).unwrap();
-            same(&want, &got)
-                .unwrap_or_else(|e| panic!("{} {:?}: {e}\n{k}", target.name, target.wide));
+            let fail = |e| panic!("{} {:?}: {e}\n{k}", target.name, target.wide);
+            same(&want, &got).unwrap_or_else(fail);
+        }
+    }
+}
+
+/// Vectors at every address that suits their elements: the instructions of targets without AVX
+/// that read whole vectors from memory fault at other addresses than multiples of 16.
+#[test]
+fn elements_at_every_address() {
+    let args = pairs(16);
+    for k in operation_kernels(16) {
+        let want = run_kernel(&k, &[], &args).unwrap();
+        for target in targets().into_iter().chain(older()) {
+            for past in [4, 8, 12] {
+                let got = run_for(&target, &k, &[], &args, 1, Edge::Past(past)).unwrap();
+                let fail = |e| panic!("{} {:?} {past}: {e}\n{k}", target.name, target.wide);
+                same(&want, &got).unwrap_or_else(fail);
+            }
         }
     }
 }

@@ -145,20 +145,18 @@ impl Emitter<'_, '_> {
         self.b.ins().bitselect(mask, a, b)
     }
 
-    fn shift(&mut self, op: BinaryOp, d: DType, a: Value, b: Value) -> Value {
-        let bits = 8 * d.bytes() as i64;
+    /// The count is one scalar, also for vectors.
+    fn shift(&mut self, op: BinaryOp, d: DType, a: Value, count: Value) -> Value {
         let shifted = match (op, d.is_signed()) {
-            (BinaryOp::Shl, _) => self.b.ins().ishl(a, b),
-            (_, true) => self.b.ins().sshr(a, b),
-            (_, false) => self.b.ins().ushr(a, b),
+            (BinaryOp::Shl, _) => self.b.ins().ishl(a, count),
+            (_, true) => self.b.ins().sshr(a, count),
+            (_, false) => self.b.ins().ushr(a, count),
         };
-        if self.is_vector(a) {
-            return shifted; // the count is a constant below the width: the analysis saw to it
-        }
-        let ty = scalar_type(d);
-        let width = self.b.ins().iconst(ty, bits);
-        let fine = self.b.ins().icmp(IntCC::UnsignedLessThan, b, width);
-        let outside = self.b.ins().iconst(ty, 0);
+        let bits = 8 * d.bytes() as i64;
+        let width = self.b.ins().iconst(scalar_type(d), bits);
+        let fine = self.b.ins().icmp(IntCC::UnsignedLessThan, count, width);
+        let ty = self.b.func.dfg.value_type(a);
+        let outside = self.zero(ty);
         self.b.ins().select(fine, shifted, outside)
     }
 

@@ -20,6 +20,8 @@ use tensmith_runtime::pool::Pool;
 pub enum Edge {
     Begin,
     End,
+    /// None; the buffer begins this many bytes after the begin of a page.
+    Past(usize),
 }
 
 const PAGE: usize = 4096;
@@ -34,10 +36,14 @@ pub struct GuardedBytes {
 
 impl GuardedBytes {
     pub fn new(bytes: &[u8], edge: Edge) -> Self {
-        let middle = bytes.len().next_multiple_of(PAGE).max(PAGE);
+        let past = match edge {
+            Edge::Past(past) => past,
+            _ => 0,
+        };
+        let middle = (bytes.len() + past).next_multiple_of(PAGE).max(PAGE);
         let mapped = middle + 2 * PAGE;
         let at = match edge {
-            Edge::Begin => PAGE,
+            Edge::Begin | Edge::Past(_) => PAGE + past,
             Edge::End => PAGE + middle - bytes.len(),
         };
         // SAFETY: a fresh anonymous mapping, of which only the middle is made accessible.
