@@ -5,6 +5,7 @@ use object::{Architecture, Object, ObjectSymbol};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::collections::HashSet;
+use std::path::Path;
 use support::{Edge, plan_of, run_for};
 use tensmith_codegen::object::write_object;
 use tensmith_codegen::target::Target;
@@ -14,7 +15,12 @@ use tensmith_ir::graph::{NodeId, TensorType};
 use tensmith_ir::loops::interp::run_kernel;
 use tensmith_ir::loops::{Kernel, parse_kernel, verify_kernel};
 use tensmith_ir::ops::{self, Lower, Sampler, single_node_graph};
+use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::{Tensor, Wide};
+use tensmith_onnx::Budget;
+use tensmith_onnx::import::{ImportOptions, KeepSymbolic, import};
+use tensmith_passes::PassOptions;
+use tensmith_passes::pipeline;
 use tensmith_passes::schedule::{Target as ScheduleTarget, default_schedule};
 
 /// Numbers a test of `fma` draws.
@@ -45,6 +51,32 @@ fn kernels(target: &Target) -> Vec<Kernel> {
     .collect()
 }
 
+/// The object file of a plan is one of its target, exports what its header declares, and needs no
+/// symbol.
+fn check_object(plan: &Plan, target: &Target, place: &str) {
+    let bytes = write_object(plan, &[], target, "model").unwrap_or_else(|e| panic!("{place}: {e}"));
+    let file = object::File::parse(&bytes[..]).unwrap();
+    let architecture = match target.name.as_str() {
+        "aarch64" => Architecture::Aarch64,
+        _ => Architecture::X86_64,
+    };
+    assert_eq!(file.architecture(), architecture, "{place}");
+    let undefined: Vec<_> = file
+        .symbols()
+        .filter(|s| s.is_undefined() && !s.name().unwrap_or_default().is_empty())
+        .map(|s| s.name().unwrap_or_default().to_string())
+        .collect();
+    assert!(undefined.is_empty(), "{place} needs {undefined:?}");
+    let exported: HashSet<_> = file
+        .symbols()
+        .filter(|s| s.is_global() && s.is_definition())
+        .map(|s| s.name().unwrap_or_default().to_string())
+        .collect();
+    for symbol in ["model_run", "model_arena_bytes", "model_scratch_bytes"] {
+        assert!(exported.contains(symbol), "{place}: no {symbol}");
+    }
+}
+
 #[test]
 fn object_files_need_no_symbol() {
     for name in Target::NAMES {
@@ -53,29 +85,29 @@ fn object_files_need_no_symbol() {
         assert!(kernels.len() > 80, "{}", kernels.len());
         for kernel in kernels {
             let place = format!("{name}: {}", kernel.name);
-            let bytes = write_object(&plan_of(kernel), &[], &target, "model")
-                .unwrap_or_else(|e| panic!("{place}: {e}"));
-            let file = object::File::parse(&bytes[..]).unwrap();
-            let architecture = match name {
-                "aarch64" => Architecture::Aarch64,
-                _ => Architecture::X86_64,
-            };
-            assert_eq!(file.architecture(), architecture, "{place}");
-            let undefined: Vec<_> = file
-                .symbols()
-                .filter(|s| s.is_undefined() && !s.name().unwrap_or_default().is_empty())
-                .map(|s| s.name().unwrap_or_default().to_string())
-                .collect();
-            assert!(undefined.is_empty(), "{place} needs {undefined:?}");
-            let exported: HashSet<_> = file
-                .symbols()
-                .filter(|s| s.is_global() && s.is_definition())
-                .map(|s| s.name().unwrap_or_default().to_string())
-                .collect();
-            for symbol in ["model_run", "model_arena_bytes", "model_scratch_bytes"] {
-                assert!(exported.contains(symbol), "{place}: no {symbol}");
-            }
+            check_object(&plan_of(kernel), &target, &place);
         }
+    }
+}
+
+/// Every kernel and the entry of the embedded model, for any batch.
+#[test]
+fn a_model_becomes_an_object_file_for_every_target() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/digits.onnx");
+    let model = tensmith_onnx::load(path, &Budget::default()).unwrap();
+    let settings = ImportOptions {
+        keep_symbolic: KeepSymbolic::All,
+        ..ImportOptions::default()
+    };
+    let graph = import(&model, &settings).unwrap().graph;
+    for name in Target::NAMES {
+        let target = Target::named(name).unwrap();
+        let mut options = PassOptions::default();
+        options.target.fma = target.has_fma();
+        let optimised = pipeline::optimise(graph.clone(), &options).unwrap();
+        let plan = pipeline::plan(&optimised, &options).unwrap();
+        assert!(plan.kernels.len() > 3 && plan.sizes.len() == 1);
+        check_object(&plan, &target, name);
     }
 }
 
