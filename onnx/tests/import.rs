@@ -423,3 +423,96 @@ fn a_huge_tensor_is_a_limit_not_an_allocation() {
     let error = import(&m, &ImportOptions::default()).expect_err("too large");
     assert_eq!(error.exit_code(), 5, "{error}");
 }
+
+/// One node of `x`, `y = op(x)`, with `x` of a type.
+fn unary_of(op: &str, elem_type: i32) -> LoadedModel {
+    model(graph(
+        vec![value("x", elem_type, "2, 3")],
+        vec![node(&format!("y = {op}(x)"), vec![])],
+        vec![],
+        vec![value("y", elem_type, "")],
+    ))
+}
+
+#[test]
+fn functions_of_floats_refuse_other_types() {
+    for op in [
+        "Exp",
+        "Sqrt",
+        "Sigmoid",
+        "Tanh",
+        "Erf",
+        "Sin",
+        "Log",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Elu",
+        "IsNaN",
+        "DynamicQuantizeLinear",
+    ] {
+        for elem_type in [INT64, BOOL] {
+            let result = import(&unary_of(op, elem_type), &ImportOptions::default());
+            let error = result.expect_err(op);
+            assert!([3, 4].contains(&error.exit_code()), "{op}: {error}");
+            assert!(error.to_string().contains("\"y\""), "{op}: {error}");
+        }
+    }
+    let error = import(&unary_of("Not", FLOAT), &ImportOptions::default()).expect_err("Not");
+    assert!(error.to_string().contains("operand 0 is f32"), "{error}");
+}
+
+#[test]
+fn a_logarithm_of_integers_is_truncated() {
+    let m = unary_of("ReduceLogSumExp", INT64);
+    let imported = imported(&m, &ImportOptions::default());
+    let x = Tensor::from_i64(vec![2, 3], &[1, 2, 3, 4, 5, 6]);
+    let y = eval_graph(&imported.graph, &[x]).expect("evaluates");
+    assert_eq!(y[0].to_i64(), [6]);
+}
+
+#[test]
+fn operands_of_recurrent_layers_have_the_shapes_of_the_standard() {
+    let shapes = [
+        "3, 2, 4", "1, 8, 4", "1, 8, 2", "1, 16", "2", "1, 2, 2", "1, 2, 2", "1, 6",
+    ];
+    let lstm = |shapes: &[&str]| {
+        let names = ["x", "w", "r", "b", "n", "h", "c", "p"];
+        let inputs = names.iter().zip(shapes).map(|(name, dims)| {
+            let elem_type = if *name == "n" { 6 } else { FLOAT };
+            value(name, elem_type, dims)
+        });
+        let attrs = vec![int("hidden_size", 2)];
+        let nodes = vec![node("y = LSTM(x, w, r, b, n, h, c, p)", attrs)];
+        let m = model(graph(
+            inputs.collect(),
+            nodes,
+            vec![],
+            vec![value("y", FLOAT, "")],
+        ));
+        import(&m, &ImportOptions::default())
+    };
+    lstm(&shapes).expect("the standard's shapes");
+    for k in 0..shapes.len() {
+        for bad in ["1", "2, 2, 2, 2", "5, 7, 9"] {
+            let mut wrong = shapes;
+            wrong[k] = bad;
+            let error = lstm(&wrong).expect_err("operand of a wrong shape");
+            assert_eq!(error.exit_code(), 3, "operand {k} of shape {bad}: {error}");
+        }
+    }
+}
+
+#[test]
+fn stacked_tensors_have_one_rank() {
+    let mut stack = node("y = ConcatFromSequence(s)", vec![int("axis", 2)]);
+    stack.attribute.push(int("new_axis", 1));
+    let m = model(graph(
+        vec![value("a", FLOAT, "2, 2"), value("b", FLOAT, "2")],
+        vec![node("s = SequenceConstruct(a, b)", vec![]), stack],
+        vec![],
+        vec![value("y", FLOAT, "")],
+    ));
+    let error = import(&m, &ImportOptions::default()).expect_err("ranks differ");
+    assert_eq!(error.exit_code(), 3, "{error}");
+}

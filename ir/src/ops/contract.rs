@@ -1,6 +1,7 @@
 //! Contractions: sums of products over axes of two operands.
 use super::elementwise::{compute_type, result, widen};
 use super::spatial::{Number, Pair, add_row, wide_ints};
+use super::types::NUMBERS;
 use super::{Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
 use crate::define::Define;
 use crate::dtype::DType;
@@ -10,20 +11,6 @@ use crate::graph::{AttrKind, Attrs, NodeId, TensorType};
 use crate::loops::{BinaryOp, Const, Scalar};
 use crate::tensor::{Tensor, Wide};
 use std::collections::HashMap;
-
-/// The element types that contractions are tested with.
-pub(super) const NUMBERS: &[DType] = &[
-    DType::F32,
-    DType::F32,
-    DType::F32,
-    DType::F64,
-    DType::F16,
-    DType::BF16,
-    DType::I32,
-    DType::I64,
-    DType::I8,
-    DType::U8,
-];
 
 /// The rows of this family.
 pub const OPS: &[OpDef] = &[OpDef {
@@ -36,6 +23,7 @@ pub const OPS: &[OpDef] = &[OpDef {
         "a letter per axis of a, b and the result; none twice in one of them",
     )],
     class: Class::Contraction,
+    types: NUMBERS,
     infer,
     eval,
     lower: Lower::Pointwise(lower),
@@ -140,17 +128,8 @@ impl Spec {
     }
 }
 
-/// Checks that both operands are numbers of one type.
-pub(super) fn check_numbers(cx: &InferCx<'_>) -> Result<(), String> {
-    cx.same_dtype()?;
-    if cx.inputs[0].dtype == DType::Bool {
-        return Err("operands are bool, want numbers".into());
-    }
-    Ok(())
-}
-
 fn infer(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
-    check_numbers(cx)?;
+    cx.same_dtype()?;
     let spec = Spec::parse(cx.attrs.str("spec"))?;
     let extents = spec.extents(&cx.inputs[0].shape, &cx.inputs[1].shape)?;
     let shape = spec.out.iter().map(|c| extents[c].clone()).collect();
@@ -282,7 +261,7 @@ fn samples(s: &mut Sampler) -> Vec<Sample> {
         extents.entry(*c).or_insert(extent);
     }
     let shape = |letters: &[u8]| letters.iter().map(|c| extents[c]).collect::<Vec<usize>>();
-    let dtype = *s.pick(NUMBERS);
+    let dtype = s.dtype(NUMBERS);
     let inputs = vec![
         s.tensor(dtype, &shape(&spec.a), -4.0, 4.0),
         s.tensor(dtype, &shape(&spec.b), -4.0, 4.0),

@@ -1,9 +1,10 @@
 //! Convolutions over one to three spatial axes, in channels-first order.
-use super::contract::{NUMBERS, SUM_OF_PRODUCTS, check_numbers, product, zero};
+use super::contract::{SUM_OF_PRODUCTS, product, zero};
 use super::elementwise::result;
 use super::spatial::{
     Number, Pair, Window, add_row, sample_window, three_axes, visit_rows, wide_ints,
 };
+use super::types::NUMBERS;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, attr};
 use crate::define::Define;
 use crate::eval::{EvalCx, EvalError};
@@ -42,6 +43,7 @@ pub const OPS: &[OpDef] = &[
         arity: (2, 2),
         attrs: &[STRIDES, DILATIONS, BEFORE, AFTER, GROUPS],
         class: Class::Contraction,
+        types: NUMBERS,
         infer: infer_conv,
         eval: eval_conv,
         lower: Lower::Pointwise(lower_conv),
@@ -67,6 +69,7 @@ pub const OPS: &[OpDef] = &[
             GROUPS,
         ],
         class: Class::Contraction,
+        types: NUMBERS,
         infer: infer_transpose,
         eval: eval_transpose,
         lower: Lower::Pointwise(lower_transpose),
@@ -81,7 +84,7 @@ pub const OPS: &[OpDef] = &[
 
 /// Checks what both rows have in common; returns the number of groups.
 fn check_common(cx: &InferCx<'_>) -> Result<i64, String> {
-    check_numbers(cx)?;
+    cx.same_dtype()?;
     let (x, w) = (cx.inputs[0].rank(), cx.inputs[1].rank());
     if !(3..=5).contains(&x) || w != x {
         return Err(format!(
@@ -331,7 +334,7 @@ fn sample_conv(s: &mut Sampler) -> Vec<Sample> {
     let batch = *s.pick(&[0, 1, 1, 1, 2]);
     let x = [vec![batch, groups * c], extents].concat();
     let w = [vec![groups * o, c], kernel.collect()].concat();
-    let dtype = *s.pick(NUMBERS);
+    let dtype = s.dtype(NUMBERS);
     let inputs = vec![
         s.tensor(dtype, &x, -4.0, 4.0),
         s.tensor(dtype, &w, -4.0, 4.0),
@@ -356,7 +359,7 @@ fn sample_transpose(s: &mut Sampler) -> Vec<Sample> {
     let kernel = window.kernel_ints().into_iter().map(|k| k as usize);
     let x = [vec![*s.pick(&[0, 1, 1, 2]), groups * c], extents].concat();
     let w = [vec![groups * c, o], kernel.collect()].concat();
-    let dtype = *s.pick(NUMBERS);
+    let dtype = s.dtype(NUMBERS);
     let inputs = vec![
         s.tensor(dtype, &x, -4.0, 4.0),
         s.tensor(dtype, &w, -4.0, 4.0),

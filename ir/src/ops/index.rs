@@ -1,6 +1,7 @@
 //! Ops that address elements by indices out of data. Indices are `i32` or `i64`, count from the
 //! end if negative, and are checked at run time.
 use super::movement::{convert, each_index, pick, position, proved_non_negative};
+use super::types::ANY;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr, show_shape};
 use crate::define::Define;
 use crate::dtype::DType;
@@ -32,6 +33,7 @@ pub const OPS: &[OpDef] = &[
         arity: (2, 2),
         attrs: &[AXIS],
         class: Class::Movement,
+        types: ANY,
         infer: infer_gather,
         eval: eval_gather,
         lower: Lower::Pointwise(define_gather),
@@ -46,6 +48,7 @@ pub const OPS: &[OpDef] = &[
         arity: (2, 2),
         attrs: &[AXIS],
         class: Class::Movement,
+        types: ANY,
         infer: infer_gather_elements,
         eval: eval_gather_elements,
         lower: Lower::Pointwise(define_gather_elements),
@@ -64,6 +67,7 @@ pub const OPS: &[OpDef] = &[
             "leading axes that x and the indices share",
         )],
         class: Class::Movement,
+        types: ANY,
         infer: infer_gather_nd,
         eval: eval_gather_nd,
         lower: Lower::Pointwise(define_gather_nd),
@@ -78,6 +82,7 @@ pub const OPS: &[OpDef] = &[
         arity: (3, 3),
         attrs: &[AXIS, REDUCTION],
         class: Class::Opaque,
+        types: ANY,
         infer: infer_scatter_elements,
         eval: eval_scatter_elements,
         lower: Lower::Kernel(define_scatter_elements),
@@ -92,6 +97,7 @@ pub const OPS: &[OpDef] = &[
         arity: (3, 3),
         attrs: &[REDUCTION],
         class: Class::Opaque,
+        types: ANY,
         infer: infer_scatter_nd,
         eval: eval_scatter_nd,
         lower: Lower::Kernel(define_scatter_nd),
@@ -109,6 +115,7 @@ pub const OPS: &[OpDef] = &[
             attr("time_axis", AttrKind::Int, "the axis that is reversed"),
         ],
         class: Class::Movement,
+        types: ANY,
         infer: infer_reverse_sequence,
         eval: eval_reverse_sequence,
         lower: Lower::Pointwise(define_reverse_sequence),
@@ -539,7 +546,7 @@ fn eval_scatter_nd(cx: &EvalCx<'_>) -> Results {
 
 /// A tensor of some element type.
 fn data(s: &mut Sampler, shape: &[usize]) -> Tensor {
-    let dtype = *s.pick(&DType::ALL);
+    let dtype = s.dtype(ANY);
     s.tensor(dtype, shape, -9.0, 9.0)
 }
 
@@ -611,7 +618,7 @@ fn gather_nd_samples(s: &mut Sampler) -> Vec<Sample> {
 
 /// An element type and a reduction that fits it.
 fn reduction(s: &mut Sampler) -> (DType, &'static str) {
-    let dtype = *s.pick(&DType::ALL);
+    let dtype = s.dtype(ANY);
     let reduction = *s.pick(&["none", "add", "mul", "min", "max"]);
     let fits = dtype != DType::Bool;
     (dtype, if fits { reduction } else { "none" })

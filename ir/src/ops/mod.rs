@@ -20,12 +20,14 @@ mod sample;
 mod spatial;
 #[cfg(test)]
 mod testing;
+mod types;
 mod window;
 
 pub use infer::{InferCx, broadcast_shapes, show_shape};
 pub use sample::{Sample, Sampler};
 
 use crate::define::Define;
+use crate::dtype::DType;
 use crate::eval::{EvalCx, EvalError};
 use crate::expr::Expr;
 use crate::graph::{AttrKind, AttrValue, Attrs, Graph, NodeId, TensorType};
@@ -105,6 +107,8 @@ pub struct OpDef {
     pub attrs: &'static [AttrDef],
     /// What passes need to know.
     pub class: Class,
+    /// Element types of the first operand; the type rule says how the others follow.
+    pub types: &'static [DType],
     /// Dtype and shape rule.
     pub infer: fn(&InferCx<'_>) -> Result<Vec<TensorType>, String>,
     /// Reference evaluation: plain and independent of the definition in loops.
@@ -223,6 +227,16 @@ impl OpDef {
             return Err(format!(
                 "{} operands, want {least} to {most}",
                 cx.inputs.len()
+            ));
+        }
+        if let Some(first) = cx.inputs.first()
+            && !self.types.contains(&first.dtype)
+        {
+            let types: Vec<_> = self.types.iter().map(|t| t.name()).collect();
+            return Err(format!(
+                "operand 0 is {}, want one of {}",
+                first.dtype,
+                types.join(", ")
             ));
         }
         (self.infer)(cx)

@@ -1,4 +1,5 @@
 //! Movement ops: every result element is an operand element at another place, or a constant.
+use super::types::ANY;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr, show_shape};
 use crate::define::Define;
 use crate::dtype::DType;
@@ -32,6 +33,7 @@ const fn row(
         arity,
         attrs,
         class: Class::Movement,
+        types: ANY,
         infer,
         eval,
         lower,
@@ -671,7 +673,7 @@ fn dims(extents: &[usize]) -> Vec<Expr> {
 
 /// A tensor of any type and of a rank in a range.
 pub(super) fn any_tensor(s: &mut Sampler, least: i64, most: i64) -> Tensor {
-    let dtype = *s.pick(&DType::ALL);
+    let dtype = s.dtype(ANY);
     let rank = s.int(least, most) as usize;
     let shape = s.shape(rank);
     s.tensor(dtype, &shape, -9.0, 9.0)
@@ -701,7 +703,7 @@ fn transpose_samples(s: &mut Sampler) -> Vec<Sample> {
 }
 
 fn expand_samples(s: &mut Sampler) -> Vec<Sample> {
-    let dtype = *s.pick(&DType::ALL);
+    let dtype = s.dtype(ANY);
     let rank = s.int(0, 3) as usize;
     let full = s.shape(rank);
     let skip = s.int(0, rank as i64) as usize;
@@ -761,7 +763,7 @@ fn tile_samples(s: &mut Sampler) -> Vec<Sample> {
 
 fn number(s: &mut Sampler) -> DType {
     loop {
-        let dtype = *s.pick(&DType::ALL);
+        let dtype = s.dtype(ANY);
         if dtype != DType::Bool {
             return dtype;
         }

@@ -1,5 +1,6 @@
 //! Ops that work along one axis in order: the greatest elements and running sums and products.
 use super::movement::{convert, proved_non_negative};
+use super::types::NUMBERS;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
 use crate::define::Define;
 use crate::dtype::DType;
@@ -42,6 +43,7 @@ pub const OPS: &[OpDef] = &[
             ),
         ],
         class: Class::Opaque,
+        types: NUMBERS,
         infer: infer_topk,
         eval: eval_topk,
         lower: Lower::Kernel(define_topk),
@@ -56,6 +58,7 @@ pub const OPS: &[OpDef] = &[
         arity: (1, 1),
         attrs: RUNNING,
         class: Class::Opaque,
+        types: NUMBERS,
         infer: infer_running,
         eval: |cx| eval_running(cx, 0, |a, b| a + b, |a, b| a.wrapping_add(b)),
         lower: Lower::Kernel(|cx, node| define_running(cx, node, BinaryOp::Add, 0.0)),
@@ -71,6 +74,7 @@ pub const OPS: &[OpDef] = &[
         arity: (1, 1),
         attrs: RUNNING,
         class: Class::Opaque,
+        types: NUMBERS,
         infer: infer_running,
         eval: |cx| eval_running(cx, 1, |a, b| a * b, |a, b| a.wrapping_mul(b)),
         lower: Lower::Kernel(|cx, node| define_running(cx, node, BinaryOp::Mul, 1.0)),
@@ -84,15 +88,7 @@ pub const OPS: &[OpDef] = &[
 
 // Types and shapes
 
-fn check_numbers(cx: &InferCx<'_>) -> Result<(), String> {
-    if cx.inputs[0].dtype == DType::Bool {
-        return Err("operand 0 is bool, want numbers".into());
-    }
-    Ok(())
-}
-
 fn infer_topk(cx: &InferCx<'_>) -> Types {
-    check_numbers(cx)?;
     let axis = cx.axis(0, "axis")?;
     let (x, k) = (cx.inputs[0], cx.attrs.dims("k"));
     let [k] = k else {
@@ -114,7 +110,6 @@ fn infer_topk(cx: &InferCx<'_>) -> Types {
 }
 
 fn infer_running(cx: &InferCx<'_>) -> Types {
-    check_numbers(cx)?;
     cx.axis(0, "axis")?;
     Ok(vec![cx.inputs[0].clone()])
 }
@@ -365,11 +360,7 @@ fn eval_running(
 
 /// A tensor of numbers and one of its axes.
 fn numbers(s: &mut Sampler, lo: f64, hi: f64) -> (Tensor, i64) {
-    let types: Vec<DType> = DType::ALL
-        .into_iter()
-        .filter(|d| *d != DType::Bool)
-        .collect();
-    let dtype = *s.pick(&types);
+    let dtype = s.dtype(NUMBERS);
     let rank = s.int(1, 3);
     let shape = s.shape(rank as usize);
     (s.tensor(dtype, &shape, lo, hi), s.int(0, rank - 1))

@@ -2,6 +2,7 @@
 //! weights and the biases, is an operand.
 use super::activation::{Activation, NAMES, activations};
 use super::elementwise::{compute_type, widen};
+use super::types::FLOATS;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
 use crate::define::Define;
 use crate::dtype::DType;
@@ -52,6 +53,7 @@ pub const OPS: &[OpDef] = &[
             ),
         ],
         class: Class::Opaque,
+        types: FLOATS,
         infer: infer_lstm,
         eval: eval_lstm,
         lower: Lower::Kernel(lower_lstm),
@@ -77,6 +79,7 @@ pub const OPS: &[OpDef] = &[
             ),
         ],
         class: Class::Opaque,
+        types: FLOATS,
         infer: infer_gru,
         eval: eval_gru,
         lower: Lower::Kernel(lower_gru),
@@ -91,6 +94,7 @@ pub const OPS: &[OpDef] = &[
         arity: (4, 4),
         attrs: &[REVERSE, ACTIVATIONS, ALPHA, BETA, CLIP],
         class: Class::Opaque,
+        types: FLOATS,
         infer: infer_rnn,
         eval: eval_rnn,
         lower: Lower::Kernel(lower_rnn),
@@ -113,7 +117,7 @@ fn infer_steps(
     functions: usize,
 ) -> Result<Vec<TensorType>, String> {
     let (g, r) = (cx.inputs[0], cx.inputs[1]);
-    if !g.dtype.is_float() || g.rank() != 3 || r.rank() != 2 {
+    if g.rank() != 3 || r.rank() != 2 {
         return Err(format!(
             "operands 0 and 1 are {g} and {r}, want floats of rank 3 and 2"
         ));

@@ -1,5 +1,6 @@
 //! Reductions along whole axes.
 use super::elementwise::{cast_tensor, compute_type, result, widen};
+use super::types::{ANY, NUMBERS};
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
 use crate::define::Define;
 use crate::dtype::DType;
@@ -30,19 +31,6 @@ const ARG: &[AttrDef] = &[
     LAST,
 ];
 
-/// The element types that reductions are tested with.
-pub(super) const NUMBERS: &[DType] = &[
-    DType::F32,
-    DType::F32,
-    DType::F64,
-    DType::F16,
-    DType::BF16,
-    DType::I32,
-    DType::I64,
-    DType::I8,
-    DType::U8,
-];
-
 /// Sums are reassociated; partial sums may exceed the result (terms cancel).
 const SUM: Tolerance = Tolerance::Sum(4.0);
 
@@ -51,28 +39,28 @@ pub const OPS: &[OpDef] = &[
     reduction(
         "reduce_sum",
         "y = sum of x along axes; 0 if empty",
-        (infer_numbers, eval_sum),
+        (NUMBERS, eval_sum),
         SUM,
         sample_reduction,
     ),
     reduction(
         "reduce_mean",
         "y = sum of x along axes / number of elements; integers truncate",
-        (infer_numbers, eval_mean),
+        (NUMBERS, eval_mean),
         SUM,
         sample_reduction,
     ),
     reduction(
         "reduce_max",
         "y = greatest x along axes, NaN if one is; -inf or the least integer if empty",
-        (infer_any, eval_max),
+        (ANY, eval_max),
         Tolerance::Exact,
         sample_reduction,
     ),
     reduction(
         "reduce_min",
         "y = least x along axes, NaN if one is; inf or the greatest integer if empty",
-        (infer_any, eval_min),
+        (ANY, eval_min),
         Tolerance::Exact,
         sample_reduction,
     ),
@@ -80,7 +68,7 @@ pub const OPS: &[OpDef] = &[
     reduction(
         "reduce_prod",
         "y = product of x along axes; 1 if empty",
-        (infer_numbers, eval_prod),
+        (NUMBERS, eval_prod),
         SUM,
         sample_product,
     ),
@@ -96,13 +84,12 @@ pub const OPS: &[OpDef] = &[
     ),
 ];
 
-type Infer = fn(&InferCx<'_>) -> Result<Vec<TensorType>, String>;
 type Eval = fn(&EvalCx<'_>) -> Result<Vec<Tensor>, EvalError>;
 
 const fn reduction(
     name: &'static str,
     doc: &'static str,
-    (infer, eval): (Infer, Eval),
+    (types, eval): (&'static [DType], Eval),
     tolerance: Tolerance,
     samples: fn(&mut Sampler) -> Vec<Sample>,
 ) -> OpDef {
@@ -112,6 +99,7 @@ const fn reduction(
         arity: (1, 1),
         attrs: REDUCTION,
         class: Class::Reduction,
+        types,
         infer,
         eval,
         lower: Lower::Pointwise(lower_reduction),
@@ -129,6 +117,7 @@ const fn arg(name: &'static str, doc: &'static str, eval: Eval) -> OpDef {
         arity: (1, 1),
         attrs: ARG,
         class: Class::Reduction,
+        types: NUMBERS,
         infer: infer_arg,
         eval,
         lower: Lower::Pointwise(lower_arg),
@@ -157,18 +146,11 @@ fn reduced_shape(shape: &[Expr], axes: &[usize], keepdims: bool) -> Vec<Expr> {
     out
 }
 
-fn infer_any(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
+fn infer(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
     let axes = cx.axes(0, "axes")?;
     let x = cx.inputs[0];
     let shape = reduced_shape(&x.shape, &axes, cx.attrs.flag("keepdims"));
     Ok(vec![TensorType::new(x.dtype, shape)])
-}
-
-fn infer_numbers(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
-    if cx.inputs[0].dtype == DType::Bool {
-        return Err("the operand is bool, want numbers".into());
-    }
-    infer_any(cx)
 }
 
 fn infer_arg(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
@@ -460,7 +442,7 @@ fn sample_reduction(s: &mut Sampler) -> Vec<Sample> {
     let rank = s.int(0, 4) as usize;
     let shape = s.shape(rank);
     let axes: Vec<i64> = (0..rank as i64).filter(|_| s.int(0, 1) == 0).collect();
-    let dtype = *s.pick(NUMBERS);
+    let dtype = s.dtype(NUMBERS);
     let x = s.tensor(dtype, &shape, -4.0, 4.0);
     let keepdims = s.int(0, 1) == 0;
     let attrs = Attrs::new().with("axes", axes).with("keepdims", keepdims);

@@ -3,6 +3,7 @@
 //! Coordinates depend on one axis each, so the definition fills, per resized axis, a table of the
 //! positions that are read and of their weights, and then goes over the result.
 use super::movement::{convert, pick, position};
+use super::types::{ANY, FLOATS};
 use super::{Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
 use crate::define::Define;
 use crate::dtype::DType;
@@ -77,6 +78,7 @@ pub const OPS: &[OpDef] = &[OpDef {
         ),
     ],
     class: Class::Opaque,
+    types: ANY,
     infer,
     eval,
     lower: Lower::Kernel(define),
@@ -702,12 +704,7 @@ fn resample(line: &Line<'_>, shape: &[usize], values: &[f64]) -> Vec<f64> {
 
 fn samples(s: &mut Sampler) -> Vec<Sample> {
     let mode = *s.pick(MODES);
-    let types = if mode == "nearest" {
-        &DType::ALL[..]
-    } else {
-        &DType::ALL[..4]
-    };
-    let dtype = *s.pick(types);
+    let dtype = s.dtype(if mode == "nearest" { ANY } else { FLOATS });
     let rank = s.int(1, 4) as usize;
     let shape: Vec<usize> = (0..rank).map(|_| *s.pick(&[1, 2, 3, 5, 8])).collect();
     let given = s.int(0, 1) == 1;

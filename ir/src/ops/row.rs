@@ -1,9 +1,9 @@
 //! Rows: a few reductions along an axis, then elementwise.
 use super::elementwise::{compute_type, result, widen};
 use super::reduce::extreme;
+use super::types::FLOATS;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
 use crate::define::Define;
-use crate::dtype::DType;
 use crate::eval::{EvalCx, EvalError};
 use crate::expr::Expr;
 use crate::graph::{AttrKind, Attrs, NodeId, TensorType};
@@ -44,6 +44,7 @@ const fn row(
         arity: (1, 1),
         attrs: AXIS,
         class: Class::Row,
+        types: FLOATS,
         infer,
         eval,
         lower: Lower::Pointwise(lower),
@@ -56,12 +57,6 @@ const fn row(
 
 fn infer(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
     cx.axis(0, "axis")?;
-    if !cx.inputs[0].dtype.is_float() {
-        return Err(format!(
-            "the operand is {}, want a float type",
-            cx.inputs[0].dtype
-        ));
-    }
     Ok(vec![cx.inputs[0].clone()])
 }
 
@@ -142,7 +137,7 @@ fn eval(cx: &EvalCx<'_>, f: impl Fn(f64, f64) -> f64) -> Result<Vec<Tensor>, Eva
 fn samples(s: &mut Sampler) -> Vec<Sample> {
     let rank = s.int(1, 4) as usize;
     let shape = s.shape(rank);
-    let dtype = *s.pick(&[DType::F32, DType::F32, DType::F64, DType::F16, DType::BF16]);
+    let dtype = s.dtype(FLOATS);
     let x = s.tensor(dtype, &shape, -4.0, 4.0);
     let attrs = Attrs::new().with("axis", s.int(0, rank as i64 - 1));
     vec![Sample::new(vec![x], attrs)]

@@ -45,6 +45,14 @@ impl Sampler {
         &items[k]
     }
 
+    /// One of several element types, `f32` more often if it is among them.
+    pub fn dtype(&mut self, types: &[DType]) -> DType {
+        if types.contains(&DType::F32) && self.int(0, 2) == 0 {
+            return DType::F32;
+        }
+        *self.pick(types)
+    }
+
     /// An extent: often small and odd, sometimes 1, seldom 0, sometimes around vector widths.
     pub fn extent(&mut self) -> usize {
         *self.pick(&[0, 1, 1, 2, 3, 3, 5, 7, 8, 9, 15, 16, 17, 33])

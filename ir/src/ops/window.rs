@@ -1,7 +1,8 @@
 //! Reductions over windows that slide over spatial axes, in channels-first order.
 use super::elementwise::{compute_type, result, widen};
-use super::reduce::{NUMBERS, count_as, extreme};
+use super::reduce::{count_as, extreme};
 use super::spatial::{Axis, Window, sample_window, three_axes, visit_rows};
+use super::types::NUMBERS;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
 use crate::define::{Define, unflatten};
 use crate::dtype::DType;
@@ -39,6 +40,7 @@ pub const OPS: &[OpDef] = &[
         arity: (1, 1),
         attrs: PLAIN,
         class: Class::Reduction,
+        types: NUMBERS,
         infer: infer_same,
         eval: eval_max,
         lower: Lower::Pointwise(lower_max),
@@ -64,6 +66,7 @@ pub const OPS: &[OpDef] = &[
             ),
         ],
         class: Class::Reduction,
+        types: NUMBERS,
         infer: infer_arg,
         eval: eval_arg,
         lower: Lower::Pointwise(lower_arg),
@@ -78,6 +81,7 @@ pub const OPS: &[OpDef] = &[
         arity: (1, 1),
         attrs: PLAIN,
         class: Class::Reduction,
+        types: NUMBERS,
         infer: infer_same,
         eval: eval_sum,
         lower: Lower::Pointwise(lower_sum),
@@ -108,6 +112,7 @@ pub const OPS: &[OpDef] = &[
             ),
         ],
         class: Class::Reduction,
+        types: NUMBERS,
         infer: infer_average,
         eval: eval_average,
         lower: Lower::Pointwise(lower_average),
@@ -130,7 +135,7 @@ fn window_of(attrs: &Attrs) -> Window {
 
 fn infer_same(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
     let x = cx.inputs[0];
-    if x.dtype == DType::Bool || !(3..=5).contains(&x.rank()) {
+    if !(3..=5).contains(&x.rank()) {
         return Err(format!(
             "the operand is {} of rank {}, want numbers of rank 3, 4 or 5",
             x.dtype,
@@ -453,7 +458,7 @@ fn sample(s: &mut Sampler, more: impl Fn(&mut Sampler, &Window, Attrs) -> Attrs)
     let rank = *s.pick(&[1, 2, 2, 2, 3]);
     let (extents, window) = sample_window(s, rank);
     let planes = vec![*s.pick(&[0, 1, 1, 2]), *s.pick(&[1, 3, 8, 17])];
-    let dtype = *s.pick(NUMBERS);
+    let dtype = s.dtype(NUMBERS);
     let x = s.tensor(dtype, &[planes, extents].concat(), -4.0, 4.0);
     let attrs = window.attrs().with("kernel", window.kernel_ints());
     let attrs = more(s, &window, attrs);

@@ -64,6 +64,17 @@ impl Cx<'_> {
         self.row("expand", &[x], Attrs::new().with("shape", shape))
     }
 
+    fn has_axis(&self, shape: &[Expr], axis: usize) -> Result<()> {
+        if axis < shape.len() {
+            return Ok(());
+        }
+        Err(self.invalid(format!(
+            "an operand has rank {}, want at least {}",
+            shape.len(),
+            axis + 1
+        )))
+    }
+
     /// Elements `start..start+extent` of one axis.
     pub(crate) fn slice_axis(
         &mut self,
@@ -73,6 +84,7 @@ impl Cx<'_> {
         extent: impl Into<Expr>,
     ) -> Result<ValueId> {
         let mut sizes = self.shape(x);
+        self.has_axis(&sizes, axis)?;
         let mut starts = vec![Expr::from(0); sizes.len()];
         starts[axis] = start.into();
         sizes[axis] = extent.into();
@@ -133,6 +145,7 @@ impl Cx<'_> {
     /// `x` without an axis of extent 1.
     pub(crate) fn drop_axis(&mut self, x: ValueId, axis: usize) -> Result<ValueId> {
         let mut shape = self.shape(x);
+        self.has_axis(&shape, axis)?;
         shape.remove(axis);
         self.reshape(x, shape)
     }
@@ -140,6 +153,9 @@ impl Cx<'_> {
     /// `x` with an axis of extent 1 more.
     pub(crate) fn insert_axis(&mut self, x: ValueId, axis: usize) -> Result<ValueId> {
         let mut shape = self.shape(x);
+        if let Some(last) = axis.checked_sub(1) {
+            self.has_axis(&shape, last)?;
+        }
         shape.insert(axis, 1.into());
         self.reshape(x, shape)
     }

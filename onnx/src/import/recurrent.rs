@@ -2,6 +2,7 @@
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, ValueId};
+use tensmith_ir::ops::show_shape;
 use tensmith_ir::tensor::Tensor;
 
 use super::cx::Cx;
@@ -90,6 +91,52 @@ fn layer(cx: &mut Cx<'_>, node: &NodeProto, kind: &Kind) -> Result<Vec<Val>> {
     Ok(all(results))
 }
 
+/// Holds every operand to the shape that ONNX gives it, as far as extents are known.
+fn check_shapes(cx: &mut Cx<'_>, node: &NodeProto, kind: &Kind, batch_first: bool) -> Result<()> {
+    let (x, r) = (cx.input(node, 0)?, cx.input(node, 2)?);
+    let (x, r) = (cx.shape(x), cx.shape(r));
+    let directions = match node.attr_s_or("direction", "forward")? {
+        "bidirectional" => Expr::from(2),
+        _ => Expr::from(1),
+    };
+    let hidden = &r[2];
+    let rows = hidden.clone() * kind.gates;
+    let batch = &x[usize::from(!batch_first)];
+    let state = match batch_first {
+        false => vec![directions.clone(), batch.clone(), hidden.clone()],
+        true => vec![batch.clone(), directions.clone(), hidden.clone()],
+    };
+    let wanted = [
+        (1, "W", vec![directions.clone(), rows.clone(), x[2].clone()]),
+        (
+            2,
+            "R",
+            vec![directions.clone(), rows.clone(), hidden.clone()],
+        ),
+        (3, "B", vec![directions.clone(), rows * 2]),
+        (4, "sequence_lens", vec![batch.clone()]),
+        (5, "initial_h", state.clone()),
+        (6, "initial_c", state),
+        (7, "P", vec![directions, hidden.clone() * 3]),
+    ];
+    let present = if kind.row == "lstm" { 7 } else { 5 };
+    for (k, name, want) in wanted.into_iter().take(present) {
+        let Some(value) = cx.optional(node, k)? else {
+            continue;
+        };
+        let found = cx.shape(value);
+        let differ = |(a, b): (&Expr, &Expr)| match (a.as_const(), b.as_const()) {
+            (Some(a), Some(b)) => a != b,
+            _ => false,
+        };
+        if found.len() != want.len() || found.iter().zip(&want).any(differ) {
+            let (found, want) = (show_shape(&found), show_shape(&want));
+            return Err(cx.invalid(format!("{name} has shape {found}, want {want}")));
+        }
+    }
+    Ok(())
+}
+
 fn operands(cx: &mut Cx<'_>, node: &NodeProto, kind: &Kind, batch_first: bool) -> Result<Operands> {
     let (mut x, w, r) = (cx.input(node, 0)?, cx.input(node, 1)?, cx.input(node, 2)?);
     if cx.rank(x) != 3 || cx.rank(w) != 3 || cx.rank(r) != 3 {
@@ -98,14 +145,8 @@ fn operands(cx: &mut Cx<'_>, node: &NodeProto, kind: &Kind, batch_first: bool) -
     let Some(hidden) = cx.shape(r)[2].as_const() else {
         return Err(cx.unsupported("a hidden size that is not known"));
     };
-    if !cx.shape(r)[1].is(hidden * kind.gates) {
-        return Err(cx.invalid(format!(
-            "R has {} rows, want {}",
-            cx.shape(r)[1],
-            hidden * kind.gates
-        )));
-    }
     let lstm = kind.row == "lstm";
+    check_shapes(cx, node, kind, batch_first)?;
     let mut initial = [
         cx.optional(node, 5)?,
         if lstm { cx.optional(node, 6)? } else { None },

@@ -32,14 +32,13 @@ pub(crate) const OPS: &[OpImport] = &[
             cx.reduce("reduce_sum", x, axes, keep)
         })
     }),
-    onnx("ReduceL2", |cx, node| reduce(cx, node, &l2)),
+    onnx("ReduceL2", |cx, node| reduce(cx, node, &in_floats(l2))),
     onnx("ReduceLogSum", |cx, node| {
-        reduce(cx, node, &|cx, x, axes, keep| {
-            let sum = cx.reduce("reduce_sum", x, axes, keep)?;
-            cx.unary("log", sum)
-        })
+        reduce(cx, node, &in_floats(log_sum))
     }),
-    onnx("ReduceLogSumExp", |cx, node| reduce(cx, node, &log_sum_exp)),
+    onnx("ReduceLogSumExp", |cx, node| {
+        reduce(cx, node, &in_floats(log_sum_exp))
+    }),
     onnx("ReduceSumSquare", |cx, node| {
         reduce(cx, node, &|cx, x, axes, keep| {
             let x = cx.binary("mul", x, x)?;
@@ -52,6 +51,19 @@ pub(crate) const OPS: &[OpImport] = &[
 
 /// A reduction of a value over sorted axes, which stay with extent 1 or go.
 type Reduce<'a> = &'a dyn Fn(&mut Cx<'_>, ValueId, &[usize], bool) -> Result<ValueId>;
+
+/// Integers go through `f64`; the result is truncated back.
+fn in_floats(
+    f: fn(&mut Cx<'_>, ValueId, &[usize], bool) -> Result<ValueId>,
+) -> impl Fn(&mut Cx<'_>, ValueId, &[usize], bool) -> Result<ValueId> {
+    move |cx, x, axes, keep| {
+        let dtype = cx.dtype(x);
+        let float = if dtype.is_float() { dtype } else { DType::F64 };
+        let x = cx.cast(x, float)?;
+        let y = f(cx, x, axes, keep)?;
+        cx.cast(y, dtype)
+    }
+}
 
 fn plain(row: &'static str) -> impl Fn(&mut Cx<'_>, ValueId, &[usize], bool) -> Result<ValueId> {
     move |cx, x, axes, keep| cx.reduce(row, x, axes, keep)
@@ -74,13 +86,14 @@ fn reduce(cx: &mut Cx<'_>, node: &NodeProto, f: Reduce<'_>) -> Vals {
 }
 
 fn l2(cx: &mut Cx<'_>, x: ValueId, axes: &[usize], keep: bool) -> Result<ValueId> {
-    let dtype = cx.dtype(x);
-    let float = if dtype.is_float() { dtype } else { DType::F64 };
-    let x = cx.cast(x, float)?;
     let squares = cx.binary("mul", x, x)?;
     let sum = cx.reduce("reduce_sum", squares, axes, keep)?;
-    let root = cx.unary("sqrt", sum)?;
-    cx.cast(root, dtype)
+    cx.unary("sqrt", sum)
+}
+
+fn log_sum(cx: &mut Cx<'_>, x: ValueId, axes: &[usize], keep: bool) -> Result<ValueId> {
+    let sum = cx.reduce("reduce_sum", x, axes, keep)?;
+    cx.unary("log", sum)
 }
 
 /// With the greatest element taken out first, so that no power overflows; an infinite or missing

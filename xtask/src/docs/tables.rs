@@ -39,6 +39,7 @@ pub fn ops() -> String {
         "op",
         "result",
         "operands",
+        "types",
         "attributes",
         "class",
         "becomes",
@@ -50,6 +51,7 @@ pub fn ops() -> String {
     }
     format!(
         "# Ops of the graph IR\n\n{NOTE} The rows are in `ir/src/ops/`.\n\n\
+         - *types* are those of the first operand.\n\
          - *becomes*: *value* is computed where consumers ask for it, so it can be fused; *kernel* \
          writes its own loops; *view* shares the bytes of its operand; *steps* is control flow of \
          the plan.\n\
@@ -60,8 +62,9 @@ pub fn ops() -> String {
     )
 }
 
-fn op_cells(op: Op) -> [String; 8] {
+fn op_cells(op: Op) -> [String; 9] {
     let attrs: Vec<String> = op.attrs.iter().map(attribute).collect();
+    let types: Vec<&str> = op.types.iter().map(|t| t.name()).collect();
     let operands = match op.arity {
         (least, most) if least == most => least.to_string(),
         (least, usize::MAX) => format!("{least} or more"),
@@ -82,6 +85,7 @@ fn op_cells(op: Op) -> [String; 8] {
         format!("`{}`", op.name),
         op.doc.into(),
         operands,
+        types.join(" "),
         attrs.join("; "),
         format!("{:?}", op.class).to_lowercase(),
         becomes.into(),
@@ -112,7 +116,9 @@ pub fn math() -> String {
     format!(
         "# Functions of the math table\n\n{NOTE} The bodies are in `ir/src/loops/math/`; their \
          tests hold them to the bounds.\n\nThe greatest error of a result, in units in the last \
-         place of the true value. Narrow floats compute in `f32` and round once more.\n\n{}",
+         place of the true value. Narrow floats compute in `f32` and round once more. \
+         The bounds of `sin`, `cos` and `tan` hold for magnitudes up to 2^30; results \
+         of greater ones stay in range but are not accurate.\n\n{}",
         table.text
     )
 }
