@@ -10,7 +10,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::loops::{Kernel, Mark, Stmt};
 use tensmith_ir::plan::{Call, Place, Plan, SlotId, Step};
-use tensmith_runtime::abi;
+use tensmith_runtime::{abi, profile};
 
 /// The signature of entries.
 pub fn signature(call_conv: CallConv) -> Signature {
@@ -40,6 +40,40 @@ pub fn parallel_extent(kernel: &Kernel) -> Option<&Expr> {
     }
 }
 
+/// Whether an entry keeps time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Marks {
+    /// It does not.
+    #[default]
+    None,
+    /// It notes the begin of every step with its number, and its own end: see
+    /// [`abi::Helpers::mark`] and [`numbered_steps`].
+    Steps,
+}
+
+/// The steps of a plan, those inside branches and loops included, each after the step that holds
+/// it: its place in this list is its number in marks.
+pub fn numbered_steps(plan: &Plan) -> Vec<&Step> {
+    fn collect<'a>(steps: &'a [Step], found: &mut Vec<&'a Step>) {
+        for step in steps {
+            found.push(step);
+            match step {
+                Step::Call(_) | Step::Barrier => {}
+                Step::If {
+                    then, otherwise, ..
+                } => {
+                    collect(then, found);
+                    collect(otherwise, found);
+                }
+                Step::Loop { body, .. } => collect(body, found),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(&plan.steps, &mut found);
+    found
+}
+
 struct EntryEmitter<'a, 'f> {
     plan: &'a Plan,
     b: FunctionBuilder<'f>,
@@ -51,12 +85,15 @@ struct EntryEmitter<'a, 'f> {
     thread: Value,
     threads: Value,
     scratch: Value,
+    marks: Marks,
+    /// The number of the next step, as [`numbered_steps`] counts.
+    number: u32,
 }
 
 /// Fills `function` with the plan's code; `kernels` are the plan's kernels in that function.
 pub fn emit(
     plan: &Plan,
-    isa: &dyn TargetIsa,
+    (isa, marks): (&dyn TargetIsa, Marks),
     kernels: &[FuncRef],
     function: &mut Function,
     context: &mut FunctionBuilderContext,
@@ -108,8 +145,11 @@ pub fn emit(
         thread,
         threads,
         scratch,
+        marks,
+        number: 0,
     };
     emitter.steps(&plan.steps);
+    emitter.mark(profile::END);
     emitter.b.ins().return_(&[]);
     emitter.b.seal_all_blocks();
     emitter.b.finalize(isa.frontend_config());
@@ -118,6 +158,9 @@ pub fn emit(
 impl EntryEmitter<'_, '_> {
     fn steps(&mut self, steps: &[Step]) {
         for step in steps {
+            let number = self.number;
+            self.number += 1;
+            self.mark(number);
             match step {
                 Step::Call(call) => self.call(call),
                 Step::Barrier => self.barrier(),
@@ -131,7 +174,7 @@ impl EntryEmitter<'_, '_> {
                     cond,
                     counter,
                     body,
-                } => self.repeat(*trip, *cond, *counter, body),
+                } => self.repeat((*trip, *cond, *counter), body, number),
             }
         }
     }
@@ -230,28 +273,38 @@ impl EntryEmitter<'_, '_> {
         self.b.ins().brif(several, wait, &[], after, &[]);
         self.b.seal_block(wait);
         self.b.switch_to_block(wait);
+        let threads = self.b.ins().ireduce(types::I32, self.threads);
+        self.call_helper(abi::OFFSET_HELPER_BARRIER, threads);
+        self.b.ins().jump(after, &[]);
+        self.b.seal_block(after);
+        self.b.switch_to_block(after);
+    }
+
+    /// Calls a helper that takes the context, this thread and one number more.
+    fn call_helper(&mut self, helper: i32, number: Value) {
         let flags = MemFlagsData::trusted();
         let helpers = self
             .b
             .ins()
             .load(types::I64, flags, self.ctx, abi::OFFSET_HELPERS);
-        let helper = self
-            .b
-            .ins()
-            .load(types::I64, flags, helpers, abi::OFFSET_HELPER_BARRIER);
+        let helper = self.b.ins().load(types::I64, flags, helpers, helper);
         let mut signature = Signature::new(self.b.func.signature.call_conv);
         signature
             .params
             .extend([types::I64, types::I32, types::I32].map(AbiParam::new));
         let signature = self.b.import_signature(signature);
         let thread = self.b.ins().ireduce(types::I32, self.thread);
-        let threads = self.b.ins().ireduce(types::I32, self.threads);
         self.b
             .ins()
-            .call_indirect(signature, helper, &[self.ctx, thread, threads]);
-        self.b.ins().jump(after, &[]);
-        self.b.seal_block(after);
-        self.b.switch_to_block(after);
+            .call_indirect(signature, helper, &[self.ctx, thread, number]);
+    }
+
+    /// Notes that a step begins, if the entry keeps time.
+    fn mark(&mut self, step: u32) {
+        if self.marks == Marks::Steps {
+            let step = self.b.ins().iconst(types::I32, i64::from(step));
+            self.call_helper(abi::OFFSET_HELPER_MARK, step);
+        }
     }
 
     fn load_slot(&mut self, slot: SlotId, ty: cranelift_codegen::ir::Type) -> Value {
@@ -277,7 +330,12 @@ impl EntryEmitter<'_, '_> {
         self.b.switch_to_block(join);
     }
 
-    fn repeat(&mut self, trip: SlotId, cond: SlotId, counter: SlotId, body: &[Step]) {
+    fn repeat(
+        &mut self,
+        (trip, cond, counter): (SlotId, SlotId, SlotId),
+        body: &[Step],
+        number: u32,
+    ) {
         let zero = self.b.ins().iconst(types::I64, 0);
         self.set_counter(counter, zero);
         self.barrier();
@@ -298,6 +356,7 @@ impl EntryEmitter<'_, '_> {
         self.b.seal_block(inside);
         self.b.switch_to_block(inside);
         self.steps(body);
+        self.mark(number);
         self.barrier();
         let one = self.b.ins().iconst(types::I64, 1);
         let next = self.b.ins().iadd(at, one);

@@ -1,4 +1,5 @@
 //! Code in this process.
+use crate::entry::Marks;
 use crate::error::CodegenError;
 use crate::kernel::KernelStats;
 use crate::module::define_plan;
@@ -26,12 +27,19 @@ impl JitCode {
     ///
     /// Errors: what the back end refuses.
     pub fn compile(plan: &Plan, target: &Target) -> Result<Self, CodegenError> {
+        Self::compile_with(plan, target, Marks::None)
+    }
+
+    /// Compiles a plan to code that keeps time as `marks` says.
+    ///
+    /// Errors: as [`JitCode::compile`].
+    pub fn compile_with(plan: &Plan, target: &Target, marks: Marks) -> Result<Self, CodegenError> {
         let builder = JITBuilder::with_isa(
             target.isa(CodeModel::Process)?,
             cranelift_module::default_libcall_names(),
         );
         let mut module = JITModule::new(builder);
-        let functions = define_plan(&mut module, plan, target, "tensmith")?;
+        let functions = define_plan(&mut module, plan, (target, marks), "tensmith")?;
         module
             .finalize_definitions()
             .map_err(|e| CodegenError::Backend {

@@ -1,5 +1,5 @@
 //! A plan into a Cranelift module: the same functions for the process and for object files.
-use crate::entry;
+use crate::entry::{self, Marks};
 use crate::error::CodegenError;
 use crate::kernel::{self, KernelStats, TileCall, TileCalls};
 use crate::target::{CodeModel, Target};
@@ -45,7 +45,7 @@ fn backend(function: &str, error: impl std::fmt::Debug) -> CodegenError {
 pub fn define_plan<M: Module>(
     module: &mut M,
     plan: &Plan,
-    target: &Target,
+    (target, marks): (&Target, Marks),
     prefix: &str,
 ) -> Result<PlanFunctions, CodegenError> {
     let mut frontend = FunctionBuilderContext::new();
@@ -68,7 +68,8 @@ pub fn define_plan<M: Module>(
         .iter()
         .map(|k| module.declare_func_in_func(*k, &mut context.func))
         .collect();
-    entry::emit(plan, module.isa(), &refs, &mut context.func, &mut frontend);
+    let back_end = (module.isa(), marks);
+    entry::emit(plan, back_end, &refs, &mut context.func, &mut frontend);
     module
         .define_function(id, &mut context)
         .map_err(|e| backend(&name, e))?;

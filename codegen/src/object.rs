@@ -1,5 +1,5 @@
 //! Code as an object file with a C interface.
-use crate::entry::constant_offsets;
+use crate::entry::{Marks, constant_offsets};
 use crate::error::CodegenError;
 use crate::kernel::expr::ExprEmitter;
 use crate::kernel::scratch_bytes;
@@ -34,7 +34,7 @@ pub fn write_object(
     let builder = ObjectBuilder::new(isa, name, cranelift_module::default_libcall_names())
         .map_err(|e| fail(e.to_string()))?;
     let mut module = ObjectModule::new(builder);
-    let functions = define_plan(&mut module, plan, target, name)?;
+    let functions = define_plan(&mut module, plan, (target, Marks::None), name)?;
     let (_, bytes) = constant_offsets(plan);
     let mut block = constants.to_vec();
     block.resize(bytes.max(1), 0);

@@ -23,6 +23,8 @@ use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
+use crate::profile::Profile;
+
 /// No error has been recorded.
 pub const ERROR_NONE: u32 = 0;
 /// An index lies outside its axis: `value` is the index, `bound` the extent.
@@ -55,6 +57,9 @@ pub type ParallelHelper = unsafe extern "C" fn(*mut Context, Entry, u32);
 /// Whether the run is to end early; not zero means yes: `(context)`.
 pub type CancelledHelper = unsafe extern "C" fn(*mut Context) -> u32;
 
+/// Notes that a step of the plan begins now: `(context, thread, step)`.
+pub type MarkHelper = unsafe extern "C" fn(*mut Context, u32, u32);
+
 /// The functions that compiled code may call, at most eight.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +76,9 @@ pub struct Helpers {
     /// Reads the request to end early, and records [`ERROR_CANCELLED`] when it
     /// is there, since the caller is about to skip work.
     pub cancelled: CancelledHelper,
+    /// Called only by code that was compiled to keep time: keeps the mark in
+    /// [`Context::profile`], if there is one.
+    pub mark: MarkHelper,
 }
 
 /// The first error of a run. All zero means none.
@@ -145,6 +153,9 @@ pub struct Context {
     pub error: ErrorRecord,
     /// Not zero asks the run to end early. May be set from any thread.
     pub cancel: AtomicU32,
+    /// Where [`Helpers::mark`] keeps marks; null for nowhere. Compiled code
+    /// never touches it.
+    pub profile: *const Profile,
 }
 
 /// Offset of [`Context::helpers`].
@@ -178,6 +189,8 @@ pub const OFFSET_HELPER_FAIL: i32 = offset_of!(Helpers, fail) as i32;
 pub const OFFSET_HELPER_PARALLEL: i32 = offset_of!(Helpers, parallel) as i32;
 /// Offset of [`Helpers::cancelled`] in the helper table.
 pub const OFFSET_HELPER_CANCELLED: i32 = offset_of!(Helpers, cancelled) as i32;
+/// Offset of [`Helpers::mark`] in the helper table.
+pub const OFFSET_HELPER_MARK: i32 = offset_of!(Helpers, mark) as i32;
 
 /// The helper table of a run on one thread: barriers return at once and the
 /// parts of a parallel section run one after another.
@@ -186,6 +199,7 @@ pub static SERIAL_HELPERS: Helpers = Helpers {
     fail: record_failure,
     parallel: serial_parallel,
     cancelled: read_cancelled,
+    mark: keep_mark,
 };
 
 impl Context {
@@ -203,6 +217,7 @@ impl Context {
             scratch_bytes: 0,
             error: ErrorRecord::default(),
             cancel: AtomicU32::new(0),
+            profile: ptr::null(),
         }
     }
 }
@@ -258,6 +273,17 @@ pub unsafe extern "C" fn read_cancelled(ctx: *mut Context) -> u32 {
     request
 }
 
+/// The [`Helpers::mark`] of every helper table in this crate.
+///
+/// # Safety
+/// `ctx` points to a live context, whose profile is live or null.
+pub unsafe extern "C" fn keep_mark(ctx: *mut Context, thread: u32, step: u32) {
+    // SAFETY: the caller vouches for both; a profile may be shared.
+    if let Some(profile) = unsafe { (*ctx).profile.as_ref() } {
+        profile.mark(thread, step);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,6 +310,7 @@ mod tests {
             (OFFSET_HELPER_FAIL, 8),
             (OFFSET_HELPER_PARALLEL, 16),
             (OFFSET_HELPER_CANCELLED, 24),
+            (OFFSET_HELPER_MARK, 32),
         ];
         for (row, (found, published)) in offsets.into_iter().enumerate() {
             assert_eq!(found, published, "row {row}");
@@ -292,7 +319,7 @@ mod tests {
         assert_eq!(offset_of!(ErrorRecord, value), 8);
         assert_eq!(offset_of!(ErrorRecord, bound), 16);
         assert_eq!(size_of::<ErrorRecord>(), 24);
-        assert_eq!(size_of::<Context>(), 104);
+        assert_eq!(size_of::<Context>(), 112);
         assert!(size_of::<Helpers>() <= 8 * 8);
     }
 

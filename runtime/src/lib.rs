@@ -11,6 +11,7 @@
 //! - [`element`]: element types and the Rust types that stand for them.
 //! - [`error`]: run-time errors of compiled code as values.
 //! - [`pool`]: threads that run one compiled entry side by side.
+//! - [`profile`]: where compiled code notes when each step begins.
 //! - [`quota`]: how many cores and how much memory this process uses.
 //! - [`tensor`]: owned and borrowed tensors.
 
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod element;
 pub mod error;
 pub mod pool;
+pub mod profile;
 pub mod quota;
 pub mod tensor;
 
@@ -30,5 +32,6 @@ pub use clock::{Stopwatch, now_ns};
 pub use element::{Element, ElementType};
 pub use error::RuntimeError;
 pub use pool::{Pool, PoolError};
+pub use profile::Profile;
 pub use quota::{peak_rss_bytes, rss_bytes, usable_cores};
 pub use tensor::{Tensor, TensorError, TensorView, TensorViewMut};

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
 use crate::abi::{
-    Context, Entry, Helpers, SERIAL_HELPERS, read_cancelled, record_failure, serial_parallel,
+    Context, Entry, Helpers, SERIAL_HELPERS, keep_mark, read_cancelled, record_failure,
+    serial_parallel,
 };
 use crate::barrier::{Padded, Patience, SpinBarrier, spin_until};
 use crate::clock::now_ns;
@@ -386,6 +387,7 @@ static SPMD_HELPERS: Helpers = Helpers {
     fail: record_failure,
     parallel: serial_parallel,
     cancelled: read_cancelled,
+    mark: keep_mark,
 };
 
 /// For runs in which one thread executes the entry and hands out sections.
@@ -394,6 +396,7 @@ static SECTION_HELPERS: Helpers = Helpers {
     fail: record_failure,
     parallel: pool_parallel,
     cancelled: read_cancelled,
+    mark: keep_mark,
 };
 
 /// # Safety
