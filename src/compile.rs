@@ -5,6 +5,7 @@ use crate::executable::{Executable, Shared};
 use crate::options::Options;
 use crate::session::Geometry;
 use crate::signature::Signature;
+use tensmith_codegen::entry::Marks;
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
@@ -25,10 +26,16 @@ pub fn optimised(graph: &Graph, options: &Options) -> Result<Graph> {
 ///
 /// Errors: a size that no input states; an unknown target; a defect of the compiler.
 pub fn plan(graph: &Graph, options: &Options) -> Result<Plan> {
+    plan_optimised(&optimised(graph, options)?, options)
+}
+
+/// Plans a graph that [`optimised`] made.
+///
+/// Errors: as [`plan`].
+pub fn plan_optimised(graph: &Graph, options: &Options) -> Result<Plan> {
     let target = Target::named(options.target_name())?;
     let passes = options.pass_options(&target, options.thread_count());
-    let graph = pipeline::optimise(graph.clone(), &passes)?;
-    Ok(pipeline::plan(&graph, &passes)?)
+    Ok(pipeline::plan(graph, &passes)?)
 }
 
 /// Compiles a graph for this process. `fixed` are inputs that the graph was specialised for,
@@ -56,7 +63,12 @@ pub fn compile_plan(
     let target = Target::named(options.target_name())?;
     check_runs_here(&target)?;
     let pool = Pool::new(options.thread_count())?;
-    let code = JitCode::compile(plan, &target)?;
+    let marks = if options.profile {
+        Marks::Steps
+    } else {
+        Marks::None
+    };
+    let code = JitCode::compile_with(plan, &target, marks)?;
     let constants = constants::fill(plan, &pool)?;
     let names = plan.kernels.iter().map(|k| k.name.clone());
     let stats = names.zip(code.stats.iter().copied()).collect();

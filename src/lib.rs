@@ -38,4 +38,4 @@ pub use session::Session;
 pub use signature::{Input, Output, Signature, show};
 pub use tensmith_onnx::import::KeepSymbolic;
 pub use tensmith_passes::pipeline::Precision;
-pub use tensmith_runtime::{ElementType, Tensor, TensorView};
+pub use tensmith_runtime::{ElementType, Profile, Tensor, TensorView};

@@ -7,6 +7,7 @@ use crate::files::Named;
 use crate::options::{LoadOptions, Options};
 use std::path::Path;
 use tensmith_ir::graph::Graph;
+use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor as ir;
 use tensmith_onnx::import::{ImportOptions, KeepSymbolic, import};
 use tensmith_onnx::proto::dimension;
@@ -175,13 +176,16 @@ impl Imported {
     ///
     /// Errors: an unknown target; memory ends; a defect of the compiler.
     pub fn compile(&self, options: &Options) -> Result<Executable> {
+        self.compile_plan(&compile::plan(&self.graph, options)?, options)
+    }
+
+    /// Compiles a plan of the graph for this process.
+    ///
+    /// Errors: as [`Imported::compile`].
+    pub fn compile_plan(&self, plan: &Plan, options: &Options) -> Result<Executable> {
         let fixed = self.fixed.iter();
         let fixed = fixed.map(|(name, value)| Ok((name.clone(), to_runtime(value)?)));
-        compile::compile(
-            &self.graph,
-            options,
-            fixed.collect::<Result<Vec<_>>>()?,
-            &self.order,
-        )
+        let fixed = fixed.collect::<Result<Vec<_>>>()?;
+        compile::compile_plan(plan, options, fixed, &self.order)
     }
 }

@@ -37,6 +37,9 @@ pub struct Options {
     /// Units: bytes of memory that a run may take besides constants; `None` for a bound that
     /// grows with the model and its inputs, so that a small file cannot ask for much.
     pub memory_bytes: Option<u64>,
+    /// Whether the code notes when each of its steps begins: see
+    /// [`Session::run_profiled`](crate::Session::run_profiled).
+    pub profile: bool,
 }
 
 impl Options {

@@ -10,7 +10,7 @@ use tensmith_codegen::kernel::scratch_bytes;
 use tensmith_ir::define::Site;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::plan::{Plan, SizeParam};
-use tensmith_runtime::{AlignedBytes, Context, Pool, RuntimeError, Tensor, TensorView};
+use tensmith_runtime::{AlignedBytes, Context, Pool, Profile, RuntimeError, Tensor, TensorView};
 
 /// How much memory the code of a plan needs, and what its checks are called.
 #[derive(Debug)]
@@ -197,6 +197,24 @@ impl Session {
         // these sizes by `fit`; all outlive the call, and `self` is borrowed exclusively.
         let result = unsafe { shared.pool.run(shared.code.entry(), &raw mut *context) };
         result.map_err(|e| shared.geometry.explain(e))?;
+        Ok(&self.outputs)
+    }
+
+    /// Runs the model as [`Session::run`] does, and keeps in `profile` when each step began on
+    /// each thread. Code that was not compiled with
+    /// [`Options::profile`](crate::Options::profile) leaves it empty.
+    ///
+    /// Errors: as [`Session::run`].
+    pub fn run_profiled(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        profile: &mut Profile,
+    ) -> Result<&[Tensor]> {
+        profile.clear();
+        self.context.profile = &raw const *profile;
+        let result = self.run(inputs).map(|_| ());
+        self.context.profile = ptr::null();
+        result?;
         Ok(&self.outputs)
     }
 

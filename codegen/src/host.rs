@@ -33,16 +33,16 @@ pub fn features() -> Vec<&'static str> {
     Vec::new()
 }
 
-/// Units: bytes of the level-1 data cache and of the level-2 cache; the usual sizes where the
-/// host does not say.
-pub fn cache_bytes() -> (usize, usize) {
+/// Units: bytes of the level-1 data cache, of the level-2 cache and of the level-3 cache; the usual
+/// sizes where the host does not say, and 0 for a level 3 that it does not have.
+pub fn cache_bytes() -> (usize, usize, usize) {
     let read = |index: u32, what: &str| {
         let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{what}");
         std::fs::read_to_string(path)
             .map(|s| s.trim().to_string())
             .ok()
     };
-    let mut found = (32 << 10, 512 << 10);
+    let mut found = (32 << 10, 512 << 10, 0);
     for index in 0..8 {
         let (Some(level), Some(kind), Some(size)) = (
             read(index, "level"),
@@ -57,6 +57,7 @@ pub fn cache_bytes() -> (usize, usize) {
         match (level.as_str(), kind.as_str()) {
             ("1", "Data") => found.0 = bytes,
             ("2", _) => found.1 = bytes,
+            ("3", _) => found.2 = bytes,
             _ => {}
         }
     }

@@ -22,6 +22,8 @@ pub struct Target {
     pub l1_bytes: usize,
     /// Units: bytes of the level-2 cache of a core.
     pub l2_bytes: usize,
+    /// Units: bytes of the level-3 cache that cores share; 0 if there is none.
+    pub l3_bytes: usize,
 }
 
 /// Where code will live: decides how functions find each other.
@@ -121,12 +123,13 @@ impl Target {
             features,
             l1_bytes: 32 << 10,
             l2_bytes: 512 << 10,
+            l3_bytes: 0,
         })
     }
 
     /// The machine this process runs on.
     pub fn host() -> Self {
-        let (l1_bytes, l2_bytes) = crate::host::cache_bytes();
+        let (l1_bytes, l2_bytes, l3_bytes) = crate::host::cache_bytes();
         let features = crate::host::features();
         Target {
             name: "host".into(),
@@ -135,6 +138,7 @@ impl Target {
             features,
             l1_bytes,
             l2_bytes,
+            l3_bytes,
         }
     }
 
