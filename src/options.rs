@@ -68,6 +68,7 @@ impl Options {
             ..PassOptions::default()
         };
         options.target.fma = target.has_fma();
+        options.target.vector_bytes = target.vector_bytes();
         options.target.threads = threads;
         options
     }

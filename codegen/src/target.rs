@@ -84,6 +84,11 @@ impl Target {
     /// Names that [`Target::named`] knows besides `host`.
     pub const NAMES: [&'static str; 4] = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"];
 
+    /// Units: bytes of the widest vectors that code for this target uses.
+    pub fn vector_bytes(&self) -> usize {
+        self.wide.map_or(16, Width::bytes)
+    }
+
     /// A target by name.
     ///
     /// Errors: an unknown name, with the known ones.

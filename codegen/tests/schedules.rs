@@ -67,8 +67,8 @@ fn check_for(
 ) -> Result<(), String> {
     let target = Target {
         fma: machine.has_fma(),
+        vector_bytes: machine.vector_bytes(),
         threads: 2,
-        ..Target::default()
     };
     let scheduled = default_schedule(kernel, &target, &|_| false);
     verify_kernel(&scheduled).map_err(|e| format!("{e}\n{scheduled}"))?;

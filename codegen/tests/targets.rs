@@ -44,6 +44,7 @@ fn kernels(target: &Target) -> Vec<Kernel> {
     .map(|kernel| {
         let machine = ScheduleTarget {
             fma: target.has_fma(),
+            vector_bytes: target.vector_bytes(),
             ..ScheduleTarget::default()
         };
         default_schedule(kernel, &machine, &|_| false)

@@ -5,20 +5,17 @@
 //! is packed to do so) and the second does not depend on it. Another becomes the rows: the second
 //! factor depends on it and the first does not. A tile of rows times columns stays in registers
 //! over the whole reduction.
+mod shapes;
+
+use super::Target;
 use super::nest::{Nest, all_ranges, space, visit_scalars};
 use super::tile::{Split, tiles};
+use shapes::{Shape, lone_shapes, shapes};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
     BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
-
-/// Lanes of a vector register.
-const LANES: i64 = 4;
-/// Vector registers that accumulators may take: 16, less the columns' and one broadcast.
-const ACCUMULATORS: i64 = 12;
-/// Columns of a tile without rows, in registers: enough sums in flight to hide their latency.
-const LONE_COLUMNS: i64 = 6;
 
 /// One way to tile an anchor.
 #[derive(Clone, Debug)]
@@ -27,9 +24,12 @@ struct Choice {
     rows: Option<usize>,
     /// The buffer to pack, with the dimension that the columns run along.
     pack: Option<(BufferId, usize)>,
-    vectors: i64,
-    height: i64,
-    /// Units: vector operations for the whole nest's rows and columns, per reduction step.
+    shape: Shape,
+    /// The offset of the factor that varies along the rows.
+    rows_offset: Expr,
+    /// The index of the other one.
+    packed_index: Vec<Expr>,
+    /// Units: cycles for the whole nest's rows and columns, per step of the reduction.
     cost: f64,
 }
 
@@ -44,32 +44,48 @@ struct Factor<'a> {
 pub fn schedule(
     kernel: &mut Kernel,
     nest: &Nest,
+    target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Option<Vec<Stmt>> {
     let mut ranges = all_ranges(kernel);
     for (var, extent) in &nest.loops {
         ranges.bind(*var, extent);
     }
-    let choice = best(kernel, nest, &ranges, packable)?;
+    let choice = best(kernel, nest, target, &ranges, packable)?;
+    let mut body = nest.body.clone();
+    let order = order_reductions(&mut body, &choice.rows_offset);
     if let Some((buffer, dim)) = choice.pack {
-        let b = &mut kernel.buffers[buffer.0 as usize];
-        b.layout = panels(b.shape.len(), dim, choice.vectors * LANES);
+        let index = &choice.packed_index;
+        let place = |d: &usize| {
+            let used = |v: &Var| index[*d].mentions(*v);
+            order.iter().position(used).map_or(0, |k| k + 1)
+        };
+        let mut others: Vec<usize> = (0..index.len()).filter(|d| *d != dim).collect();
+        others.sort_by_key(place);
+        let width = choice.shape.vectors * target.lanes();
+        kernel.buffers[buffer.0 as usize].layout = panels(dim, &others, width);
     }
-    Some(build(kernel, nest, &choice, &mut ranges))
+    let nest = Nest {
+        loops: nest.loops.clone(),
+        body,
+    };
+    Some(build(kernel, &nest, target, &choice, &mut ranges))
 }
 
-/// Panels of `width` along `dim`: that dimension's blocks outermost, its elements innermost.
-fn panels(rank: usize, dim: usize, width: i64) -> Layout {
+/// Panels of `width` along `dim`: that dimension's blocks outermost, then `others`, and the
+/// elements of the block innermost.
+fn panels(dim: usize, others: &[usize], width: i64) -> Layout {
+    let plain = |d: &usize| LayoutDim {
+        dim: *d,
+        step: 1,
+        extent: None,
+    };
     let mut dims = vec![LayoutDim {
         dim,
         step: width,
         extent: None,
     }];
-    dims.extend((0..rank).filter(|d| *d != dim).map(|d| LayoutDim {
-        dim: d,
-        step: 1,
-        extent: None,
-    }));
+    dims.extend(others.iter().map(plain));
     dims.push(LayoutDim {
         dim,
         step: 1,
@@ -129,6 +145,7 @@ fn collect_sums<'a>(stmts: &'a [Stmt], reducing: bool, found: &mut Vec<(&'a Scal
 fn best(
     kernel: &Kernel,
     nest: &Nest,
+    target: &Target,
     ranges: &Ranges,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Option<Choice> {
@@ -139,7 +156,7 @@ fn best(
             let Some(pack) = column_access(kernel, nest, columns, x, y, packable) else {
                 continue;
             };
-            for choice in shapes(nest, columns, x, y, pack) {
+            for choice in candidates(nest, target, columns, [x, y], pack) {
                 if best.as_ref().is_none_or(|b| choice.cost < b.cost) {
                     best = Some(choice);
                 }
@@ -202,103 +219,90 @@ fn once(kernel: &Kernel, nest: &Nest, buffer: BufferId) -> bool {
 }
 
 /// Tile shapes for a choice of columns, with their costs.
-fn shapes(
+fn candidates(
     nest: &Nest,
+    target: &Target,
     columns: usize,
-    x: &Factor<'_>,
-    y: &Factor<'_>,
+    [x, y]: [&Factor<'_>; 2],
     pack: Option<(BufferId, usize)>,
 ) -> Vec<Choice> {
     let width = nest.loops[columns].1.as_const().unwrap_or(1);
-    let scattered = if pack.is_some() { 1.02 } else { 1.0 };
-    let mut found = Vec::new();
-    let is_row = |k: usize| {
-        k != columns && y.offset.mentions(nest.loops[k].0) && !x.offset.mentions(nest.loops[k].0)
+    // Packed columns are read in order; the others from as many pages as there are terms.
+    let scattered = if pack.is_some() { 1.0 } else { 1.02 };
+    let is_row = |k: &usize| {
+        *k != columns && y.offset.mentions(nest.loops[*k].0) && !x.offset.mentions(nest.loops[*k].0)
     };
-    for rows in (0..nest.loops.len()).filter(|k| is_row(*k)) {
+    let choice = |rows: Option<usize>, shape: Shape, count: Option<i64>| Choice {
+        columns,
+        rows,
+        pack,
+        shape,
+        rows_offset: y.offset.clone(),
+        packed_index: x.index.to_vec(),
+        cost: shape.cost(target, count, width) * scattered,
+    };
+    let mut found = Vec::new();
+    for rows in (0..nest.loops.len()).filter(is_row) {
         let count = nest.loops[rows].1.as_const();
-        for (vectors, height) in [
-            (1, 8),
-            (2, 6),
-            (2, 5),
-            (2, 4),
-            (3, 4),
-            (3, 3),
-            (3, 2),
-            (2, 3),
-            (2, 2),
-            (1, 6),
-        ] {
-            debug_assert!(vectors * height <= ACCUMULATORS);
-            let cost = row_cost(count, height, vectors) * column_cost(width, vectors) * scattered;
-            found.push(Choice {
-                columns,
-                rows: Some(rows),
-                pack,
-                vectors,
-                height,
-                cost,
-            });
-        }
+        found.extend(shapes(target).map(|shape| choice(Some(rows), shape, count)));
     }
-    for vectors in 1..=LONE_COLUMNS {
-        let rows: f64 = nest
-            .loops
-            .iter()
-            .enumerate()
-            .filter(|(k, _)| is_row(*k))
-            .filter_map(|(_, l)| l.1.as_const())
-            .map(|e| e as f64)
-            .fold(1.0, f64::max);
-        let latency = (8.0 / vectors as f64).max(2.0);
-        let cost = rows * latency * column_cost(width, vectors) * scattered;
-        found.push(Choice {
-            columns,
-            rows: None,
-            pack,
-            vectors,
-            height: 1,
-            cost,
-        });
-    }
+    let counts = (0..nest.loops.len()).filter(is_row);
+    let counts = counts.filter_map(|k| nest.loops[k].1.as_const());
+    let most = counts.max().unwrap_or(1);
+    found.extend(lone_shapes().map(|shape| choice(None, shape, Some(most))));
     found
 }
 
-/// Cycles that the rows of one column vector take: two multiply-adds a cycle, if enough sums are
-/// in flight to hide a latency of four cycles, and two loads a cycle.
-fn row_cost(count: Option<i64>, height: i64, vectors: i64) -> f64 {
-    let tile = |h: i64| {
-        let (h, v) = (h as f64, vectors as f64);
-        let work = (h * v / 2.0).max(4.0).max((h + v) / 2.0);
-        (work + 0.5) / v
-    };
-    match count {
-        None => tile(height) / height as f64 * 16.0,
-        Some(c) => {
-            (c / height) as f64 * tile(height)
-                + if c % height == 0 {
-                    0.0
-                } else {
-                    tile(c % height)
-                }
+/// Puts the reduction loops of a body in the order of their strides in a factor, the greatest
+/// outermost, and gives their variables in that order.
+fn order_reductions(body: &mut [Stmt], offset: &Expr) -> Vec<Var> {
+    for stmt in body {
+        if let Stmt::For(l) = stmt
+            && l.role == Role::Reduce
+        {
+            return order_chain(l, offset);
         }
     }
+    vec![]
 }
 
-/// Column vectors that are computed, those of tails included.
-fn column_cost(width: i64, vectors: i64) -> f64 {
-    let tile = vectors * LANES;
-    let tail = width % tile;
-    // A tail of columns keeps fewer sums in flight, and single columns run as scalars.
-    let tail_cost = if tail == 0 {
-        0.0
-    } else {
-        vectors as f64 * 0.3 + (tail / LANES) as f64 + (tail % LANES) as f64
+fn order_chain(outermost: &mut For, offset: &Expr) -> Vec<Var> {
+    let mut heads = vec![(outermost.var, outermost.extent.clone())];
+    let mut inner = &outermost.body;
+    while let [Stmt::For(l)] = &inner[..]
+        && l.role == Role::Reduce
+        && l.mark == Mark::Plain
+        && l.reduction.is_none()
+        && !heads.iter().any(|(v, _)| l.extent.mentions(*v))
+    {
+        heads.push((l.var, l.extent.clone()));
+        inner = &l.body;
+    }
+    let stride = |(v, _): &(Var, Expr)| {
+        let coefficient = offset.linear_coefficient(*v);
+        coefficient.and_then(|c| c.as_const()).unwrap_or(i64::MAX)
     };
-    (width / tile * vectors) as f64 + tail_cost
+    heads.sort_by_key(|h| std::cmp::Reverse(stride(h)));
+    let mut at = outermost;
+    for (k, (var, extent)) in heads.iter().enumerate() {
+        (at.var, at.extent) = (*var, extent.clone());
+        if k + 1 < heads.len() {
+            let [Stmt::For(next)] = &mut at.body[..] else {
+                unreachable!("invariant: the chain was just walked");
+            };
+            at = next;
+        }
+    }
+    heads.into_iter().map(|(v, _)| v).collect()
 }
 
-fn build(kernel: &mut Kernel, nest: &Nest, choice: &Choice, ranges: &mut Ranges) -> Vec<Stmt> {
+fn build(
+    kernel: &mut Kernel,
+    nest: &Nest,
+    target: &Target,
+    choice: &Choice,
+    ranges: &mut Ranges,
+) -> Vec<Stmt> {
     let split = |k: usize, tile: i64, mark: Mark| {
         let (var, extent) = nest.loops[k].clone();
         Split {
@@ -306,10 +310,12 @@ fn build(kernel: &mut Kernel, nest: &Nest, choice: &Choice, ranges: &mut Ranges)
             extent,
             tile,
             mark,
+            whole: if target.masks() { 0 } else { target.lanes() },
         }
     };
-    let columns = split(choice.columns, choice.vectors * LANES, Mark::Vector);
-    let rows = choice.rows.map(|k| split(k, choice.height, Mark::Jam));
+    let width = choice.shape.vectors * target.lanes();
+    let columns = split(choice.columns, width, Mark::Vector);
+    let rows = choice.rows.map(|k| split(k, choice.shape.rows, Mark::Jam));
     let mut splits = Vec::new();
     let mut tile_loop = |kernel: &mut Kernel, ranges: &mut Ranges, s: Split| {
         let var = kernel.fresh_var();

@@ -25,6 +25,30 @@ pub struct Target {
     pub threads: usize,
 }
 
+impl Target {
+    /// `f32` lanes of a vector register.
+    pub(crate) fn lanes(&self) -> i64 {
+        (self.vector_bytes / 4) as i64
+    }
+
+    /// Vector registers.
+    pub(crate) fn registers(&self) -> i64 {
+        if self.vector_bytes >= 64 { 32 } else { 16 }
+    }
+
+    /// Whether a multiply-add reads one element for all lanes from memory, so that a broadcast
+    /// needs no register.
+    pub(crate) fn broadcasts_from_memory(&self) -> bool {
+        self.vector_bytes >= 64
+    }
+
+    /// Whether a vector may be loaded and stored in part, so that the end of a loop needs no
+    /// scalar code.
+    pub(crate) fn masks(&self) -> bool {
+        self.vector_bytes >= 32
+    }
+}
+
 impl Default for Target {
     fn default() -> Self {
         Target {
@@ -55,7 +79,7 @@ pub fn default_schedule(
     let alone = body.len() == 1;
     let body: Vec<Stmt> = body
         .into_iter()
-        .flat_map(|s| schedule_nest(&mut kernel, s, packable, alone))
+        .flat_map(|s| schedule_nest(&mut kernel, s, target, packable, alone))
         .collect();
     kernel.body = body;
     if work.is_none_or(|w| w >= PARALLEL_WORK) {
@@ -67,11 +91,12 @@ pub fn default_schedule(
 fn schedule_nest(
     kernel: &mut Kernel,
     stmt: Stmt,
+    target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
     alone: bool,
 ) -> Vec<Stmt> {
     let mut nest = Nest::of(stmt);
-    if let Some(tiled) = contraction::schedule(kernel, &nest, packable) {
+    if let Some(tiled) = contraction::schedule(kernel, &nest, target, packable) {
         return tiled;
     }
     if alone {
@@ -82,7 +107,7 @@ fn schedule_nest(
         body: body.clone(),
         ..kernel.clone()
     });
-    vectorise::vectorise(kernel, &mut ranges, body)
+    vectorise::vectorise(kernel, &mut ranges, target, body)
 }
 
 /// The iterations of all innermost statements; `None` if sizes are not known.

@@ -19,6 +19,8 @@ pub struct Split {
     pub tile: i64,
     /// `Vector` or `Jam`.
     pub mark: Mark,
+    /// Lanes of a vector register; 0 if vectors may end in the middle of a register.
+    pub whole: i64,
 }
 
 /// One lock-step loop of a tile: where it begins within the tile's range, and how it runs.
@@ -29,8 +31,8 @@ struct Piece {
     mark: Mark,
 }
 
-/// Lanes of a vector register.
-const LANES: i64 = 4;
+/// So many iterations are no vector.
+const FEW: i64 = 2;
 
 impl Split {
     /// The number of tiles, a tail included.
@@ -40,10 +42,10 @@ impl Split {
 
     /// The pieces of a range of `size` iterations: vector lanes in whole registers first.
     fn pieces(&self, size: i64) -> Vec<Piece> {
-        let whole = if self.mark == Mark::Vector {
-            size / LANES * LANES
-        } else {
-            size
+        let whole = match (self.mark, self.whole) {
+            (Mark::Vector, 0) if size <= FEW => 0,
+            (Mark::Vector, lanes @ 1..) => size / lanes * lanes,
+            _ => size,
         };
         let mut pieces = Vec::new();
         if whole > 0 {

@@ -2,37 +2,48 @@
 //!
 //! Innermost space loops are split into tiles of vector lanes; innermost reductions by plain
 //! updates are split so that a tile's terms are joined in registers.
+use super::Target;
 use super::nest::{fresh_copy, substitute};
 use super::tile::{Split, tiles};
 use std::collections::HashMap;
 use tensmith_ir::expr::{Expr, Ranges};
 use tensmith_ir::loops::{For, Kernel, Mark, Role, Scope, Stmt, is_update, vectorisable};
 
-/// Lanes of a tile: four registers of four, enough to hide the latency of short chains.
-const WIDTH: i64 = 16;
-/// Lanes of a register.
-const LANES: i64 = 4;
+/// Registers of a tile: enough to hide the latency of short chains.
+const REGISTERS: i64 = 4;
+/// Fewer iterations than these are no vector.
+const FEW: i64 = 4;
 
 /// Vectorises the innermost loops among `stmts`, at any depth.
-pub fn vectorise(kernel: &mut Kernel, ranges: &mut Ranges, stmts: Vec<Stmt>) -> Vec<Stmt> {
+pub fn vectorise(
+    kernel: &mut Kernel,
+    ranges: &mut Ranges,
+    target: &Target,
+    stmts: Vec<Stmt>,
+) -> Vec<Stmt> {
     stmts
         .into_iter()
-        .flat_map(|s| vectorise_stmt(kernel, ranges, s))
+        .flat_map(|s| vectorise_stmt(kernel, ranges, target, s))
         .collect()
 }
 
-fn vectorise_stmt(kernel: &mut Kernel, ranges: &mut Ranges, mut stmt: Stmt) -> Vec<Stmt> {
+fn vectorise_stmt(
+    kernel: &mut Kernel,
+    ranges: &mut Ranges,
+    target: &Target,
+    mut stmt: Stmt,
+) -> Vec<Stmt> {
     if let Stmt::For(l) = &stmt
         && l.mark == Mark::Plain
         && eligible(kernel, l)
     {
         return match l.role {
-            Role::Space => split_space(kernel, ranges, l),
+            Role::Space => split_space(kernel, ranges, target, l),
             _ => split_reduce(kernel, ranges, l),
         };
     }
     for body in stmt.bodies_mut() {
-        *body = vectorise(kernel, ranges, std::mem::take(body));
+        *body = vectorise(kernel, ranges, target, std::mem::take(body));
     }
     vec![stmt]
 }
@@ -42,7 +53,7 @@ fn eligible(kernel: &Kernel, l: &For) -> bool {
         .body
         .iter()
         .any(|s| matches!(s, Stmt::For(_) | Stmt::While { .. } | Stmt::Check { .. }));
-    let long = l.extent.as_const().is_none_or(|e| e >= LANES);
+    let long = l.extent.as_const().is_none_or(|e| e >= FEW);
     let role = match l.role {
         Role::Space => contiguous(kernel, l),
         Role::Reduce => l.reduction.is_none() && plain_updates(kernel, &l.body),
@@ -97,12 +108,13 @@ fn reads(body: &[Stmt], buffer: tensmith_ir::loops::BufferId, at: &Stmt) -> bool
     found
 }
 
-fn split_space(kernel: &mut Kernel, ranges: &mut Ranges, l: &For) -> Vec<Stmt> {
+fn split_space(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &For) -> Vec<Stmt> {
     let split = Split {
         var: l.var,
         extent: l.extent.clone(),
-        tile: WIDTH,
+        tile: REGISTERS * target.lanes(),
         mark: Mark::Vector,
+        whole: if target.masks() { 0 } else { target.lanes() },
     };
     let tile_var = kernel.fresh_var();
     ranges.bind(tile_var, &split.count());
@@ -115,6 +127,10 @@ fn split_space(kernel: &mut Kernel, ranges: &mut Ranges, l: &For) -> Vec<Stmt> {
     }
     vec![super::nest::space(tile_var, count, Mark::Plain, body)]
 }
+
+/// Lanes of a register, and of a tile of terms that are joined at the end.
+const LANES: i64 = 4;
+const WIDTH: i64 = 16;
 
 /// Whole tiles with lanes joined, then the rest one by one.
 fn split_reduce(kernel: &mut Kernel, ranges: &mut Ranges, l: &For) -> Vec<Stmt> {
