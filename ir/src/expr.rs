@@ -3,6 +3,8 @@
 //! One type serves shapes (`2*$seq + 1`) and indices (`i0*4 + i1 - 1`): a polynomial over atoms,
 //! kept in a canonical form, so that structural equality decides most questions. Arithmetic
 //! saturates; whoever takes sizes from untrusted input bounds them.
+mod remainders;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Add, Mul, Neg, Sub};
@@ -442,7 +444,7 @@ impl Expr {
         if !self.has_compound() {
             return self.clone();
         }
-        self.map_atoms(&|a| {
+        let simple = self.map_atoms(&|a| {
             let (Atom::Div(p) | Atom::Mod(p) | Atom::Min(p) | Atom::Max(p)) = a else {
                 return None;
             };
@@ -457,7 +459,8 @@ impl Expr {
                 _ if ranges.proves_le(&y, &x) => x,
                 _ => Expr::at_least(&x, y),
             })
-        })
+        });
+        simple.join_remainders()
     }
 
     fn has_compound(&self) -> bool {
