@@ -13,6 +13,7 @@
 //! - [`pool`]: threads that run one compiled entry side by side.
 //! - [`profile`]: where compiled code notes when each step begins.
 //! - [`quota`]: how many cores and how much memory this process uses.
+//! - [`stats`]: what repeated measurements say.
 //! - [`tensor`]: owned and borrowed tensors.
 
 pub mod abi;
@@ -24,6 +25,7 @@ pub mod error;
 pub mod pool;
 pub mod profile;
 pub mod quota;
+pub mod stats;
 pub mod tensor;
 
 pub use abi::{Context, Entry, ErrorRecord, Helpers};
