@@ -3,7 +3,7 @@ use super::{Atom, Expr};
 
 impl Expr {
     /// The same value with every `k*d*(a div d) + k*(a mod d)` as `k*a`, and every
-    /// `k*d*((a div d) mod e) + k*(a mod d)` as `k*(a mod d*e)`, for constant `d` and `e`.
+    /// `k*d*((a div d) mod e) + k*(a mod d)` as `k*(a mod d*e)` for constant `d` and `e`.
     ///
     /// An index that was taken apart into places of several dimensions is one number again where
     /// the dimensions lie next to each other.
@@ -20,23 +20,27 @@ impl Expr {
             let Atom::Mod(p) = &atoms[at] else {
                 return None;
             };
-            let (a, d) = (&p.0, p.1.as_const()?);
+            let (a, d) = (&p.0, &p.1);
             let mut others = atoms.clone();
             others.remove(at);
-            let part = Expr::product_of(others.clone()) * a.rem(d) * *coef;
+            let part = Expr::product_of(others.clone()) * a.rem(d.clone()) * *coef;
             let (quotient, whole) = self.quotient_of(a, d, &others, *coef)?;
             Some(self.clone() - part - quotient + Expr::product_of(others) * whole * *coef)
         })
     }
 
     /// The term that holds the quotient to `k*others*(a mod d)`, and what both make together.
-    fn quotient_of(&self, a: &Expr, d: i64, others: &[Atom], k: i64) -> Option<(Expr, Expr)> {
-        let multiple = k.checked_mul(d)?;
-        let has = |e: &Expr| e.terms.len() == 1 && self.terms.contains(&e.terms[0]);
-        let quotient = Expr::product_of(others.to_vec()) * a.div(d) * multiple;
+    fn quotient_of(&self, a: &Expr, d: &Expr, others: &[Atom], k: i64) -> Option<(Expr, Expr)> {
+        let has = |e: &Expr| {
+            let known = |t: &(Vec<Atom>, i64)| self.terms.contains(t);
+            !e.terms.is_empty() && e.constant == 0 && e.terms.iter().all(known)
+        };
+        let quotient = Expr::product_of(others.to_vec()) * a.div(d.clone()) * d.clone() * k;
         if has(&quotient) {
             return Some((quotient, a.clone()));
         }
+        let d = d.as_const()?;
+        let multiple = k.checked_mul(d)?;
         let extents = self.terms.iter().filter(|(_, c)| *c == multiple);
         let extents = extents
             .flat_map(|(atoms, _)| atoms)

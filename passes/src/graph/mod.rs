@@ -1,6 +1,5 @@
 //! Graph passes: each a function from a graph to an equal one. They leave subgraphs alone;
 //! [`crate::pipeline::optimise`] visits those first.
-mod conv_to_contract;
 mod conv_transpose_to_conv;
 mod eliminate_common_subexpressions;
 mod eliminate_dead_code;
@@ -13,7 +12,6 @@ mod sink_reshapes;
 #[cfg(test)]
 mod tests;
 
-pub use conv_to_contract::conv_to_contract;
 pub use conv_transpose_to_conv::conv_transpose_to_conv;
 pub use eliminate_common_subexpressions::eliminate_common_subexpressions;
 pub use eliminate_dead_code::eliminate_dead_code;

@@ -29,7 +29,6 @@ fn check(source: &str, pass: &dyn Fn(&Graph) -> Result<Graph, GraphError>) {
 
 #[test]
 fn before_and_after() {
-    check(include_str!("conv_to_contract.rs"), &conv_to_contract);
     check(
         include_str!("conv_transpose_to_conv.rs"),
         &conv_transpose_to_conv,

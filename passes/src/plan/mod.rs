@@ -6,6 +6,7 @@
 mod constants;
 mod control;
 mod kernels;
+mod layouts;
 
 use crate::barriers::insert_barriers;
 use crate::error::PassError;
@@ -15,6 +16,7 @@ use crate::pipeline::PassOptions;
 use crate::schedule::default_schedule;
 use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
+use layouts::choose_layouts;
 use std::collections::HashMap;
 use tensmith_ir::define::{Definition, define_task};
 use tensmith_ir::expr::Expr;
@@ -26,7 +28,7 @@ use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, Slot
 /// Where a value of a graph is.
 #[derive(Clone)]
 enum Bound {
-    /// In memory, row-major.
+    /// In memory.
     Slot(SlotId),
     /// A constant; it gets slots as kernels ask for layouts.
     Constant(Origin),
@@ -36,6 +38,8 @@ enum Bound {
 struct Level<'g> {
     graph: &'g Graph,
     bound: HashMap<ValueId, Bound>,
+    /// The layouts of values that are not row-major.
+    layouts: HashMap<ValueId, Layout>,
     /// Where kernels write values that are results of the graph.
     direct: HashMap<ValueId, StorageId>,
     steps: Vec<Step>,
@@ -191,6 +195,7 @@ impl<'o> Builder<'o> {
         let mut level = Level {
             graph,
             bound: graph.inputs.iter().copied().zip(inputs).collect(),
+            layouts: HashMap::new(),
             direct: HashMap::new(),
             steps: vec![],
         };
@@ -203,6 +208,7 @@ impl<'o> Builder<'o> {
             .collect();
         let copied = self.assign_targets(&mut level, &targets);
         let partition = partition(graph);
+        level.layouts = choose_layouts(graph, &partition);
         for id in graph.node_ids() {
             let node = graph.node(id);
             match (node.op.lower, partition.groups.get(&id)) {
@@ -242,7 +248,11 @@ impl<'o> Builder<'o> {
     fn result_slot(&mut self, level: &Level<'_>, value: ValueId) -> SlotId {
         let v = level.graph.value(value);
         let Some(storage) = level.direct.get(&value).copied() else {
-            return self.arena_slot(&v.name, &v.ty);
+            let slot = self.arena_slot(&v.name, &v.ty);
+            if let Some(layout) = level.layouts.get(&value) {
+                self.plan.slots[slot.0 as usize].layout = layout.clone();
+            }
+            return slot;
         };
         let owner = self.storage_of.iter().position(|s| *s == storage);
         let owner = owner.expect("invariant: a target has a slot");
@@ -308,7 +318,8 @@ impl<'o> Builder<'o> {
             level.bound.insert(*value, Bound::Slot(slot));
         }
         let packable = self.packable(level, &definition);
-        let kernel = self.scheduled_kernel(definition.kernel.clone(), &packable);
+        let naive = self.laid_out(level, &definition);
+        let kernel = self.scheduled_kernel(naive, &packable);
         let step = self.call(level, kernel, &definition, nodes)?;
         level.steps.push(step);
         Ok(())
@@ -335,11 +346,6 @@ impl<'o> Builder<'o> {
                 _ => outputs.next(),
             };
             let value = value.expect("invariant: schedules keep parameters");
-            // A schedule may see a row-major buffer as one of another rank.
-            let layout = match layout.is_row_major() {
-                true => Layout::row_major(level.graph.ty(*value).rank()),
-                false => layout,
-            };
             args.push(self.slot_in(level, *value, &layout, &name)?);
         }
         let site_base = self.plan.sites.len() as u32;
@@ -350,6 +356,25 @@ impl<'o> Builder<'o> {
             site_base,
             nodes,
         }))
+    }
+
+    /// The naive kernel of a task over the layouts of the slots that it reads and writes.
+    fn laid_out(&self, level: &Level<'_>, definition: &Definition) -> Kernel {
+        let mut kernel = definition.kernel.clone();
+        let (mut inputs, mut outputs) = (definition.inputs.iter(), definition.outputs.iter());
+        let params: Vec<(BufferId, Scope)> = kernel.params().map(|(id, b)| (id, b.scope)).collect();
+        for (id, scope) in params {
+            let value = match scope {
+                Scope::Input => inputs.next(),
+                _ => outputs.next(),
+            };
+            let value = value.expect("invariant: definitions have their parameters");
+            if let Bound::Slot(slot) = self.bound(level, *value) {
+                let layout = self.plan.slot(slot).layout.clone();
+                kernel.buffers[id.0 as usize].layout = layout;
+            }
+        }
+        kernel
     }
 
     /// The inputs of a task that are constants: their layout may change.

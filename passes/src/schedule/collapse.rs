@@ -1,69 +1,72 @@
 //! Makes one loop of two where memory does not tell them apart.
 //!
-//! Before: `for i < n { for j < 8 { o[i, j] = a[i, j] } }`. After: `for k < 8*n { o[k] = a[k] }`,
-//! with `o` and `a` seen as one dimension. Halide: `fuse`.
-use super::nest::Nest;
+//! Before: `for i < n { for j < 8 { o[i, j] = a[i, j] } }`. After:
+//! `for k < 8*n { o[div(k, 8), mod(k, 8)] = a[div(k, 8), mod(k, 8)] }`, whose offsets are `k`.
+//! Halide: `fuse`.
+use super::nest::{Nest, all_ranges, substitute};
 use std::collections::HashMap;
-use tensmith_ir::expr::{Expr, Var};
-use tensmith_ir::loops::{BufferId, Cond, Kernel, Layout, Scalar, Scope, Stmt};
+use tensmith_ir::expr::{Expr, Ranges};
+use tensmith_ir::loops::{BufferId, Cond, Kernel, Scalar, Scope, Stmt};
 
-/// Joins neighbouring loops of a nest, innermost first, as long as every access of every buffer
-/// agrees.
-pub fn collapse(kernel: &mut Kernel, nest: &mut Nest) {
+/// Joins neighbouring loops of a nest, innermost first, as long as every element that is accessed
+/// lies as far from the next as a single loop would have it. Loops along buffers that `keep` names
+/// stay.
+pub fn collapse(kernel: &mut Kernel, nest: &mut Nest, keep: &dyn Fn(BufferId) -> bool) {
     let mut k = nest.loops.len().saturating_sub(1);
     while k > 0 {
-        if let Some(plan) = plan(kernel, nest, k) {
-            apply(kernel, nest, k, &plan);
+        let mut ranges = all_ranges(kernel);
+        for (var, extent) in &nest.loops {
+            ranges.bind(*var, extent);
+        }
+        if joinable(kernel, nest, k, &ranges, keep) {
+            join(kernel, nest, k, ranges);
         }
         k -= 1;
     }
 }
 
-/// For each buffer that depends on the two loops, the first of the two dimensions.
-type Joined = HashMap<BufferId, usize>;
-
-fn plan(kernel: &Kernel, nest: &Nest, k: usize) -> Option<Joined> {
-    let (outer, inner) = (nest.loops[k - 1].0, nest.loops[k].0);
-    let mut joined = Joined::new();
-    let mut apart = Vec::new();
+fn joinable(
+    kernel: &Kernel,
+    nest: &Nest,
+    k: usize,
+    ranges: &Ranges,
+    keep: &dyn Fn(BufferId) -> bool,
+) -> bool {
+    let (outer, outer_extent) = &nest.loops[k - 1];
+    let (inner, extent) = &nest.loops[k];
+    if extent.mentions(*outer) || outer_extent.mentions(*inner) {
+        return false;
+    }
     let mut fine = true;
-    visit_accesses(&nest.body, &mut |access| match access {
-        Access::Element(b, index) if kernel.buffer(b).scope != Scope::Register => {
-            match pair(kernel, b, index, outer, inner, &nest.loops[k].1) {
-                Some(Some(d)) => fine &= *joined.entry(b).or_insert(d) == d,
-                Some(None) => apart.push(b),
-                None => fine = false,
+    visit_accesses(&nest.body, &mut |access| {
+        fine &= match access {
+            Access::Element(b, _) if kernel.buffer(b).scope == Scope::Register => true,
+            Access::Element(b, index) => {
+                let offset = kernel.buffer(b).offset(index).simplify(ranges);
+                let outer = offset.linear_coefficient(*outer);
+                let inner = offset.linear_coefficient(*inner);
+                let stays = keep(b) && inner.as_ref().is_none_or(|c| !c.is(0));
+                outer.is_some() && !stays && outer == inner.map(|c| c * extent.clone())
             }
-        }
-        Access::Element(..) => {}
-        Access::Expr(e) => fine &= !e.mentions(outer) && !e.mentions(inner),
+            Access::Expr(e) => !e.mentions(*outer) && !e.mentions(*inner),
+        };
     });
-    let fine = fine && apart.iter().all(|b| !joined.contains_key(b));
-    fine.then_some(joined)
+    fine
 }
 
-/// `Some(Some(d))` if dimensions `d`, `d + 1` are indexed by just the two variables, `Some(None)`
-/// if neither occurs.
-fn pair(
-    kernel: &Kernel,
-    b: BufferId,
-    index: &[Expr],
-    outer: Var,
-    inner: Var,
-    extent: &Expr,
-) -> Option<Option<usize>> {
-    let buffer = kernel.buffer(b);
-    let uses = |e: &Expr| e.mentions(outer) || e.mentions(inner);
-    let used: Vec<usize> = (0..index.len()).filter(|d| uses(&index[*d])).collect();
-    match used[..] {
-        [] => Some(None),
-        [a, c] => {
-            let row_major = buffer.layout == Layout::row_major(buffer.shape.len());
-            let exact = index[a].as_var() == Some(outer) && index[c].as_var() == Some(inner);
-            (c == a + 1 && exact && row_major && buffer.shape[c] == *extent).then_some(Some(a))
-        }
-        _ => None,
-    }
+fn join(kernel: &mut Kernel, nest: &mut Nest, k: usize, mut ranges: Ranges) {
+    let (inner, inner_extent) = nest.loops.remove(k);
+    let (outer, outer_extent) = nest.loops[k - 1].clone();
+    let var = kernel.fresh_var();
+    let extent = outer_extent * inner_extent.clone();
+    ranges.bind(var, &extent);
+    let index = Expr::from(var);
+    let with = HashMap::from([
+        (outer, index.div(inner_extent.clone())),
+        (inner, index.rem(inner_extent)),
+    ]);
+    nest.loops[k - 1] = (var, extent);
+    substitute(&mut nest.body, &with, &ranges);
 }
 
 enum Access<'a> {
@@ -109,56 +112,4 @@ fn visit_scalar(s: &Scalar, f: &mut dyn FnMut(Access<'_>)) {
         _ => {}
     }
     s.children().into_iter().for_each(|c| visit_scalar(c, f));
-}
-
-fn apply(kernel: &mut Kernel, nest: &mut Nest, k: usize, joined: &Joined) {
-    let (inner, inner_extent) = nest.loops.remove(k);
-    let (outer, outer_extent) = nest.loops[k - 1].clone();
-    nest.loops[k - 1].1 = outer_extent * inner_extent;
-    for (b, d) in joined {
-        let buffer = &mut kernel.buffers[b.0 as usize];
-        let inner = buffer.shape.remove(d + 1);
-        buffer.shape[*d] = buffer.shape[*d].clone() * inner;
-        buffer.layout = Layout::row_major(buffer.shape.len());
-    }
-    let fix = |b: BufferId, index: &mut Vec<Expr>| {
-        if let Some(d) = joined.get(&b) {
-            debug_assert_eq!(index[d + 1].as_var(), Some(inner));
-            index.remove(d + 1);
-            index[*d] = outer.into();
-        }
-    };
-    rewrite(&mut nest.body, &fix);
-}
-
-fn rewrite(stmts: &mut [Stmt], fix: &dyn Fn(BufferId, &mut Vec<Expr>)) {
-    for stmt in stmts {
-        match stmt {
-            Stmt::Store {
-                buffer,
-                index,
-                value,
-            } => {
-                fix(*buffer, index);
-                rewrite_scalar(value, fix);
-            }
-            Stmt::If {
-                cond: Cond::Scalar(s),
-                ..
-            } => rewrite_scalar(s, fix),
-            Stmt::Check { value, .. } => rewrite_scalar(value, fix),
-            Stmt::While { cond, .. } => rewrite_scalar(cond, fix),
-            _ => {}
-        }
-        stmt.bodies_mut().into_iter().for_each(|b| rewrite(b, fix));
-    }
-}
-
-fn rewrite_scalar(s: &mut Scalar, fix: &dyn Fn(BufferId, &mut Vec<Expr>)) {
-    if let Scalar::Load(b, index) = s {
-        fix(*b, index);
-    }
-    s.children_mut()
-        .into_iter()
-        .for_each(|c| rewrite_scalar(c, fix));
 }

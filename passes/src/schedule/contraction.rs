@@ -8,8 +8,8 @@
 mod shapes;
 
 use super::Target;
-use super::nest::{Nest, all_ranges, space, visit_scalars};
-use super::tile::{Split, tiles};
+use super::nest::{Nest, all_ranges, visit_scalars};
+use super::tile::{Order, Tiling, tile_nest};
 use shapes::{Shape, lone_shapes, shapes};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
@@ -38,6 +38,11 @@ struct Factor<'a> {
     buffer: BufferId,
     offset: Expr,
     index: &'a [Expr],
+}
+
+/// Whether the nest is a sum of products of two elements.
+pub fn is_anchor(kernel: &Kernel, nest: &Nest) -> bool {
+    factors(kernel, &nest.body, &all_ranges(kernel)).is_some()
 }
 
 /// Schedules the nest if it is an anchor; `packable` says which inputs are constants.
@@ -69,7 +74,12 @@ pub fn schedule(
         loops: nest.loops.clone(),
         body,
     };
-    Some(build(kernel, &nest, target, &choice, &mut ranges))
+    let tiling = Tiling {
+        columns: (choice.columns, choice.shape.vectors * target.lanes()),
+        rows: choice.rows.map(|k| (k, choice.shape.rows)),
+        order: Order::ColumnsOutermost,
+    };
+    Some(tile_nest(kernel, &nest, target, &tiling, &mut ranges))
 }
 
 /// Panels of `width` along `dim`: that dimension's blocks outermost, then `others`, and the
@@ -294,59 +304,4 @@ fn order_chain(outermost: &mut For, offset: &Expr) -> Vec<Var> {
         }
     }
     heads.into_iter().map(|(v, _)| v).collect()
-}
-
-fn build(
-    kernel: &mut Kernel,
-    nest: &Nest,
-    target: &Target,
-    choice: &Choice,
-    ranges: &mut Ranges,
-) -> Vec<Stmt> {
-    let split = |k: usize, tile: i64, mark: Mark| {
-        let (var, extent) = nest.loops[k].clone();
-        Split {
-            var,
-            extent,
-            tile,
-            mark,
-            whole: if target.masks() { 0 } else { target.lanes() },
-        }
-    };
-    let width = choice.shape.vectors * target.lanes();
-    let columns = split(choice.columns, width, Mark::Vector);
-    let rows = choice.rows.map(|k| split(k, choice.shape.rows, Mark::Jam));
-    let mut splits = Vec::new();
-    let mut tile_loop = |kernel: &mut Kernel, ranges: &mut Ranges, s: Split| {
-        let var = kernel.fresh_var();
-        ranges.bind(var, &s.count());
-        splits.push((s.clone(), var));
-        (var, s.count())
-    };
-    let row_loop = rows.map(|s| tile_loop(kernel, ranges, s));
-    let column_loop = tile_loop(kernel, ranges, columns);
-    let body = tiles(kernel, ranges, &splits, &nest.body);
-    let others: Vec<(Var, Expr)> = nest
-        .loops
-        .iter()
-        .enumerate()
-        .filter(|(k, _)| *k != choice.columns && Some(*k) != choice.rows)
-        .map(|(_, l)| l.clone())
-        .collect();
-    // A panel of columns stays in cache while rows and the other loops pass by.
-    let mut order = vec![column_loop];
-    order.extend(others);
-    order.extend(row_loop);
-    let inner: Vec<(Var, Expr)> = order.into_iter().filter(|(_, e)| !e.is(1)).collect();
-    let units: Vec<Var> = splits
-        .iter()
-        .filter(|(s, _)| s.count().is(1))
-        .map(|(_, v)| *v)
-        .collect();
-    let mut body = body;
-    let zeros = units.into_iter().map(|v| (v, Expr::from(0))).collect();
-    super::nest::substitute(&mut body, &zeros, ranges);
-    inner.into_iter().rev().fold(body, |body, (var, extent)| {
-        vec![space(var, extent, Mark::Plain, body)]
-    })
 }

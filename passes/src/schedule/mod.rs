@@ -7,8 +7,10 @@ mod contract_fma;
 mod contraction;
 mod drop_unit_loops;
 mod nest;
+mod reorder;
 mod tile;
 mod vectorise;
+mod window;
 
 use nest::{Nest, all_ranges};
 use tensmith_ir::expr::{Expr, product};
@@ -75,11 +77,9 @@ pub fn default_schedule(
     }
     let work = work(&kernel.body);
     let body = std::mem::take(&mut kernel.body);
-    // Collapsing changes the shape of buffers: no other statement may see them.
-    let alone = body.len() == 1;
     let body: Vec<Stmt> = body
         .into_iter()
-        .flat_map(|s| schedule_nest(&mut kernel, s, target, packable, alone))
+        .flat_map(|s| schedule_nest(&mut kernel, s, target, packable))
         .collect();
     kernel.body = body;
     if work.is_none_or(|w| w >= PARALLEL_WORK) {
@@ -93,14 +93,17 @@ fn schedule_nest(
     stmt: Stmt,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
-    alone: bool,
 ) -> Vec<Stmt> {
     let mut nest = Nest::of(stmt);
+    reorder::follow_results(kernel, &mut nest);
+    // What is packed along a loop needs an index of its own.
+    let anchor = contraction::is_anchor(kernel, &nest);
+    collapse::collapse(kernel, &mut nest, &|b| anchor && packable(b));
     if let Some(tiled) = contraction::schedule(kernel, &nest, target, packable) {
         return tiled;
     }
-    if alone {
-        collapse::collapse(kernel, &mut nest);
+    if let Some(tiled) = window::schedule(kernel, &nest, target, packable) {
+        return tiled;
     }
     let body = nest.rebuild();
     let mut ranges = all_ranges(&Kernel {

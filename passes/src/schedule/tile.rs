@@ -3,10 +3,75 @@
 //! Before: `for i < 10 { s(i) }`. After, with tiles of 4:
 //! `for t < 3 { if 10 - 4*t - 4 >= 0 { for j < 4 jam { s(4*t + j) } } else { for j < 2 jam { .. } } }`.
 //! Halide: `split` and `unroll` or `vectorize`, tail strategy "separate code".
-use super::nest::{fresh_copy, space, substitute};
+use super::Target;
+use super::nest::{Nest, fresh_copy, space, substitute};
 use std::collections::HashMap;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{Cond, Kernel, Mark, Stmt};
+
+/// How a nest is tiled: loops by their position, with the iterations of a whole tile.
+#[derive(Clone, Copy, Debug)]
+pub struct Tiling {
+    /// What becomes vectors.
+    pub columns: (usize, i64),
+    /// What runs in lock step with them.
+    pub rows: Option<(usize, i64)>,
+    /// How the loops over tiles nest.
+    pub order: Order,
+}
+
+/// How loops over tiles nest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Columns, the other loops, rows: a panel of columns stays in cache.
+    ColumnsOutermost,
+    /// The other loops, rows, columns: memory is passed in order.
+    ColumnsInnermost,
+}
+
+/// Tiles a nest.
+pub fn tile_nest(
+    kernel: &mut Kernel,
+    nest: &Nest,
+    target: &Target,
+    tiling: &Tiling,
+    ranges: &mut Ranges,
+) -> Vec<Stmt> {
+    let mut splits = Vec::new();
+    let mut tile_loop =
+        |kernel: &mut Kernel, ranges: &mut Ranges, (k, tile): (usize, i64), mark| {
+            let (var, extent): (Var, Expr) = nest.loops[k].clone();
+            let split = Split {
+                var,
+                extent,
+                tile,
+                mark,
+                whole: if target.masks() { 0 } else { target.lanes() },
+            };
+            let (var, count) = (kernel.fresh_var(), split.count());
+            ranges.bind(var, &count);
+            splits.push((split, var));
+            (var, count)
+        };
+    let rows = tiling.rows.map(|r| tile_loop(kernel, ranges, r, Mark::Jam));
+    let columns = tile_loop(kernel, ranges, tiling.columns, Mark::Vector);
+    let mut body = tiles(kernel, ranges, &splits, &nest.body);
+    let loops = nest.loops.iter().enumerate();
+    let others =
+        loops.filter(|(k, _)| *k != tiling.columns.0 && Some(*k) != tiling.rows.map(|r| r.0));
+    let others = others.map(|(_, l)| l.clone());
+    let order: Vec<(Var, Expr)> = match tiling.order {
+        Order::ColumnsOutermost => [columns].into_iter().chain(others).chain(rows).collect(),
+        Order::ColumnsInnermost => others.chain(rows).chain([columns]).collect(),
+    };
+    let units = order.iter().filter(|(_, e)| e.is(1));
+    let zeros = units.map(|(v, _)| (*v, Expr::from(0))).collect();
+    substitute(&mut body, &zeros, ranges);
+    let loops = order.into_iter().filter(|(_, e)| !e.is(1)).rev();
+    loops.fold(body, |body, (var, extent)| {
+        vec![space(var, extent, Mark::Plain, body)]
+    })
+}
 
 /// How one loop is split.
 #[derive(Clone, Debug)]

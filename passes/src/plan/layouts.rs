@@ -1,0 +1,95 @@
+//! Layouts of the values between kernels: channels last around convolutions.
+//!
+//! A convolution reads runs of channels for one position and writes runs of channels for another,
+//! so its operand and its result lie with channels innermost, and so does what is computed
+//! element by element, pooled or padded in between. Values that a view, a control node or the
+//! model's interface sees stay row-major; a kernel between both converts as it reads and writes.
+//!
+//! Requires: a partition of the graph.
+//! Ensures: only results of kernels change their layout.
+use crate::partition::{Group, Partition};
+use std::collections::{HashMap, HashSet};
+use tensmith_ir::graph::{Graph, NodeId, TensorType, ValueId};
+use tensmith_ir::loops::{Layout, LayoutDim};
+use tensmith_ir::ops::{Class, Lower};
+
+/// The values that are not row-major.
+pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, Layout> {
+    let fixed = fixed_values(graph);
+    let free = |v: &ValueId| {
+        !fixed.contains(v) && graph.producer(*v).is_some() && is_spatial(graph.ty(*v))
+    };
+    let groups: Vec<&Group> = (graph.node_ids())
+        .filter_map(|id| partition.groups.get(&id))
+        .collect();
+    let mut last: HashSet<ValueId> = HashSet::new();
+    for group in &groups {
+        if let Some(id) = convolution(graph, group) {
+            last.extend(crossing(graph, group).filter(free));
+            last.extend(Some(graph.node(id).inputs[0]).filter(free));
+        }
+    }
+    loop {
+        let before = last.len();
+        for group in &groups {
+            let values: Vec<ValueId> = crossing(graph, group).collect();
+            let touched = values.iter().any(|v| last.contains(v));
+            if touched && convolution(graph, group).is_none() {
+                last.extend(values.into_iter().filter(free));
+            }
+        }
+        if last.len() == before {
+            break;
+        }
+    }
+    let layout = |v: ValueId| (v, channels_last(graph.ty(v).rank()));
+    last.into_iter().map(layout).collect()
+}
+
+/// Values whose bytes something else than a kernel with free loops sees.
+fn fixed_values(graph: &Graph) -> HashSet<ValueId> {
+    let mut fixed: HashSet<ValueId> = graph.outputs.iter().copied().collect();
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        let seen = matches!(node.op.lower, Lower::View | Lower::Plan);
+        if seen || node.op.class == Class::Opaque {
+            fixed.extend(node.inputs.iter().chain(&node.outputs));
+        }
+    }
+    fixed
+}
+
+/// Batch, channels and positions, with more than one of the latter two.
+fn is_spatial(ty: &TensorType) -> bool {
+    (3..=5).contains(&ty.rank()) && !ty.shape[1].is(1) && !ty.shape[2..].iter().all(|e| e.is(1))
+}
+
+fn convolution(graph: &Graph, group: &Group) -> Option<NodeId> {
+    let is = |id: &NodeId| graph.node(*id).op.name == "conv";
+    group.members.iter().copied().find(is)
+}
+
+/// The values that a group reads from others, and those that it makes for others.
+fn crossing<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = ValueId> + 'g {
+    let rank = graph.ty(graph.node(group.root).outputs[0]).rank();
+    let inside = |v: &ValueId| {
+        graph
+            .producer(*v)
+            .is_some_and(|p| group.members.contains(&p))
+    };
+    let read = group.members.iter().flat_map(|id| &graph.node(*id).inputs);
+    let read = read.copied().filter(move |v| !inside(v));
+    let made = graph.node(group.root).outputs.iter().copied();
+    read.chain(made)
+        .filter(move |v| graph.ty(*v).rank() == rank)
+}
+
+fn channels_last(rank: usize) -> Layout {
+    let order = [0].into_iter().chain(2..rank).chain([1]);
+    let dim = |dim| LayoutDim {
+        dim,
+        step: 1,
+        extent: None,
+    };
+    Layout(order.map(dim).collect())
+}

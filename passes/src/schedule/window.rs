@@ -1,0 +1,184 @@
+//! The recipe of reductions beside contiguous results: pooling, depthwise convolutions, sums over
+//! outer axes.
+//!
+//! An anchor is a nest around reductions whose innermost loop runs along consecutive elements of
+//! the result and of every operand that varies with it. That loop becomes vectors, the one around
+//! it rows in lock step, so that enough sums are in flight; short windows are unrolled.
+use super::Target;
+use super::nest::{Nest, all_ranges, space, visit_scalars};
+use super::tile::{Order, Tiling, tile_nest};
+use tensmith_ir::expr::Expr;
+use tensmith_ir::loops::{
+    BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
+};
+
+/// Sums that are kept in flight.
+const SUMS: i64 = 8;
+/// Vectors along the innermost loop at most.
+const VECTORS: i64 = 4;
+/// Windows of at most so many elements are unrolled.
+const UNROLLED: i64 = 16;
+/// Fewer columns are no vector.
+const FEW: i64 = 4;
+
+/// Schedules the nest if it is an anchor; `packable` says which inputs are constants, whose
+/// elements along the innermost loop may be made consecutive.
+pub fn schedule(
+    kernel: &mut Kernel,
+    nest: &Nest,
+    target: &Target,
+    packable: &dyn Fn(BufferId) -> bool,
+) -> Option<Vec<Stmt>> {
+    let columns = nest.loops.len().checked_sub(1)?;
+    let (var, extent) = nest.loops[columns].clone();
+    let count = extent.as_const().filter(|e| *e >= FEW)?;
+    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.clone()) else {
+        return None;
+    };
+    let packed = packed(kernel, l, packable);
+    let done = |b: BufferId| packed.iter().any(|(p, _)| *p == b);
+    if !reduces(&nest.body) || !vectorisable(kernel, l) || !contiguous(kernel, l, &done) {
+        return None;
+    }
+    for (buffer, layout) in packed {
+        kernel.buffers[buffer.0 as usize].layout = layout;
+    }
+    let lanes = target.lanes();
+    let vectors = ((count + lanes - 1) / lanes).min(VECTORS);
+    let mut nest = Nest {
+        loops: nest.loops.clone(),
+        body: nest.body.clone(),
+    };
+    unroll(&mut nest.body);
+    let tiling = Tiling {
+        columns: (columns, vectors * lanes),
+        rows: rows(&nest, columns, SUMS / vectors),
+        order: Order::ColumnsInnermost,
+    };
+    let mut ranges = all_ranges(kernel);
+    for (var, extent) in &nest.loops {
+        ranges.bind(*var, extent);
+    }
+    Some(tile_nest(kernel, &nest, target, &tiling, &mut ranges))
+}
+
+/// Whether statements are reductions and scalar work, at least one of the former.
+fn reduces(body: &[Stmt]) -> bool {
+    fn plain(stmts: &[Stmt]) -> bool {
+        stmts.iter().all(|s| match s {
+            Stmt::For(l) => l.role == Role::Reduce && l.mark == Mark::Plain && plain(&l.body),
+            Stmt::Store { .. } => true,
+            _ => false,
+        })
+    }
+    body.iter().any(|s| matches!(s, Stmt::For(_))) && plain(body)
+}
+
+/// Constants with a dimension along the loop, and layouts that have it innermost.
+fn packed(
+    kernel: &Kernel,
+    l: &For,
+    packable: &dyn Fn(BufferId) -> bool,
+) -> Vec<(BufferId, Layout)> {
+    let mut loads: Vec<(BufferId, Option<usize>)> = Vec::new();
+    visit_loads(&l.body, &mut |b, index| {
+        let along: Vec<usize> = (0..index.len())
+            .filter(|d| index[*d].mentions(l.var))
+            .collect();
+        let dim = match along[..] {
+            [d] if index[d].as_var() == Some(l.var) => Some(d),
+            _ => None,
+        };
+        loads.push((b, dim));
+    });
+    let loads = &loads;
+    let once = |b: BufferId| loads.iter().filter(|(other, _)| *other == b).count() == 1;
+    let candidates = loads.iter().filter_map(|(b, dim)| {
+        let buffer = kernel.buffer(*b);
+        let fits = packable(*b) && once(*b) && buffer.layout.is_row_major();
+        let (rank, dim) = (buffer.shape.len(), (*dim)?);
+        let order = (0..rank).filter(|d| *d != dim).chain([dim]);
+        let layout = order.map(|dim| LayoutDim {
+            dim,
+            step: 1,
+            extent: None,
+        });
+        fits.then(|| (*b, Layout(layout.collect())))
+    });
+    candidates.collect()
+}
+
+fn visit_loads(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
+    visit_scalars(stmts, &mut |s| {
+        s.visit(&mut |s| {
+            if let Scalar::Load(b, index) = s {
+                f(*b, index);
+            }
+        });
+    });
+}
+
+/// Whether every element that varies with the loop lies beside the next one's; `packed` names the
+/// buffers that will be laid out so.
+fn contiguous(kernel: &Kernel, l: &For, packed: &dyn Fn(BufferId) -> bool) -> bool {
+    let mut fine = true;
+    let mut stores = 0;
+    let mut look = |b: BufferId, index: &[Expr], store: bool| {
+        if kernel.buffer(b).scope == Scope::Register || packed(b) {
+            return;
+        }
+        let step = kernel.buffer(b).offset(index).linear_coefficient(l.var);
+        stores += usize::from(store);
+        fine &= step.is_some_and(|c| c.is(1) || (c.is(0) && !store));
+    };
+    visit_loads(&l.body, &mut |b, index| look(b, index, false));
+    visit_stores(&l.body, &mut |b, index| look(b, index, true));
+    fine && stores > 0
+}
+
+fn visit_stores(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
+    for stmt in stmts {
+        if let Stmt::Store { buffer, index, .. } = stmt {
+            f(*buffer, index);
+        }
+        stmt.bodies().into_iter().for_each(|b| visit_stores(b, f));
+    }
+}
+
+/// The loop around the columns as rows, in tiles that leave the least over.
+fn rows(nest: &Nest, columns: usize, most: i64) -> Option<(usize, i64)> {
+    let k = columns.checked_sub(1)?;
+    let count = nest.loops[k].1.as_const()?;
+    let tiles = |rows: &i64| (count + rows - 1) / rows;
+    let best = (2..=most.min(count)).min_by_key(|rows| (tiles(rows), *rows))?;
+    Some((k, best))
+}
+
+fn unroll(body: &mut [Stmt]) {
+    for stmt in body {
+        if let Stmt::For(l) = stmt
+            && window(l).is_some_and(|n| n <= UNROLLED)
+        {
+            mark(l);
+        }
+    }
+}
+
+/// The elements of a window.
+fn window(l: &For) -> Option<i64> {
+    let inner = l.body.iter().map(|s| match s {
+        Stmt::For(l) => window(l),
+        _ => Some(1),
+    });
+    let inner: Option<Vec<i64>> = inner.collect();
+    inner?.into_iter().max()?.checked_mul(l.extent.as_const()?)
+}
+
+fn mark(l: &mut For) {
+    l.mark = Mark::Unroll;
+    for stmt in &mut l.body {
+        if let Stmt::For(l) = stmt {
+            mark(l);
+        }
+    }
+}
