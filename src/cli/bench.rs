@@ -1,7 +1,15 @@
 //! `tensmith bench`
+mod compare;
+mod record;
+mod side;
+
 use super::inputs::{InputArgs, Prepared};
 use super::shared::{ModelArgs, human_bytes, print_notes};
 use clap::Args;
+use compare::{Comparison, Other, check_remote};
+use record::{Block, FORMAT, Latency, Setting, save};
+use side::{Local, Ready, Remote, Side, serve};
+use std::path::PathBuf;
 use tensmith::flops::direct_flops;
 use tensmith::{Error, Executable, Result, peak};
 use tensmith_ir::eval::bind_sizes;
@@ -11,18 +19,41 @@ use tensmith_runtime::{Stopwatch, peak_rss_bytes, rss_bytes};
 #[derive(Args)]
 #[command(after_help = "Examples:
   tensmith bench model.onnx
-  tensmith bench model.onnx --inputs in.npz --threads 2 --duration 2s --json")]
+  tensmith bench model.onnx --inputs in.npz --threads 2 --duration 2s --json
+  tensmith bench model.onnx --save base.json
+  tensmith bench model.onnx --compare base.json --fail-if-slower 3%
+  tensmith bench model.onnx --compare other.onnx
+  tensmith bench model.onnx --compare path/to/other/build/of/tensmith --fail-if-slower 3%
+
+A comparison says faster, not slower, slower or inconclusive by the 95 % interval of the ratio of
+latencies. With --fail-if-slower the exit code is 1 if the whole interval is beyond the limit.")]
 pub struct Bench {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     inputs: InputArgs,
-    /// How long to measure, such as 500ms or 2s
+    /// How long to measure, such as 500ms or 2s; of each side if there are two
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
     duration: u64,
+    /// Blocks that the time is cut into; with --compare, turns of both sides
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(15..=1000))]
+    pairs: u64,
+    /// Compares with a result that --save wrote (.json), another model (.onnx), or this model by
+    /// another build of this program
+    #[arg(long, value_name = "BASE.json|MODEL.onnx|PROGRAM")]
+    compare: Option<PathBuf>,
+    /// Exit code 1 if this model is slower than the other by more than this
+    #[arg(long, value_name = "N%", value_parser = parse_percent, requires = "compare")]
+    fail_if_slower: Option<f64>,
+    /// Writes the figures and the time of each run as JSON, for --compare
+    #[arg(long, value_name = "FILE.json")]
+    save: Option<PathBuf>,
     /// Prints the figures as JSON
     #[arg(long)]
     json: bool,
+    /// Measures for each number of nanoseconds on stdin: what --compare starts
+    #[arg(long, hide = true, conflicts_with_all = ["compare", "save", "json"])]
+    on_request: bool,
 }
 
 /// Nanoseconds of `500ms`, `2s`, `1.5s` or `1m`.
@@ -41,84 +72,258 @@ fn parse_duration(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// Latencies in milliseconds.
-struct Latency {
-    min: f64,
-    median: f64,
-    mean: f64,
-    p90: f64,
-    p99: f64,
-    iterations: usize,
+/// The ratio of `3%`: 1.03.
+fn parse_percent(text: &str) -> std::result::Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|n| n.parse::<f64>().ok());
+    match number {
+        Some(n) if (0.0..=10_000.0).contains(&n) => Ok(1.0 + n / 100.0),
+        _ => Err("expected a percentage of at least 0, such as 3%".into()),
+    }
 }
 
-impl Latency {
-    /// Nanoseconds of each run; at least one.
-    fn of(mut samples: Vec<u64>) -> Self {
-        samples.sort_unstable();
-        let n = samples.len();
-        let rank = |q: f64| samples[((q * n as f64).ceil() as usize).clamp(1, n) - 1] as f64 / 1e6;
-        let middle = (samples[(n - 1) / 2] + samples[n / 2]) as f64 / 2e6;
-        Latency {
-            min: samples[0] as f64 / 1e6,
-            median: middle,
-            mean: samples.iter().sum::<u64>() as f64 / n as f64 / 1e6,
-            p90: rank(0.9),
-            p99: rank(0.99),
-            iterations: n,
-        }
-    }
+/// A compiled model and what is known before it runs.
+struct Subject {
+    setting: Setting,
+    executable: Executable,
+    compile_ms: f64,
+    /// Units: floating-point operations of a run.
+    flops: f64,
+}
+
+/// What running it said.
+struct Measured {
+    blocks: Vec<Block>,
+    other_blocks: Vec<Block>,
+    arena_bytes: usize,
 }
 
 impl Bench {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
+        let other = self.compare.as_deref().map(Other::find).transpose()?;
+        let (subject, mut local) = self.prepare()?;
+        if self.on_request {
+            let ready = Ready {
+                threads: subject.setting.threads,
+                inputs: subject.setting.inputs,
+                compile_ms: subject.compile_ms,
+            };
+            return serve(&mut local, &ready);
+        }
+        let mut remote = self.start_other(other.as_ref(), &subject)?;
+        let measured = self.measure(&mut local, remote.as_mut(), &subject)?;
+        drop(remote);
+        let comparison = self.compare(other.as_ref(), &measured, &subject)?;
+        self.report(&subject, &measured, comparison.as_ref())?;
+        match comparison {
+            Some(comparison) if self.fail_if_slower.is_some() => comparison.conclude(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compiles the model and warms it up.
+    fn prepare(&self) -> Result<(Subject, Local)> {
         let model = self.model.load()?;
         let given = self.inputs.read(&model)?;
         let prepared = given.prepare(&model, self.model.options()?, true)?;
-        print_notes(&prepared.imported);
-        eprintln!("inputs: {}", prepared.describe());
+        let described = prepared.describe();
+        if !self.on_request {
+            print_notes(&prepared.imported);
+            eprintln!("inputs: {described}");
+        }
         let watch = Stopwatch::start();
         let executable = prepared.imported.compile(&prepared.options)?;
         let compile_ms = watch.elapsed_ms();
-        let (latency, arena_bytes) = measure(&executable, &prepared, self.duration)?;
-        let rss = peak_rss_bytes().or_else(rss_bytes).unwrap_or(0);
-        let graph = &prepared.imported.graph;
-        let sizes = bind_sizes(graph, &prepared.graph_inputs()?)
-            .map_err(|e| Error::Internal(e.to_string()))?;
-        let gflops = direct_flops(graph, &sizes) / (latency.median * 1e6);
-        let peak = peak::fma_flops(executable.threads())?.map(|p| p / 1e9);
-        let fraction = peak.map(|p| gflops / p);
-        let constants = executable.constant_bytes();
+        let subject = Subject {
+            setting: Setting::here(executable.threads(), described),
+            compile_ms,
+            flops: flops(&prepared)?,
+            executable,
+        };
+        let local = Local::new(&subject.executable, prepared, self.duration / 10)?;
+        Ok((subject, local))
+    }
+
+    /// The name of the other side in messages.
+    fn other_name(&self) -> String {
+        let path = self.compare.as_deref().unwrap_or(&self.model.model);
+        path.display().to_string()
+    }
+
+    /// Starts the other side if it is one that can run.
+    fn start_other(&self, other: Option<&Other>, subject: &Subject) -> Result<Option<Remote>> {
+        let own = std::env::current_exe().map_err(|e| Error::io("find", "this program", e))?;
+        let (program, model) = match other {
+            Some(Other::Model(model)) => (&own, model),
+            Some(Other::Program(program)) => (program, &self.model.model),
+            Some(Other::Stored(_)) | None => return Ok(None),
+        };
+        let threads = subject.setting.threads;
+        let remote = Remote::start(program, model, &self.model, &self.inputs, threads)?;
+        let same_model = matches!(other, Some(Other::Program(_)));
+        check_remote(&self.other_name(), &remote, &subject.setting, same_model)?;
+        Ok(Some(remote))
+    }
+
+    /// Measures block by block, in turns if there are two sides.
+    fn measure(
+        &self,
+        local: &mut Local,
+        mut remote: Option<&mut Remote>,
+        subject: &Subject,
+    ) -> Result<Measured> {
+        let each = self.duration / self.pairs;
+        let (mut blocks, mut other_blocks) = (Vec::new(), Vec::new());
+        for _ in 0..self.pairs {
+            let peak = peak::fma_flops(subject.setting.threads)?.map(|p| p / 1e9);
+            if let Some(remote) = &mut remote {
+                other_blocks.push(Block::new(remote.block(each)?, peak));
+            }
+            blocks.push(Block::new(local.block(each)?, peak));
+        }
+        Ok(Measured {
+            blocks,
+            other_blocks,
+            arena_bytes: local.arena_bytes(),
+        })
+    }
+
+    fn compare(
+        &self,
+        other: Option<&Other>,
+        measured: &Measured,
+        subject: &Subject,
+    ) -> Result<Option<Comparison>> {
+        let (name, limit) = (self.other_name(), self.fail_if_slower.unwrap_or(1.0));
+        let ours = &measured.blocks;
+        match other {
+            None => Ok(None),
+            Some(Other::Stored(stored)) => {
+                let model = self.model.model.display().to_string();
+                if stored.model != model {
+                    eprintln!("note: {name} is of another file, {}", stored.model);
+                }
+                Comparison::stored(name, stored, ours, &subject.setting, limit).map(Some)
+            }
+            Some(Other::Model(_) | Other::Program(_)) => {
+                Comparison::in_turns(name, &measured.other_blocks, ours, limit).map(Some)
+            }
+        }
+    }
+
+    fn report(
+        &self,
+        subject: &Subject,
+        measured: &Measured,
+        comparison: Option<&Comparison>,
+    ) -> Result<()> {
+        let figures = Figures::of(subject, measured);
+        if let Some(path) = &self.save {
+            save(
+                path,
+                &self.json(subject, measured, &figures, comparison, true),
+            )?;
+        }
         if self.json {
-            let report = serde_json::json!({
-                "model": self.model.model.display().to_string(),
-                "threads": executable.threads(),
-                "compile_ms": compile_ms,
-                "latency_ms": {
-                    "min": latency.min,
-                    "median": latency.median,
-                    "mean": latency.mean,
-                    "p90": latency.p90,
-                    "p99": latency.p99,
-                },
-                "iterations": latency.iterations,
-                "gflops": gflops,
-                "peak_gflops": peak,
-                "peak_fraction": fraction,
-                "arena_bytes": arena_bytes,
-                "constant_bytes": constants,
-                "rss_bytes": rss,
-            });
+            let report = self.json(subject, measured, &figures, comparison, false);
             println!("{report}");
             return Ok(());
         }
-        println!("threads        {}", executable.threads());
-        println!("compile        {compile_ms:.1} ms");
+        figures.print(subject, measured);
+        if let Some(comparison) = comparison {
+            comparison.print();
+        }
+        Ok(())
+    }
+
+    fn json(
+        &self,
+        subject: &Subject,
+        measured: &Measured,
+        figures: &Figures,
+        comparison: Option<&Comparison>,
+        every_run: bool,
+    ) -> serde_json::Value {
+        let Setting {
+            threads,
+            inputs,
+            machine,
+        } = &subject.setting;
+        let block = |b: &Block| if every_run { b.clone() } else { b.summary() };
+        let mut report = serde_json::json!({
+            "format": FORMAT,
+            "model": self.model.model.display().to_string(),
+            "threads": threads,
+            "inputs": inputs,
+            "machine": machine,
+            "compile_ms": subject.compile_ms,
+            "latency_ms": figures.latency,
+            "iterations": figures.iterations,
+            "gflops": figures.gflops,
+            "peak_gflops": figures.peak,
+            "peak_fraction": figures.peak_fraction(),
+            "arena_bytes": measured.arena_bytes,
+            "constant_bytes": subject.executable.constant_bytes(),
+            "rss_bytes": figures.rss_bytes,
+            "blocks": measured.blocks.iter().map(block).collect::<Vec<_>>(),
+        });
+        if let Some(comparison) = comparison {
+            report["comparison"] = serde_json::json!(comparison);
+        }
+        report
+    }
+}
+
+fn flops(prepared: &Prepared) -> Result<f64> {
+    let graph = &prepared.imported.graph;
+    let sizes = bind_sizes(graph, &prepared.graph_inputs()?);
+    let sizes = sizes.map_err(|e| Error::Internal(e.to_string()))?;
+    Ok(direct_flops(graph, &sizes))
+}
+
+/// What is said about the runs of all blocks together.
+struct Figures {
+    latency: Latency,
+    iterations: usize,
+    gflops: f64,
+    /// Units: GFLOP/s, the best of all blocks, since other programs only lower it.
+    peak: Option<f64>,
+    rss_bytes: u64,
+}
+
+impl Figures {
+    fn of(subject: &Subject, measured: &Measured) -> Self {
+        let latency = Latency::of(&measured.blocks);
+        let peaks = measured.blocks.iter().filter_map(|b| b.peak_gflops);
+        Figures {
+            gflops: subject.flops / (latency.median * 1e6),
+            latency,
+            iterations: measured.blocks.iter().map(|b| b.runs).sum(),
+            peak: peaks.reduce(f64::max),
+            rss_bytes: peak_rss_bytes().or_else(rss_bytes).unwrap_or(0),
+        }
+    }
+
+    fn peak_fraction(&self) -> Option<f64> {
+        self.peak.map(|p| self.gflops / p)
+    }
+
+    fn print(&self, subject: &Subject, measured: &Measured) {
+        let Latency {
+            min,
+            median,
+            mean,
+            p90,
+            p99,
+        } = self.latency;
+        println!("threads        {}", subject.setting.threads);
+        println!("compile        {:.1} ms", subject.compile_ms);
         println!(
-            "latency        median {:.4} ms, min {:.4}, mean {:.4}, p90 {:.4}, p99 {:.4} ({} runs)",
-            latency.median, latency.min, latency.mean, latency.p90, latency.p99, latency.iterations
+            "latency        median {median:.4} ms, min {min:.4}, mean {mean:.4}, p90 {p90:.4}, p99 {p99:.4} ({} runs)",
+            self.iterations
         );
-        match (peak, fraction) {
+        let gflops = self.gflops;
+        match (self.peak, self.peak_fraction()) {
             (Some(peak), Some(f)) => {
                 println!(
                     "speed          {gflops:.2} GFLOP/s, {:.1} % of {peak:.1}",
@@ -127,39 +332,14 @@ impl Bench {
             }
             _ => println!("speed          {gflops:.2} GFLOP/s"),
         }
-        println!("arena          {}", human_bytes(arena_bytes as u64));
-        println!("constants      {}", human_bytes(constants as u64));
-        println!("peak memory    {}", human_bytes(rss));
-        Ok(())
+        let constants = subject.executable.constant_bytes() as u64;
+        println!(
+            "arena          {}",
+            human_bytes(measured.arena_bytes as u64)
+        );
+        println!("constants      {}", human_bytes(constants));
+        println!("peak memory    {}", human_bytes(self.rss_bytes));
     }
-}
-
-/// Warms up for a tenth of the time, then runs as often as the time allows, at least once.
-fn measure(
-    executable: &Executable,
-    prepared: &Prepared,
-    duration_ns: u64,
-) -> Result<(Latency, usize)> {
-    let mut session = executable.session()?;
-    let views: Vec<_> = prepared.inputs.iter().map(|(_, t)| t.view()).collect();
-    let watch = Stopwatch::start();
-    loop {
-        session.run(&views)?;
-        if watch.elapsed_ns() >= duration_ns / 10 {
-            break;
-        }
-    }
-    let mut samples = Vec::new();
-    let total = Stopwatch::start();
-    loop {
-        let watch = Stopwatch::start();
-        session.run(&views)?;
-        samples.push(watch.elapsed_ns());
-        if total.elapsed_ns() >= duration_ns {
-            break;
-        }
-    }
-    Ok((Latency::of(samples), session.arena_bytes()))
 }
 
 #[cfg(test)]
@@ -175,10 +355,11 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_ranks() {
-        let l = Latency::of((1..=100).rev().map(|k| k * 1_000_000).collect());
-        assert_eq!((l.min, l.median, l.mean), (1.0, 50.5, 50.5));
-        assert_eq!((l.p90, l.p99, l.iterations), (90.0, 99.0, 100));
-        assert_eq!(Latency::of(vec![3_000_000]).p99, 3.0);
+    fn percentages_become_ratios() {
+        assert_eq!(parse_percent("3%"), Ok(1.03));
+        assert_eq!(parse_percent("0%"), Ok(1.0));
+        for wrong in ["3", "-1%", "%", "NaN%", "three%"] {
+            assert!(parse_percent(wrong).is_err(), "{wrong}");
+        }
     }
 }
