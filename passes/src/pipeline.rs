@@ -1,8 +1,8 @@
 //! From a graph to a plan, one line a step.
 use crate::error::PassError;
 use crate::graph::{
-    conv_transpose_to_conv, eliminate_common_subexpressions, eliminate_dead_code, fold_constants,
-    fold_factors, fold_identities, materialise_padding, sink_reshapes,
+    average_by_sums, conv_transpose_to_conv, eliminate_common_subexpressions, eliminate_dead_code,
+    fold_constants, fold_factors, fold_identities, materialise_padding, sink_reshapes,
 };
 use crate::plan::Builder;
 use crate::schedule::Target;
@@ -61,6 +61,7 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
             conv_transpose_to_conv(&graph)?
         }
     };
+    let graph = average_by_sums(&graph)?;
     let graph = materialise_padding(&graph)?;
     let graph = sink_reshapes(&graph)?;
     let graph = fold_identities(&graph)?;

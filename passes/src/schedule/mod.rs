@@ -6,6 +6,7 @@ mod collapse;
 mod contract_fma;
 mod contraction;
 mod drop_unit_loops;
+mod index_split;
 mod nest;
 mod reorder;
 mod tile;
@@ -13,7 +14,7 @@ mod vectorise;
 mod window;
 
 use nest::{Nest, all_ranges};
-use tensmith_ir::expr::{Expr, product};
+use tensmith_ir::expr::{Expr, Ranges, product};
 use tensmith_ir::loops::{BufferId, Kernel, Mark, Role, Stmt};
 
 /// What schedules need to know of the machine.
@@ -105,12 +106,22 @@ fn schedule_nest(
     if let Some(tiled) = window::schedule(kernel, &nest, target, packable) {
         return tiled;
     }
+    let mut ranges = nest_ranges(kernel, &nest);
+    index_split::index_split(kernel, &mut nest, &mut ranges);
     let body = nest.rebuild();
+    vectorise::vectorise(kernel, &mut ranges, target, body)
+}
+
+/// What is known of the variables of a nest, and of those around it.
+fn nest_ranges(kernel: &Kernel, nest: &Nest) -> Ranges {
     let mut ranges = all_ranges(&Kernel {
-        body: body.clone(),
+        body: nest.body.clone(),
         ..kernel.clone()
     });
-    vectorise::vectorise(kernel, &mut ranges, target, body)
+    for (var, extent) in &nest.loops {
+        ranges.bind(*var, extent);
+    }
+    ranges
 }
 
 /// The iterations of all innermost statements; `None` if sizes are not known.

@@ -2,9 +2,9 @@
 //!
 //! Innermost space loops are split into tiles of vector lanes; innermost reductions by plain
 //! updates are split so that a tile's terms are joined in registers.
-use super::Target;
 use super::nest::{fresh_copy, substitute};
 use super::tile::{Split, tiles};
+use super::{Target, window};
 use std::collections::HashMap;
 use tensmith_ir::expr::{Expr, Ranges};
 use tensmith_ir::loops::{For, Kernel, Mark, Role, Scope, Stmt, is_update, vectorisable};
@@ -53,13 +53,16 @@ fn eligible(kernel: &Kernel, l: &For) -> bool {
         .body
         .iter()
         .any(|s| matches!(s, Stmt::For(_) | Stmt::While { .. } | Stmt::Check { .. }));
+    let around_sums = l.role == Role::Space
+        && window::reduces(&l.body)
+        && window::contiguous(kernel, l, &|_| false);
     let long = l.extent.as_const().is_none_or(|e| e >= FEW);
     let role = match l.role {
         Role::Space => contiguous(kernel, l),
         Role::Reduce => l.reduction.is_none() && plain_updates(kernel, &l.body),
         Role::Serial => false,
     };
-    innermost && long && role && vectorisable(kernel, l)
+    (innermost && role || around_sums) && long && vectorisable(kernel, l)
 }
 
 /// Whether at least one store or load has consecutive lanes: else vectors only add work.
@@ -119,7 +122,9 @@ fn split_space(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &Fo
     let tile_var = kernel.fresh_var();
     ranges.bind(tile_var, &split.count());
     let count = split.count();
-    let body = tiles(kernel, ranges, &[(split, tile_var)], &l.body);
+    let mut naive = l.body.clone();
+    window::unroll(&mut naive);
+    let body = tiles(kernel, ranges, &[(split, tile_var)], &naive);
     if count.is(1) {
         let mut body = body;
         substitute(&mut body, &HashMap::from([(tile_var, 0.into())]), ranges);

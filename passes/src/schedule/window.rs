@@ -63,7 +63,7 @@ pub fn schedule(
 }
 
 /// Whether statements are reductions and scalar work, at least one of the former.
-fn reduces(body: &[Stmt]) -> bool {
+pub fn reduces(body: &[Stmt]) -> bool {
     fn plain(stmts: &[Stmt]) -> bool {
         stmts.iter().all(|s| match s {
             Stmt::For(l) => l.role == Role::Reduce && l.mark == Mark::Plain && plain(&l.body),
@@ -120,7 +120,7 @@ fn visit_loads(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
 
 /// Whether every element that varies with the loop lies beside the next one's; `packed` names the
 /// buffers that will be laid out so.
-fn contiguous(kernel: &Kernel, l: &For, packed: &dyn Fn(BufferId) -> bool) -> bool {
+pub fn contiguous(kernel: &Kernel, l: &For, packed: &dyn Fn(BufferId) -> bool) -> bool {
     let mut fine = true;
     let mut stores = 0;
     let mut look = |b: BufferId, index: &[Expr], store: bool| {
@@ -154,7 +154,8 @@ fn rows(nest: &Nest, columns: usize, most: i64) -> Option<(usize, i64)> {
     Some((k, best))
 }
 
-fn unroll(body: &mut [Stmt]) {
+/// Unrolls short windows.
+pub fn unroll(body: &mut [Stmt]) {
     for stmt in body {
         if let Stmt::For(l) = stmt
             && window(l).is_some_and(|n| n <= UNROLLED)
