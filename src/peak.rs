@@ -1,9 +1,16 @@
-//! The machine's multiply-add rate, measured in this process.
+//! What the machine can do, measured in this process: its multiply-add rate, and how fast it reads
+//! memory.
+mod bandwidth;
+mod narrow;
+mod probe;
+
+pub use bandwidth::{MemoryLevel, memory_levels};
+
 use crate::error::{Error, Result};
 use std::ffi::c_void;
 use tensmith_codegen::target::Target;
 use tensmith_codegen::wide::vir::{Elem, FmaOp, FunctionBuilder, Width};
-use tensmith_codegen::wide::{self, IsaFeatures, WideTarget};
+use tensmith_codegen::wide::{self, WideTarget};
 use tensmith_runtime::{Context, Pool, Stopwatch};
 
 /// Independent chains of multiply-adds: more than latency times throughput of any core, and few
@@ -17,38 +24,29 @@ const STEPS: u64 = 100_000;
 const REPEATS: usize = 24;
 
 /// Units: FLOP/s of `f32` multiply-adds on all threads of a pool of `threads`, at the widest
-/// width that the machine has; `None` where it has none that tiles know.
+/// width that the machine has.
 ///
-/// Errors: threads or memory cannot be had; a defect of the tile compiler.
+/// Errors: threads or memory cannot be had; a defect of the compiler.
 pub fn fma_flops(threads: usize) -> Result<Option<f64>> {
-    let target = wide_target();
-    let pool = Pool::new(threads)?;
-    let mut best: Option<f64> = None;
-    let widths = match target.widest() {
-        Some(Width::Z512) => &[Width::Y256, Width::Z512][..],
-        Some(Width::Y256) => &[Width::Y256][..],
-        None => &[],
-    };
-    for width in widths {
-        let rate = measure(&Probe::new(*width, &target)?, &pool)?;
-        best = Some(best.map_or(rate, |b| b.max(rate)));
-    }
-    Ok(best)
+    fma_flops_for(threads, &Target::host()).map(Some)
 }
 
-fn wide_target() -> WideTarget {
-    let host = Target::host();
-    let has = |name: &str| host.features.contains(&name);
-    let features = IsaFeatures {
-        avx: has("has_avx"),
-        avx2: has("has_avx2"),
-        fma: has("has_fma"),
-        avx512f: has("has_avx512f"),
-        avx512dq: has("has_avx512dq"),
-        avx512vl: has("has_avx512vl"),
-        ..IsaFeatures::default()
+/// As [`fma_flops`], at the widest width that code for `target` uses. This machine must run it.
+///
+/// Errors: as [`fma_flops`].
+pub fn fma_flops_for(threads: usize, target: &Target) -> Result<f64> {
+    let pool = Pool::new(threads)?;
+    let widths = match target.wide {
+        Some(Width::Z512) => &[Width::Y256, Width::Z512][..],
+        Some(Width::Y256) => &[Width::Y256][..],
+        None => return narrow::flops(&pool, target, REPEATS),
     };
-    WideTarget { features }
+    let mut best = 0_f64;
+    for width in widths {
+        let probe = Probe::new(*width, &target.wide_target())?;
+        best = best.max(measure(&probe, &pool)?);
+    }
+    Ok(best)
 }
 
 /// A tile of nothing but multiply-adds, in executable memory.
@@ -142,10 +140,21 @@ fn measure(probe: &Probe, pool: &Pool) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_rate_is_plausible() {
-        if let Some(rate) = super::fma_flops(1).unwrap() {
-            assert!((1e9..1e13).contains(&rate), "{rate}");
-        }
+        let rate = fma_flops(1).unwrap().unwrap();
+        assert!((1e9..1e13).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn targets_without_wide_vectors_have_a_peak() {
+        let target = Target {
+            wide: None,
+            ..Target::host()
+        };
+        let rate = fma_flops_for(1, &target).unwrap();
+        assert!((1e9..1e13).contains(&rate), "{rate}");
     }
 }

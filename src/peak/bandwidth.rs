@@ -1,0 +1,151 @@
+//! How fast this machine reads memory, by how much is read.
+use super::probe::KernelProbe;
+use crate::error::Result;
+use tensmith_codegen::target::Target;
+use tensmith_runtime::Pool;
+
+/// A level of the memory hierarchy as all threads of a pool see it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct MemoryLevel {
+    /// `L1`, `L2`, `L3` or `memory`.
+    pub name: &'static str,
+    /// Units: bytes that it holds, for all threads; `None` for main memory.
+    pub bytes: Option<u64>,
+    /// Units: bytes/s at which it is read.
+    pub bytes_per_s: f64,
+}
+
+/// Independent sums: enough to hide the latency of additions.
+const SUMS: usize = 8;
+
+/// Elements of each vector of sums: a multiple of the lanes of every width.
+const LANES: usize = 16;
+
+/// Units: bytes of one iteration of the innermost loop.
+const BLOCK: usize = SUMS * LANES * size_of::<f32>();
+
+/// Units: bytes that each thread reads in one run, at least: some hundred microseconds of reads
+/// that hit the level-1 cache.
+const READ_BYTES: usize = 32 << 20;
+
+/// Units: bytes of the buffer in main memory, at most.
+const MAX_MEMORY_BYTES: usize = 256 << 20;
+
+/// How often each level is read; the fastest counts.
+const REPEATS: usize = 8;
+
+/// Main memory is read this seldom, since it takes long.
+const MEMORY_REPEATS: usize = 4;
+
+/// The levels of this machine's memory, from the fastest to the slowest.
+///
+/// Errors: threads or memory cannot be had; a defect of the compiler.
+pub fn memory_levels(threads: usize) -> Result<Vec<MemoryLevel>> {
+    let target = Target::host();
+    let pool = Pool::new(threads)?;
+    let own = |bytes: usize| bytes * threads;
+    let caches = [
+        ("L1", own(target.l1_bytes)),
+        ("L2", own(target.l2_bytes)),
+        ("L3", target.l3_bytes),
+    ];
+    let mut levels = Vec::new();
+    for (name, bytes) in caches.into_iter().filter(|(_, bytes)| *bytes > 0) {
+        // Half, so that what else a cache holds does not count.
+        let rate = read_rate(&pool, &target, bytes / 2, REPEATS)?;
+        levels.push((name, Some(bytes as u64), rate));
+    }
+    let beyond = caches.into_iter().map(|(_, bytes)| bytes).max();
+    let beyond = (4 * beyond.unwrap_or(0)).clamp(MAX_MEMORY_BYTES / 4, MAX_MEMORY_BYTES);
+    let rate = read_rate(&pool, &target, beyond, MEMORY_REPEATS)?;
+    levels.push(("memory", None, rate));
+    Ok(falling(levels))
+}
+
+/// Levels whose rates do not rise: where a faster level was measured slower than a slower one,
+/// it was disturbed.
+fn falling(levels: Vec<(&'static str, Option<u64>, f64)>) -> Vec<MemoryLevel> {
+    let mut most = 0_f64;
+    let mut result: Vec<MemoryLevel> = Vec::with_capacity(levels.len());
+    for (name, bytes, rate) in levels.into_iter().rev() {
+        most = most.max(rate);
+        result.push(MemoryLevel {
+            name,
+            bytes,
+            bytes_per_s: most,
+        });
+    }
+    result.reverse();
+    result
+}
+
+/// Units: bytes/s of reading `bytes` bytes again and again, shared out to all threads.
+fn read_rate(pool: &Pool, target: &Target, bytes: usize, repeats: usize) -> Result<f64> {
+    let threads = pool.threads();
+    let blocks = (bytes / threads / BLOCK).max(1);
+    let rounds = (READ_BYTES / (blocks * BLOCK)).max(1);
+    let mut probe = KernelProbe::new(&text(threads, rounds, blocks), target)?;
+    let total = threads * rounds * blocks * BLOCK;
+    Ok(total as f64 / probe.best_seconds(pool, repeats)?)
+}
+
+/// Each thread sums its part of the input, `rounds` times.
+fn text(threads: usize, rounds: usize, blocks: usize) -> String {
+    format!(
+        "kernel read_probe() {{
+  out o0: f32[{threads}, {SUMS}, {LANES}]
+  in a1: f32[{threads}, {blocks}, {SUMS}, {LANES}]
+  reg r2: f32[]
+  for i0 < {threads} space parallel {{
+    for i1 < {rounds} serial {{
+      for i2 < {SUMS} space jam {{
+        for i3 < {LANES} space vector {{
+          r2 = 0.0f32
+          for i4 < {blocks} reduce {{
+            r2 = r2 + a1[i0, i4, i2, i3]
+          }}
+          o0[i0, i2, i3] = r2
+        }}
+      }}
+    }}
+  }}
+}}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_are_wide_where_the_machine_is() {
+        let target = Target::host();
+        let probe = KernelProbe::new(&text(1, 2, 4), &target).unwrap();
+        let stats = probe.stats();
+        assert_eq!(stats.wide_tiles, usize::from(target.wide.is_some()));
+        assert_eq!(stats.scalarised_loops, 0);
+    }
+
+    #[test]
+    fn rates_do_not_rise_with_the_level() {
+        let levels = falling(vec![
+            ("L1", Some(1), 5.0),
+            ("L2", Some(2), 7.0),
+            ("memory", None, 3.0),
+        ]);
+        let rates: Vec<f64> = levels.iter().map(|l| l.bytes_per_s).collect();
+        assert_eq!(rates, [7.0, 7.0, 3.0]);
+        assert_eq!((levels[0].name, levels[2].bytes), ("L1", None));
+    }
+
+    #[test]
+    fn every_level_has_a_plausible_rate() {
+        let levels = memory_levels(1).unwrap();
+        assert!(levels.len() >= 3);
+        assert_eq!(levels.last().map(|l| l.bytes), Some(None));
+        for level in levels {
+            assert!((1e8..1e13).contains(&level.bytes_per_s), "{level:?}");
+        }
+    }
+}

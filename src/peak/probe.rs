@@ -1,0 +1,115 @@
+//! Kernels of the loop IR that are run for their time.
+use crate::convert::bytes_of;
+use crate::error::{Error, Result};
+use std::fmt::Display;
+use tensmith_codegen::jit::JitCode;
+use tensmith_codegen::target::Target;
+use tensmith_ir::graph::TensorType;
+use tensmith_ir::loops::{Scope, parse_kernel};
+use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, Slot, SlotId, Step};
+use tensmith_runtime::{AlignedBytes, Context, Pool, Stopwatch};
+
+/// What every input element is: a number whose sums and products stay numbers.
+const FILL: f32 = 0.5;
+
+pub(super) fn internal(e: impl Display) -> Error {
+    Error::Internal(format!("probe of the machine: {e}"))
+}
+
+/// A kernel over `f32` buffers of static size, compiled, with memory for it.
+pub(super) struct KernelProbe {
+    code: JitCode,
+    inputs: Vec<AlignedBytes>,
+    outputs: Vec<AlignedBytes>,
+}
+
+impl KernelProbe {
+    /// Compiles a kernel in its text form for a target that this machine runs.
+    ///
+    /// Errors: memory ends; a defect of the compiler.
+    pub(super) fn new(text: &str, target: &Target) -> Result<Self> {
+        let plan = plan_of(text)?;
+        let code = JitCode::compile(&plan, target)?;
+        let memory = |place: fn(usize) -> Place, k: usize| {
+            let slot = plan.slots.iter().find(|s| s.place == place(k));
+            let bytes = slot.and_then(|s| s.bytes().as_const());
+            Ok(AlignedBytes::zeroed(bytes_of(bytes, "a probe")?)?)
+        };
+        let inputs = (0..plan.inputs.len()).map(|k| memory(Place::Input, k));
+        let mut inputs: Vec<AlignedBytes> = inputs.collect::<Result<_>>()?;
+        let outputs = (0..plan.outputs.len()).map(|k| memory(Place::Output, k));
+        // Writing also gives every page memory of its own.
+        for input in &mut inputs {
+            let (words, _) = input.as_chunks_mut::<4>();
+            words.fill(FILL.to_ne_bytes());
+        }
+        Ok(KernelProbe {
+            outputs: outputs.collect::<Result<_>>()?,
+            inputs,
+            code,
+        })
+    }
+
+    /// Units: seconds of the fastest of `repeats` runs on all threads of the pool: other programs
+    /// only slow it down.
+    ///
+    /// Errors: a defect of the compiler.
+    pub(super) fn best_seconds(&mut self, pool: &Pool, repeats: usize) -> Result<f64> {
+        let inputs: Vec<*const u8> = self.inputs.iter().map(|b| b.as_ptr()).collect();
+        let outputs: Vec<*mut u8> = self.outputs.iter_mut().map(|b| b.as_mut_ptr()).collect();
+        let mut best = f64::INFINITY;
+        for _ in 0..repeats {
+            let mut context = Context::new();
+            context.inputs = inputs.as_ptr();
+            context.outputs = outputs.as_ptr();
+            let watch = Stopwatch::start();
+            // SAFETY: the buffers are those of the plan that the code was made of; it has no
+            // sizes, arena, constants or scratch memory.
+            unsafe { pool.run(self.code.entry(), &raw mut context) }.map_err(internal)?;
+            best = best.min(watch.elapsed_ns().max(1) as f64 / 1e9);
+        }
+        Ok(best)
+    }
+
+    /// What code generation found.
+    #[cfg(test)]
+    pub(super) fn stats(&self) -> tensmith_codegen::kernel::KernelStats {
+        self.code.stats[0]
+    }
+}
+
+/// The plan that calls a kernel once, with ports for its parameters.
+fn plan_of(text: &str) -> Result<Plan> {
+    let kernel = parse_kernel(text).map_err(internal)?;
+    let mut plan = Plan::default();
+    let mut args = Vec::new();
+    for (_, buffer) in kernel.params() {
+        let port = Port {
+            name: buffer.name.clone(),
+            ty: TensorType::new(buffer.dtype, buffer.shape.clone()),
+        };
+        let place = if buffer.scope == Scope::Input {
+            plan.inputs.push(port);
+            Place::Input(plan.inputs.len() - 1)
+        } else {
+            plan.outputs.push(port);
+            Place::Output(plan.outputs.len() - 1)
+        };
+        args.push(SlotId(plan.slots.len() as u32));
+        plan.slots.push(Slot {
+            name: buffer.name.clone(),
+            dtype: buffer.dtype,
+            shape: buffer.shape.clone(),
+            layout: buffer.layout.clone(),
+            place,
+        });
+    }
+    plan.steps = vec![Step::Call(Call {
+        kernel: KernelId(0),
+        args,
+        site_base: 0,
+        nodes: vec![],
+    })];
+    plan.kernels = vec![kernel];
+    Ok(plan)
+}
