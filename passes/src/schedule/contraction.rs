@@ -17,6 +17,9 @@ use tensmith_ir::loops::{
     BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
 
+/// What rows cost that lie farther apart than those of another loop.
+const FAR: f64 = 1.1;
+
 /// One way to tile an anchor.
 #[derive(Clone, Debug)]
 struct Choice {
@@ -67,7 +70,7 @@ pub fn schedule(
         };
         let mut others: Vec<usize> = (0..index.len()).filter(|d| *d != dim).collect();
         others.sort_by_key(place);
-        let width = choice.shape.vectors * target.lanes();
+        let width = choice.shape.width();
         kernel.buffers[buffer.0 as usize].layout = panels(dim, &others, width);
     }
     let nest = Nest {
@@ -75,7 +78,7 @@ pub fn schedule(
         body,
     };
     let tiling = Tiling {
-        columns: (choice.columns, choice.shape.vectors * target.lanes()),
+        columns: (choice.columns, choice.shape.width()),
         rows: choice.rows.map(|k| (k, choice.shape.rows)),
         order: Order::ColumnsOutermost,
     };
@@ -252,14 +255,31 @@ fn candidates(
         cost: shape.cost(target, count, width) * scattered,
     };
     let mut found = Vec::new();
+    let stride = |k: &usize| {
+        let coefficient = y.offset.linear_coefficient(nest.loops[*k].0);
+        coefficient.and_then(|c| c.as_const()).unwrap_or(i64::MAX)
+    };
+    let nearest = (0..nest.loops.len())
+        .filter(is_row)
+        .map(|k| stride(&k))
+        .min();
     for rows in (0..nest.loops.len()).filter(is_row) {
         let count = nest.loops[rows].1.as_const();
-        found.extend(shapes(target).map(|shape| choice(Some(rows), shape, count)));
+        let far = if Some(stride(&rows)) == nearest {
+            1.0
+        } else {
+            FAR
+        };
+        found.extend(shapes(target).into_iter().map(|shape| {
+            let mut choice = choice(Some(rows), shape, count);
+            choice.cost *= far;
+            choice
+        }));
     }
     let counts = (0..nest.loops.len()).filter(is_row);
     let counts = counts.filter_map(|k| nest.loops[k].1.as_const());
     let most = counts.max().unwrap_or(1);
-    found.extend(lone_shapes().map(|shape| choice(None, shape, Some(most))));
+    found.extend(lone_shapes(target).map(|shape| choice(None, shape, Some(most))));
     found
 }
 
