@@ -2,7 +2,8 @@
 use crate::error::PassError;
 use crate::graph::{
     average_by_sums, conv_transpose_to_conv, eliminate_common_subexpressions, eliminate_dead_code,
-    fold_constants, fold_factors, fold_identities, materialise_padding, sink_reshapes,
+    fold_constants, fold_factors, fold_identities, materialise_padding, simplify_powers,
+    sink_reshapes,
 };
 use crate::plan::Builder;
 use crate::schedule::Target;
@@ -58,6 +59,7 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
         Precision::Exact => graph,
         Precision::Standard => {
             let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
+            let graph = simplify_powers(&graph)?;
             conv_transpose_to_conv(&graph)?
         }
     };

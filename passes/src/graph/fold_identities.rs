@@ -57,7 +57,7 @@ pub fn fold_identities(graph: &Graph) -> Result<Graph, GraphError> {
 }
 
 /// The number that all elements of a constant are.
-fn uniform(t: &Tensor) -> Option<f64> {
+pub(super) fn uniform(t: &Tensor) -> Option<f64> {
     if t.count() == 0 || t.count() > MAX_ELEMENTS {
         return None;
     }

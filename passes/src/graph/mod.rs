@@ -9,6 +9,7 @@ mod fold_factors;
 mod fold_identities;
 mod materialise_padding;
 mod rewriter;
+mod simplify_powers;
 mod sink_reshapes;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub use fold_factors::fold_factors;
 pub use fold_identities::fold_identities;
 pub use materialise_padding::materialise_padding;
 pub use rewriter::{Rewriter, Rewritten};
+pub use simplify_powers::simplify_powers;
 pub use sink_reshapes::sink_reshapes;

@@ -1,6 +1,11 @@
 //! Each pass turns the graph before into the graph after, as its file says.
 use super::*;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::eval::eval_graph;
+use tensmith_ir::graph::{Attrs, TensorType};
 use tensmith_ir::graph::{Graph, GraphError, parse_graph, verify_graph};
+use tensmith_ir::ops::op;
+use tensmith_ir::tensor::Tensor;
 
 /// The graph of the file's comment that follows a heading.
 fn stated(source: &str, heading: &str) -> Graph {
@@ -45,5 +50,42 @@ fn before_and_after() {
     check(include_str!("fold_factors.rs"), &fold_factors);
     check(include_str!("fold_identities.rs"), &fold_identities);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
+    check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
+}
+
+#[test]
+fn powers_keep_their_special_values() {
+    let specials = [
+        f32::NEG_INFINITY,
+        -2.0,
+        -0.0,
+        0.0,
+        f32::MIN_POSITIVE / 8.0,
+        0.3,
+        1.0,
+        7.5,
+        f32::INFINITY,
+        f32::NAN,
+    ];
+    let x = Tensor::from_f32(vec![specials.len()], &specials);
+    for exponent in [-1.0, 0.5, 0.75, 2.0, 3.0] {
+        let mut graph = Graph::default();
+        let ty = TensorType::new(DType::F32, vec![specials.len().into()]);
+        let base = graph.add_input("x", ty);
+        let power = graph.add_constant("e", Tensor::splat(DType::F32, vec![], exponent));
+        let y = graph.add_one(op("pow"), "p", &[base, power], Attrs::new());
+        graph.add_output("y", y.expect("it fits"));
+        let simple = simplify_powers(&graph).expect("the pass accepts the graph");
+        assert!(simple.nodes.iter().all(|n| n.op.name != "pow"));
+        let run = |g: &Graph| eval_graph(g, std::slice::from_ref(&x)).expect("it evaluates");
+        let (want, found) = (run(&graph)[0].to_f64(), run(&simple)[0].to_f64());
+        for ((x, a), b) in specials.iter().zip(&want).zip(&found) {
+            let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+            assert!(
+                same || (a - b).abs() <= 1e-7 * a.abs(),
+                "{x}^{exponent}: {b}, want {a}"
+            );
+        }
+    }
 }
