@@ -20,6 +20,7 @@ mod constants;
 pub mod convert;
 mod error;
 mod executable;
+pub mod explain;
 pub mod files;
 pub mod flops;
 mod model;

@@ -57,7 +57,7 @@ pub struct Bench {
 }
 
 /// Nanoseconds of `500ms`, `2s`, `1.5s` or `1m`.
-fn parse_duration(text: &str) -> std::result::Result<u64, String> {
+pub(super) fn parse_duration(text: &str) -> std::result::Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "us" => 1e3,

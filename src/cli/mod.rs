@@ -2,6 +2,7 @@
 mod bench;
 mod compile;
 mod demo;
+mod explain;
 mod inputs;
 mod inspect;
 mod run;
@@ -32,6 +33,8 @@ enum Verb {
     Run(run::Run),
     /// Measure the latency of a model
     Bench(bench::Bench),
+    /// Show what each kernel of a model does and how near it is to the machine's limits
+    Explain(explain::Explain),
     /// Compare a compiled model with the reference evaluator or stored tensors
     Verify(verify::Verify),
     /// Write a model as a native file, or show a stage of its compilation
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
         Verb::Inspect(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
+        Verb::Explain(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Compile(verb) => verb.run(),
     };

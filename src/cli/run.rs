@@ -1,18 +1,23 @@
 //! `tensmith run`
-use super::inputs::InputArgs;
+use super::inputs::{InputArgs, Prepared};
 use super::shared::{ModelArgs, print_notes};
 use clap::Args;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use tensmith::convert::{describe, to_ir};
-use tensmith::files::write_npz;
-use tensmith::{Result, Tensor};
+use tensmith::explain::record;
+use tensmith::explain::trace::chrome_trace;
+use tensmith::files::{write_atomic, write_npz};
+use tensmith::{Executable, Result, Tensor, TensorView, compile};
+use tensmith_ir::plan::Plan;
 use tensmith_runtime::Stopwatch;
 
 /// Run a model on given inputs.
 #[derive(Args)]
 #[command(after_help = "Examples:
   tensmith run model.onnx --inputs in.npz -o out.npz --threads 2
-  tensmith run model.onnx --input image=@image.npy --json")]
+  tensmith run model.onnx --input image=@image.npy --json
+  tensmith run model.onnx --inputs in.npz --trace trace.json")]
 pub struct Run {
     #[command(flatten)]
     model: ModelArgs,
@@ -21,6 +26,10 @@ pub struct Run {
     /// Writes all outputs by name to a .npz file
     #[arg(short, long, value_name = "FILE.npz")]
     output: Option<PathBuf>,
+    /// Writes what each thread did when as Chrome trace events, for Perfetto (ui.perfetto.dev); the
+    /// run that is traced follows one that warms up
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
     /// Prints shapes, times and a digest of the outputs as JSON
     #[arg(long)]
     json: bool,
@@ -34,10 +43,16 @@ impl Run {
         let prepared = given.prepare(&model, self.model.options()?, false)?;
         print_notes(&prepared.imported);
         let mut watch = Stopwatch::start();
-        let executable = prepared.imported.compile(&prepared.options)?;
+        let mut options = prepared.options.clone();
+        options.profile = self.trace.is_some();
+        let plan = compile::plan(&prepared.imported.graph, &options)?;
+        let executable = prepared.imported.compile_plan(&plan, &options)?;
         let compile_ms = watch.lap_ns() as f64 / 1e6;
         let outputs = executable.run(&prepared.views())?;
         let run_ms = watch.lap_ns() as f64 / 1e6;
+        if let Some(path) = &self.trace {
+            write_trace(path, &plan, &executable, &prepared)?;
+        }
         let names = executable.signature().outputs.iter().map(|o| &o.name[..]);
         let named: Vec<(&str, &Tensor)> = names.zip(&outputs).collect();
         if let Some(path) = &self.output {
@@ -54,6 +69,25 @@ impl Run {
         }
         Ok(())
     }
+}
+
+fn write_trace(
+    path: &Path,
+    plan: &Plan,
+    executable: &Executable,
+    prepared: &Prepared,
+) -> Result<()> {
+    let views: Vec<TensorView<'_>> = prepared.inputs.iter().map(|(_, t)| t.view()).collect();
+    let mut session = executable.session()?;
+    let (labels, timeline) = record(plan, &mut session, executable.threads(), &views)?;
+    let trace = chrome_trace(&plan.name, &labels, &timeline).to_string();
+    write_atomic(path, |w| w.write_all(trace.as_bytes()))?;
+    if timeline.lost > 0 {
+        let lost = timeline.lost;
+        eprintln!("note: the trace leaves out the last {lost} steps, for which there is no room");
+    }
+    eprintln!("wrote the trace of a run to {}", path.display());
+    Ok(())
 }
 
 fn line(name: &str, tensor: &Tensor) -> String {

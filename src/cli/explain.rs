@@ -1,0 +1,178 @@
+//! `tensmith explain`
+use super::bench::parse_duration;
+use super::inputs::InputArgs;
+use super::shared::{ModelArgs, human_bytes, print_notes};
+use clap::Args;
+use std::io::Write;
+use std::path::PathBuf;
+use tensmith::explain::html::html;
+use tensmith::explain::{KernelReport, Report, explain};
+use tensmith::files::write_atomic;
+use tensmith::{Result, TensorView};
+
+/// Show what each kernel of a model does, how fast it is and how fast it could be.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tensmith explain model.onnx --threads 1
+  tensmith explain model.onnx --inputs in.npz --top 10
+  tensmith explain model.onnx --html report.html
+  tensmith explain model.onnx --json
+
+Times are medians over runs, of the thread that takes longest. GFLOP/s count the direct algorithm of
+contractions and convolutions; bytes are those over the kernel's boundary. The bound is the time that
+this machine needs for either, whichever is longer, by the rates that it has in this process.")]
+pub struct Explain {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    /// How long to measure, such as 500ms or 2s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    duration: u64,
+    /// Shows only the N kernels that take longest, the longest first
+    #[arg(long, value_name = "N", conflicts_with = "json")]
+    top: Option<usize>,
+    /// Writes everything as one page, with a timeline and rooflines
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+    /// Prints everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Explain {
+    /// Runs the verb.
+    pub fn run(self) -> Result<()> {
+        let model = self.model.load()?;
+        let given = self.inputs.read(&model)?;
+        let prepared = given.prepare(&model, self.model.options()?, true)?;
+        print_notes(&prepared.imported);
+        eprintln!("inputs: {}", prepared.describe());
+        let views: Vec<TensorView<'_>> = prepared.inputs.iter().map(|(_, t)| t.view()).collect();
+        let (imported, options) = (&prepared.imported, &prepared.options);
+        let report = explain(imported, options, &views, self.duration)?;
+        if report.lost_marks > 0 {
+            let lost = report.lost_marks;
+            eprintln!("note: {lost} steps of a run found no room and are not counted");
+        }
+        if let Some(path) = &self.html {
+            write_atomic(path, |w| w.write_all(html(&report).as_bytes()))?;
+            eprintln!("wrote {}", path.display());
+        }
+        if self.json {
+            println!("{}", serde_json::json!(report));
+        } else if self.html.is_none() || self.top.is_some() {
+            print_text(&report, self.top);
+        }
+        Ok(())
+    }
+}
+
+fn print_text(report: &Report, top: Option<usize>) {
+    let mut rows: Vec<&KernelReport> = report.kernels.iter().collect();
+    if let Some(count) = top {
+        rows.sort_by(|a, b| b.ns.total_cmp(&a.ns));
+        rows.truncate(count);
+    }
+    println!("step      time   share  GFLOP/s       bytes    GB/s  of bound  barriers     kernel");
+    for row in rows {
+        println!("{}", line(row));
+        println!("{:>22}  {}", "", row.nodes.join(", "));
+        println!("{:>22}  {}: {}", "", row.recipe, row.schedule);
+        if !row.fallback.is_empty() {
+            println!("{:>22}  narrow: {}", "", row.fallback);
+        }
+    }
+    print_totals(report);
+}
+
+fn line(row: &KernelReport) -> String {
+    let gflops = match row.flops > 0.0 {
+        true => format!("{:.1}", row.gflops()),
+        false => "-".into(),
+    };
+    let barriers = match row.barriers {
+        0 => "-".into(),
+        n => format!("{n} ({})", duration(row.wait_ns)),
+    };
+    let calls = match row.calls {
+        1 => String::new(),
+        n => format!(" x{n}"),
+    };
+    format!(
+        "{:>4} {:>9} {:>5.1} % {gflops:>8} {:>11} {:>7.1} {:>5.1} % {} {barriers:<12} {}{calls}",
+        row.step,
+        duration(row.ns),
+        100.0 * row.share,
+        human_bytes(row.bytes as u64),
+        row.gbytes(),
+        100.0 * row.bound_share(),
+        mark_of(row.bound_by),
+        row.name,
+    )
+}
+
+/// What sets the bound, in one letter: `a`rithmetic, `1`, `2` or `3` for a cache, `m`emory.
+fn mark_of(bound_by: &str) -> char {
+    let first = |c: char| c.is_ascii_digit();
+    let level = bound_by.chars().find(|c| first(*c));
+    level.or(bound_by.chars().next()).unwrap_or(' ')
+}
+
+fn print_totals(report: &Report) {
+    let (latency, machine) = (report.latency_ns, &report.machine);
+    let part = |ns: f64| 100.0 * ns / latency.max(1.0);
+    println!();
+    println!(
+        "latency   {} (with time kept: {}), median of {} runs, {} threads",
+        duration(latency),
+        duration(report.profiled_ns),
+        report.runs,
+        report.threads,
+    );
+    println!(
+        "speed     {:.1} GFLOP/s, {:.1} % of the peak of {:.1}",
+        report.flops / latency.max(1.0),
+        100.0 * report.flops * 1e9 / (latency.max(1.0) * machine.flops_per_s),
+        machine.flops_per_s / 1e9,
+    );
+    println!(
+        "bound     {}, {:.1} % of the latency",
+        duration(report.bound_ns),
+        part(report.bound_ns),
+    );
+    println!(
+        "waiting   {} at barriers on average over the threads, {} in branches and loops",
+        duration(report.wait_ns),
+        duration(report.control_ns),
+    );
+    let levels = machine.memory.iter();
+    let levels: Vec<String> = levels
+        .map(|l| format!("{} {:.0}", l.name, l.bytes_per_s / 1e9))
+        .collect();
+    println!("machine   reads {} GB/s", levels.join(", "));
+}
+
+/// Nanoseconds for people.
+fn duration(ns: f64) -> String {
+    match ns {
+        ns if ns >= 1e9 => format!("{:.2} s", ns / 1e9),
+        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
+        ns if ns >= 1e3 => format!("{:.1} us", ns / 1e3),
+        ns => format!("{ns:.0} ns"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_bounds_are_short() {
+        assert_eq!(duration(12.4), "12 ns");
+        assert_eq!(duration(12_400.0), "12.4 us");
+        assert_eq!(duration(2.5e9), "2.50 s");
+        let marks = ["arithmetic", "L1", "L3", "memory"].map(mark_of);
+        assert_eq!(marks, ['a', '1', '3', 'm']);
+    }
+}

@@ -1,0 +1,111 @@
+//! The roofline of this machine: the least time that work and bytes can take.
+use crate::error::Result;
+use crate::peak::{MemoryLevel, fma_flops_for, memory_levels};
+use serde::Serialize;
+use tensmith_codegen::target::Target;
+
+/// What the machine can do on a number of threads, measured in this process.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Threads of the measurement.
+    pub threads: usize,
+    /// Units: FLOP/s of `f32` multiply-adds.
+    pub flops_per_s: f64,
+    /// Caches and main memory, the fastest first.
+    pub memory: Vec<MemoryLevel>,
+}
+
+/// The least time that something can take, and what sets it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bound {
+    /// Units: nanoseconds.
+    pub ns: f64,
+    /// `arithmetic`, or the level of memory.
+    pub by: &'static str,
+}
+
+impl Machine {
+    /// Measures this machine.
+    ///
+    /// Errors: threads or memory cannot be had; a defect of the compiler.
+    pub fn probe(threads: usize, target: &Target) -> Result<Self> {
+        Ok(Machine {
+            threads,
+            flops_per_s: fma_flops_for(threads, target)?,
+            memory: memory_levels(threads)?,
+        })
+    }
+
+    /// The higher rates of two measurements of one machine: others only slow it down.
+    pub fn best(mut self, other: Machine) -> Self {
+        self.flops_per_s = self.flops_per_s.max(other.flops_per_s);
+        for (level, other) in self.memory.iter_mut().zip(other.memory) {
+            level.bytes_per_s = level.bytes_per_s.max(other.bytes_per_s);
+        }
+        self
+    }
+
+    /// The bound of work that moves `bytes` bytes: all arithmetic at the peak, or all bytes at
+    /// the rate of the fastest level that holds them, whichever takes longer.
+    pub fn bound(&self, flops: f64, bytes: f64) -> Bound {
+        let arithmetic = Bound {
+            ns: 1e9 * flops / self.flops_per_s,
+            by: "arithmetic",
+        };
+        let holds = |l: &&MemoryLevel| l.bytes.is_none_or(|b| b as f64 >= bytes);
+        let Some(level) = self.memory.iter().find(holds) else {
+            return arithmetic;
+        };
+        let moving = Bound {
+            ns: 1e9 * bytes / level.bytes_per_s,
+            by: level.name,
+        };
+        if moving.ns > arithmetic.ns {
+            moving
+        } else {
+            arithmetic
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_faster_measurement_counts() {
+        let machine = |flops_per_s, bytes_per_s| Machine {
+            threads: 1,
+            flops_per_s,
+            memory: vec![MemoryLevel {
+                name: "memory",
+                bytes: None,
+                bytes_per_s,
+            }],
+        };
+        let best = machine(2.0, 3.0).best(machine(1.0, 4.0));
+        assert_eq!((best.flops_per_s, best.memory[0].bytes_per_s), (2.0, 4.0));
+    }
+
+    #[test]
+    fn the_slower_of_both_is_the_bound() {
+        let level = |name, bytes, bytes_per_s| MemoryLevel {
+            name,
+            bytes,
+            bytes_per_s,
+        };
+        let machine = Machine {
+            threads: 1,
+            flops_per_s: 1e9,
+            memory: vec![level("L1", Some(100), 4e9), level("memory", None, 1e9)],
+        };
+        let bound = |flops, bytes| {
+            let b = machine.bound(flops, bytes);
+            (b.ns, b.by)
+        };
+        assert_eq!(bound(50.0, 100.0), (50.0, "arithmetic"));
+        assert_eq!(bound(5.0, 100.0), (25.0, "L1"));
+        assert_eq!(bound(5.0, 200.0), (200.0, "memory"));
+        assert_eq!(bound(0.0, 0.0), (0.0, "arithmetic"));
+    }
+}

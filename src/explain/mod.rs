@@ -1,0 +1,384 @@
+//! What a compiled model does, kernel by kernel: from what, how, how fast, and how fast it could
+//! be.
+//!
+//! A model is compiled so that its code keeps time, and run again and again. Each kernel's work
+//! is counted from the model's nodes and the kernel's loops, and compared with the roofline of
+//! this machine.
+pub mod footprint;
+pub mod html;
+pub mod machine;
+pub mod schedule;
+pub mod timeline;
+pub mod trace;
+pub mod work;
+
+use crate::compile::{optimised, plan_optimised};
+use crate::error::Result;
+use crate::executable::Executable;
+use crate::model::Imported;
+use crate::options::Options;
+use crate::session::Session;
+use machine::Machine;
+use serde::Serialize;
+use tensmith_codegen::entry::numbered_steps;
+use tensmith_codegen::kernel::KernelStats;
+use tensmith_codegen::target::Target;
+use tensmith_ir::eval::Sizes;
+use tensmith_ir::expr::Ranges;
+use tensmith_ir::loops::Kernel;
+use tensmith_ir::plan::{Plan, Step};
+use tensmith_runtime::{Profile, Stopwatch, TensorView};
+use timeline::{Kind, StepCost, StepLabel, Timeline, step_labels};
+
+/// Room for marks on each thread: 16 bytes each; loops with more iterations lose the rest, which
+/// is reported.
+const MARKS: usize = 1 << 17;
+
+/// Runs that are kept at most, and at least.
+const RUNS: std::ops::RangeInclusive<usize> = 3..=1000;
+
+/// One kernel call of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelReport {
+    /// The kernel's number in the plan, and the ops that it computes.
+    pub name: String,
+    /// The number of the step in the plan.
+    pub step: usize,
+    /// The nodes of the model that it computes.
+    pub nodes: Vec<String>,
+    /// The ops whose definitions it is made of, in order.
+    pub definition: String,
+    /// How its work is laid out: the register tile and the width of vectors.
+    pub recipe: String,
+    /// Its loops from the outermost to the innermost, and layouts.
+    pub schedule: String,
+    /// Why parts of it run with narrower vectors than the target has; empty if none does.
+    pub fallback: String,
+    /// Whether all threads share its work.
+    pub parallel: bool,
+    /// How often it is called in a run.
+    pub calls: u64,
+    /// Units: floating-point operations of a run, by the direct algorithms.
+    pub flops: f64,
+    /// Units: bytes that it moves over its boundary in a run.
+    pub bytes: f64,
+    /// Units: nanoseconds of a run on the thread that spends most on it; the median over runs.
+    pub ns: f64,
+    /// Units: nanoseconds that the machine needs for `flops` and `bytes`, at least.
+    pub bound_ns: f64,
+    /// What sets the bound: `arithmetic`, or a level of memory.
+    pub bound_by: &'static str,
+    /// `ns` as a part of the run.
+    pub share: f64,
+    /// Barriers that follow it directly.
+    pub barriers: usize,
+    /// Units: nanoseconds that threads wait there in a run, on average.
+    pub wait_ns: f64,
+}
+
+impl KernelReport {
+    /// Units: GFLOP/s; 0 for a kernel that was not run.
+    pub fn gflops(&self) -> f64 {
+        if self.ns > 0.0 {
+            self.flops / self.ns
+        } else {
+            0.0
+        }
+    }
+
+    /// Units: GB/s over the boundary; 0 for a kernel that was not run.
+    pub fn gbytes(&self) -> f64 {
+        if self.ns > 0.0 {
+            self.bytes / self.ns
+        } else {
+            0.0
+        }
+    }
+
+    /// The bound as a part of the time; 0 for a kernel that was not run.
+    pub fn bound_share(&self) -> f64 {
+        if self.ns > 0.0 {
+            self.bound_ns / self.ns
+        } else {
+            0.0
+        }
+    }
+}
+
+/// A whole model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The model's name.
+    pub model: String,
+    /// Threads of a run.
+    pub threads: usize,
+    /// The target that it was compiled for.
+    pub target: String,
+    /// Runs that were measured.
+    pub runs: usize,
+    /// Units: nanoseconds of a run of the same code that keeps no marks; the median.
+    pub latency_ns: f64,
+    /// Units: nanoseconds of a run that keeps marks, from the first to the last; the median.
+    pub profiled_ns: f64,
+    /// Units: nanoseconds that threads wait at barriers in a run, on average.
+    pub wait_ns: f64,
+    /// Units: nanoseconds of branches and of the bookkeeping of loops in a run.
+    pub control_ns: f64,
+    /// Units: floating-point operations of a run, by the direct algorithms.
+    pub flops: f64,
+    /// Units: nanoseconds: the sum of the kernels' bounds.
+    pub bound_ns: f64,
+    /// Marks of the fastest run that found no room.
+    pub lost_marks: usize,
+    /// The roofline.
+    pub machine: Machine,
+    /// The kernel calls, in the order of the plan.
+    pub kernels: Vec<KernelReport>,
+    /// What each step is; the numbers in `timeline` count these.
+    #[serde(skip)]
+    pub labels: Vec<StepLabel>,
+    /// The fastest run that kept marks.
+    #[serde(skip)]
+    pub timeline: Timeline,
+}
+
+/// Measures a model on inputs in the model's order, for about `duration_ns` nanoseconds besides
+/// compiling and probing.
+///
+/// Errors: as [`Imported::compile`]; inputs that do not fit; a failed run-time check.
+pub fn explain(
+    imported: &Imported,
+    options: &Options,
+    inputs: &[TensorView<'_>],
+    duration_ns: u64,
+) -> Result<Report> {
+    let options = Options {
+        profile: true,
+        ..options.clone()
+    };
+    let target = Target::named(options.target_name())?;
+    let graph = optimised(&imported.graph, &options)?;
+    let plan = plan_optimised(&graph, &options)?;
+    let executable = imported.compile_plan(&plan, &options)?;
+    let before = Machine::probe(executable.threads(), &target)?;
+    let measured = Measured::of(&plan, &executable, inputs, duration_ns)?;
+    let machine = before.best(Machine::probe(executable.threads(), &target)?);
+    let sizes = sizes_of(&plan, &executable, inputs);
+    let steps = numbered_steps(&plan);
+    let flops = work::step_flops((&imported.graph, &graph), &plan, &steps, &sizes);
+    let stats: Vec<KernelStats> = executable.kernel_stats().iter().map(|(_, s)| *s).collect();
+    let cx = Cx {
+        plan: &plan,
+        target: &target,
+        machine: &machine,
+        measured: &measured,
+        sizes: &sizes,
+        stats: &stats,
+    };
+    let kernels = cx.kernels(&steps, &flops);
+    let total = |f: &dyn Fn(&KernelReport) -> f64| kernels.iter().map(f).fold(0.0, |a, b| a + b);
+    Ok(Report {
+        model: plan.name.clone(),
+        threads: executable.threads(),
+        target: target.name.clone(),
+        runs: measured.runs,
+        latency_ns: measured.latency_ns,
+        profiled_ns: measured.profiled_ns,
+        wait_ns: measured.sum(Kind::Barrier),
+        control_ns: measured.sum(Kind::Branch) + measured.sum(Kind::Loop),
+        flops: total(&|k| k.flops),
+        bound_ns: total(&|k| k.bound_ns),
+        lost_marks: measured.fastest.lost,
+        kernels,
+        machine,
+        labels: measured.labels,
+        timeline: measured.fastest,
+    })
+}
+
+/// One run of a model whose code keeps time, after one that makes memory and caches warm: what
+/// each step is, and what each thread did. The outputs are in the session.
+///
+/// Errors: as [`Session::run`].
+pub fn record(
+    plan: &Plan,
+    session: &mut Session,
+    threads: usize,
+    inputs: &[TensorView<'_>],
+) -> Result<(Vec<StepLabel>, Timeline)> {
+    let mut profile = Profile::new(threads, MARKS);
+    session.run(inputs)?;
+    session.run_profiled(inputs, &mut profile)?;
+    Ok((step_labels(plan), Timeline::of(&profile)))
+}
+
+/// The values of a plan's size symbols for inputs.
+fn sizes_of(plan: &Plan, executable: &Executable, inputs: &[TensorView<'_>]) -> Sizes {
+    let passed = &executable.signature().passed;
+    let value = |s: &tensmith_ir::plan::SizeParam| {
+        let (port, dim) = s.source;
+        inputs[passed[port]].shape()[dim] as i64
+    };
+    let pairs = plan.sizes.iter().map(|s| (s.symbol.clone(), value(s)));
+    pairs.collect()
+}
+
+/// What many runs took.
+struct Measured {
+    labels: Vec<StepLabel>,
+    /// For each step the median over runs.
+    costs: Vec<StepCost>,
+    runs: usize,
+    latency_ns: f64,
+    profiled_ns: f64,
+    fastest: Timeline,
+}
+
+impl Measured {
+    /// Warms up for a tenth of the time; then runs without and with marks take turns.
+    fn of(
+        plan: &Plan,
+        executable: &Executable,
+        inputs: &[TensorView<'_>],
+        duration_ns: u64,
+    ) -> Result<Self> {
+        let labels = step_labels(plan);
+        let mut session = executable.session()?;
+        let mut profile = Profile::new(executable.threads(), MARKS);
+        let warm = Stopwatch::start();
+        session.run(inputs)?;
+        while warm.elapsed_ns() < duration_ns / 10 {
+            session.run(inputs)?;
+        }
+        let (mut plain, mut profiled) = (Vec::new(), Vec::new());
+        let mut costs: Vec<Vec<StepCost>> = vec![Vec::new(); labels.len()];
+        let mut fastest: Option<Timeline> = None;
+        let total = Stopwatch::start();
+        while profiled.len() < *RUNS.start()
+            || (profiled.len() < *RUNS.end() && total.elapsed_ns() < duration_ns)
+        {
+            let watch = Stopwatch::start();
+            session.run(inputs)?;
+            plain.push(watch.elapsed_ns() as f64);
+            session.run_profiled(inputs, &mut profile)?;
+            let timeline = Timeline::of(&profile);
+            profiled.push(timeline.ns as f64);
+            for (all, cost) in costs.iter_mut().zip(timeline.costs(labels.len())) {
+                all.push(cost);
+            }
+            if fastest.as_ref().is_none_or(|f| timeline.ns < f.ns) {
+                fastest = Some(timeline);
+            }
+        }
+        Ok(Measured {
+            labels,
+            costs: costs.into_iter().map(median_cost).collect(),
+            runs: profiled.len(),
+            latency_ns: median(plain),
+            profiled_ns: median(profiled),
+            fastest: fastest.unwrap_or_default(),
+        })
+    }
+
+    /// Units: nanoseconds of all steps of a kind in a run, on average over the threads.
+    fn sum(&self, kind: Kind) -> f64 {
+        let of_kind = self.labels.iter().zip(&self.costs);
+        let of_kind = of_kind.filter(|(label, _)| label.kind == kind);
+        of_kind.fold(0.0, |sum, (_, cost)| sum + cost.mean_ns)
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        n => (values[(n - 1) / 2] + values[n / 2]) / 2.0,
+    }
+}
+
+fn median_cost(runs: Vec<StepCost>) -> StepCost {
+    let of = |f: &dyn Fn(&StepCost) -> f64| median(runs.iter().map(f).collect());
+    StepCost {
+        slowest_ns: of(&|c| c.slowest_ns as f64).round() as u64,
+        mean_ns: of(&|c| c.mean_ns),
+        count: of(&|c| c.count as f64).round() as u64,
+    }
+}
+
+/// What rows are made of.
+struct Cx<'a> {
+    plan: &'a Plan,
+    target: &'a Target,
+    machine: &'a Machine,
+    measured: &'a Measured,
+    sizes: &'a Sizes,
+    stats: &'a [KernelStats],
+}
+
+impl Cx<'_> {
+    fn kernels(&self, steps: &[&Step], flops: &[f64]) -> Vec<KernelReport> {
+        let mut rows: Vec<KernelReport> = Vec::new();
+        for (k, step) in steps.iter().enumerate() {
+            match step {
+                Step::Call(call) => rows.push(self.row(k, call.kernel.0 as usize, flops[k])),
+                Step::Barrier => {
+                    if let Some(row) = rows.last_mut() {
+                        row.barriers += 1;
+                        row.wait_ns += self.measured.costs[k].mean_ns;
+                    }
+                }
+                Step::If { .. } | Step::Loop { .. } => {}
+            }
+        }
+        rows
+    }
+
+    /// The row of step `step`, which calls a kernel that does `flops` operations in each call.
+    fn row(&self, step: usize, kernel: usize, flops: f64) -> KernelReport {
+        let (label, cost) = (&self.measured.labels[step], &self.measured.costs[step]);
+        let (kernel, stats) = (&self.plan.kernels[kernel], &self.stats[kernel]);
+        let calls = cost.count as f64;
+        let bytes = footprint::boundary_bytes(kernel, &self.ranges(kernel));
+        let bound = self.machine.bound(flops, bytes);
+        KernelReport {
+            name: label.name.clone(),
+            step,
+            nodes: label.nodes.clone(),
+            definition: kernel.name.clone(),
+            recipe: schedule::recipe_text(kernel, stats, self.target),
+            schedule: schedule::schedule_text(kernel),
+            fallback: schedule::fallback_text(stats),
+            parallel: !label.serial,
+            calls: cost.count,
+            flops: calls * flops,
+            bytes: calls * bytes,
+            ns: cost.slowest_ns as f64,
+            bound_ns: calls * bound.ns,
+            bound_by: bound.by,
+            share: cost.slowest_ns as f64 / self.measured.profiled_ns.max(1.0),
+            barriers: 0,
+            wait_ns: 0.0,
+        }
+    }
+
+    /// What is known of a kernel's sizes: their values.
+    fn ranges(&self, kernel: &Kernel) -> Ranges {
+        let mut ranges = kernel.ranges();
+        for (symbol, value) in self.sizes {
+            ranges.bind_size(symbol.clone(), *value, *value);
+        }
+        ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_those_of_sorted_values() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(median(vec![]), 0.0);
+    }
+}

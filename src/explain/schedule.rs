@@ -1,0 +1,188 @@
+//! A scheduled kernel in one line: its loops, and the shape of what runs in lock step.
+use std::fmt::Write;
+use tensmith_codegen::kernel::KernelStats;
+use tensmith_codegen::target::Target;
+use tensmith_ir::loops::{Buffer, Kernel, Mark, Role, Scope, Stmt};
+
+/// The loops of a kernel from the outermost to the innermost, and the layouts of buffers that are
+/// not row-major: `parallel 98 > 4 > jam 8 > vector 16 > reduce 512; a3 layout(d1/16, d0, d1 mod
+/// 16)`. Nests side by side stand in brackets, both sides of a branch after `if`.
+pub fn schedule_text(kernel: &Kernel) -> String {
+    let mut out = nests(&kernel.body);
+    if out.is_empty() {
+        out.push_str("no loop");
+    }
+    let packed = |b: &&Buffer| b.scope != Scope::Register && !b.layout.is_row_major();
+    for buffer in kernel.buffers.iter().filter(packed) {
+        let _ = write!(out, "; {} {}", buffer.name, buffer.layout);
+    }
+    out
+}
+
+/// The nests of a list of statements; empty if it has no loop.
+fn nests(stmts: &[Stmt]) -> String {
+    let texts = stmts.iter().map(nest).filter(|text| !text.is_empty());
+    let mut texts: Vec<String> = texts.collect();
+    match texts.len() {
+        0 => String::new(),
+        1 => texts.remove(0),
+        _ => format!("[{}]", texts.join(", ")),
+    }
+}
+
+fn nest(stmt: &Stmt) -> String {
+    let join = |head: String, rest: String| {
+        if rest.is_empty() {
+            head
+        } else {
+            format!("{head} > {rest}")
+        }
+    };
+    match stmt {
+        Stmt::Store { .. } => String::new(),
+        Stmt::For(l) => {
+            let word = match (l.mark, l.role) {
+                (Mark::Parallel, _) => "parallel ",
+                (Mark::Vector, Role::Reduce) => "vector reduce ",
+                (Mark::Vector, _) => "vector ",
+                (Mark::Jam, Role::Reduce) => "jam reduce ",
+                (Mark::Jam, _) => "jam ",
+                (Mark::Unroll, _) => "unroll ",
+                (Mark::Plain, Role::Reduce) => "reduce ",
+                (Mark::Plain, Role::Serial) => "serial ",
+                (Mark::Plain, Role::Space) => "",
+            };
+            join(format!("{word}{}", l.extent), nests(&l.body))
+        }
+        Stmt::If {
+            then, otherwise, ..
+        } => match (nests(then), nests(otherwise)) {
+            (a, b) if a.is_empty() && b.is_empty() => String::new(),
+            (a, b) if b.is_empty() => format!("if ({a})"),
+            (a, b) => format!("if ({a}) else ({b})"),
+        },
+        Stmt::Check { body, .. } => join("check".into(), nests(body)),
+        Stmt::While { body, .. } => join("while".into(), nests(body)),
+    }
+}
+
+/// How the work of a kernel is laid out: its largest register tile, else the lanes of its
+/// vectors, and the width of the vectors that the code has.
+pub fn recipe_text(kernel: &Kernel, stats: &KernelStats, target: &Target) -> String {
+    let mut best = Tile::default();
+    largest(&kernel.body, Tile::default(), &mut best);
+    let width = match target.wide {
+        Some(width) if stats.wide_tiles > 0 => 8 * width.bytes(),
+        _ => 128,
+    };
+    match (best.rows, best.lanes) {
+        (0, 0) => "scalar".into(),
+        (0, lanes) => format!("vector of {lanes}, {width}-bit"),
+        (rows, 0) => format!("{rows} rows of scalars"),
+        (rows, lanes) => format!("register tile {rows}x{lanes}, {width}-bit"),
+    }
+}
+
+/// Lock-step loops around a statement: the product of the extents of `jam` loops and of `vector`
+/// loops, 0 if there is none.
+#[derive(Clone, Copy, Default)]
+struct Tile {
+    rows: i64,
+    lanes: i64,
+}
+
+impl Tile {
+    fn area(self) -> i64 {
+        self.rows.max(1) * self.lanes.max(1)
+    }
+}
+
+fn largest(stmts: &[Stmt], around: Tile, best: &mut Tile) {
+    for stmt in stmts {
+        let mut tile = around;
+        if let Stmt::For(l) = stmt {
+            let extent = l.extent.as_const().unwrap_or(1);
+            match l.mark {
+                Mark::Jam => tile.rows = tile.rows.max(1).saturating_mul(extent),
+                Mark::Vector => tile.lanes = tile.lanes.max(1).saturating_mul(extent),
+                _ => {}
+            }
+            if tile.area() > best.area() {
+                *best = tile;
+            }
+        }
+        for body in stmt.bodies() {
+            largest(body, tile, best);
+        }
+    }
+}
+
+/// Why parts of a kernel run with narrower vectors than the target has; empty if none does.
+pub fn fallback_text(stats: &KernelStats) -> String {
+    let mut reasons = Vec::new();
+    if stats.narrow_tiles > 0 {
+        let why = stats.narrow_reason.map(|r| format!(" because of {r}"));
+        let why = why.unwrap_or_default();
+        reasons.push(format!(
+            "{} nests stay at 128 bits{why}",
+            stats.narrow_tiles
+        ));
+    }
+    if stats.scalarised_loops > 0 {
+        let count = stats.scalarised_loops;
+        reasons.push(format!("{count} vector loops run lane by lane"));
+    }
+    reasons.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tensmith_ir::loops::parse_kernel;
+
+    const TILED: &str = "kernel contract() {
+  in a0: f32[64, 32] layout(d0/8, d1, d0 mod 8)
+  out o1: f32[64]
+  reg r2: f32[]
+  for i0 < 4 space parallel {
+    if [-i0 + 2] {
+      for i1 < 2 space jam {
+        for i2 < 8 space vector {
+          r2 = 0.0f32
+          for i3 < 32 reduce {
+            r2 = r2 + a0[16*i0 + 8*i1 + i2, i3]
+          }
+          o1[16*i0 + 8*i1 + i2] = r2
+        }
+      }
+    } else {
+      for i4 < 16 space {
+        o1[16*i0 + i4] = 0.0f32
+      }
+    }
+  }
+}
+";
+
+    #[test]
+    fn loops_are_one_line() {
+        let kernel = parse_kernel(TILED).unwrap();
+        let expected = "parallel 4 > if (jam 2 > vector 8 > reduce 32) else (16); \
+                        a0 layout(d0/8, d1, d0 mod 8)";
+        assert_eq!(schedule_text(&kernel), expected);
+    }
+
+    #[test]
+    fn recipes_say_the_tile_and_the_width() {
+        let kernel = parse_kernel(TILED).unwrap();
+        let target = Target::named("x86-64-v3").unwrap();
+        let wide = KernelStats {
+            wide_tiles: 1,
+            ..KernelStats::default()
+        };
+        let text = |stats: &KernelStats| recipe_text(&kernel, stats, &target);
+        assert_eq!(text(&wide), "register tile 2x8, 256-bit");
+        assert_eq!(text(&KernelStats::default()), "register tile 2x8, 128-bit");
+        assert_eq!(fallback_text(&wide), "");
+    }
+}

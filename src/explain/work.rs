@@ -1,0 +1,107 @@
+//! The arithmetic of each step, by the direct algorithms of the model's nodes.
+use crate::flops::node_flops;
+use std::collections::{HashMap, HashSet};
+use tensmith_ir::eval::Sizes;
+use tensmith_ir::graph::{Def, Graph, ValueId};
+use tensmith_ir::ops::Class;
+use tensmith_ir::plan::{Call, Plan, Step};
+
+/// A contraction of a graph that runs depend on.
+struct Contraction {
+    node: String,
+    op: &'static str,
+    flops: f64,
+}
+
+/// Units: floating-point operations of one execution of each step. `source` is the graph as the
+/// model states it, `optimised` what the plan was made of: a node counts what the model states,
+/// wherever it ended up, so the sum is that of [`crate::flops::direct_flops`] but for nodes that
+/// were computed while compiling.
+pub fn step_flops(
+    (source, optimised): (&Graph, &Graph),
+    plan: &Plan,
+    steps: &[&Step],
+    sizes: &Sizes,
+) -> Vec<f64> {
+    let stated = totals(&contractions(source, sizes));
+    let found = contractions(optimised, sizes);
+    let kept = totals(&found);
+    let mut flops = vec![0.0; steps.len()];
+    let mut given = vec![0_usize; steps.len()];
+    for c in &found {
+        let Some(at) = home(c, plan, steps, &given) else {
+            continue;
+        };
+        given[at] += 1;
+        let scale = match (stated.get(&c.node), kept.get(&c.node)) {
+            (Some(stated), Some(kept)) if *kept > 0.0 => stated / kept,
+            _ => 1.0,
+        };
+        flops[at] += c.flops * scale;
+    }
+    flops
+}
+
+fn totals(contractions: &[Contraction]) -> HashMap<String, f64> {
+    let mut totals = HashMap::new();
+    for c in contractions {
+        *totals.entry(c.node.clone()).or_default() += c.flops;
+    }
+    totals
+}
+
+/// The step that computes a contraction: of those that name its node, one whose kernel has its
+/// op, and of these the first that has fewest contractions already.
+fn home(c: &Contraction, plan: &Plan, steps: &[&Step], given: &[usize]) -> Option<usize> {
+    let named = steps.iter().enumerate().filter_map(|(k, step)| match step {
+        Step::Call(call) if call.nodes.contains(&c.node) => Some((k, call)),
+        _ => None,
+    });
+    let rank = |(k, call): &(usize, &Call)| {
+        let kernel = &plan.kernel(call.kernel).name;
+        (!names_op(kernel, c.op), given[*k], *k)
+    };
+    named.min_by_key(rank).map(|(k, _)| k)
+}
+
+/// Whether a kernel's name, which is made of its ops, has an op.
+fn names_op(kernel: &str, op: &str) -> bool {
+    format!("_{kernel}_").contains(&format!("_{op}_"))
+}
+
+/// The contractions of a graph and its subgraphs, in order, without those of constants alone.
+fn contractions(graph: &Graph, sizes: &Sizes) -> Vec<Contraction> {
+    let mut constant: HashSet<ValueId> = HashSet::new();
+    let mut found = Vec::new();
+    for node in &graph.nodes {
+        let fixed =
+            |v: &ValueId| constant.contains(v) || matches!(graph.value(*v).def, Def::Constant(_));
+        if node.regions.is_empty() && !node.inputs.is_empty() && node.inputs.iter().all(fixed) {
+            constant.extend(&node.outputs);
+            continue;
+        }
+        if node.op.class == Class::Contraction {
+            found.push(Contraction {
+                node: node.name.clone(),
+                op: node.op.name,
+                flops: node_flops(graph, node, sizes),
+            });
+        }
+        for region in &node.regions {
+            found.extend(contractions(region, sizes));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_op;
+
+    #[test]
+    fn ops_are_whole_words_of_a_kernel() {
+        assert!(names_op("contract_add_max", "contract"));
+        assert!(names_op("pad_conv_transpose_add", "conv_transpose"));
+        assert!(!names_op("convert_add", "conv"));
+    }
+}
