@@ -3,6 +3,7 @@
 mod conformance;
 mod docs;
 mod models;
+mod peers;
 mod process;
 mod stamp;
 mod test;
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Write the tables in docs/ that are made from the code
     Docs,
+    /// Measure the same models on other engines, and print the table of ratios
+    Peers(peers::Options),
     /// Check file sizes, documents, crate arrows and forbidden names
     Tidy,
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::ConformanceData => conformance::make(&workspace),
         Command::Test { keep_going } => test::run(&workspace, keep_going),
         Command::Docs => docs::write(&workspace),
+        Command::Peers(options) => peers::run(&workspace, &options),
         Command::Tidy => tidy::run(&workspace),
     };
     match result {

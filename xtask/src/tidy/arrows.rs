@@ -35,7 +35,10 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "tensmith-autotune",
         ],
     ),
-    ("xtask", &["tensmith-ir", "tensmith-onnx"]),
+    (
+        "xtask",
+        &["tensmith-ir", "tensmith-onnx", "tensmith-runtime"],
+    ),
 ];
 
 /// External crates that one crate alone may use; a trailing `-` stands for any ending.
