@@ -1,0 +1,177 @@
+//! `tensmith explain` and `tensmith run --trace`: what they print and write.
+mod support;
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use support::{asset, digits, images, symbolic};
+use tensmith::files::read_npz;
+use tensmith::flops::direct_flops;
+use tensmith::{Profile, TensorView};
+use tensmith_ir::eval::Sizes;
+
+fn tensmith(folder: &Path, verb: &str, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_tensmith"))
+        .arg(verb)
+        .arg(asset("digits.onnx"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn report(arguments: &[&str]) -> Value {
+    let all = [&["--json", "--duration", "50ms"], arguments].concat();
+    serde_json::from_str(&tensmith(Path::new("."), "explain", &all)).expect("only JSON on stdout")
+}
+
+fn sum(report: &Value, key: &str) -> f64 {
+    let kernels = report["kernels"].as_array().unwrap();
+    kernels.iter().map(|k| k[key].as_f64().unwrap()).sum()
+}
+
+#[test]
+fn every_kernel_has_its_figures() {
+    for threads in ["1", "2"] {
+        let report = report(&["--threads", threads]);
+        let kernels = report["kernels"].as_array().unwrap();
+        assert!(kernels.len() > 2);
+        for kernel in kernels {
+            for key in ["name", "definition", "recipe", "schedule"] {
+                assert!(!kernel[key].as_str().unwrap().is_empty(), "{key}: {kernel}");
+            }
+            assert!(!kernel["nodes"].as_array().unwrap().is_empty(), "{kernel}");
+            assert_eq!(kernel["calls"], 1, "{kernel}");
+            for key in ["ns", "bytes", "bound_ns", "share"] {
+                assert!(kernel[key].as_f64().unwrap() > 0.0, "{key}: {kernel}");
+            }
+        }
+        let levels = report["machine"]["memory"].as_array().unwrap();
+        assert_eq!(levels.last().unwrap()["bytes"], Value::Null);
+        assert_eq!(report["lost_marks"], 0);
+    }
+}
+
+/// The sum over kernels is what `bench` and `inspect` count, for every size.
+#[test]
+fn flops_are_those_of_the_model() {
+    let imported = digits().import(&symbolic(1)).unwrap();
+    for batch in [1_i64, 3] {
+        let symbols = imported.graph.symbols.keys();
+        let sizes: Sizes = symbols.map(|s| (s.clone(), batch)).collect();
+        let expected = direct_flops(&imported.graph, &sizes);
+        let dim = format!("batch={batch}");
+        let report = report(&["--threads", "1", "--symbolic", "batch", "--dim", &dim]);
+        let found = sum(&report, "flops");
+        assert!(expected > 0.0);
+        assert!(
+            (found / expected - 1.0).abs() < 1e-9,
+            "{found} for {expected}"
+        );
+        assert_eq!(report["flops"].as_f64().unwrap(), found);
+    }
+}
+
+/// On one thread the kernels are all there is in a run but for marks, so their medians add up to
+/// about the median of the runs. Medians of parts need not add up exactly; a kernel that is
+/// counted twice or not at all would be off by more.
+#[test]
+fn shares_add_up_to_a_run() {
+    let report = report(&["--threads", "1"]);
+    let total = sum(&report, "share");
+    assert!((0.7..1.1).contains(&total), "{total}");
+}
+
+#[test]
+fn the_page_holds_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--duration", "20ms", "--html", "page.html"];
+    assert_eq!(tensmith(folder.path(), "explain", &arguments), "");
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    let (_, data) = page.split_once("id=\"data\">").unwrap();
+    let (data, _) = data.split_once("</script>").unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    let steps = data["labels"].as_array().unwrap().len() as u64;
+    assert!(!data["report"]["kernels"].as_array().unwrap().is_empty());
+    for track in data["timeline"]["tracks"].as_array().unwrap() {
+        for slice in track.as_array().unwrap() {
+            assert!(slice[0].as_u64().unwrap() < steps, "{slice}");
+        }
+    }
+}
+
+#[test]
+fn text_shows_the_slowest_first() {
+    let arguments = ["--duration", "20ms", "--top", "2", "--threads", "1"];
+    let text = tensmith(Path::new("."), "explain", &arguments);
+    assert_eq!(
+        text.lines().filter(|l| l.contains(" k")).count(),
+        2 + 1,
+        "{text}"
+    );
+    for word in ["latency", "speed", "bound", "waiting", "machine"] {
+        assert!(text.lines().any(|l| l.starts_with(word)), "{word}: {text}");
+    }
+}
+
+#[test]
+fn traces_have_a_track_for_each_thread_and_change_no_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = [
+        "--input",
+        "image=zeros",
+        "--threads",
+        "2",
+        "-o",
+        "plain.npz",
+    ];
+    tensmith(folder.path(), "run", &plain);
+    let traced = [&plain[..4], &["-o", "traced.npz", "--trace", "t.json"]].concat();
+    tensmith(folder.path(), "run", &traced);
+    let outputs = |name: &str| read_npz(&folder.path().join(name)).unwrap();
+    assert_eq!(outputs("plain.npz"), outputs("traced.npz"));
+    let text = std::fs::read_to_string(folder.path().join("t.json")).unwrap();
+    let trace: Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    for thread in [0, 1] {
+        let slices = events
+            .iter()
+            .filter(|e| e["ph"] == "X" && e["tid"] == thread);
+        let mut end = 0.0;
+        let mut count = 0;
+        for slice in slices {
+            let begin = slice["ts"].as_f64().unwrap();
+            assert!(begin >= end - 1e-6, "slices do not overlap: {slice}");
+            end = begin + slice["dur"].as_f64().unwrap();
+            count += 1;
+        }
+        assert!(count > 0, "thread {thread}");
+    }
+    assert!(events.iter().any(|e| e["cat"] == "kernel" && e["tid"] == 1));
+}
+
+#[test]
+fn only_code_that_keeps_time_leaves_marks() {
+    let pixels = images(1);
+    let view = || TensorView::from_slice(&[1, 1, 8, 8], &pixels).unwrap();
+    let mut results = Vec::new();
+    for profile in [false, true] {
+        let options = tensmith::Options {
+            profile,
+            ..symbolic(1)
+        };
+        let executable = digits().compile(&options).unwrap();
+        let mut session = executable.session().unwrap();
+        let mut marks = Profile::new(1, 256);
+        let outputs = session.run_profiled(&[view()], &mut marks).unwrap();
+        results.push(outputs[0].bytes().to_vec());
+        assert_eq!(marks.marks(0).count() > 0, profile);
+        let before = marks.marks(0).count();
+        session.run(&[view()]).unwrap();
+        assert_eq!(marks.marks(0).count(), before, "a plain run keeps none");
+    }
+    assert_eq!(results[0], results[1]);
+}
