@@ -2,10 +2,9 @@
 use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::{Atom, Expr, product};
 use tensmith_ir::graph::{Graph, Node};
-use tensmith_ir::ops::Class;
 
-/// Units: floating-point operations of all contractions and convolutions by their direct
-/// algorithms, a multiplication and an addition for each term, for given sizes. Bodies of
+/// Units: floating-point operations of all contractions, convolutions and recurrences by their
+/// direct algorithms, a multiplication and an addition for each term, for given sizes. Bodies of
 /// subgraphs count once. A node whose size is unknown counts nothing.
 pub fn direct_flops(graph: &Graph, sizes: &Sizes) -> f64 {
     let own = graph.nodes.iter().map(|n| node_flops(graph, n, sizes));
@@ -13,11 +12,8 @@ pub fn direct_flops(graph: &Graph, sizes: &Sizes) -> f64 {
     own.sum::<f64>() + nested.map(|g| direct_flops(g, sizes)).sum::<f64>()
 }
 
-/// Units: floating-point operations of one node; 0 for what is no contraction.
+/// Units: floating-point operations of one node; 0 for what has no products that are summed.
 pub fn node_flops(graph: &Graph, node: &Node, sizes: &Sizes) -> f64 {
-    if node.op.class != Class::Contraction {
-        return 0.0;
-    }
     let terms = match node.op.name {
         "contract" => contract_terms(graph, node),
         "conv" => {
@@ -31,6 +27,11 @@ pub fn node_flops(graph: &Graph, node: &Node, sizes: &Sizes) -> f64 {
             let weights = &graph.ty(node.inputs[1]).shape;
             let taps = product(weights.get(1..).unwrap_or_default());
             Some(graph.ty(node.inputs[0]).count() * taps)
+        }
+        "lstm" | "gru" | "rnn" => {
+            // In each step the state is multiplied by the weights of each gate.
+            let hidden = &graph.ty(node.inputs[1]).shape[1];
+            Some(graph.ty(node.inputs[0]).count() * hidden.clone())
         }
         _ => None,
     };

@@ -30,12 +30,21 @@ use tensmith_ir::plan::{Plan, Step};
 use tensmith_runtime::{Profile, Stopwatch, TensorView};
 use timeline::{Kind, StepCost, StepLabel, Timeline, step_labels};
 
-/// Room for marks on each thread: 16 bytes each; loops with more iterations lose the rest, which
-/// is reported.
+/// Room for marks on each thread, at most: 16 bytes each. Loops with more iterations lose the
+/// rest, which is reported.
 const MARKS: usize = 1 << 17;
 
-/// Runs that are kept at most, and at least.
-const RUNS: std::ops::RangeInclusive<usize> = 3..=1000;
+/// Room for marks on all threads, at most.
+const ALL_MARKS: usize = 1 << 22;
+
+/// Runs that are measured at least.
+const LEAST_RUNS: usize = 3;
+
+/// Runs that are measured at most: enough for a median.
+const MOST_RUNS: usize = 1000;
+
+/// Times of steps that are kept at most, over all runs: 24 bytes each.
+const ALL_COSTS: usize = 1 << 21;
 
 /// One kernel call of a plan.
 #[derive(Clone, Debug, Serialize)]
@@ -206,10 +215,14 @@ pub fn record(
     threads: usize,
     inputs: &[TensorView<'_>],
 ) -> Result<(Vec<StepLabel>, Timeline)> {
-    let mut profile = Profile::new(threads, MARKS);
+    let mut profile = new_profile(threads);
     session.run(inputs)?;
     session.run_profiled(inputs, &mut profile)?;
     Ok((step_labels(plan), Timeline::of(&profile)))
+}
+
+fn new_profile(threads: usize) -> Profile {
+    Profile::new(threads, MARKS.min(ALL_MARKS / threads.max(1)))
 }
 
 /// The values of a plan's size symbols for inputs.
@@ -244,7 +257,8 @@ impl Measured {
     ) -> Result<Self> {
         let labels = step_labels(plan);
         let mut session = executable.session()?;
-        let mut profile = Profile::new(executable.threads(), MARKS);
+        let mut profile = new_profile(executable.threads());
+        let most_runs = (ALL_COSTS / labels.len().max(1)).clamp(LEAST_RUNS, MOST_RUNS);
         let warm = Stopwatch::start();
         session.run(inputs)?;
         while warm.elapsed_ns() < duration_ns / 10 {
@@ -254,8 +268,8 @@ impl Measured {
         let mut costs: Vec<Vec<StepCost>> = vec![Vec::new(); labels.len()];
         let mut fastest: Option<Timeline> = None;
         let total = Stopwatch::start();
-        while profiled.len() < *RUNS.start()
-            || (profiled.len() < *RUNS.end() && total.elapsed_ns() < duration_ns)
+        while profiled.len() < LEAST_RUNS
+            || (profiled.len() < most_runs && total.elapsed_ns() < duration_ns)
         {
             let watch = Stopwatch::start();
             session.run(inputs)?;

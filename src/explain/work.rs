@@ -3,7 +3,6 @@ use crate::flops::node_flops;
 use std::collections::{HashMap, HashSet};
 use tensmith_ir::eval::Sizes;
 use tensmith_ir::graph::{Def, Graph, ValueId};
-use tensmith_ir::ops::Class;
 use tensmith_ir::plan::{Call, Plan, Step};
 
 /// A contraction of a graph that runs depend on.
@@ -26,10 +25,12 @@ pub fn step_flops(
     let stated = totals(&contractions(source, sizes));
     let found = contractions(optimised, sizes);
     let kept = totals(&found);
+    let calls = calls_by_node(steps);
     let mut flops = vec![0.0; steps.len()];
     let mut given = vec![0_usize; steps.len()];
     for c in &found {
-        let Some(at) = home(c, plan, steps, &given) else {
+        let named = calls.get(&c.node[..]).map_or(&[][..], Vec::as_slice);
+        let Some(at) = home(c.op, plan, named, &given) else {
             continue;
         };
         given[at] += 1;
@@ -42,6 +43,19 @@ pub fn step_flops(
     flops
 }
 
+/// The calls that compute each node, with the numbers of their steps.
+fn calls_by_node<'a>(steps: &[&'a Step]) -> HashMap<&'a str, Vec<(usize, &'a Call)>> {
+    let mut calls: HashMap<&str, Vec<(usize, &Call)>> = HashMap::new();
+    for (k, step) in steps.iter().enumerate() {
+        if let Step::Call(call) = step {
+            for node in &call.nodes {
+                calls.entry(node).or_default().push((k, call));
+            }
+        }
+    }
+    calls
+}
+
 fn totals(contractions: &[Contraction]) -> HashMap<String, f64> {
     let mut totals = HashMap::new();
     for c in contractions {
@@ -50,18 +64,14 @@ fn totals(contractions: &[Contraction]) -> HashMap<String, f64> {
     totals
 }
 
-/// The step that computes a contraction: of those that name its node, one whose kernel has its
+/// The step that computes a contraction: of the calls that name its node, one whose kernel has its
 /// op, and of these the first that has fewest contractions already.
-fn home(c: &Contraction, plan: &Plan, steps: &[&Step], given: &[usize]) -> Option<usize> {
-    let named = steps.iter().enumerate().filter_map(|(k, step)| match step {
-        Step::Call(call) if call.nodes.contains(&c.node) => Some((k, call)),
-        _ => None,
-    });
-    let rank = |(k, call): &(usize, &Call)| {
+fn home(op: &str, plan: &Plan, named: &[(usize, &Call)], given: &[usize]) -> Option<usize> {
+    let rank = |(k, call): &&(usize, &Call)| {
         let kernel = &plan.kernel(call.kernel).name;
-        (!names_op(kernel, c.op), given[*k], *k)
+        (!names_op(kernel, op), given[*k], *k)
     };
-    named.min_by_key(rank).map(|(k, _)| k)
+    named.iter().min_by_key(rank).map(|(k, _)| *k)
 }
 
 /// Whether a kernel's name, which is made of its ops, has an op.
@@ -80,11 +90,12 @@ fn contractions(graph: &Graph, sizes: &Sizes) -> Vec<Contraction> {
             constant.extend(&node.outputs);
             continue;
         }
-        if node.op.class == Class::Contraction {
+        let flops = node_flops(graph, node, sizes);
+        if flops > 0.0 {
             found.push(Contraction {
                 node: node.name.clone(),
                 op: node.op.name,
-                flops: node_flops(graph, node, sizes),
+                flops,
             });
         }
         for region in &node.regions {
