@@ -62,3 +62,34 @@ fn at(e: &Expr, sizes: &Sizes) -> Option<f64> {
     });
     value.map(|v| v as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tensmith_ir::expr::Symbol;
+    use tensmith_ir::graph::parse_graph;
+
+    #[test]
+    fn products_that_are_summed_count_two_each() {
+        let text = "graph \"net\" ($b in 1..=9) {
+  %0 = input \"gates\" : f32[5, $b, 8]
+  %1 = input \"r\" : f32[8, 8]
+  %2 = input \"h\" : f32[$b, 8]
+  %3 = input \"lengths\" : i64[$b]
+  %4, %5 = rnn(%0, %1, %2, %3) {activations=\"tanh\", alpha=[0.0], beta=[0.0], clip=inf, reverse=false} \"rnn\" : f32[5, $b, 8], f32[$b, 8]
+  %6 = input \"w\" : f32[8, 3]
+  %7 = contract(%5, %6) {spec=\"mk,kn->mn\"} \"dense\" : f32[$b, 3]
+  %8 = add(%7, %7) {} \"twice\" : f32[$b, 3]
+  output \"y\" = %8
+}
+";
+        let graph = parse_graph(text).unwrap_or_else(|e| panic!("{e}"));
+        let sizes = Sizes::from([(Symbol::new("b"), 4)]);
+        let recurrence = 2.0 * 5.0 * 4.0 * 8.0 * 8.0;
+        assert_eq!(
+            direct_flops(&graph, &sizes),
+            recurrence + 2.0 * 4.0 * 8.0 * 3.0
+        );
+        assert_eq!(direct_flops(&graph, &Sizes::new()), 0.0);
+    }
+}
