@@ -174,3 +174,26 @@ fn only_code_that_keeps_time_leaves_marks() {
     }
     assert_eq!(results[0], results[1]);
 }
+
+/// A target without wide vectors is held to 128 bits, not to what the machine has beyond.
+#[test]
+fn the_peak_is_that_of_the_target() {
+    let narrow = if cfg!(target_arch = "x86_64") {
+        "x86-64-v2"
+    } else {
+        "aarch64"
+    };
+    let report = report(&["--threads", "1", "--target", narrow]);
+    assert!(report["machine"]["flops_per_s"].as_f64().unwrap() > 1e8);
+    for kernel in report["kernels"].as_array().unwrap() {
+        let recipe = kernel["recipe"].as_str().unwrap();
+        assert!(
+            recipe == "scalar" || recipe.ends_with("128-bit"),
+            "{recipe}"
+        );
+        assert!(
+            !kernel["fallback"].as_str().unwrap().contains("128 bits"),
+            "{kernel}"
+        );
+    }
+}

@@ -175,7 +175,7 @@ impl Bench {
         let each = self.duration / self.pairs;
         let (mut blocks, mut other_blocks) = (Vec::new(), Vec::new());
         for _ in 0..self.pairs {
-            let peak = peak::fma_flops(subject.setting.threads)?.map(|p| p / 1e9);
+            let peak = Some(peak::fma_flops(subject.setting.threads)? / 1e9);
             if let Some(remote) = &mut remote {
                 other_blocks.push(Block::new(remote.block(each)?, peak));
             }
