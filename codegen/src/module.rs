@@ -93,6 +93,9 @@ fn define_kernel<M: Module>(
         .map_err(|e| backend(name, e))?;
     let mut context = module.make_context();
     let found = wide_tiles(kernel, target)?;
+    let widths = found.tiles.iter().map(|t| t.tile.function.width());
+    let widest = widths.max_by_key(|w| w.bytes());
+    let spills = found.tiles.iter().map(|t| t.code.stats.spills).sum();
     let mut calls = TileCalls::new();
     for (k, tile) in found.tiles.into_iter().enumerate() {
         let var = tile.var;
@@ -105,6 +108,8 @@ fn define_kernel<M: Module>(
         .define_function(id, &mut context)
         .map_err(|e| backend(name, e))?;
     let stats = KernelStats {
+        widest,
+        spills,
         narrow_tiles: found.narrow,
         narrow_reason: found.reason,
         ..stats

@@ -82,6 +82,9 @@ fn print_text(report: &Report, top: Option<usize>) {
         if !row.fallback.is_empty() {
             println!("{:>22}  narrow: {}", "", row.fallback);
         }
+        if row.spills > 0 {
+            println!("{:>22}  spills: {} moves in its code", "", row.spills);
+        }
     }
     print_totals(report);
 }

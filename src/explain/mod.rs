@@ -63,6 +63,8 @@ pub struct KernelReport {
     pub schedule: String,
     /// Why parts of it run with narrower vectors than the target has; empty if none does.
     pub fallback: String,
+    /// Moves between registers and the stack in the code of its wide tiles, for lack of registers.
+    pub spills: u32,
     /// Whether all threads share its work.
     pub parallel: bool,
     /// How often it is called in a run.
@@ -178,7 +180,6 @@ pub fn explain(
     let stats: Vec<KernelStats> = executable.kernel_stats().iter().map(|(_, s)| *s).collect();
     let cx = Cx {
         plan: &plan,
-        target: &target,
         machine: &machine,
         measured: &measured,
         sizes: &sizes,
@@ -322,7 +323,6 @@ fn median_cost(runs: Vec<StepCost>) -> StepCost {
 /// What rows are made of.
 struct Cx<'a> {
     plan: &'a Plan,
-    target: &'a Target,
     machine: &'a Machine,
     measured: &'a Measured,
     sizes: &'a Sizes,
@@ -359,9 +359,10 @@ impl Cx<'_> {
             step,
             nodes: label.nodes.clone(),
             definition: kernel.name.clone(),
-            recipe: schedule::recipe_text(kernel, stats, self.target),
+            recipe: schedule::recipe_text(kernel, stats),
             schedule: schedule::schedule_text(kernel),
             fallback: schedule::fallback_text(stats),
+            spills: stats.spills,
             parallel: !label.serial,
             calls: cost.count,
             flops: calls * flops,

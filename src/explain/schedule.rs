@@ -1,7 +1,6 @@
 //! A scheduled kernel in one line: its loops, and the shape of what runs in lock step.
 use std::fmt::Write;
 use tensmith_codegen::kernel::KernelStats;
-use tensmith_codegen::target::Target;
 use tensmith_ir::loops::{Buffer, Kernel, Mark, Role, Scope, Stmt};
 
 /// The loops of a kernel from the outermost to the innermost, and the layouts of buffers that are
@@ -68,13 +67,10 @@ fn nest(stmt: &Stmt) -> String {
 
 /// How the work of a kernel is laid out: its largest register tile, else the lanes of its
 /// vectors, and the width of the vectors that the code has.
-pub fn recipe_text(kernel: &Kernel, stats: &KernelStats, target: &Target) -> String {
+pub fn recipe_text(kernel: &Kernel, stats: &KernelStats) -> String {
     let mut best = Tile::default();
     largest(&kernel.body, Tile::default(), &mut best);
-    let width = match target.wide {
-        Some(width) if stats.wide_tiles > 0 => 8 * width.bytes(),
-        _ => 128,
-    };
+    let width = stats.widest.map_or(128, |width| 8 * width.bytes());
     match (best.rows, best.lanes) {
         (0, 0) => "scalar".into(),
         (0, lanes) => format!("vector of {lanes}, {width}-bit"),
@@ -138,6 +134,7 @@ pub fn fallback_text(stats: &KernelStats) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tensmith_codegen::wide::vir::Width;
     use tensmith_ir::loops::parse_kernel;
 
     const TILED: &str = "kernel contract() {
@@ -175,12 +172,12 @@ mod tests {
     #[test]
     fn recipes_say_the_tile_and_the_width() {
         let kernel = parse_kernel(TILED).unwrap();
-        let target = Target::named("x86-64-v3").unwrap();
         let wide = KernelStats {
             wide_tiles: 1,
+            widest: Some(Width::Y256),
             ..KernelStats::default()
         };
-        let text = |stats: &KernelStats| recipe_text(&kernel, stats, &target);
+        let text = |stats: &KernelStats| recipe_text(&kernel, stats);
         assert_eq!(text(&wide), "register tile 2x8, 256-bit");
         assert_eq!(text(&KernelStats::default()), "register tile 2x8, 128-bit");
         assert_eq!(fallback_text(&wide), "");

@@ -13,6 +13,7 @@ mod tile;
 
 use crate::error::CodegenError;
 use crate::wide::lower::{TileArg, WhyNot};
+use crate::wide::vir::Width;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, FuncRef, Function, InstBuilder, MemFlagsData, Signature, Type, Value, types,
@@ -110,6 +111,10 @@ pub struct KernelStats {
     pub scalarised_loops: usize,
     /// How many loops run as tiles of wide vectors.
     pub wide_tiles: usize,
+    /// The widest vectors of these tiles.
+    pub widest: Option<Width>,
+    /// Moves to and from spill slots in the code of these tiles.
+    pub spills: u32,
     /// How many lock-step nests stay at 128 bits although the target has wide vectors.
     pub narrow_tiles: usize,
     /// Why the first of them does.
