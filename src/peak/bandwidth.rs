@@ -31,6 +31,10 @@ const READ_BYTES: usize = 32 << 20;
 /// Units: bytes of the buffer in main memory, at most.
 const MAX_MEMORY_BYTES: usize = 256 << 20;
 
+/// How many times the level before a buffer is, at most: enough to be read from its own level,
+/// and few enough that other users of a shared cache leave it there.
+const BEYOND: usize = 4;
+
 /// How often each level is read; the fastest counts.
 const REPEATS: usize = 8;
 
@@ -50,10 +54,13 @@ pub fn memory_levels(threads: usize) -> Result<Vec<MemoryLevel>> {
         ("L3", target.l3_bytes),
     ];
     let mut levels = Vec::new();
+    let mut faster = usize::MAX / BEYOND;
     for (name, bytes) in caches.into_iter().filter(|(_, bytes)| *bytes > 0) {
-        // Half, so that what else a cache holds does not count.
-        let rate = read_rate(&pool, &target, bytes / 2, REPEATS)?;
+        // At most half, so that what else a cache holds does not count.
+        let read = (bytes / 2).min(BEYOND * faster);
+        let rate = read_rate(&pool, &target, read, REPEATS)?;
         levels.push((name, Some(bytes as u64), rate));
+        faster = bytes;
     }
     let beyond = caches.into_iter().map(|(_, bytes)| bytes).max();
     let beyond = (4 * beyond.unwrap_or(0)).clamp(MAX_MEMORY_BYTES / 4, MAX_MEMORY_BYTES);
