@@ -175,6 +175,15 @@ impl Session {
     ///
     /// Errors: inputs that do not fit; a failed run-time check; memory ends.
     pub fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<&[Tensor]> {
+        self.run_marking(inputs, ptr::null())
+    }
+
+    /// Runs the model; marks go to `profile`, which is null or lives until this returns.
+    fn run_marking(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        profile: *const Profile,
+    ) -> Result<&[Tensor]> {
         let shared = Arc::clone(&self.shared);
         shared.signature.bind(inputs, &mut self.next)?;
         if !self.ready || self.next != self.sizes {
@@ -187,6 +196,7 @@ impl Session {
             *place = tensor.bytes_mut().as_mut_ptr();
         }
         let context = &mut *self.context;
+        context.profile = profile;
         context.inputs = self.inputs.as_ptr();
         context.outputs = self.output_addresses.as_ptr();
         context.constants = shared.constants.as_ptr();
@@ -211,11 +221,7 @@ impl Session {
         profile: &mut Profile,
     ) -> Result<&[Tensor]> {
         profile.clear();
-        self.context.profile = &raw const *profile;
-        let result = self.run(inputs).map(|_| ());
-        self.context.profile = ptr::null();
-        result?;
-        Ok(&self.outputs)
+        self.run_marking(inputs, &raw const *profile)
     }
 
     /// The outputs of the last run.
