@@ -69,7 +69,7 @@ pub fn compile_plan(
         Marks::None
     };
     let code = JitCode::compile_with(plan, &target, marks)?;
-    let constants = constants::fill(plan, &pool)?;
+    let constants = constants::fill(plan, &pool, options.memory_bytes)?;
     let names = plan.kernels.iter().map(|k| k.name.clone());
     let stats = names.zip(code.stats.iter().copied()).collect();
     let shared = Shared {

@@ -25,6 +25,12 @@ pub(crate) struct Shared {
     pub(crate) memory_bytes: Option<u64>,
 }
 
+/// The memory that a run may take if the user does not say, for so many bytes of constants and
+/// inputs. Units: bytes.
+pub(crate) fn default_memory_bytes(known: u64) -> u64 {
+    BASE_MEMORY_BYTES.saturating_add(known.saturating_mul(MEMORY_PER_BYTE))
+}
+
 impl Shared {
     /// Errors: a run with these sizes would take more memory than granted.
     pub(crate) fn check_memory(&self, arena: usize, scratch: usize, sizes: &[i64]) -> Result<()> {
@@ -33,8 +39,9 @@ impl Shared {
         let (given, made) = self.signature.port_bytes(sizes)?;
         need = need.saturating_add(made);
         let known = given.saturating_add(self.constants.len() as u64);
-        let default = BASE_MEMORY_BYTES.saturating_add(known.saturating_mul(MEMORY_PER_BYTE));
-        let limit = self.memory_bytes.unwrap_or(default);
+        let limit = self
+            .memory_bytes
+            .unwrap_or_else(|| default_memory_bytes(known));
         if need <= limit {
             return Ok(());
         }

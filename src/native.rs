@@ -62,7 +62,11 @@ pub fn write(plan: &Plan, options: &Options, path: &Path) -> Result<PathBuf> {
     let form = form_of(path)?;
     let target = Target::named(options.target_name())?;
     let name = symbol_prefix(path);
-    let block = constants::fill(plan, &Pool::new(options.thread_count())?)?;
+    let block = constants::fill(
+        plan,
+        &Pool::new(options.thread_count())?,
+        options.memory_bytes,
+    )?;
     let object = write_object(plan, &block, &target, &name)?;
     match form {
         Form::Object => write_atomic(path, |w| w.write_all(&object))?,

@@ -2,17 +2,21 @@
 use crate::compile;
 use crate::convert::{dtype, to_ir, to_runtime};
 use crate::error::{Error, Result};
+use crate::executable::default_memory_bytes;
 use crate::flops::node_flops;
 use crate::model::Imported;
 use crate::options::Options;
 use std::collections::HashMap;
 use tensmith_ir::eval::{EvalError, Sizes, bind_sizes, concrete_shape, eval_graph_with};
-use tensmith_ir::graph::{Graph, ValueId};
+use tensmith_ir::graph::{Def, Graph, ValueId};
 use tensmith_ir::tensor as ir;
 use tensmith_runtime::{Tensor, TensorView};
 
 /// Interior values that are held at once, at most. Units: bytes.
 const HELD_BYTES: usize = 2 << 30;
+
+/// Bytes of an element while the reference evaluator works on it, at most.
+const WIDE_BYTES: u64 = 16;
 
 /// How far results may be off.
 #[derive(Clone, Copy, Debug)]
@@ -167,9 +171,11 @@ pub fn verify(
     let graph = &imported.graph;
     let sizes = bind_sizes(graph, inputs).map_err(data_error)?;
     let mut report = Report::default();
-    let interior = choose(graph, against, &sizes, &mut report)?;
+    let budget = memory_budget(graph, options, inputs);
+    check_reference_memory(graph, &sizes, budget)?;
+    let interior = choose(graph, against, &sizes, budget, &mut report)?;
     let mut computed: HashMap<ValueId, Vec<(String, Tensor)>> = HashMap::new();
-    let outputs = run(graph, options, inputs)?;
+    let outputs = run(graph, options, inputs, budget)?;
     for ((id, name), tensor) in graph.outputs.iter().zip(&graph.output_names).zip(outputs) {
         computed
             .entry(*id)
@@ -178,7 +184,7 @@ pub fn verify(
     }
     if !interior.is_empty() {
         let probed = with_outputs(graph, &interior);
-        for (id, tensor) in interior.iter().zip(run(&probed, options, inputs)?) {
+        for (id, tensor) in interior.iter().zip(run(&probed, options, inputs, budget)?) {
             let name = graph.value(*id).name.clone();
             computed.entry(*id).or_default().push((name, tensor));
         }
@@ -199,6 +205,7 @@ fn choose(
     graph: &Graph,
     against: &Against<'_>,
     sizes: &Sizes,
+    budget: u64,
     report: &mut Report,
 ) -> Result<Vec<ValueId>> {
     let ids = (0..graph.values.len() as u32).map(ValueId);
@@ -226,7 +233,7 @@ fn choose(
         .filter_map(|id| Some((*id, bytes(id)?)))
         .collect();
     let total: usize = known.iter().map(|(_, b)| b).sum();
-    let stride = total.div_ceil(HELD_BYTES).max(1);
+    let stride = total.div_ceil(HELD_BYTES.min(budget as usize)).max(1);
     let kept: Vec<ValueId> = known.iter().step_by(stride).map(|(id, _)| *id).collect();
     let left = chosen.len() - kept.len();
     if left > 0 {
@@ -247,13 +254,54 @@ fn with_outputs(graph: &Graph, values: &[ValueId]) -> Graph {
     probed
 }
 
-fn run(graph: &Graph, options: &Options, inputs: &[ir::Tensor]) -> Result<Vec<Tensor>> {
+/// What a verification may hold. Units: bytes.
+fn memory_budget(graph: &Graph, options: &Options, inputs: &[ir::Tensor]) -> u64 {
+    let constants = graph.values.iter().filter_map(|v| match &v.def {
+        Def::Constant(t) => Some(t.data.len() as u64),
+        _ => None,
+    });
+    let known: u64 = constants
+        .chain(inputs.iter().map(|t| t.data.len() as u64))
+        .sum();
+    options
+        .memory_bytes
+        .unwrap_or_else(|| default_memory_bytes(known))
+}
+
+/// Errors: a node whose operands and results, in the wide types of the reference evaluator, take
+/// more than the budget.
+fn check_reference_memory(graph: &Graph, sizes: &Sizes, budget: u64) -> Result<()> {
+    for node in &graph.nodes {
+        let values = node.inputs.iter().chain(&node.outputs);
+        let bytes = values.map(|v| {
+            let shape = concrete_shape(graph.ty(*v), sizes).unwrap_or_default();
+            let extents = shape.iter().map(|d| *d as u64);
+            extents.fold(WIDE_BYTES, u64::saturating_mul)
+        });
+        let bytes = bytes.fold(0, u64::saturating_add);
+        if bytes > budget {
+            return Err(Error::Limit(format!(
+                "the reference evaluation of node `{}` takes {bytes} bytes, more than the limit of \
+                 {budget}; use smaller sizes (--dim), or raise the limit (--memory-bytes)",
+                node.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn run(
+    graph: &Graph,
+    options: &Options,
+    inputs: &[ir::Tensor],
+    budget: u64,
+) -> Result<Vec<Tensor>> {
     let order: Vec<String> = (graph.inputs.iter())
         .map(|v| graph.value(*v).name.clone())
         .collect();
     // Interior values as outputs make an honest model take more memory than the default bound.
     let options = Options {
-        memory_bytes: Some(options.memory_bytes.unwrap_or(2 * HELD_BYTES as u64)),
+        memory_bytes: Some(options.memory_bytes.unwrap_or(budget.saturating_mul(2))),
         ..options.clone()
     };
     let executable = compile::compile(graph, &options, Vec::new(), &order)?;

@@ -284,6 +284,7 @@ fn bad_input_has_codes_and_names_the_place() {
             5,
             "",
         ),
+        (&["verify", "MODEL", "--dim", "batch=9000000"], 5, "`image`"),
         (&["compile", "MODEL", "-o", "model.exe"], 2, ".so"),
         (&["bench", "MODEL", "--duration", "fast"], 2, "2s"),
         (&["frobnicate"], 2, "frobnicate"),

@@ -194,3 +194,14 @@ fn verification_finds_a_wrong_element() {
     );
     assert!(!worst.node.is_empty());
 }
+
+#[test]
+fn constants_beyond_the_granted_memory_are_refused() {
+    let options = Options {
+        memory_bytes: Some(1000),
+        ..symbolic(1)
+    };
+    let error = digits().compile(&options).err().expect("too little memory");
+    assert!(matches!(error, Error::Limit(_)), "{error}");
+    assert!(error.to_string().contains("--memory-bytes"), "{error}");
+}

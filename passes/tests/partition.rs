@@ -180,3 +180,18 @@ fn a_pointwise_convolution_with_batch_norm_and_residual_is_one_kernel() {
     let name = &plan.kernels[0].name;
     assert_eq!(name, "conv_add_add_max");
 }
+
+#[test]
+fn code_that_operands_at_other_indices_double_is_shared() {
+    let mut g = Graph::default();
+    let mut x = g.add_input("x", ty(&[2]));
+    for k in 0..12 {
+        let name = format!("c{k}");
+        let attrs = Attrs::new().with("axis", 0);
+        x = g.add_one(op("concat"), &name, &[x, x], attrs).unwrap();
+    }
+    g.add_output("y", x);
+    let kernels = kernels(&g);
+    assert!(kernels.len() > 1, "{kernels:?}");
+    check(&g, &[iota(&[2])]);
+}

@@ -120,6 +120,7 @@ impl Given {
     ) -> Result<Prepared> {
         let imported = model.import_for(&self.tensors, &mut options)?;
         let mut inputs = Vec::new();
+        let mut made = 0;
         for (k, name) in imported.order.iter().enumerate() {
             if let Some(tensor) = self.tensors.remove(name) {
                 inputs.push((name.clone(), tensor));
@@ -141,11 +142,10 @@ impl Given {
                 None => return Err(missing(name, ty)),
             };
             let shape = concrete_shape(name, ty, &options)?;
+            let dtype = element_type(ty.dtype);
+            made = check_made(name, dtype, &shape, made, &options)?;
             let seed = self.seed.wrapping_add(k as u64);
-            inputs.push((
-                name.clone(),
-                make(element_type(ty.dtype), &shape, fill, seed)?,
-            ));
+            inputs.push((name.clone(), make(dtype, &shape, fill, seed)?));
         }
         Ok(Prepared {
             imported,
@@ -153,6 +153,33 @@ impl Given {
             inputs,
         })
     }
+}
+
+/// Inputs that are made up take at most so many bytes, unless the user grants more.
+const MADE_UP_BYTES: u64 = 128 << 20;
+
+/// The bytes of made-up inputs with one more.
+///
+/// Errors: more than the limit.
+fn check_made(
+    name: &str,
+    dtype: ElementType,
+    shape: &[usize],
+    made: u64,
+    options: &Options,
+) -> Result<u64> {
+    let extents = shape.iter().map(|d| *d as u64);
+    let bytes = extents.fold(dtype.size_bytes() as u64, u64::saturating_mul);
+    let made = made.saturating_add(bytes);
+    let limit = options.memory_bytes.unwrap_or(MADE_UP_BYTES);
+    if made <= limit {
+        return Ok(made);
+    }
+    Err(Error::Limit(format!(
+        "input `{name}` of {shape:?} would bring made-up inputs to {made} bytes, more than the \
+         limit of {limit}; give it with --inputs, bind smaller sizes (--dim NAME=N), or raise the \
+         limit (--memory-bytes)"
+    )))
 }
 
 fn missing(name: &str, ty: &TensorType) -> Error {

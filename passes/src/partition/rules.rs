@@ -14,6 +14,9 @@ const REPEATS: f64 = 4.0;
 /// Nodes in one kernel: bounds the work of compiling it.
 const MEMBERS: usize = 48;
 
+/// Copies of a node's code in one kernel: operands at indices of their own double it.
+const COPIES: f64 = 16.0;
+
 /// What a symbolic size counts as in estimates.
 const TYPICAL_SIZE: i64 = 32;
 
@@ -27,14 +30,21 @@ enum Context {
     Result,
     /// The index of a result without its inner loops.
     Hoisted(Vec<Expr>),
-    /// Indices that a node of the kernel makes.
-    Under(NodeId),
+    /// Indices that a node of the kernel makes for one of its operands.
+    Under(NodeId, usize),
+}
+
+/// What a node is asked for in a context.
+#[derive(Clone, Copy)]
+struct Asked {
+    elements: f64,
+    /// Copies of the node's code.
+    copies: f64,
 }
 
 /// Where in a kernel a node is computed.
 pub struct Info {
-    /// How many elements are computed in each context.
-    contexts: HashMap<Context, f64>,
+    contexts: HashMap<Context, Asked>,
     in_contraction: bool,
 }
 
@@ -53,13 +63,23 @@ impl Info {
     /// That of the node whose results are stored.
     pub fn root(ty: &TensorType) -> Self {
         Info {
-            contexts: HashMap::from([(Context::Result, estimate(&ty.count()))]),
+            contexts: HashMap::from([(
+                Context::Result,
+                Asked {
+                    elements: estimate(&ty.count()),
+                    copies: 1.0,
+                },
+            )]),
             in_contraction: false,
         }
     }
 
     fn total(&self) -> f64 {
-        self.contexts.values().sum()
+        self.contexts.values().map(|a| a.elements).sum()
+    }
+
+    fn copies(&self) -> f64 {
+        self.contexts.values().map(|a| a.copies).sum()
     }
 
     fn only_at_result(&self) -> bool {
@@ -130,6 +150,9 @@ impl Partitioner<'_> {
         }
         let node = self.graph.node(id);
         let info = self.info(id, draft);
+        if info.copies() > COPIES {
+            return Err(WhyNot::Copied(info.copies() as u32));
+        }
         let heavy = match node.op.class {
             Class::Elementwise | Class::Movement => {
                 self.admit_scalar_work(node, &info, draft)?;
@@ -154,20 +177,33 @@ impl Partitioner<'_> {
                 let reader = self.graph.node(*consumer);
                 info.in_contraction |=
                     outer.in_contraction || reader.op.class == Class::Contraction;
-                self.ask(self.graph.ty(*value), *consumer, outer, &mut info);
+                for (k, _) in reader
+                    .inputs
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, v)| *v == value)
+                {
+                    self.ask(self.graph.ty(*value), (*consumer, k), outer, &mut info);
+                }
             }
         }
         info
     }
 
     /// Adds the contexts in which `consumer` asks for a value.
-    fn ask(&self, ty: &TensorType, consumer: NodeId, outer: &Info, info: &mut Info) {
+    fn ask(
+        &self,
+        ty: &TensorType,
+        (consumer, operand): (NodeId, usize),
+        outer: &Info,
+        info: &mut Info,
+    ) {
         let reader = self.graph.node(consumer);
         let to = self.graph.ty(reader.outputs[0]);
         let broadcasts = reader.op.class == Class::Elementwise || reader.op.name == "expand";
         if broadcasts && ty.shape == to.shape {
-            for (context, count) in &outer.contexts {
-                info.contexts.insert(context.clone(), *count);
+            for (context, asked) in &outer.contexts {
+                info.contexts.insert(context.clone(), *asked);
             }
         } else if broadcasts {
             let suffix = broadcast_suffix(&ty.shape, &to.shape);
@@ -176,13 +212,21 @@ impl Partitioner<'_> {
                 .map(estimate)
                 .product();
             let context = match suffix {
-                0 => Context::Under(consumer),
+                0 => Context::Under(consumer, operand),
                 _ => Context::Hoisted(ty.shape.clone()),
             };
-            info.contexts.insert(context, outer.total() / repeated);
+            let asked = Asked {
+                elements: outer.total() / repeated,
+                copies: outer.copies(),
+            };
+            info.contexts.insert(context, asked);
         } else {
-            let count = outer.total() * self.reads_per_result(reader, ty, to);
-            info.contexts.insert(Context::Under(consumer), count);
+            let asked = Asked {
+                elements: outer.total() * self.reads_per_result(reader, ty, to),
+                copies: outer.copies(),
+            };
+            info.contexts
+                .insert(Context::Under(consumer, operand), asked);
         }
     }
 

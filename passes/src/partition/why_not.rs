@@ -27,6 +27,8 @@ pub enum WhyNot {
     Repeated(u32),
     /// Its rows are not trailing axes of static extent that are short enough.
     Rows,
+    /// The kernel's code would have so many copies of it.
+    Copied(u32),
     /// The kernel has as many nodes as it may.
     Full,
 }
@@ -51,6 +53,7 @@ impl fmt::Display for WhyNot {
             WhyNot::EpilogueOf(n) => write!(f, "it belongs to the kernel of node {}", n.0),
             WhyNot::Repeated(n) => write!(f, "it would be computed {n} times an element"),
             WhyNot::Rows => f.write_str("its rows are not short static trailing axes"),
+            WhyNot::Copied(n) => write!(f, "the kernel would have {n} copies of it"),
             WhyNot::Full => f.write_str("the kernel has as many nodes as it may"),
         }
     }
