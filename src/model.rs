@@ -5,8 +5,9 @@ use crate::error::{Error, Result};
 use crate::executable::Executable;
 use crate::files::Named;
 use crate::options::{LoadOptions, Options};
+use std::collections::BTreeMap;
 use std::path::Path;
-use tensmith_ir::graph::Graph;
+use tensmith_ir::graph::{Graph, ValueId};
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor as ir;
 use tensmith_onnx::import::{ImportOptions, KeepSymbolic, import};
@@ -28,6 +29,9 @@ pub struct Model {
 pub struct Imported {
     /// What is computed.
     pub graph: Graph,
+    /// What the model's names stand for, as far as an output needs it. Several may stand for one
+    /// value.
+    pub names: BTreeMap<String, ValueId>,
     /// What a user should know: dimensions that were chosen, inputs that were fixed.
     pub notes: Vec<String>,
     /// Inputs that the graph was specialised for, and their values.
@@ -132,6 +136,7 @@ impl Model {
         let imported = import(&self.loaded, &settings)?;
         Ok(Imported {
             graph: imported.graph,
+            names: imported.names,
             notes: imported.notes,
             fixed: imported.specialised,
             order: self.input_names(),

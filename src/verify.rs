@@ -6,7 +6,7 @@ use crate::executable::default_memory_bytes;
 use crate::flops::node_flops;
 use crate::model::Imported;
 use crate::options::Options;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use tensmith_ir::eval::{EvalError, Sizes, bind_sizes, concrete_shape, eval_graph_with};
 use tensmith_ir::graph::{Def, Graph, ValueId};
 use tensmith_ir::tensor as ir;
@@ -173,20 +173,18 @@ pub fn verify(
     let mut report = Report::default();
     let budget = memory_budget(graph, options, inputs);
     check_reference_memory(graph, &sizes, budget)?;
-    let interior = choose(graph, against, &sizes, budget, &mut report)?;
-    let mut computed: HashMap<ValueId, Vec<(String, Tensor)>> = HashMap::new();
+    let interior = choose(imported, against, &sizes, budget, &mut report)?;
+    let mut computed = Computed::new();
     let outputs = run(graph, options, inputs, budget)?;
     for ((id, name), tensor) in graph.outputs.iter().zip(&graph.output_names).zip(outputs) {
-        computed
-            .entry(*id)
-            .or_default()
-            .push((name.clone(), tensor));
+        let names = vec![name.clone()];
+        computed.entry(*id).or_default().push((names, tensor));
     }
     if !interior.is_empty() {
         let probed = with_outputs(graph, &interior);
         for (id, tensor) in interior.iter().zip(run(&probed, options, inputs, budget)?) {
-            let name = graph.value(*id).name.clone();
-            computed.entry(*id).or_default().push((name, tensor));
+            let names = names_of(imported, against, *id);
+            computed.entry(*id).or_default().push((names, tensor));
         }
     }
     match against {
@@ -200,29 +198,48 @@ pub fn verify(
     Ok(report)
 }
 
+/// What was computed for each value, with the names that it has.
+type Computed = HashMap<ValueId, Vec<(Vec<String>, Tensor)>>;
+
+/// The names under which an interior value is compared.
+fn names_of(imported: &Imported, against: &Against<'_>, id: ValueId) -> Vec<String> {
+    match against {
+        Against::Reference => vec![imported.graph.value(id).name.clone()],
+        Against::Stored(stored) => {
+            let outputs = &imported.graph.output_names;
+            let names = imported.names.iter().filter(|(_, v)| **v == id);
+            let names = names.map(|(name, _)| name);
+            let stored = names.filter(|n| stored.contains_key(*n) && !outputs.contains(n));
+            stored.cloned().collect()
+        }
+    }
+}
+
 /// The interior values to compare: as many as memory allows, evenly chosen.
 fn choose(
-    graph: &Graph,
+    imported: &Imported,
     against: &Against<'_>,
     sizes: &Sizes,
     budget: u64,
     report: &mut Report,
 ) -> Result<Vec<ValueId>> {
-    let ids = (0..graph.values.len() as u32).map(ValueId);
-    let wanted = |id: &ValueId| {
-        let named = match against {
-            Against::Reference => true,
-            Against::Stored(stored) => stored.contains_key(&graph.value(*id).name),
-        };
-        named && graph.producer(*id).is_some() && !graph.outputs.contains(id)
+    let graph = &imported.graph;
+    let ids: BTreeSet<ValueId> = match against {
+        Against::Reference => (0..graph.values.len() as u32).map(ValueId).collect(),
+        Against::Stored(stored) => {
+            let names = stored.keys().filter(|n| !graph.output_names.contains(n));
+            names
+                .filter_map(|n| imported.names.get(n))
+                .copied()
+                .collect()
+        }
     };
-    let mut chosen: Vec<ValueId> = ids.filter(wanted).collect();
-    // Of several values with a stored tensor's name, the last is what the model calls so.
-    if let Against::Stored(_) = against {
-        let last: HashMap<&str, ValueId> =
-            (chosen.iter().map(|id| (&graph.value(*id).name[..], *id))).collect();
-        chosen.retain(|id| last[&graph.value(*id).name[..]] == *id);
-    }
+    let is_output = |id: &ValueId| match against {
+        Against::Reference => graph.outputs.contains(id),
+        Against::Stored(_) => false,
+    };
+    let wanted = |id: &ValueId| graph.producer(*id).is_some() && !is_output(id);
+    let chosen: Vec<ValueId> = ids.into_iter().filter(wanted).collect();
     let bytes = |id: &ValueId| {
         let shape = concrete_shape(graph.ty(*id), sizes)?;
         let count = shape.iter().try_fold(1usize, |a, b| a.checked_mul(*b))?;
@@ -313,7 +330,7 @@ fn run(
 fn against_stored(
     graph: &Graph,
     stored: &crate::files::Named,
-    computed: HashMap<ValueId, Vec<(String, Tensor)>>,
+    computed: Computed,
     limits: &Limits,
     see: &mut dyn FnMut(Progress<'_>),
     report: &mut Report,
@@ -322,7 +339,8 @@ fn against_stored(
     ids.sort();
     let mut used = std::collections::BTreeSet::new();
     for (k, id) in ids.iter().enumerate() {
-        for (name, tensor) in &computed[id] {
+        let tensors = computed[id].iter();
+        for (name, tensor) in tensors.flat_map(|(names, t)| names.iter().map(move |n| (n, t))) {
             let Some(expected) = stored.get(name) else {
                 report.skipped.push(format!("`{name}`: no stored tensor"));
                 continue;
@@ -351,7 +369,7 @@ fn against_reference(
     graph: &Graph,
     inputs: &[ir::Tensor],
     sizes: &Sizes,
-    mut computed: HashMap<ValueId, Vec<(String, Tensor)>>,
+    mut computed: Computed,
     limits: &Limits,
     see: &mut dyn FnMut(Progress<'_>),
     report: &mut Report,
@@ -362,7 +380,8 @@ fn against_reference(
     let mut values = Vec::new();
     let mut check = |id: ValueId, expected: &ir::Tensor, done: f64| {
         let found = computed.remove(&id).unwrap_or_default();
-        for (name, tensor) in &found {
+        let tensors = found.iter();
+        for (name, tensor) in tensors.flat_map(|(names, t)| names.iter().map(move |n| (n, t))) {
             let comparison = label(compare(tensor, expected, limits), graph, id, name);
             let last = Some(&comparison);
             see(Progress {

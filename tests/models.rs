@@ -222,7 +222,7 @@ fn compile_model(
     let graph = &imported.graph;
     let mut names = graph.output_names.clone();
     let mut probed = graph.clone();
-    for (name, id) in named_values(graph, interior) {
+    for (name, id) in named_values(&imported, interior) {
         probed.add_output(&name, id);
         names.push(name);
     }
@@ -251,16 +251,12 @@ fn compile_model(
     })
 }
 
-/// The values of a graph with the names of stored tensors. Of several values with one name, the
-/// last is what the model calls so.
-fn named_values(graph: &Graph, stored: &Named) -> Vec<(String, ValueId)> {
-    let mut found = BTreeMap::new();
-    for (k, value) in graph.values.iter().enumerate() {
-        if stored.contains_key(&value.name) {
-            found.insert(value.name.clone(), ValueId(k as u32));
-        }
-    }
-    found.into_iter().collect()
+/// What the names of stored tensors stand for, but for those that no kernel computes.
+fn named_values(imported: &Imported, stored: &Named) -> Vec<(String, ValueId)> {
+    let computed = |v: &ValueId| imported.graph.producer(*v).is_some();
+    let names = imported.names.iter().filter(|(_, v)| computed(v));
+    let names = names.filter(|(name, _)| stored.contains_key(*name));
+    names.map(|(name, v)| (name.clone(), *v)).collect()
 }
 
 fn run(executable: &Executable, inputs: &Named) -> Result<Vec<Tensor>, Error> {

@@ -516,3 +516,25 @@ fn stacked_tensors_have_one_rank() {
     let error = import(&m, &ImportOptions::default()).expect_err("ranks differ");
     assert_eq!(error.exit_code(), 3, "{error}");
 }
+
+#[test]
+fn names_of_nodes_that_compute_nothing_stand_for_their_operands() {
+    let nodes = vec![
+        node("a = Exp(x)", vec![]),
+        node("same = Identity(a)", vec![]),
+        node("whole = Dropout(same)", vec![]),
+        node("y = Neg(whole)", vec![]),
+    ];
+    let m = model(graph(
+        vec![value("x", FLOAT, "2")],
+        nodes,
+        vec![],
+        vec![value("y", FLOAT, "2")],
+    ));
+    let imported = imported(&m, &ImportOptions::default());
+    assert_eq!(ops(&imported.graph), ["exp", "neg"]);
+    let exp = imported.names["a"];
+    assert_eq!(imported.graph.value(exp).name, "a");
+    assert_eq!([imported.names["same"], imported.names["whole"]], [exp; 2]);
+    assert_eq!(imported.names["y"], imported.graph.outputs[0]);
+}

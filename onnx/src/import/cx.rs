@@ -1,5 +1,5 @@
 //! The state of an import: graphs under construction, names, and errors so far.
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use tensmith_ir::dtype::DType;
@@ -333,8 +333,20 @@ impl<'m> Cx<'m> {
             });
         }
         let frame = self.frames.pop().expect("invariant: the main frame stays");
+        let (graph, became) = prune::prune_with(frame.graph);
+        // Of several values with one name, the last is what the model calls so; the names of the
+        // main graph may stand for values with other names.
+        let values = graph.values.iter().enumerate();
+        let own = values.map(|(k, v)| (v.name.clone(), ValueId(k as u32)));
+        let mut names: BTreeMap<String, ValueId> = own.collect();
+        let tensors = frame.scopes.into_iter().flatten();
+        names.extend(tensors.filter_map(|(name, val)| match val {
+            Val::Tensor(id) => Some((name, became[id.0 as usize]?)),
+            _ => None,
+        }));
         Ok(Imported {
-            graph: prune::prune(frame.graph),
+            graph,
+            names,
             notes: self.notes,
             specialised: self.specialised,
         })

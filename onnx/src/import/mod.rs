@@ -34,7 +34,7 @@ mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tensmith_ir::graph::Graph;
+use tensmith_ir::graph::{Graph, ValueId};
 use tensmith_ir::tensor::Tensor;
 
 use crate::error::{OnnxError, Result};
@@ -91,6 +91,9 @@ impl Default for ImportOptions {
 pub struct Imported {
     /// The graph. Values have the names that the model gives them.
     pub graph: Graph,
+    /// What the model's names stand for, as far as an output needs it. Several may stand for one
+    /// value: a node that only renames makes none of its own.
+    pub names: BTreeMap<String, ValueId>,
     /// What a user should know about how the model was read.
     pub notes: Vec<String>,
     /// Inputs whose given values were used as constants: another value needs another import.

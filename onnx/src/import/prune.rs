@@ -2,7 +2,12 @@
 use tensmith_ir::graph::{Def, Graph, NodeId, ValueId};
 
 /// The graph without the nodes and constants that no output needs. Inputs stay.
-pub(crate) fn prune(mut graph: Graph) -> Graph {
+pub(crate) fn prune(graph: Graph) -> Graph {
+    prune_with(graph).0
+}
+
+/// The same, and what each value that was needed has become.
+pub(crate) fn prune_with(mut graph: Graph) -> (Graph, Vec<Option<ValueId>>) {
     let mut live = live_values(&graph);
     graph.inputs.iter().for_each(|v| live[v.0 as usize] = true);
     let mut place = Vec::with_capacity(live.len());
@@ -28,7 +33,8 @@ pub(crate) fn prune(mut graph: Graph) -> Graph {
             graph.values[id.0 as usize].def = Def::Node(NodeId(n as u32), k);
         }
     }
-    graph
+    let became = live.iter().zip(place).map(|(live, v)| live.then_some(v));
+    (graph, became.collect())
 }
 
 /// For each value, whether an output needs it.
