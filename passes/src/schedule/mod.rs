@@ -2,6 +2,7 @@
 //!
 //! [`default_schedule`] reads from top to bottom: cleanups, then the first recipe that fits, then
 //! threads. Every step keeps what the kernel computes; only sums change their order.
+mod block_sums;
 mod collapse;
 mod contract_fma;
 mod contraction;

@@ -2,6 +2,7 @@
 //!
 //! Innermost space loops are split into tiles of vector lanes; innermost reductions by plain
 //! updates are split so that a tile's terms are joined in registers.
+use super::block_sums::block_sums;
 use super::nest::{fresh_copy, substitute};
 use super::tile::{Split, tiles};
 use super::{Target, window};
@@ -124,6 +125,7 @@ fn split_space(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &Fo
     let count = split.count();
     let mut naive = l.body.clone();
     window::unroll(&mut naive);
+    block_sums(kernel, ranges, &mut naive);
     let body = tiles(kernel, ranges, &[(split, tile_var)], &naive);
     if count.is(1) {
         let mut body = body;

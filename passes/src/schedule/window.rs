@@ -5,6 +5,7 @@
 //! the result and of every operand that varies with it. That loop becomes vectors, the one around
 //! it rows in lock step, so that enough sums are in flight; short windows are unrolled.
 use super::Target;
+use super::block_sums::block_sums;
 use super::nest::{Nest, all_ranges, space, visit_scalars};
 use super::tile::{Order, Tiling, tile_nest};
 use tensmith_ir::expr::Expr;
@@ -59,6 +60,7 @@ pub fn schedule(
     for (var, extent) in &nest.loops {
         ranges.bind(*var, extent);
     }
+    block_sums(kernel, &mut ranges, &mut nest.body);
     Some(tile_nest(kernel, &nest, target, &tiling, &mut ranges))
 }
 
