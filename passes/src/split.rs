@@ -5,8 +5,13 @@
 //! compute in place than to load (`expand`, `iota`); nodes split off have static types.
 use std::collections::HashMap;
 use tensmith_ir::expr::{Expr, UNBOUNDED};
-use tensmith_ir::graph::{AttrValue, Def, Graph, GraphError, Node, SymbolInfo, ValueId};
+use tensmith_ir::graph::{
+    AttrValue, Def, Graph, GraphError, Node, SymbolInfo, TensorType, ValueId,
+};
 use tensmith_ir::ops::{Class, Lower};
+
+/// Values with more elements are not prepared: a file of a few bytes may ask for them.
+const PREPARED_ELEMENTS: usize = 1 << 30;
 
 /// A graph without its constant part.
 pub struct Split {
@@ -76,10 +81,7 @@ fn constant_values(graph: &Graph) -> Vec<bool> {
         .collect();
     for node in &graph.nodes {
         let fixed = node.inputs.iter().all(|v| constant[v.0 as usize])
-            && node
-                .outputs
-                .iter()
-                .all(|v| graph.ty(*v).static_shape().is_some())
+            && node.outputs.iter().all(|v| is_preparable(graph.ty(*v)))
             && node.attrs.iter().all(|(_, a)| is_static(a))
             && !matches!(node.op.lower, Lower::Plan)
             && node.op.class != Class::Control;
@@ -90,6 +92,13 @@ fn constant_values(graph: &Graph) -> Vec<bool> {
         }
     }
     constant
+}
+
+/// Whether a type is static, and small enough to be computed while compiling.
+fn is_preparable(ty: &TensorType) -> bool {
+    let shape = ty.static_shape().unwrap_or_else(|| vec![usize::MAX, 2]);
+    let count = shape.into_iter().try_fold(1usize, usize::checked_mul);
+    count.is_some_and(|n| n <= PREPARED_ELEMENTS)
 }
 
 fn is_static(attr: &AttrValue) -> bool {
