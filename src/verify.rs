@@ -7,6 +7,7 @@ use crate::flops::node_flops;
 use crate::model::Imported;
 use crate::options::Options;
 use std::collections::{BTreeSet, HashMap};
+use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::{EvalError, Sizes, bind_sizes, concrete_shape, eval_graph_with};
 use tensmith_ir::graph::{Def, Graph, ValueId};
 use tensmith_ir::tensor as ir;
@@ -119,7 +120,8 @@ pub fn compare(found: &Tensor, expected: &ir::Tensor, limits: &Limits) -> Compar
             passed &= error == 0.0 || error <= bound && bound.is_finite();
         }
     }
-    let error = if worst == 0.0 { 0.0 } else { worst / largest };
+    // Subnormal numbers have fewer digits the smaller they are.
+    let error = worst / largest.max(least_normal(expected.dtype));
     if limits.elementwise.is_none() {
         passed &= error <= limits.relative;
     }
@@ -131,6 +133,15 @@ pub fn compare(found: &Tensor, expected: &ir::Tensor, limits: &Limits) -> Compar
         found: a.get(at).copied().unwrap_or(0.0),
         expected: b.get(at).copied().unwrap_or(0.0),
         passed,
+    }
+}
+
+/// The least number with all its digits; integers have no others.
+fn least_normal(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::MIN_POSITIVE,
+        DType::F16 => 1.0 / f64::from(1 << 14),
+        _ => f64::from(f32::MIN_POSITIVE),
     }
 }
 
@@ -460,6 +471,10 @@ mod tests {
         assert!(!far.passed && far.expected == 100.0);
         assert!(check(&[0.0], &[0.0]).passed);
         assert!(!check(&[1e-30], &[0.0]).passed, "all zeros allow no error");
+        assert!(
+            check(&[3e-45], &[1.5e-45]).passed,
+            "one unit of a subnormal"
+        );
     }
 
     #[test]
