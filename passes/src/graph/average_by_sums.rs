@@ -1,7 +1,8 @@
 //! Divides sums of windows by constants instead of counting the taps of each window at run time.
 //!
 //! Requires: nothing.
-//! Ensures: no average pooling of `f32` or `f64` over positions whose number is known.
+//! Ensures: no average pooling of `f32` or `f64` over positions whose number is known and not
+//! enormous.
 //!
 //! Before:
 //! ```text
@@ -28,6 +29,9 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::tensor::Tensor;
 
+/// More positions are counted at run time: their counts would be a large constant.
+const POSITIONS: usize = 1 << 20;
+
 /// The graph with sums and constant counts for averages.
 ///
 /// Errors: never for a valid graph.
@@ -41,14 +45,18 @@ pub fn average_by_sums(graph: &Graph) -> Result<Graph, GraphError> {
         let positions: Option<Vec<i64>> = ty.shape[2..].iter().map(|e| e.as_const()).collect();
         match positions {
             Some(positions) if matches!(ty.dtype, DType::F32 | DType::F64) => {
-                rewrite(cx, node, positions).map(|v| Some(vec![v]))
+                Ok(rewrite(cx, node, &positions)?.map(|v| vec![v]))
             }
             _ => Ok(None),
         }
     })
 }
 
-fn rewrite(cx: &mut Rewriter<'_>, node: &Node, positions: Vec<i64>) -> Result<ValueId, GraphError> {
+fn rewrite(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    positions: &[i64],
+) -> Result<Option<ValueId>, GraphError> {
     let x = cx.get(node.inputs[0]);
     let attr = |name: &str| node.attrs.ints(name).to_vec();
     let (mut before, mut after) = (attr("pads_before"), attr("pads_after"));
@@ -61,10 +69,9 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, positions: Vec<i64>) -> Result<Va
             .with("pads_after", after)
     };
     let sums = plain(before.clone(), after.clone());
-    let sums = cx.add("pool_sum", &node.name, &[x], sums)?;
     let mut shape = vec![1, 1];
-    for (d, extent) in positions.into_iter().enumerate() {
-        let mut extent = extent;
+    for (d, extent) in positions.iter().enumerate() {
+        let mut extent = *extent;
         if node.attrs.flag("count_include_pad") {
             let beyond = node.attrs.ints("ceil_pads")[d];
             extent += before[d] + after[d] - beyond;
@@ -72,8 +79,14 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, positions: Vec<i64>) -> Result<Va
         }
         shape.push(extent.max(0) as usize);
     }
+    let count = shape.iter().try_fold(1usize, |n, e| n.checked_mul(*e));
+    if count.is_none_or(|n| n > POSITIONS) {
+        return Ok(None);
+    }
+    let sums = cx.add("pool_sum", &node.name, &[x], sums)?;
     let ones = Tensor::splat(cx.ty(x).dtype, shape, 1.0);
     let ones = cx.new.add_constant(&node.name, ones);
     let counts = cx.add("pool_sum", &node.name, &[ones], plain(before, after))?;
-    cx.add("div", &node.name, &[sums, counts], Attrs::new())
+    let averages = cx.add("div", &node.name, &[sums, counts], Attrs::new())?;
+    Ok(Some(averages))
 }

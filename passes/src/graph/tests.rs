@@ -88,3 +88,14 @@ fn powers_keep_their_special_values() {
         }
     }
 }
+
+#[test]
+fn counts_of_enormous_pools_are_no_constants() {
+    let text = "graph \"g\" () {\n  %0 = input \"x\" : f32[1, 1, 100000000]\n  \
+        %1 = pool_avg(%0) {ceil_pads=[0], count_include_pad=false, dilations=[1], kernel=[2], \
+        pads_after=[1], pads_before=[0], strides=[1]} \"a\" : f32[1, 1, 100000000]\n  \
+        output \"y\" = %1\n}";
+    let graph = parse_graph(text).expect("the text is valid");
+    let found = average_by_sums(&graph).expect("the pass accepts the graph");
+    assert_eq!(found.to_string(), graph.to_string());
+}
