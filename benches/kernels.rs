@@ -1,0 +1,271 @@
+//! Kernels by family, each as a small model: a group a family, on one thread and on two.
+//!
+//! Throughput is in operations of the direct algorithm for contractions and convolutions (so
+//! Gelem/s are GFLOP/s), and in bytes of inputs and outputs for all else (GB/s).
+mod small_model;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
+    criterion_main,
+};
+use small_model::SmallModel;
+use tensmith::{Model, Options, Tensor};
+
+/// Units: bytes of an `f32`.
+const F32_BYTES: usize = size_of::<f32>();
+
+/// Measures one model with one and with two threads.
+fn measure(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    throughput: Throughput,
+    (model, inputs): &(Model, Vec<Tensor>),
+) {
+    group.throughput(throughput);
+    group.sampling_mode(SamplingMode::Flat);
+    let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
+    for threads in [1, 2] {
+        let options = Options {
+            threads: Some(threads),
+            ..Options::default()
+        };
+        let executable = model.compile(&options).expect("it compiles");
+        let mut session = executable.session().expect("memory suffices");
+        let id = BenchmarkId::new(name, format!("{threads} threads"));
+        group.bench_function(id, |b| {
+            b.iter(|| black_box(session.run(black_box(&views)).expect("it runs").len()));
+        });
+    }
+}
+
+/// A multiplication and an addition for each term.
+fn flops(terms: usize) -> Throughput {
+    Throughput::Elements(2 * terms as u64)
+}
+
+/// What is read and written at least.
+fn f32s(elements: usize) -> Throughput {
+    Throughput::BytesDecimal((elements * F32_BYTES) as u64)
+}
+
+/// Products with a constant matrix, and batched ones of two inputs.
+fn contraction(c: &mut Criterion) {
+    let mut group = c.benchmark_group("contraction");
+    let shapes = [
+        (512, 512, 512),
+        (1024, 1024, 1024),
+        (196, 512, 1024),
+        (3136, 64, 576),
+    ];
+    for (m, k, n) in shapes {
+        let mut b = SmallModel::default();
+        let (x, w) = (b.input(&[m, k]), b.weight(&[k, n]));
+        let y = b.node("MatMul", &[&x, &w], &[]);
+        let name = format!("{m}x{k}x{n}");
+        measure(&mut group, &name, flops(m * k * n), &b.finish(&y));
+    }
+    // A single row reads each weight once: memory is the limit.
+    let (k, n) = (1024, 1024);
+    let mut b = SmallModel::default();
+    let (x, w) = (b.input(&[1, k]), b.weight(&[k, n]));
+    let y = b.node("MatMul", &[&x, &w], &[]);
+    measure(&mut group, "1x1024x1024", f32s(k * n), &b.finish(&y));
+
+    let (heads, length, width) = (12, 128, 32);
+    let mut b = SmallModel::default();
+    let (x, y) = (
+        b.input(&[1, heads, length, width]),
+        b.input(&[1, heads, width, length]),
+    );
+    let y = b.node("MatMul", &[&x, &y], &[]);
+    let terms = heads * length * width * length;
+    measure(&mut group, "12 of 128x32x128", flops(terms), &b.finish(&y));
+}
+
+/// Channels, filters, side of the input, of the window, distance of windows.
+struct Window {
+    channels: usize,
+    filters: usize,
+    side: usize,
+    kernel: usize,
+    stride: usize,
+}
+
+impl Window {
+    fn name(&self) -> String {
+        let Window {
+            channels,
+            filters,
+            side,
+            kernel,
+            stride,
+        } = self;
+        format!("{kernel}x{kernel} {channels} to {filters} at {side}, stride {stride}")
+    }
+
+    fn terms(&self) -> usize {
+        let out = self.side.div_ceil(self.stride);
+        out * out * self.filters * self.channels * self.kernel * self.kernel
+    }
+
+    /// With a bias and as much padding as keeps the size.
+    fn model(&self) -> (Model, Vec<Tensor>) {
+        let mut b = SmallModel::default();
+        let x = b.input(&[1, self.channels, self.side, self.side]);
+        let w = b.weight(&[self.filters, self.channels, self.kernel, self.kernel]);
+        let bias = b.weight(&[self.filters]);
+        let pads = [self.kernel as i64 / 2; 4];
+        let strides = [self.stride as i64; 2];
+        let attributes = [("pads", &pads[..]), ("strides", &strides[..])];
+        let y = b.node("Conv", &[&x, &w, &bias], &attributes);
+        b.finish(&y)
+    }
+}
+
+fn convolution(c: &mut Criterion) {
+    let mut group = c.benchmark_group("convolution");
+    let window = |channels, filters, side, kernel, stride| Window {
+        channels,
+        filters,
+        side,
+        kernel,
+        stride,
+    };
+    let windows = [
+        window(64, 64, 56, 3, 1),
+        window(256, 256, 14, 3, 1),
+        window(128, 128, 56, 3, 2),
+        window(256, 256, 28, 1, 1),
+        window(3, 64, 224, 7, 2),
+    ];
+    for window in windows {
+        let model = window.model();
+        measure(&mut group, &window.name(), flops(window.terms()), &model);
+    }
+}
+
+/// Chains, since a single one is mostly a change of layout where layouts are blocked.
+fn depthwise(c: &mut Criterion) {
+    const LAYERS: usize = 8;
+    let mut group = c.benchmark_group("depthwise");
+    for (channels, side, kernel) in [(32, 112, 3), (144, 28, 5)] {
+        let mut b = SmallModel::default();
+        let mut y = b.input(&[1, channels, side, side]);
+        let pads = [kernel as i64 / 2; 4];
+        let groups = [channels as i64];
+        for _ in 0..LAYERS {
+            let w = b.weight(&[channels, 1, kernel, kernel]);
+            let bias = b.weight(&[channels]);
+            let attributes = [("pads", &pads[..]), ("group", &groups[..])];
+            y = b.node("Conv", &[&y, &w, &bias], &attributes);
+            y = b.node("Relu", &[&y], &[]);
+        }
+        let terms = LAYERS * channels * side * side * kernel * kernel;
+        let name = format!("{LAYERS} of {kernel}x{kernel}, {channels} at {side}");
+        measure(&mut group, &name, flops(terms), &b.finish(&y));
+    }
+}
+
+/// Reductions along rows whose results are used in the same rows.
+fn rows(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rows");
+    for (rows, columns) in [(128, 768), (1536, 128)] {
+        let mut b = SmallModel::default();
+        let x = b.input(&[rows, columns]);
+        let y = b.node("Softmax", &[&x], &[("axis", &[-1])]);
+        let name = format!("softmax {rows}x{columns}");
+        measure(&mut group, &name, f32s(2 * rows * columns), &b.finish(&y));
+    }
+    let (rows, columns) = (128, 384);
+    let mut b = SmallModel::default();
+    let x = b.input(&[rows, columns]);
+    let (scale, bias) = (b.weight(&[columns]), b.weight(&[columns]));
+    let operands = [&x[..], &scale, &bias];
+    let y = b.node("LayerNormalization", &operands, &[("axis", &[-1])]);
+    let name = format!("layer norm {rows}x{columns}");
+    measure(&mut group, &name, f32s(2 * rows * columns), &b.finish(&y));
+
+    let mut b = SmallModel::default();
+    let x = b.input(&[1, 512, 28, 28]);
+    let y = b.node("GlobalAveragePool", &[&x], &[]);
+    let read = f32s(512 * 28 * 28);
+    measure(
+        &mut group,
+        "mean of 512 planes of 28x28",
+        read,
+        &b.finish(&y),
+    );
+}
+
+fn elementwise(c: &mut Criterion) {
+    let mut group = c.benchmark_group("elementwise");
+    let (rows, columns) = (128, 3072);
+    let touched = || f32s(2 * rows * columns);
+    let mut b = SmallModel::default();
+    let x = b.input(&[rows, columns]);
+    let (scale, bias) = (b.weight(&[columns]), b.weight(&[columns]));
+    let y = b.node("Mul", &[&x, &scale], &[]);
+    let y = b.node("Add", &[&y, &bias], &[]);
+    let y = b.node("Gelu", &[&y], &[]);
+    let name = format!("gelu(x * s + b) {rows}x{columns}");
+    measure(&mut group, &name, touched(), &b.finish(&y));
+    for op in ["Relu", "Exp", "Tanh", "Sigmoid", "HardSwish"] {
+        let mut b = SmallModel::default();
+        let x = b.input(&[rows, columns]);
+        let y = b.node(op, &[&x], &[]);
+        let name = format!("{} {rows}x{columns}", op.to_lowercase());
+        measure(&mut group, &name, touched(), &b.finish(&y));
+    }
+    let mut b = SmallModel::default();
+    let (x, y) = (b.input(&[rows, columns]), b.input(&[rows, columns]));
+    let y = b.node("Add", &[&x, &y], &[]);
+    let name = format!("add {rows}x{columns}");
+    measure(&mut group, &name, f32s(3 * rows * columns), &b.finish(&y));
+}
+
+/// What only moves elements.
+fn copies(c: &mut Criterion) {
+    let mut group = c.benchmark_group("copies");
+    let permutations: [(&str, &[usize], &[i64]); 3] = [
+        ("transpose 1024x1024", &[1024, 1024], &[1, 0]),
+        ("channels last 64 at 112", &[1, 64, 112, 112], &[0, 2, 3, 1]),
+        ("heads first 128x12x64", &[1, 128, 12, 64], &[0, 2, 1, 3]),
+    ];
+    for (name, shape, perm) in permutations {
+        let mut b = SmallModel::default();
+        let x = b.input(shape);
+        let y = b.node("Transpose", &[&x], &[("perm", perm)]);
+        let touched = f32s(2 * shape.iter().product::<usize>());
+        measure(&mut group, name, touched, &b.finish(&y));
+    }
+    let shape = [1, 64, 56, 56];
+    let mut b = SmallModel::default();
+    let (x, y) = (b.input(&shape), b.input(&shape));
+    let y = b.node("Concat", &[&x, &y], &[("axis", &[1])]);
+    let touched = f32s(4 * shape.iter().product::<usize>());
+    measure(
+        &mut group,
+        "concat of 2 of 64 at 56",
+        touched,
+        &b.finish(&y),
+    );
+}
+
+/// Short enough for the whole file to take a few minutes.
+fn config() -> Criterion {
+    Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2))
+}
+
+criterion_group! {
+    name = benches;
+    config = config();
+    targets = contraction, convolution, depthwise, rows, elementwise, copies
+}
+criterion_main!(benches);
