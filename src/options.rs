@@ -69,6 +69,7 @@ impl Options {
         };
         options.target.fma = target.has_fma();
         options.target.vector_bytes = target.vector_bytes();
+        options.target.reassociate = self.precision != Precision::Exact;
         options.target.threads = threads;
         options
     }

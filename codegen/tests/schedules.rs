@@ -68,8 +68,18 @@ fn check_for(
     let target = Target {
         fma: machine.has_fma(),
         vector_bytes: machine.vector_bytes(),
+        reassociate: true,
         threads: 2,
     };
+    let exact = Target {
+        reassociate: false,
+        ..target.clone()
+    };
+    let exact = default_schedule(kernel.clone(), &exact, &|_| false);
+    let interpreted = run_kernel(&exact, &[], args).map_err(|e| format!("{e}\n{exact}"))?;
+    if !interpreted.iter().zip(want).all(|(a, b)| same_bits(a, b)) {
+        return Err(format!("terms of sums changed their order\n{exact}"));
+    }
     let scheduled = default_schedule(kernel, &target, &|_| false);
     verify_kernel(&scheduled).map_err(|e| format!("{e}\n{scheduled}"))?;
     let text = scheduled.to_string();
@@ -96,6 +106,13 @@ fn compiled(
     edge: Edge,
 ) -> Result<Vec<Tensor>, String> {
     run_for(machine, kernel, &[], args, threads, edge).map_err(|e| e.to_string())
+}
+
+/// Whether elements are the same, NaN like NaN.
+fn same_bits(a: &Tensor, b: &Tensor) -> bool {
+    let (x, y) = (a.to_f64(), b.to_f64());
+    let mut pairs = x.iter().zip(&y);
+    a.data == b.data || pairs.all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
 }
 
 /// Integers are the same; floats differ by the reordering of sums at most.

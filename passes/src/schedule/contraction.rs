@@ -61,7 +61,10 @@ pub fn schedule(
     }
     let choice = best(kernel, nest, target, &ranges, packable)?;
     let mut body = nest.body.clone();
-    let order = order_reductions(&mut body, &choice.rows_offset);
+    let order = match target.reassociate {
+        true => order_reductions(&mut body, &choice.rows_offset),
+        false => vec![],
+    };
     if let Some((buffer, dim)) = choice.pack {
         let index = &choice.packed_index;
         let place = |d: &usize| {

@@ -25,6 +25,8 @@ pub struct Target {
     pub vector_bytes: usize,
     /// Whether multiply and add can be one instruction.
     pub fma: bool,
+    /// Whether sums may change the order of their terms, and products and sums contract.
+    pub reassociate: bool,
     /// The number of threads that a run is planned for.
     pub threads: usize,
 }
@@ -58,6 +60,7 @@ impl Default for Target {
         Target {
             vector_bytes: 16,
             fma: false,
+            reassociate: true,
             threads: 1,
         }
     }
@@ -74,7 +77,7 @@ pub fn default_schedule(
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Kernel {
     drop_unit_loops::drop_unit_loops(&mut kernel);
-    if target.fma {
+    if target.fma && target.reassociate {
         contract_fma::contract_fma(&mut kernel);
     }
     let work = work(&kernel.body);

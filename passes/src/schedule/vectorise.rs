@@ -36,7 +36,7 @@ fn vectorise_stmt(
 ) -> Vec<Stmt> {
     if let Stmt::For(l) = &stmt
         && l.mark == Mark::Plain
-        && eligible(kernel, l)
+        && eligible(kernel, target, l)
     {
         return match l.role {
             Role::Space => split_space(kernel, ranges, target, l),
@@ -49,7 +49,7 @@ fn vectorise_stmt(
     vec![stmt]
 }
 
-fn eligible(kernel: &Kernel, l: &For) -> bool {
+fn eligible(kernel: &Kernel, target: &Target, l: &For) -> bool {
     let innermost = !l
         .body
         .iter()
@@ -60,7 +60,9 @@ fn eligible(kernel: &Kernel, l: &For) -> bool {
     let long = l.extent.as_const().is_none_or(|e| e >= FEW);
     let role = match l.role {
         Role::Space => contiguous(kernel, l),
-        Role::Reduce => l.reduction.is_none() && plain_updates(kernel, &l.body),
+        Role::Reduce => {
+            target.reassociate && l.reduction.is_none() && plain_updates(kernel, &l.body)
+        }
         Role::Serial => false,
     };
     (innermost && role || around_sums) && long && vectorisable(kernel, l)
@@ -125,7 +127,9 @@ fn split_space(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &Fo
     let count = split.count();
     let mut naive = l.body.clone();
     window::unroll(&mut naive);
-    block_sums(kernel, ranges, &mut naive);
+    if target.reassociate {
+        block_sums(kernel, ranges, &mut naive);
+    }
     let body = tiles(kernel, ranges, &[(split, tile_var)], &naive);
     if count.is(1) {
         let mut body = body;

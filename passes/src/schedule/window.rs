@@ -60,7 +60,9 @@ pub fn schedule(
     for (var, extent) in &nest.loops {
         ranges.bind(*var, extent);
     }
-    block_sums(kernel, &mut ranges, &mut nest.body);
+    if target.reassociate {
+        block_sums(kernel, &mut ranges, &mut nest.body);
+    }
     Some(tile_nest(kernel, &nest, target, &tiling, &mut ranges))
 }
 

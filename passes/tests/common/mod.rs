@@ -43,6 +43,7 @@ pub fn check(graph: &Graph, inputs: &[Tensor]) -> Plan {
         vector_bytes: 32,
         fma: true,
         threads: 2,
+        ..Target::default()
     };
     check_for(graph, inputs, wide);
     check_for(graph, inputs, Target::default())
