@@ -1,9 +1,9 @@
 //! From a graph to a plan, one line a step.
 use crate::error::PassError;
 use crate::graph::{
-    average_by_sums, conv_transpose_to_conv, eliminate_common_subexpressions, eliminate_dead_code,
-    fold_constants, fold_factors, fold_identities, materialise_padding, simplify_powers,
-    sink_reshapes,
+    average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
+    eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
+    simplify_powers, sink_reshapes,
 };
 use crate::plan::Builder;
 use crate::schedule::Target;
@@ -60,7 +60,7 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
         Precision::Standard => {
             let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
             let graph = simplify_powers(&graph)?;
-            conv_transpose_to_conv(&graph)?
+            conv_to_winograd(&conv_transpose_to_conv(&graph)?)?
         }
     };
     let graph = average_by_sums(&graph)?;

@@ -73,7 +73,7 @@ fn is_split(node: &Node, constant: &[bool]) -> bool {
 }
 
 /// For each value, whether it depends on constants only and has a static type.
-fn constant_values(graph: &Graph) -> Vec<bool> {
+pub fn constant_values(graph: &Graph) -> Vec<bool> {
     let mut constant: Vec<bool> = graph
         .values
         .iter()

@@ -131,7 +131,7 @@ impl BinaryOp {
 }
 
 /// A scalar value: a tree. What is used twice is stored in a register first.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scalar {
     /// A constant.
     Const(Const),

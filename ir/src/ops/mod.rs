@@ -22,6 +22,7 @@ mod spatial;
 mod testing;
 mod types;
 mod window;
+mod winograd;
 
 pub use infer::{InferCx, broadcast_shapes, show_shape};
 pub use sample::{Sample, Sampler};
@@ -162,6 +163,7 @@ const FAMILIES: &[&[OpDef]] = &[
     reduce::OPS,
     row::OPS,
     window::OPS,
+    winograd::OPS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, Op>> =

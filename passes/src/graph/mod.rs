@@ -1,6 +1,7 @@
 //! Graph passes: each a function from a graph to an equal one. They leave subgraphs alone;
 //! [`crate::pipeline::optimise`] visits those first.
 mod average_by_sums;
+mod conv_to_winograd;
 mod conv_transpose_to_conv;
 mod eliminate_common_subexpressions;
 mod eliminate_dead_code;
@@ -15,6 +16,7 @@ mod sink_reshapes;
 mod tests;
 
 pub use average_by_sums::average_by_sums;
+pub use conv_to_winograd::conv_to_winograd;
 pub use conv_transpose_to_conv::conv_transpose_to_conv;
 pub use eliminate_common_subexpressions::eliminate_common_subexpressions;
 pub use eliminate_dead_code::eliminate_dead_code;

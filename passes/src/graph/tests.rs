@@ -39,6 +39,7 @@ fn before_and_after() {
         include_str!("conv_transpose_to_conv.rs"),
         &conv_transpose_to_conv,
     );
+    check(include_str!("conv_to_winograd.rs"), &conv_to_winograd);
     check(
         include_str!("eliminate_common_subexpressions.rs"),
         &eliminate_common_subexpressions,
@@ -98,4 +99,63 @@ fn counts_of_enormous_pools_are_no_constants() {
     let graph = parse_graph(text).expect("the text is valid");
     let found = average_by_sums(&graph).expect("the pass accepts the graph");
     assert_eq!(found.to_string(), graph.to_string());
+}
+
+/// A convolution of random values, and the same after `pass`, by the reference evaluator.
+fn convolved(shape: [usize; 4], results: usize, pads: [i64; 4]) -> (Tensor, Tensor) {
+    let draw = |seed: u64, shape: Vec<usize>| {
+        let mut state = seed;
+        let count: usize = shape.iter().product();
+        let next = |_| {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            ((state >> 40) as f32) / (1 << 23) as f32 - 1.0
+        };
+        let values: Vec<f32> = (0..count).map(next).collect();
+        Tensor::from_f32(shape, &values)
+    };
+    let mut graph = Graph::default();
+    let x = draw(1, shape.to_vec());
+    let dims = shape.iter().map(|d| (*d).into()).collect();
+    let input = graph.add_input("x", TensorType::new(DType::F32, dims));
+    let w = graph.add_constant("w", draw(2, vec![results, shape[1], 3, 3]));
+    let attrs = Attrs::new()
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("groups", 1)
+        .with("pads_before", vec![pads[0], pads[1]])
+        .with("pads_after", vec![pads[2], pads[3]]);
+    let y = graph
+        .add(op("conv"), "c", &[input, w], attrs)
+        .expect("it fits")[0];
+    graph.add_output("y", y);
+    let rewritten = conv_to_winograd(&graph).expect("the pass accepts the graph");
+    let used = rewritten
+        .nodes
+        .iter()
+        .any(|n| n.op.name == "winograd_output");
+    assert!(used, "{shape:?} stays a convolution");
+    let run = |g: &Graph| {
+        eval_graph(g, std::slice::from_ref(&x))
+            .expect("it runs")
+            .remove(0)
+    };
+    (run(&graph), run(&rewritten))
+}
+
+#[test]
+fn winograd_convolutions_are_convolutions() {
+    for (shape, results, pads) in [
+        ([1, 64, 14, 14], 64, [1, 1, 1, 1]),
+        ([2, 32, 9, 13], 48, [0, 0, 0, 0]),
+        ([1, 40, 11, 8], 33, [2, 0, 1, 3]),
+    ] {
+        let (direct, tiles) = convolved(shape, results, pads);
+        assert_eq!(direct.shape, tiles.shape);
+        let pairs = direct.to_f64().into_iter().zip(tiles.to_f64());
+        // The reference rounds every transform to f32; sums are up to 10 large.
+        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(worst < 2e-4, "{shape:?}: {worst}");
+    }
 }

@@ -65,13 +65,19 @@ fn is_spatial(ty: &TensorType) -> bool {
 }
 
 fn convolution(graph: &Graph, group: &Group) -> Option<NodeId> {
-    let is = |id: &NodeId| graph.node(*id).op.name == "conv";
+    let is = |id: &NodeId| {
+        let name = graph.node(*id).op.name;
+        matches!(name, "conv" | "winograd_input" | "winograd_output")
+    };
     group.members.iter().copied().find(is)
 }
 
 /// The values that a group reads from others, and those that it makes for others.
 fn crossing<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = ValueId> + 'g {
-    let rank = graph.ty(graph.node(group.root).outputs[0]).rank();
+    let rank = match graph.node(group.root) {
+        tiles if tiles.op.name == "winograd_input" => graph.ty(tiles.inputs[0]).rank(),
+        root => graph.ty(root.outputs[0]).rank(),
+    };
     let inside = |v: &ValueId| {
         graph
             .producer(*v)

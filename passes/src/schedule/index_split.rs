@@ -64,7 +64,8 @@ fn starts(body: &[Stmt], var: Var, extent: i64) -> Option<BTreeSet<i64>> {
     fine.then_some(starts)
 }
 
-fn fold_guards(stmt: &mut Stmt, ranges: &Ranges) {
+/// Folds the guards of a statement by what is known of its variables.
+pub fn fold_guards(stmt: &mut Stmt, ranges: &Ranges) {
     match stmt {
         Stmt::Store { value, .. } | Stmt::Check { value, .. } => fold(value, ranges),
         Stmt::If {

@@ -11,6 +11,7 @@ mod index_split;
 mod nest;
 mod reorder;
 mod tile;
+mod transform;
 mod vectorise;
 mod window;
 
@@ -108,6 +109,9 @@ fn schedule_nest(
         return tiled;
     }
     if let Some(tiled) = window::schedule(kernel, &nest, target, packable) {
+        return tiled;
+    }
+    if let Some(tiled) = transform::schedule(kernel, &nest, target) {
         return tiled;
     }
     let mut ranges = nest_ranges(kernel, &nest);

@@ -128,11 +128,14 @@ pub fn contiguous(kernel: &Kernel, l: &For, packed: &dyn Fn(BufferId) -> bool) -
     let mut fine = true;
     let mut stores = 0;
     let mut look = |b: BufferId, index: &[Expr], store: bool| {
-        if kernel.buffer(b).scope == Scope::Register || packed(b) {
+        if kernel.buffer(b).scope == Scope::Register {
+            return;
+        }
+        stores += usize::from(store);
+        if packed(b) {
             return;
         }
         let step = kernel.buffer(b).offset(index).linear_coefficient(l.var);
-        stores += usize::from(store);
         fine &= step.is_some_and(|c| c.is(1) || (c.is(0) && !store));
     };
     visit_loads(&l.body, &mut |b, index| look(b, index, false));
