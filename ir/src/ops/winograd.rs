@@ -299,13 +299,15 @@ fn place(shape: &[usize], index: &[usize]) -> usize {
     axes.fold(0, |at, (extent, i)| at * extent + i)
 }
 
-/// Evaluates a transform: `at` gives the rows and the elements of the operand for an index of
-/// the result.
+/// The element of the operand that a term of the double sum reads.
+type Element<'a> = dyn Fn(&[usize], usize, usize) -> Vec<usize> + 'a;
+
+/// Evaluates a transform: `at` gives the rows for an index of the result.
 fn evaluate(
     cx: &EvalCx<'_>,
     matrix: &Matrix,
     at: &dyn Fn(&[usize]) -> (usize, usize),
-    element: &dyn Fn(&[usize], usize, usize) -> Vec<usize>,
+    element: &Element<'_>,
 ) -> Result<Vec<Tensor>, EvalError> {
     let (x, shape) = (cx.inputs[0], cx.output_shape(0)?);
     let elements = x.to_f64();

@@ -174,11 +174,40 @@ fn unrolled(stmt: &Stmt, at: &HashMap<Var, Expr>, ranges: &Ranges, out: &mut Vec
             }
         }
         _ => {
-            let mut copy = [stmt.clone()];
+            let mut copy = [decided(stmt, at)];
             substitute(&mut copy, at, ranges);
             copy.iter_mut().for_each(|s| fold_guards(s, ranges));
             out.extend(copy);
         }
+    }
+}
+
+/// A copy of a statement without the branches of guards that numbers decide.
+fn decided(stmt: &Stmt, at: &HashMap<Var, Expr>) -> Stmt {
+    match stmt {
+        Stmt::Store {
+            buffer,
+            index,
+            value: Scalar::Guard(conds, then, otherwise),
+        } => {
+            let mut holds = conds
+                .iter()
+                .map(|c| c.substitute(&|v| at.get(&v).cloned()).as_const());
+            let value = match holds.try_fold(true, |all, c| Some(all && c? >= 0)) {
+                Some(true) => then,
+                Some(false) => otherwise,
+                None => return stmt.clone(),
+            };
+            let value = (**value).clone();
+            let (buffer, index) = (*buffer, index.clone());
+            let store = Stmt::Store {
+                buffer,
+                index,
+                value,
+            };
+            decided(&store, at)
+        }
+        _ => stmt.clone(),
     }
 }
 

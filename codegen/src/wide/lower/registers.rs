@@ -1,16 +1,15 @@
 //! Registers of the kernel as SSA values.
 use super::{Lowering, WhyNot};
 use crate::wide::vir::{Cmp, Elem, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::loops::{BufferId, Cond, For, Kernel, Scalar, Scope, Stmt};
 
-/// How statements use registers.
+/// How statements use registers: numbers of loads and of stores.
 #[derive(Default)]
 struct Uses {
-    /// One entry a load.
-    read: Vec<BufferId>,
-    written: BTreeSet<BufferId>,
+    read: BTreeMap<BufferId, usize>,
+    written: BTreeMap<BufferId, usize>,
 }
 
 impl Uses {
@@ -26,11 +25,11 @@ impl Uses {
             if let Stmt::Store { buffer, .. } = stmt
                 && register(*buffer)
             {
-                self.written.insert(*buffer);
+                *self.written.entry(*buffer).or_default() += 1;
             }
             if let Some(s) = scalars(stmt) {
                 s.visit(&mut |s| match s {
-                    Scalar::Load(b, _) if register(*b) => self.read.push(*b),
+                    Scalar::Load(b, _) if register(*b) => *self.read.entry(*b).or_default() += 1,
                     _ => {}
                 });
             }
@@ -41,7 +40,7 @@ impl Uses {
     }
 
     fn reads(&self, b: BufferId) -> usize {
-        self.read.iter().filter(|r| **r == b).count()
+        self.read.get(&b).copied().unwrap_or(0)
     }
 }
 
@@ -61,17 +60,16 @@ fn scalars(stmt: &Stmt) -> Option<&Scalar> {
 pub(super) fn check(kernel: &Kernel, nest: &For) -> Result<(), WhyNot> {
     let inside = Uses::of(kernel, &nest.body);
     let all = Uses::of(kernel, &kernel.body);
-    for b in &inside.written {
-        let stores = |stmts: &[Stmt]| count_stores(stmts, *b);
-        let own = inside.reads(*b) == all.reads(*b) && stores(&nest.body) == stores(&kernel.body);
+    for (b, stores) in &inside.written {
+        let own = inside.reads(*b) == all.reads(*b) && all.written.get(b) == Some(stores);
         if !own || !kernel.buffer(*b).shape.is_empty() {
             return Err(WhyNot::Escapes);
         }
     }
-    let used = inside.read.iter().chain(&inside.written);
+    let used = inside.read.keys().chain(inside.written.keys());
     for b in used {
         let dtype = kernel.buffer(*b).dtype;
-        let outer = !inside.written.contains(b);
+        let outer = !inside.written.contains_key(b);
         if !matches!(dtype, DType::F32 | DType::I32 | DType::U32) && (outer || dtype != DType::Bool)
         {
             return Err(WhyNot::Type(dtype));
@@ -80,37 +78,33 @@ pub(super) fn check(kernel: &Kernel, nest: &For) -> Result<(), WhyNot> {
     Ok(())
 }
 
-fn count_stores(stmts: &[Stmt], b: BufferId) -> usize {
-    let own = |s: &Stmt| usize::from(matches!(s, Stmt::Store { buffer, .. } if *buffer == b));
-    stmts
-        .iter()
-        .map(|s| {
-            let nested = s.bodies().into_iter().map(|body| count_stores(body, b));
-            own(s) + nested.sum::<usize>()
-        })
-        .sum()
-}
-
-/// Whether a register may be read before the statements have written it.
-fn read_first(stmts: &[Stmt], b: BufferId) -> bool {
+/// Adds the registers that may be read before the statements have written them.
+fn read_first(
+    kernel: &Kernel,
+    stmts: &[Stmt],
+    written: &mut BTreeSet<BufferId>,
+    found: &mut BTreeSet<BufferId>,
+) {
     for stmt in stmts {
         if let Some(s) = scalars(stmt) {
-            let mut found = false;
-            s.visit(&mut |s| found |= matches!(s, Scalar::Load(x, _) if *x == b));
-            if found {
-                return true;
-            }
+            s.visit(&mut |s| {
+                if let Scalar::Load(b, _) = s
+                    && kernel.buffer(*b).scope == Scope::Register
+                    && !written.contains(b)
+                {
+                    found.insert(*b);
+                }
+            });
         }
         match stmt {
-            Stmt::Store { buffer, .. } if *buffer == b => return false,
-            _ => {
-                if stmt.bodies().into_iter().any(|x| read_first(x, b)) {
-                    return true;
-                }
-            }
+            Stmt::Store { buffer, .. } => drop(written.insert(*buffer)),
+            // What a nested statement writes may not have been run.
+            _ => stmt
+                .bodies()
+                .into_iter()
+                .for_each(|body| read_first(kernel, body, &mut written.clone(), found)),
         }
     }
-    false
 }
 
 impl Lowering<'_> {
@@ -119,10 +113,12 @@ impl Lowering<'_> {
         let all = Uses::of(self.kernel, &self.nest.body);
         let mut inside = Uses::default();
         parts.iter().for_each(|p| inside.visit(self.kernel, p));
-        let carried = |b: &BufferId| {
-            all.reads(*b) > inside.reads(*b) || parts.iter().any(|p| read_first(p, *b))
-        };
-        inside.written.iter().copied().partition(carried)
+        let mut first = BTreeSet::new();
+        for part in parts {
+            read_first(self.kernel, part, &mut BTreeSet::new(), &mut first);
+        }
+        let carried = |b: &BufferId| all.reads(*b) > inside.reads(*b) || first.contains(b);
+        inside.written.keys().copied().partition(carried)
     }
 
     /// The variables of the lanes of a register.
