@@ -12,6 +12,10 @@ use std::alloc::{alloc_zeroed, dealloc};
 /// vector of current targets.
 pub const ALIGNMENT: usize = 64;
 
+/// Blocks of at least so many bytes ask for huge pages: streams of weights would spend their time
+/// looking up small ones.
+const HUGE: usize = 1 << 20;
+
 /// Memory could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot allocate {bytes} bytes; use smaller sizes or free memory")]
@@ -48,6 +52,9 @@ impl AlignedBytes {
         // SAFETY: `layout` is not empty, since `len` is not 0.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) });
         let base = base.ok_or(AllocationError { bytes: len })?;
+        if len >= HUGE {
+            advise_huge_pages(base, len);
+        }
         let offset = base.as_ptr().addr().wrapping_neg() % ALIGNMENT;
         Ok(AlignedBytes { base, offset, len })
     }
@@ -91,6 +98,19 @@ impl AlignedBytes {
     fn layout(len: usize) -> Option<Layout> {
         Layout::from_size_align(len.checked_add(ALIGNMENT - 1)?, 1).ok()
     }
+}
+
+/// Asks for huge pages behind a block that was just allocated. Not having them costs time only.
+fn advise_huge_pages(base: NonNull<u8>, len: usize) {
+    let page = rustix::param::page_size();
+    let ahead = base.as_ptr().addr().wrapping_neg() % page;
+    let whole = len.saturating_sub(ahead) / page * page;
+    // SAFETY: the range of whole pages lies within the block, which is ours; advice about pages
+    // changes no contents.
+    let _ = unsafe {
+        let start = base.as_ptr().add(ahead.min(len));
+        rustix::mm::madvise(start.cast(), whole, rustix::mm::Advice::LinuxHugepage)
+    };
 }
 
 impl Drop for AlignedBytes {
