@@ -293,3 +293,20 @@ fn bad_input_has_codes_and_names_the_place() {
         fail(path, arguments, *code, part);
     }
 }
+
+#[test]
+fn a_reader_that_leaves_ends_the_command_quietly() {
+    let model = asset("digits.onnx");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tensmith"))
+        .args(["compile", "--emit", "loops"])
+        .arg(model)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert!(!errors.contains("internal error"), "{errors}");
+}

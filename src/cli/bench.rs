@@ -5,6 +5,7 @@ mod side;
 
 use super::inputs::{InputArgs, Prepared};
 use super::shared::{ModelArgs, human_bytes, print_notes};
+use crate::cli::out::outln;
 use clap::Args;
 use compare::{Comparison, Other, check_remote};
 use record::{Block, FORMAT, Latency, Setting, save};
@@ -226,7 +227,7 @@ impl Bench {
         }
         if self.json {
             let report = self.json(subject, measured, &figures, comparison, false);
-            println!("{report}");
+            outln!("{report}");
             return Ok(());
         }
         figures.print(subject, measured);
@@ -316,29 +317,29 @@ impl Figures {
             p90,
             p99,
         } = self.latency;
-        println!("threads        {}", subject.setting.threads);
-        println!("compile        {:.1} ms", subject.compile_ms);
-        println!(
+        outln!("threads        {}", subject.setting.threads);
+        outln!("compile        {:.1} ms", subject.compile_ms);
+        outln!(
             "latency        median {median:.4} ms, min {min:.4}, mean {mean:.4}, p90 {p90:.4}, p99 {p99:.4} ({} runs)",
             self.iterations
         );
         let gflops = self.gflops;
         match (self.peak, self.peak_fraction()) {
             (Some(peak), Some(f)) => {
-                println!(
+                outln!(
                     "speed          {gflops:.2} GFLOP/s, {:.1} % of {peak:.1}",
                     100.0 * f
                 );
             }
-            _ => println!("speed          {gflops:.2} GFLOP/s"),
+            _ => outln!("speed          {gflops:.2} GFLOP/s"),
         }
         let constants = subject.executable.constant_bytes() as u64;
-        println!(
+        outln!(
             "arena          {}",
             human_bytes(measured.arena_bytes as u64)
         );
-        println!("constants      {}", human_bytes(constants));
-        println!("peak memory    {}", human_bytes(self.rss_bytes));
+        outln!("constants      {}", human_bytes(constants));
+        outln!("peak memory    {}", human_bytes(self.rss_bytes));
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tensmith compile`
 use super::shared::{ModelArgs, human_bytes, print_notes};
+use crate::cli::out::out;
 use clap::{Args, ValueEnum};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ impl Compile {
         let imported = model.import(&options)?;
         print_notes(&imported);
         if let Some(stage) = self.emit {
-            print!("{}", emit(stage, &imported.graph, &options)?);
+            out!("{}", emit(stage, &imported.graph, &options)?);
         }
         let Some(path) = &self.output else {
             return Ok(());

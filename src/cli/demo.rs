@@ -1,4 +1,5 @@
 //! `tensmith demo`
+use crate::cli::out::{out, outln};
 use clap::Args;
 use std::collections::BTreeSet;
 use tensmith::convert::to_ir;
@@ -97,20 +98,20 @@ impl Figures {
                 "batch_latency_us": self.batch_us,
                 "speedup_over_interpreter": self.speedup,
             });
-            println!("{report}");
+            outln!("{report}");
             return;
         }
-        println!(
+        outln!(
             "accuracy    {accuracy:.1} % of {} held-out images",
             self.images
         );
-        println!("compiled    in {:.1} ms, import included", self.compile_ms);
-        println!(
+        outln!("compiled    in {:.1} ms, import included", self.compile_ms);
+        outln!(
             "latency     {:.1} us an image, one at a time",
             self.latency_us
         );
-        println!("throughput  {:.2} us an image, all at once", self.batch_us);
-        println!("speed-up    {:.0} times the loop interpreter", self.speedup);
+        outln!("throughput  {:.2} us an image, all at once", self.batch_us);
+        outln!("speed-up    {:.0} times the loop interpreter", self.speedup);
     }
 }
 
@@ -163,15 +164,15 @@ impl Digits {
                 let shade =
                     |p: &f32| SHADES[((p * SHADES.len() as f32) as usize).min(SHADES.len() - 1)];
                 let text: String = row.iter().flat_map(|p| [shade(p); 2]).collect();
-                print!("{text}  ");
+                out!("{text}  ");
             }
-            println!();
+            outln!();
         }
         for k in &chosen {
             let text = format!("read {}, is {}", read[*k], self.labels[*k]);
-            print!("{text:<width$}  ", width = 2 * SIDE);
+            out!("{text:<width$}  ", width = 2 * SIDE);
         }
-        println!("\n");
+        outln!("\n");
     }
 }
 

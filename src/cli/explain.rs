@@ -2,6 +2,7 @@
 use super::bench::parse_duration;
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, human_bytes, print_notes};
+use crate::cli::out::outln;
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -60,7 +61,7 @@ impl Explain {
             eprintln!("wrote {}", path.display());
         }
         if self.json {
-            println!("{}", serde_json::json!(report));
+            outln!("{}", serde_json::json!(report));
         } else if self.html.is_none() || self.top.is_some() {
             print_text(&report, self.top);
         }
@@ -74,16 +75,16 @@ fn print_text(report: &Report, top: Option<usize>) {
         rows.sort_by(|a, b| b.ns.total_cmp(&a.ns));
         rows.truncate(count);
     }
-    println!("step      time   share  GFLOP/s       bytes    GB/s  of bound  barriers     kernel");
+    outln!("step      time   share  GFLOP/s       bytes    GB/s  of bound  barriers     kernel");
     for row in rows {
-        println!("{}", line(row));
-        println!("{:>22}  {}", "", row.nodes.join(", "));
-        println!("{:>22}  {}: {}", "", row.recipe, row.schedule);
+        outln!("{}", line(row));
+        outln!("{:>22}  {}", "", row.nodes.join(", "));
+        outln!("{:>22}  {}: {}", "", row.recipe, row.schedule);
         if !row.fallback.is_empty() {
-            println!("{:>22}  narrow: {}", "", row.fallback);
+            outln!("{:>22}  narrow: {}", "", row.fallback);
         }
         if row.spills > 0 {
-            println!("{:>22}  spills: {} moves in its code", "", row.spills);
+            outln!("{:>22}  spills: {} moves in its code", "", row.spills);
         }
     }
     print_totals(report);
@@ -125,26 +126,26 @@ fn mark_of(bound_by: &str) -> char {
 fn print_totals(report: &Report) {
     let (latency, machine) = (report.latency_ns, &report.machine);
     let part = |ns: f64| 100.0 * ns / latency.max(1.0);
-    println!();
-    println!(
+    outln!();
+    outln!(
         "latency   {} (with time kept: {}), median of {} runs, {} threads",
         duration(latency),
         duration(report.profiled_ns),
         report.runs,
         report.threads,
     );
-    println!(
+    outln!(
         "speed     {:.1} GFLOP/s, {:.1} % of the peak of {:.1}",
         report.flops / latency.max(1.0),
         100.0 * report.flops * 1e9 / (latency.max(1.0) * machine.flops_per_s),
         machine.flops_per_s / 1e9,
     );
-    println!(
+    outln!(
         "bound     {}, {:.1} % of the latency",
         duration(report.bound_ns),
         part(report.bound_ns),
     );
-    println!(
+    outln!(
         "waiting   {} at barriers on average over the threads, {} in branches and loops",
         duration(report.wait_ns),
         duration(report.control_ns),
@@ -153,7 +154,7 @@ fn print_totals(report: &Report) {
     let levels: Vec<String> = levels
         .map(|l| format!("{} {:.0}", l.name, l.bytes_per_s / 1e9))
         .collect();
-    println!("machine   reads {} GB/s", levels.join(", "));
+    outln!("machine   reads {} GB/s", levels.join(", "));
 }
 
 /// Nanoseconds for people.

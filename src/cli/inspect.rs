@@ -1,5 +1,6 @@
 //! `tensmith inspect`
 use super::shared::{ModelArgs, human_bytes, print_notes};
+use crate::cli::out::outln;
 use clap::Args;
 use comfy_table::Table;
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ impl Inspect {
             Err(other) => return Err(other),
         };
         if self.json {
-            println!("{}", as_json(&outline, detail.as_ref(), &unsupported));
+            outln!("{}", as_json(&outline, detail.as_ref(), &unsupported));
         } else {
             print_text(&outline, detail.as_ref(), &unsupported);
         }
@@ -189,24 +190,24 @@ fn print_text(outline: &Outline, detail: Option<&Detail>, unsupported: &[String]
     for (name, ty) in &outline.outputs {
         ports.add_row(["output", name, ty]);
     }
-    println!("{ports}");
+    outln!("{ports}");
     for (domain, version) in &outline.opsets {
         let domain = if domain.is_empty() { "ai.onnx" } else { domain };
-        println!("operator set {domain} {version}");
+        outln!("operator set {domain} {version}");
     }
     let mut ops: Vec<(&String, &usize)> = outline.ops.iter().collect();
     ops.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
     let ops: Vec<String> = ops.iter().map(|(op, n)| format!("{op} x{n}")).collect();
-    println!("operators: {}", ops.join(", "));
-    println!("parameters: {}", outline.parameters);
+    outln!("operators: {}", ops.join(", "));
+    outln!("parameters: {}", outline.parameters);
     if let Some(d) = detail {
-        println!("constants: {}", human_bytes(d.constant_bytes));
-        println!("graph: {} nodes, {:.3} MFLOP a run", d.nodes, d.flops / 1e6);
+        outln!("constants: {}", human_bytes(d.constant_bytes));
+        outln!("graph: {} nodes, {:.3} MFLOP a run", d.nodes, d.flops / 1e6);
         for (name, min, max) in &d.symbols {
-            println!("symbol {name}: {min} to {max}");
+            outln!("symbol {name}: {min} to {max}");
         }
     }
     for item in unsupported {
-        println!("unsupported: {item}");
+        outln!("unsupported: {item}");
     }
 }

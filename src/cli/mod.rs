@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod inputs;
 mod inspect;
+mod out;
 mod run;
 mod shared;
 mod verify;

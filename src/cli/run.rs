@@ -1,6 +1,7 @@
 //! `tensmith run`
 use super::inputs::{InputArgs, Prepared};
 use super::shared::{ModelArgs, print_notes};
+use crate::cli::out::outln;
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -61,11 +62,11 @@ impl Run {
         }
         eprintln!("compiled in {compile_ms:.1} ms, ran in {run_ms:.3} ms");
         if self.json {
-            println!("{}", as_json(&named, compile_ms, run_ms));
+            outln!("{}", as_json(&named, compile_ms, run_ms));
         } else {
             named
                 .iter()
-                .for_each(|(name, tensor)| println!("{}", line(name, tensor)));
+                .for_each(|(name, tensor)| outln!("{}", line(name, tensor)));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `tensmith verify`
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, print_notes};
+use crate::cli::out::outln;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
@@ -78,7 +79,7 @@ impl Verify {
             .iter()
             .for_each(|s| eprintln!("skipped: {s}"));
         if self.json {
-            println!("{}", as_json(&report, &self.limit));
+            outln!("{}", as_json(&report, &self.limit));
         } else {
             print_text(&report);
         }
@@ -121,9 +122,9 @@ fn line(c: &Comparison) -> String {
 
 fn print_text(report: &Report) {
     let failed = report.values.iter().filter(|v| !v.passed).count();
-    println!("{} values compared, {failed} differ", report.values.len());
+    outln!("{} values compared, {failed} differ", report.values.len());
     if let Some(worst) = report.worst() {
-        println!("worst element: {}", line(worst));
+        outln!("worst element: {}", line(worst));
     }
 }
 

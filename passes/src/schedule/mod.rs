@@ -12,6 +12,7 @@ mod nest;
 mod reorder;
 mod tile;
 mod transform;
+mod transpose;
 mod vectorise;
 mod window;
 
@@ -112,6 +113,9 @@ fn schedule_nest(
         return tiled;
     }
     if let Some(tiled) = transform::schedule(kernel, &nest, target) {
+        return tiled;
+    }
+    if let Some(tiled) = transpose::schedule(kernel, &nest, target) {
         return tiled;
     }
     let mut ranges = nest_ranges(kernel, &nest);

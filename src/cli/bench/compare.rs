@@ -6,6 +6,7 @@
 //! say counts.
 use super::record::{Block, Setting, Stored};
 use super::side::Remote;
+use crate::cli::out::outln;
 use serde::Serialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -160,11 +161,14 @@ impl Comparison {
     pub fn print(&self) {
         let percent = |r: f64| 100.0 * (r - 1.0);
         let Ratio { median, low, high } = self.ratio;
-        println!(
+        outln!(
             "compared       {}: median {:.4} ms, {} blocks, {}",
-            self.with, self.other_median_ms, self.other_blocks, self.measured
+            self.with,
+            self.other_median_ms,
+            self.other_blocks,
+            self.measured
         );
-        println!(
+        outln!(
             "difference     {:+.2} % latency, 95 % interval {:+.2} to {:+.2} %",
             percent(median),
             percent(low),
@@ -173,14 +177,14 @@ impl Comparison {
         if let (Some(plain), Some(scaled), Some(peak)) =
             (self.plain_ratio, self.normalised_ratio, self.peak_ratio)
         {
-            println!(
+            outln!(
                 "               as timed {:+.2} %; by the probed peak, which was {:.3} of today's then, {:+.2} %",
                 percent(plain.median),
                 peak,
                 percent(scaled.median)
             );
         }
-        println!(
+        outln!(
             "verdict        {} (limit {:+.1} %)",
             self.verdict,
             percent(self.limit)
