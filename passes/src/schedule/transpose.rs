@@ -8,7 +8,7 @@ use super::Target;
 use super::nest::{Nest, all_ranges, space, substitute, visit_scalars};
 use super::tile::{Split, tiles};
 use super::window::contiguous;
-use tensmith_ir::expr::{Expr, Var};
+use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
 
 /// Elements of a block along the operand: those of a cache line.
@@ -47,7 +47,7 @@ fn crosses(kernel: &Kernel, nest: &Nest, k: usize) -> bool {
             if let Scalar::Load(b, index) = s
                 && kernel.buffer(*b).scope == Scope::Input
             {
-                let offset = kernel.buffer(*b).offset(index);
+                let offset = kernel.buffer(*b).offset(index).simplify(&Ranges::new());
                 let step = |k: usize| offset.linear_coefficient(nest.loops[k].0);
                 let far = step(columns).and_then(|c| c.as_const());
                 found |= step(k).is_some_and(|c| c.is(1)) && far.is_some_and(|c| c >= FEW);

@@ -76,6 +76,7 @@ fn contiguous(kernel: &Kernel, l: &For) -> bool {
         found |= buffer.scope != Scope::Register
             && buffer
                 .offset(index)
+                .simplify(&Ranges::new())
                 .linear_coefficient(l.var)
                 .is_some_and(|c| c.is(1));
     };

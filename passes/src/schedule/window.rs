@@ -8,7 +8,7 @@ use super::Target;
 use super::block_sums::block_sums;
 use super::nest::{Nest, all_ranges, space, visit_scalars};
 use super::tile::{Order, Tiling, tile_nest};
-use tensmith_ir::expr::Expr;
+use tensmith_ir::expr::{Expr, Ranges};
 use tensmith_ir::loops::{
     BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
@@ -135,7 +135,8 @@ pub fn contiguous(kernel: &Kernel, l: &For, packed: &dyn Fn(BufferId) -> bool) -
         if packed(b) {
             return;
         }
-        let step = kernel.buffer(b).offset(index).linear_coefficient(l.var);
+        let offset = kernel.buffer(b).offset(index).simplify(&Ranges::new());
+        let step = offset.linear_coefficient(l.var);
         fine &= step.is_some_and(|c| c.is(1) || (c.is(0) && !store));
     };
     visit_loads(&l.body, &mut |b, index| look(b, index, false));
