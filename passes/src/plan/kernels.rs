@@ -47,13 +47,16 @@ fn nest(kernel: &mut Kernel, shape: &[Expr], body: impl FnOnce(Vec<Expr>) -> Stm
     stmt
 }
 
-/// Copies a tensor from row-major to `layout`; padding is left as it is.
-pub fn copy(ty: &TensorType, layout: Layout, sizes: &[SizeParam]) -> Kernel {
-    let row_major = Layout::row_major(ty.rank());
-    let name = if layout == row_major { "copy" } else { "pack" };
+/// Copies a tensor from one layout to another; padding is left as it is.
+pub fn copy(ty: &TensorType, (from, to): (Layout, Layout), sizes: &[SizeParam]) -> Kernel {
+    let name = match (from.is_row_major(), to.is_row_major()) {
+        (true, true) => "copy",
+        (true, false) => "pack",
+        (false, _) => "unpack",
+    };
     let mut kernel = empty(name, sizes);
-    let from = buffer(&mut kernel, ty, row_major, Scope::Input);
-    let to = buffer(&mut kernel, ty, layout, Scope::Output);
+    let from = buffer(&mut kernel, ty, from, Scope::Input);
+    let to = buffer(&mut kernel, ty, to, Scope::Output);
     let stmt = nest(&mut kernel, &ty.shape, |index| Stmt::Store {
         buffer: to,
         index: index.clone(),

@@ -16,7 +16,7 @@ use crate::pipeline::PassOptions;
 use crate::schedule::default_schedule;
 use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
-use layouts::choose_layouts;
+use layouts::{choose_layouts, converted_values};
 use std::collections::HashMap;
 use tensmith_ir::define::{Definition, define_task};
 use tensmith_ir::expr::Expr;
@@ -40,6 +40,8 @@ struct Level<'g> {
     bound: HashMap<ValueId, Bound>,
     /// The layouts of values that are not row-major.
     layouts: HashMap<ValueId, Layout>,
+    /// The layouts in which values are made that are row-major for all others.
+    converted: HashMap<ValueId, Layout>,
     /// Where kernels write values that are results of the graph.
     direct: HashMap<ValueId, StorageId>,
     steps: Vec<Step>,
@@ -196,6 +198,7 @@ impl<'o> Builder<'o> {
             graph,
             bound: graph.inputs.iter().copied().zip(inputs).collect(),
             layouts: HashMap::new(),
+            converted: HashMap::new(),
             direct: HashMap::new(),
             steps: vec![],
         };
@@ -209,6 +212,7 @@ impl<'o> Builder<'o> {
         let copied = self.assign_targets(&mut level, &targets);
         let partition = partition(graph);
         level.layouts = choose_layouts(graph, &partition);
+        level.converted = converted_values(graph, &partition, &level.layouts);
         for id in graph.node_ids() {
             let node = graph.node(id);
             match (node.op.lower, partition.groups.get(&id)) {
@@ -312,17 +316,38 @@ impl<'o> Builder<'o> {
         let mut members: Vec<NodeId> = group.members.iter().copied().collect();
         members.sort();
         let nodes = members.iter().map(|n| level.graph.node(*n).name.clone());
-        let nodes = nodes.collect();
+        let nodes: Vec<String> = nodes.collect();
         for value in &definition.outputs {
-            let slot = self.result_slot(level, *value);
+            let slot = match level.converted.get(value) {
+                Some(layout) => self.converted_slot(level, *value, layout.clone()),
+                None => self.result_slot(level, *value),
+            };
             level.bound.insert(*value, Bound::Slot(slot));
         }
         let packable = self.packable(level, &definition);
         let naive = self.laid_out(level, &definition);
         let kernel = self.scheduled_kernel(naive, &packable);
-        let step = self.call(level, kernel, &definition, nodes)?;
+        let step = self.call(level, kernel, &definition, nodes.clone())?;
         level.steps.push(step);
+        for value in &definition.outputs {
+            if level.converted.contains_key(value)
+                && let Bound::Slot(from) = level.bound[value]
+            {
+                let to = self.result_slot(level, *value);
+                let step = self.copy_step(from, to, nodes.clone());
+                level.steps.push(step);
+                level.bound.insert(*value, Bound::Slot(to));
+            }
+        }
         Ok(())
+    }
+
+    /// A slot for a value before it is converted to the layout that others see.
+    fn converted_slot(&mut self, level: &Level<'_>, value: ValueId, layout: Layout) -> SlotId {
+        let v = level.graph.value(value);
+        let slot = self.arena_slot(&v.name, &v.ty);
+        self.plan.slots[slot.0 as usize].layout = layout;
+        slot
     }
 
     fn call(
@@ -417,11 +442,12 @@ impl<'o> Builder<'o> {
         })
     }
 
-    /// Copies a row-major slot to another slot of the same shape.
+    /// Copies a slot to another slot of the same shape.
     fn copy_step(&mut self, from: SlotId, to: SlotId, nodes: Vec<String>) -> Step {
         let target = self.plan.slot(to);
         let ty = TensorType::new(target.dtype, target.shape.clone());
-        let kernel = kernels::copy(&ty, target.layout.clone(), &self.plan.sizes);
+        let layouts = (self.plan.slot(from).layout.clone(), target.layout.clone());
+        let kernel = kernels::copy(&ty, layouts, &self.plan.sizes);
         self.helper_step(kernel, vec![from, to], nodes)
     }
 }
