@@ -29,6 +29,7 @@ use tensmith_ir::loops::Kernel;
 use tensmith_ir::plan::{Plan, Step};
 use tensmith_runtime::{Profile, Stopwatch, TensorView};
 use timeline::{Kind, StepCost, StepLabel, Timeline, step_labels};
+use work::Flops;
 
 /// Room for marks on each thread, at most: 16 bytes each. Loops with more iterations lose the
 /// rest, which is reported.
@@ -75,7 +76,8 @@ pub struct KernelReport {
     pub bytes: f64,
     /// Units: nanoseconds of a run on the thread that spends most on it; the median over runs.
     pub ns: f64,
-    /// Units: nanoseconds that the machine needs for `flops` and `bytes`, at least.
+    /// Units: nanoseconds that the machine needs for its arithmetic, by the algorithm chosen if
+    /// that takes less than the direct one, and for `bytes`, at least.
     pub bound_ns: f64,
     /// What sets the bound: `arithmetic`, or a level of memory.
     pub bound_by: &'static str,
@@ -330,7 +332,7 @@ struct Cx<'a> {
 }
 
 impl Cx<'_> {
-    fn kernels(&self, steps: &[&Step], flops: &[f64]) -> Vec<KernelReport> {
+    fn kernels(&self, steps: &[&Step], flops: &[Flops]) -> Vec<KernelReport> {
         let mut rows: Vec<KernelReport> = Vec::new();
         for (k, step) in steps.iter().enumerate() {
             match step {
@@ -347,13 +349,13 @@ impl Cx<'_> {
         rows
     }
 
-    /// The row of step `step`, which calls a kernel that does `flops` operations in each call.
-    fn row(&self, step: usize, kernel: usize, flops: f64) -> KernelReport {
+    /// The row of step `step`, which calls a kernel that does `flops` in each call.
+    fn row(&self, step: usize, kernel: usize, flops: Flops) -> KernelReport {
         let (label, cost) = (&self.measured.labels[step], &self.measured.costs[step]);
         let (kernel, stats) = (&self.plan.kernels[kernel], &self.stats[kernel]);
         let calls = cost.count as f64;
         let bytes = footprint::boundary_bytes(kernel, &self.ranges(kernel));
-        let bound = self.machine.bound(flops, bytes);
+        let bound = self.machine.bound(flops.least(), bytes);
         KernelReport {
             name: label.name.clone(),
             step,
@@ -365,7 +367,7 @@ impl Cx<'_> {
             spills: stats.spills,
             parallel: !label.serial,
             calls: cost.count,
-            flops: calls * flops,
+            flops: calls * flops.direct,
             bytes: calls * bytes,
             ns: cost.slowest_ns as f64,
             bound_ns: calls * bound.ns,

@@ -12,7 +12,24 @@ struct Contraction {
     flops: f64,
 }
 
-/// Units: floating-point operations of one execution of each step. `source` is the graph as the
+/// Units: floating-point operations of one execution of a step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flops {
+    /// By the direct algorithms of the model's nodes.
+    pub direct: f64,
+    /// By the algorithms that were chosen.
+    pub done: f64,
+}
+
+impl Flops {
+    /// What a step cannot do without: an algorithm may take fewer operations than the direct one,
+    /// or more.
+    pub fn least(self) -> f64 {
+        self.direct.min(self.done)
+    }
+}
+
+/// The operations of each step. `source` is the graph as the
 /// model states it, `optimised` what the plan was made of: a node counts what the model states,
 /// wherever it ended up, so the sum is that of [`crate::flops::direct_flops`] but for nodes that
 /// were computed while compiling.
@@ -21,12 +38,12 @@ pub fn step_flops(
     plan: &Plan,
     steps: &[&Step],
     sizes: &Sizes,
-) -> Vec<f64> {
+) -> Vec<Flops> {
     let stated = totals(&contractions(source, sizes));
     let found = contractions(optimised, sizes);
     let kept = totals(&found);
     let calls = calls_by_node(steps);
-    let mut flops = vec![0.0; steps.len()];
+    let mut flops = vec![Flops::default(); steps.len()];
     let mut given = vec![0_usize; steps.len()];
     for c in &found {
         let named = calls.get(&c.node[..]).map_or(&[][..], Vec::as_slice);
@@ -38,7 +55,8 @@ pub fn step_flops(
             (Some(stated), Some(kept)) if *kept > 0.0 => stated / kept,
             _ => 1.0,
         };
-        flops[at] += c.flops * scale;
+        flops[at].direct += c.flops * scale;
+        flops[at].done += c.flops;
     }
     flops
 }

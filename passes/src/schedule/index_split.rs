@@ -34,57 +34,95 @@ pub fn index_split(kernel: &mut Kernel, nest: &mut Nest, ranges: &mut Ranges) {
         ranges.bind(inner, &(end - start).into());
         let with = HashMap::from([(var, Expr::from(inner) + start)]);
         substitute(&mut part, &with, ranges);
-        part.iter_mut().for_each(|s| fold_guards(s, ranges));
+        fold_guards(&mut part, ranges);
         nest.body
             .push(space(inner, (end - start).into(), Mark::Plain, part));
     }
 }
 
-/// Where in `0..extent` a guard begins to hold or to fail, and 0; `None` if a guard depends on
-/// more than the loop.
+/// Where in `0..extent` a guard begins to hold or to fail, and 0; `None` if a guard or a
+/// branch depends on more than the loop.
 fn starts(body: &[Stmt], var: Var, extent: i64) -> Option<BTreeSet<i64>> {
     let mut starts = BTreeSet::from([0]);
     let mut fine = true;
+    let mut look = |conds: &[Expr]| {
+        for cond in conds.iter().filter(|c| c.mentions(var)) {
+            let coefficient = cond.linear_coefficient(var).and_then(|c| c.as_const());
+            let rest = cond.substitute(&|v| (v == var).then(|| 0.into()));
+            match (coefficient, rest.as_const()) {
+                // v + c >= 0 from -c on; c - v >= 0 up to c.
+                (Some(1), Some(c)) => drop(starts.insert(-c)),
+                (Some(-1), Some(c)) => drop(starts.insert(c + 1)),
+                _ => fine = false,
+            }
+        }
+    };
     visit_scalars(body, &mut |s| {
         s.visit(&mut |s| {
-            let Scalar::Guard(conds, ..) = s else { return };
-            for cond in conds.iter().filter(|c| c.mentions(var)) {
-                let coefficient = cond.linear_coefficient(var).and_then(|c| c.as_const());
-                let rest = cond.substitute(&|v| (v == var).then(|| 0.into()));
-                match (coefficient, rest.as_const()) {
-                    // v + c >= 0 from -c on; c - v >= 0 up to c.
-                    (Some(1), Some(c)) => drop(starts.insert(-c)),
-                    (Some(-1), Some(c)) => drop(starts.insert(c + 1)),
-                    _ => fine = false,
-                }
+            if let Scalar::Guard(conds, ..) = s {
+                look(conds);
             }
         });
     });
+    visit_branches(body, &mut look);
     starts.retain(|s| (0..extent).contains(s));
     fine.then_some(starts)
 }
 
-/// Folds the guards of a statement by what is known of its variables.
-pub fn fold_guards(stmt: &mut Stmt, ranges: &Ranges) {
-    match stmt {
-        Stmt::Store { value, .. } | Stmt::Check { value, .. } => fold(value, ranges),
-        Stmt::If {
-            cond: Cond::Scalar(s),
+fn visit_branches(stmts: &[Stmt], look: &mut dyn FnMut(&[Expr])) {
+    for stmt in stmts {
+        if let Stmt::If {
+            cond: Cond::Affine(conds),
             ..
-        } => fold(s, ranges),
-        Stmt::While { cond, .. } => fold(cond, ranges),
-        _ => {}
+        } = stmt
+        {
+            look(conds);
+        }
+        for body in stmt.bodies() {
+            visit_branches(body, look);
+        }
     }
-    for body in stmt.bodies_mut() {
-        body.iter_mut().for_each(|s| fold_guards(s, ranges));
+}
+
+/// Folds guards and branches of statements by what is known of their variables.
+pub fn fold_guards(stmts: &mut Vec<Stmt>, ranges: &Ranges) {
+    for mut stmt in std::mem::take(stmts) {
+        match &mut stmt {
+            Stmt::Store { value, .. } | Stmt::Check { value, .. } => fold(value, ranges),
+            Stmt::If {
+                cond: Cond::Scalar(s),
+                ..
+            } => fold(s, ranges),
+            Stmt::While { cond, .. } => fold(cond, ranges),
+            _ => {}
+        }
+        for body in stmt.bodies_mut() {
+            fold_guards(body, ranges);
+        }
+        match stmt {
+            Stmt::If {
+                cond: Cond::Affine(conds),
+                otherwise,
+                ..
+            } if conds.iter().any(|c| never(c, ranges)) => stmts.extend(otherwise),
+            Stmt::If {
+                cond: Cond::Affine(conds),
+                then,
+                ..
+            } if conds.iter().all(|c| ranges.proves_non_negative(c)) => stmts.extend(then),
+            other => stmts.push(other),
+        }
     }
+}
+
+fn never(cond: &Expr, ranges: &Ranges) -> bool {
+    ranges.proves_non_negative(&(-cond.clone() - 1))
 }
 
 /// Drops conditions that always hold, and guards that never do.
 fn fold(s: &mut Scalar, ranges: &Ranges) {
     if let Scalar::Guard(conds, then, otherwise) = s {
-        let never = |c: &Expr| ranges.proves_non_negative(&(-c.clone() - 1));
-        if conds.iter().any(never) {
+        if conds.iter().any(|c| never(c, ranges)) {
             *s = std::mem::replace(otherwise, Scalar::Index(0.into()));
             return fold(s, ranges);
         }

@@ -174,9 +174,9 @@ fn unrolled(stmt: &Stmt, at: &HashMap<Var, Expr>, ranges: &Ranges, out: &mut Vec
             }
         }
         _ => {
-            let mut copy = [decided(stmt, at)];
+            let mut copy = vec![decided(stmt, at)];
             substitute(&mut copy, at, ranges);
-            copy.iter_mut().for_each(|s| fold_guards(s, ranges));
+            fold_guards(&mut copy, ranges);
             out.extend(copy);
         }
     }

@@ -9,7 +9,7 @@ use super::nest::{Nest, all_ranges, space, substitute, visit_scalars};
 use super::tile::{Split, tiles};
 use super::window::contiguous;
 use tensmith_ir::expr::{Expr, Ranges, Var};
-use tensmith_ir::loops::{Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
+use tensmith_ir::loops::{Cond, Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
 
 /// Elements of a block along the operand: those of a cache line.
 const LINE: i64 = 16;
@@ -20,7 +20,7 @@ const FEW: i64 = 8;
 
 /// Schedules the nest if it is an anchor.
 pub fn schedule(kernel: &mut Kernel, nest: &Nest, target: &Target) -> Option<Vec<Stmt>> {
-    if !nest.body.iter().all(|s| matches!(s, Stmt::Store { .. })) {
+    if !is_scalar_work(&nest.body) {
         return None;
     }
     let columns = nest.loops.len().checked_sub(1)?;
@@ -35,6 +35,19 @@ pub fn schedule(kernel: &mut Kernel, nest: &Nest, target: &Target) -> Option<Vec
         return None;
     }
     Some(build(kernel, nest, target, along, columns))
+}
+
+/// Whether statements are stores and branches on indices.
+fn is_scalar_work(stmts: &[Stmt]) -> bool {
+    stmts.iter().all(|s| match s {
+        Stmt::Store { .. } => true,
+        Stmt::If {
+            cond: Cond::Affine(_),
+            then,
+            otherwise,
+        } => is_scalar_work(then) && is_scalar_work(otherwise),
+        _ => false,
+    })
 }
 
 /// Whether loop `k` runs along consecutive elements of an operand that lie far apart along the
