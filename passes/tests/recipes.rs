@@ -1,0 +1,121 @@
+//! Recipes beside contractions: what they schedule is vectors, and right.
+mod common;
+
+use common::{check, f32s, iota, ty};
+use tensmith_ir::graph::{Attrs, Graph, ValueId};
+use tensmith_ir::loops::{Kernel, Mark, Stmt};
+use tensmith_ir::ops::op;
+use tensmith_ir::plan::Plan;
+use tensmith_passes::pipeline::Precision;
+use tensmith_passes::{PassOptions, optimise};
+
+fn has_vectors(stmts: &[Stmt]) -> bool {
+    stmts.iter().any(|s| {
+        let own = matches!(s, Stmt::For(l) if l.mark == Mark::Vector);
+        own || s.bodies().into_iter().any(|b| has_vectors(b))
+    })
+}
+
+fn kernel<'p>(plan: &'p Plan, part: &str) -> &'p Kernel {
+    let mut kernels = plan.kernels.iter();
+    let names: Vec<&str> = plan.kernels.iter().map(|k| k.name.as_str()).collect();
+    let found = kernels.find(|k| k.name.contains(part));
+    found.unwrap_or_else(|| panic!("no `{part}` among {names:?}"))
+}
+
+fn convolved(g: &mut Graph, name: &str, x: ValueId, w: &[usize], groups: i64) -> ValueId {
+    let w = g.add_constant(name, f32s(w, 0.1));
+    let attrs = Attrs::new()
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("groups", groups)
+        .with("pads_before", vec![1, 1])
+        .with("pads_after", vec![1, 1]);
+    let y = g.add_one(op("conv"), name, &[x, w], attrs).unwrap();
+    let zero = g.add_constant("zero", f32s(&[1], 0.0));
+    g.add_one(op("max"), &format!("{name}_relu"), &[y, zero], Attrs::new())
+        .unwrap()
+}
+
+/// Two convolutions with a sum around them; extents are no multiples of a tile.
+fn residual(channels: usize, shape: &[usize]) -> Graph {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(shape));
+    let w = [channels, channels, 3, 3];
+    let y = convolved(&mut g, "a", x, &w, 1);
+    let z = convolved(&mut g, "b", y, &w, 1);
+    let s = g.add_one(op("add"), "s", &[z, y], Attrs::new()).unwrap();
+    g.add_output("y", s);
+    g
+}
+
+#[test]
+fn winograd_convolutions_keep_their_epilogues() {
+    let shape = [2, 32, 9, 11];
+    let plan = check(&residual(32, &shape), &[iota(&shape)]);
+    for part in ["winograd_input", "winograd_output_max_add"] {
+        assert!(has_vectors(&kernel(&plan, part).body), "{part} is scalar");
+    }
+}
+
+#[test]
+fn exact_convolutions_stay_direct() {
+    let options = PassOptions {
+        precision: Precision::Exact,
+        ..PassOptions::default()
+    };
+    let graph = optimise(residual(32, &[1, 32, 12, 12]), &options).unwrap();
+    assert!(graph.nodes.iter().any(|n| n.op.name == "conv"));
+    assert!(!graph.nodes.iter().any(|n| n.op.name == "contract"));
+}
+
+#[test]
+fn short_convolutions_are_copied_to_row_major_readers() {
+    let shape = [1, 24, 10, 13];
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&shape));
+    let y = convolved(&mut g, "a", x, &[24, 1, 3, 3], 24);
+    let z = convolved(&mut g, "b", y, &[24, 1, 3, 3], 24);
+    g.add_output("y", z);
+    let plan = check(&g, &[iota(&shape)]);
+    assert!(has_vectors(&kernel(&plan, "conv").body));
+    assert!(has_vectors(&kernel(&plan, "unpack").body));
+}
+
+#[test]
+fn collapsed_loops_become_vectors() {
+    let shape = [1, 5, 7, 9];
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&shape));
+    let y = g.add_one(op("sigmoid"), "s", &[x], Attrs::new()).unwrap();
+    g.add_output("y", y);
+    let plan = check(&g, &[iota(&shape)]);
+    assert!(has_vectors(&kernel(&plan, "sigmoid").body));
+}
+
+#[test]
+fn transposes_are_blocked_and_right_at_their_ends() {
+    for shape in [[33, 40], [16, 16], [8, 100], [9, 8]] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let perm = Attrs::new().with("perm", vec![1, 0]);
+        let y = g.add_one(op("transpose"), "t", &[x], perm).unwrap();
+        g.add_output("y", y);
+        let plan = check(&g, &[iota(&shape)]);
+        assert!(has_vectors(&kernel(&plan, "transpose").body), "{shape:?}");
+    }
+}
+
+#[test]
+fn branches_between_joined_tensors_are_split_off() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[3, 20]));
+    let z = g.add_input("z", ty(&[3, 12]));
+    let y = g.add_one(op("sigmoid"), "s", &[x], Attrs::new()).unwrap();
+    let y = g.add_one(op("mul"), "m", &[y, x], Attrs::new()).unwrap();
+    let axis = Attrs::new().with("axis", 1);
+    let y = g.add_one(op("concat"), "c", &[y, z], axis).unwrap();
+    g.add_output("y", y);
+    let plan = check(&g, &[iota(&[3, 20]), iota(&[3, 12])]);
+    assert!(has_vectors(&kernel(&plan, "concat").body));
+}
