@@ -228,7 +228,7 @@ fn loops_around_nests() {
     check(&kernel(text), &[7], 1);
 }
 
-/// Registers computed before a tile are read inside; a tile that writes what others read is none.
+/// Registers computed before a tile are read inside; a tile whose results others read is none.
 #[test]
 fn registers_across_the_edge() {
     let text = "
@@ -242,18 +242,100 @@ fn registers_across_the_edge() {
     check(&kernel(text), &[], 1);
     let text = "
         kernel sum() {
-          in a0: f32[6, 16] out o1: f32[6] reg r2: f32[]
-          for i0 < 6 space parallel {
-            r2 = 0.0f32
-            for i1 < 16 reduce vector { r2 = r2 + a0[i0, i1] }
-            o1[i0] = r2
-          }
+          in a0: f32[16] out o1: f32[] reg r2: f32[]
+          r2 = 0.0f32
+          for i0 < 16 reduce vector { r2 = r2 + a0[i0] }
+          o1[] = r2
         }";
     let k = kernel(text);
     for target in targets() {
         let narrow = usize::from(target.wide.is_some());
         assert_eq!(stats(&k, &target).narrow_tiles, narrow);
         assert_eq!(stats(&k, &target).narrow_reason.is_some(), narrow == 1);
+    }
+}
+
+/// Rows of `columns` values joined over vector lanes, with a partial result in each lane.
+fn horizontal(dtype: DType, start: &str, join: &str, columns: usize) -> Kernel {
+    let ty = dtype.name();
+    let join = |a: &str, b: &str| join.replace("$a", a).replace("$b", b);
+    kernel(&format!(
+        "kernel join($n in 1..=9) {{
+           in a0: f32[6, $n, {columns}] out o1: f32[6, 2] reg r2: {ty}[] reg r3: {ty}[] reg r4: {ty}[]
+           for i0 < 6 space parallel {{
+             r2 = {start}
+             for i1 < {columns} reduce vector {{
+               r3 = {start}
+               for i2 < $n reduce {{ r4 = {ty}(a0[i0, i2, i1]) r3 = {} }}
+               r2 = {}
+             }}
+             o1[i0, 0] = f32(r2)
+             o1[i0, 1] = 1.0f32
+           }}
+         }}",
+        join("r3", "r4"),
+        join("r2", "r3"),
+    ))
+}
+
+/// Joins over lanes are one wide tile, with every lane once, NaN winning and tails left out.
+#[test]
+fn horizontal_reductions() {
+    let f32s = [
+        ("-0.0f32", "$a + $b"),
+        ("-inff32", "max($a, $b)"),
+        ("inff32", "min($a, $b)"),
+    ];
+    let ints = [
+        ("0i32", "$a + $b"),
+        ("-2147483648i32", "max($a, $b)"),
+        ("2147483647i32", "min($a, $b)"),
+    ];
+    let both = [(DType::F32, f32s), (DType::I32, ints)];
+    let cases = both.iter().flat_map(|(d, joins)| joins.map(|j| (*d, j)));
+    for (dtype, (start, join)) in cases {
+        for columns in [1, 3, 8, 16, 17, 20, 49, 64, 70] {
+            for rows in [1, 4] {
+                let k = horizontal(dtype, start, join, columns);
+                // Whole numbers, whose sums are exact in every order.
+                let mut values: Vec<f32> = (0..6 * rows * columns)
+                    .map(|i| ((i * 7919 + 13) % 1013) as f32 - 506.0)
+                    .collect();
+                if dtype == DType::F32 {
+                    let row = rows * columns;
+                    values[row + row / 2] = f32::NAN;
+                    values[3 * row - 1] = f32::INFINITY;
+                    values[3 * row] = f32::NEG_INFINITY;
+                }
+                let args = [Tensor::from_f32(vec![6, rows, columns], &values)];
+                let sizes = [rows as i64];
+                let want = run_kernel(&k, &sizes, &args).unwrap();
+                for target in targets() {
+                    let wide = usize::from(target.wide.is_some());
+                    assert_eq!(stats(&k, &target).wide_tiles, wide, "{k}");
+                    for (threads, edge) in [(1, Edge::End), (2, Edge::Begin)] {
+                        let got = run_for(&target, &k, &sizes, &args, threads, edge).unwrap();
+                        same(&want, &got).unwrap_or_else(|e| panic!("{:?}: {e}\n{k}", target.wide));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sums that round have the same order of additions at every width of code.
+#[test]
+fn horizontal_sums_round_alike() {
+    for columns in [16, 20, 49, 64, 70] {
+        let k = horizontal(DType::F32, "-0.0f32", "$a + $b", columns);
+        let args = inputs(&k, &[3]);
+        let run = |t: &Target| run_for(t, &k, &[3], &args, 1, Edge::End).unwrap();
+        let all = targets();
+        let want = run(&all[0]);
+        for target in &all[1..] {
+            let e = same(&want, &run(target));
+            e.unwrap_or_else(|e| panic!("{columns} columns, {:?}: {e}", target.wide));
+        }
     }
 }
 

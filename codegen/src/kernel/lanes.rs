@@ -5,9 +5,10 @@
 //! share, one broadcast for what all columns share.
 use super::GROUP;
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::{
-    BufferId, Cond, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update, vectorisable,
+    BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt, own_of_lanes, vectorisable,
 };
 
 /// An open lock-step loop.
@@ -54,6 +55,29 @@ pub(crate) struct RegisterLanes {
 impl RegisterLanes {
     pub fn shape(&self, id: BufferId) -> &RegisterShape {
         self.shapes.get(&id).unwrap_or(&self.scalar)
+    }
+}
+
+/// The registers of which each lane of a loop has its own.
+#[derive(Clone)]
+enum Own {
+    All,
+    These(Rc<BTreeSet<BufferId>>),
+}
+
+impl Own {
+    fn of(l: &For) -> Self {
+        match l.role {
+            Role::Reduce => Own::These(Rc::new(own_of_lanes(l))),
+            _ => Own::All,
+        }
+    }
+
+    fn contains(&self, id: &BufferId) -> bool {
+        match self {
+            Own::All => true,
+            Own::These(own) => own.contains(id),
+        }
     }
 }
 
@@ -126,13 +150,13 @@ impl Analysis {
         }
     }
 
-    /// `lanes` are the open lock-step loops (with whether they are reductions); `control` are
-    /// variables that decide whether the statements run.
+    /// `lanes` are the open lock-step loops, with the registers of which each lane has its own;
+    /// `control` are variables that decide whether the statements run.
     fn visit(
         &mut self,
         kernel: &Kernel,
         stmts: &[Stmt],
-        lanes: &[(Var, bool)],
+        lanes: &[(Var, Own)],
         control: &BTreeSet<Var>,
     ) {
         for stmt in stmts {
@@ -142,12 +166,7 @@ impl Analysis {
                 {
                     let mut deps = self.scalar_deps(value);
                     deps.extend(control);
-                    let update = is_update(*buffer, value);
-                    deps.retain(|v| {
-                        lanes
-                            .iter()
-                            .any(|(l, reduce)| l == v && !(*reduce && update))
-                    });
+                    deps.retain(|v| lanes.iter().any(|(l, own)| l == v && own.contains(buffer)));
                     let slot = self.deps.entry(*buffer).or_default();
                     let before = slot.len();
                     slot.extend(deps);
@@ -155,7 +174,7 @@ impl Analysis {
                 }
                 Stmt::Store { .. } => {}
                 Stmt::For(l) if matches!(l.mark, Mark::Vector | Mark::Jam) => {
-                    let inner = [lanes, &[(l.var, l.role == Role::Reduce)]].concat();
+                    let inner = [lanes, &[(l.var, Own::of(l))]].concat();
                     self.visit(kernel, &l.body, &inner, control);
                 }
                 Stmt::For(l) => {

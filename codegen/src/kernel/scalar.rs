@@ -588,9 +588,11 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Joins values by halves of the next power of two: the order is that of a tree over all lanes,
+    /// whatever the width of vectors.
     fn join_pairwise(&mut self, op: BinaryOp, d: DType, parts: &mut Vec<Value>) {
         while parts.len() > 1 {
-            let half = parts.len().div_ceil(2);
+            let half = parts.len().next_power_of_two() / 2;
             for k in 0..parts.len() - half {
                 parts[k] = self.binary(op, d, parts[k], parts[k + half]);
             }

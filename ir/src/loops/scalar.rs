@@ -128,6 +128,25 @@ impl BinaryOp {
             BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le
         )
     }
+
+    /// The operand that leaves every number of a type as it is, if the operation has one on both
+    /// sides. That of sums of floats is the negative zero.
+    pub fn identity(self, dtype: DType) -> Option<Const> {
+        let extreme = |top: bool| match dtype.int_range() {
+            Some((lo, hi)) => Const::int(dtype, if top { hi } else { lo }),
+            None if top => Const::new(dtype, f64::INFINITY),
+            None => Const::new(dtype, f64::NEG_INFINITY),
+        };
+        Some(match self {
+            BinaryOp::Add => Const::new(dtype, -0.0),
+            BinaryOp::Mul => Const::new(dtype, 1.0),
+            BinaryOp::Min => extreme(true),
+            BinaryOp::Max => extreme(false),
+            BinaryOp::Or | BinaryOp::Xor if !dtype.is_float() => Const::int(dtype, 0),
+            BinaryOp::And if !dtype.is_float() => Const::int(dtype, -1),
+            _ => return None,
+        })
+    }
 }
 
 /// A scalar value: a tree. What is used twice is stored in a register first.

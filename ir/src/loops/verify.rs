@@ -14,6 +14,8 @@ mod prover;
 mod registers;
 pub(super) mod types;
 
+pub use registers::own_of_lanes;
+
 use super::print::Show;
 use super::{BufferId, Cond, For, Kernel, Role, Scalar, Scope, Stmt};
 use crate::dtype::DType;

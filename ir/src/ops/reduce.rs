@@ -187,11 +187,9 @@ fn whole_index(
 
 /// The least (`top` false) or greatest value of a type.
 pub(super) fn extreme(dtype: DType, top: bool) -> Const {
-    match dtype.int_range() {
-        Some((lo, hi)) => Const::int(dtype, if top { hi } else { lo }),
-        None if top => Const::new(dtype, f64::INFINITY),
-        None => Const::new(dtype, f64::NEG_INFINITY),
-    }
+    let op = if top { BinaryOp::Min } else { BinaryOp::Max };
+    op.identity(dtype)
+        .expect("invariant: extremes have an identity")
 }
 
 /// How a reduction of elements of a type accumulates: operation and start.

@@ -1,14 +1,16 @@
 //! The recipe of everything else: innermost loops become vectors.
 //!
 //! Innermost space loops are split into tiles of vector lanes; innermost reductions by plain
-//! updates are split so that a tile's terms are joined in registers.
+//! updates become lanes that each reduce their share of the terms and are joined once.
 use super::block_sums::block_sums;
 use super::nest::{fresh_copy, substitute};
 use super::tile::{Split, tiles};
 use super::{Target, window};
 use std::collections::HashMap;
-use tensmith_ir::expr::{Expr, Ranges};
-use tensmith_ir::loops::{For, Kernel, Mark, Role, Scope, Stmt, is_update, vectorisable};
+use tensmith_ir::expr::{Expr, Ranges, Var};
+use tensmith_ir::loops::{
+    BinaryOp, BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update, vectorisable,
+};
 
 /// Registers of a tile: enough to hide the latency of short chains.
 const REGISTERS: i64 = 4;
@@ -40,7 +42,7 @@ fn vectorise_stmt(
     {
         return match l.role {
             Role::Space => split_space(kernel, ranges, target, l),
-            _ => split_reduce(kernel, ranges, l),
+            _ => split_reduce(kernel, ranges, target, l),
         };
     }
     for body in stmt.bodies_mut() {
@@ -71,7 +73,7 @@ fn eligible(kernel: &Kernel, target: &Target, l: &For) -> bool {
 /// Whether at least one store or load has consecutive lanes: else vectors only add work.
 fn contiguous(kernel: &Kernel, l: &For) -> bool {
     let mut found = false;
-    let mut look = |b: tensmith_ir::loops::BufferId, index: &[Expr]| {
+    let mut look = |b: BufferId, index: &[Expr]| {
         let buffer = kernel.buffer(b);
         found |= buffer.scope != Scope::Register
             && buffer
@@ -100,13 +102,11 @@ fn plain_updates(kernel: &Kernel, body: &[Stmt]) -> bool {
 }
 
 /// Whether `buffer` is read in `body` before or in statement `at`.
-fn reads(body: &[Stmt], buffer: tensmith_ir::loops::BufferId, at: &Stmt) -> bool {
+fn reads(body: &[Stmt], buffer: BufferId, at: &Stmt) -> bool {
     let mut found = false;
     for stmt in body {
         if let Stmt::Store { value, .. } = stmt {
-            value.visit(&mut |s| {
-                found |= matches!(s, tensmith_ir::loops::Scalar::Load(b, _) if *b == buffer)
-            });
+            value.visit(&mut |s| found |= matches!(s, Scalar::Load(b, _) if *b == buffer));
         }
         if std::ptr::eq(stmt, at) {
             break;
@@ -140,103 +140,142 @@ fn split_space(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &Fo
     vec![super::nest::space(tile_var, count, Mark::Plain, body)]
 }
 
-/// Lanes of a register, and of a tile of terms that are joined at the end.
+/// Lanes of the narrowest register.
 const LANES: i64 = 4;
-const WIDTH: i64 = 16;
 
-/// Whole tiles with lanes joined, then the rest one by one.
-fn split_reduce(kernel: &mut Kernel, ranges: &mut Ranges, l: &For) -> Vec<Stmt> {
-    let reduce = |var, extent: Expr, mark, body| {
-        Stmt::For(Box::new(For {
-            var,
-            extent,
-            role: Role::Reduce,
-            mark,
-            reduction: None,
-            body,
-        }))
-    };
-    let width = match l.extent.as_const() {
-        Some(e) if e < WIDTH => e / LANES * LANES,
-        _ => WIDTH,
-    };
+/// A tile of lanes that each reduce their share of the terms and are joined at the end, then the
+/// rest: as lanes where vectors may be partly filled, else one by one.
+fn split_reduce(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &For) -> Vec<Stmt> {
+    let mut width = REGISTERS * target.lanes();
+    if l.extent.as_const().is_none() {
+        // The rest is as long as a tile at most.
+        width = target.lanes();
+    }
+    let mut out = Vec::new();
     let whole = l.extent.div(width);
-    let (tile_var, lane) = (kernel.fresh_var(), kernel.fresh_var());
-    ranges.bind(tile_var, &whole);
-    ranges.bind(lane, &width.into());
-    let at = Expr::from(tile_var) * width + Expr::from(lane);
-    let mut main = renamed_locals(kernel, ranges, &l.body);
-    substitute(&mut main, &HashMap::from([(l.var, at)]), ranges);
-    let mut out = vec![reduce(
-        tile_var,
-        whole.clone(),
-        Mark::Plain,
-        vec![reduce(lane, width.into(), Mark::Vector, main)],
-    )];
-    let rest = l.extent.clone() - whole.clone() * width;
+    if !whole.is(0) {
+        out.push(lanes(kernel, ranges, l, &whole, width, &0.into()));
+    }
+    let mut done = whole * width;
+    let rest = l.extent.clone() - done.clone();
+    if let Some(rest) = rest.as_const() {
+        let width = if target.masks() {
+            rest
+        } else {
+            rest / LANES * LANES
+        };
+        if width >= FEW {
+            out.push(lanes(kernel, ranges, l, &1.into(), width, &done));
+            done = done + width;
+        }
+    }
+    let rest = l.extent.clone() - done.clone();
     if !rest.is(0) {
         let var = kernel.fresh_var();
         ranges.bind(var, &rest);
         let mut tail = l.body.clone();
-        substitute(
-            &mut tail,
-            &HashMap::from([(l.var, whole * width + Expr::from(var))]),
-            ranges,
-        );
+        let at = done + Expr::from(var);
+        substitute(&mut tail, &HashMap::from([(l.var, at)]), ranges);
         out.push(reduce(var, rest, Mark::Plain, tail));
     }
     out
 }
 
-/// A copy whose temporaries are its own and whose accumulators are those of the original.
-fn renamed_locals(kernel: &mut Kernel, ranges: &mut Ranges, body: &[Stmt]) -> Vec<Stmt> {
-    let mut out = Vec::new();
-    let mut locals: Vec<Stmt> = Vec::new();
-    let update =
-        |s: &Stmt| matches!(s, Stmt::Store { buffer, value, .. } if is_update(*buffer, value));
-    if body.iter().all(update) {
-        return body.to_vec();
-    }
-    // Accumulators keep their registers: copy all, then put the accumulators back.
-    locals.extend(fresh_copy(kernel, body, ranges));
-    for (copy, original) in locals.into_iter().zip(body) {
-        match (copy, original) {
-            (
-                Stmt::Store {
-                    buffer,
-                    index,
-                    value,
-                },
-                Stmt::Store {
-                    buffer: old,
-                    value: old_value,
-                    ..
-                },
-            ) if is_update(*old, old_value) => {
-                out.push(Stmt::Store {
-                    buffer: *old,
-                    index,
-                    value: put_back(value, buffer, *old),
-                });
-            }
-            (copy, _) => out.push(copy),
-        }
-    }
-    out
+fn reduce(var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
+    Stmt::For(Box::new(For {
+        var,
+        extent,
+        role: Role::Reduce,
+        mark,
+        reduction: None,
+        body,
+    }))
 }
 
-fn put_back(
-    mut value: tensmith_ir::loops::Scalar,
-    from: tensmith_ir::loops::BufferId,
-    to: tensmith_ir::loops::BufferId,
-) -> tensmith_ir::loops::Scalar {
-    if let tensmith_ir::loops::Scalar::Load(b, _) = &mut value
+/// `width` lanes of `count` terms each, from term `first`.
+fn lanes(
+    kernel: &mut Kernel,
+    ranges: &mut Ranges,
+    l: &For,
+    count: &Expr,
+    width: i64,
+    first: &Expr,
+) -> Stmt {
+    let lane = kernel.fresh_var();
+    ranges.bind(lane, &width.into());
+    if count.is(1) {
+        let mut body = renamed_locals(kernel, ranges, &l.body);
+        let at = first.clone() + Expr::from(lane);
+        substitute(&mut body, &HashMap::from([(l.var, at)]), ranges);
+        return reduce(lane, width.into(), Mark::Vector, body);
+    }
+    let term = kernel.fresh_var();
+    ranges.bind(term, count);
+    let at = first.clone() + Expr::from(term) * width + Expr::from(lane);
+    let mut terms = fresh_copy(kernel, &l.body, ranges);
+    substitute(&mut terms, &HashMap::from([(l.var, at)]), ranges);
+    let (mut begin, mut end) = (Vec::new(), Vec::new());
+    for (copy, original) in terms.iter().zip(&l.body) {
+        if let (Some((partial, op)), Some((sum, _))) = (update(copy), update(original)) {
+            let identity = op
+                .identity(kernel.buffer(sum).dtype)
+                .expect("invariant: updates have an identity");
+            begin.push(store(partial, Scalar::Const(identity)));
+            let both = [sum, partial].map(|b| Scalar::load(b, vec![]));
+            let [left, right] = both;
+            end.push(store(sum, Scalar::binary(op, left, right)));
+        }
+    }
+    let mut body = vec![reduce(term, count.clone(), Mark::Plain, terms)];
+    block_sums(kernel, ranges, &mut body);
+    reduce(
+        lane,
+        width.into(),
+        Mark::Vector,
+        [begin, body, end].concat(),
+    )
+}
+
+fn store(buffer: BufferId, value: Scalar) -> Stmt {
+    Stmt::Store {
+        buffer,
+        index: vec![],
+        value,
+    }
+}
+
+/// The register of an update, and by which operation it is joined with others.
+fn update(stmt: &Stmt) -> Option<(BufferId, BinaryOp)> {
+    match stmt {
+        Stmt::Store { buffer, value, .. } if is_update(*buffer, value) => match value {
+            Scalar::Binary(op, ..) => Some((*buffer, *op)),
+            _ => Some((*buffer, BinaryOp::Add)),
+        },
+        _ => None,
+    }
+}
+
+/// A copy whose temporaries are its own and whose accumulators are those of the original.
+fn renamed_locals(kernel: &mut Kernel, ranges: &mut Ranges, body: &[Stmt]) -> Vec<Stmt> {
+    let mut copy = fresh_copy(kernel, body, ranges);
+    for (new, old) in copy.iter_mut().zip(body) {
+        if let (Some((new_sum, _)), Some((sum, _))) = (update(new), update(old))
+            && let Stmt::Store { buffer, value, .. } = new
+        {
+            *buffer = sum;
+            put_back(value, new_sum, sum);
+        }
+    }
+    copy
+}
+
+fn put_back(value: &mut Scalar, from: BufferId, to: BufferId) {
+    if let Scalar::Load(b, _) = value
         && *b == from
     {
         *b = to;
     }
     for child in value.children_mut() {
-        *child = put_back(child.clone(), from, to);
+        put_back(child, from, to);
     }
-    value
 }

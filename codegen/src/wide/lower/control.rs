@@ -32,8 +32,9 @@ impl Lowering<'_> {
         let lock_step = matches!(l.mark, Mark::Vector | Mark::Jam);
         match extent {
             Some(e) if e <= 0 => Ok(()),
-            Some(e) if lock_step && l.role == Role::Space => self.lock_step(l, e),
-            Some(_) if l.mark == Mark::Vector => Err(WhyNot::Horizontal),
+            Some(e) if l.mark == Mark::Vector || lock_step && l.role == Role::Space => {
+                self.lock_step(l, e)
+            }
             Some(e) if lock_step || l.mark == Mark::Unroll => self.unrolled(l, e),
             _ => self.plain_loop(l),
         }

@@ -13,6 +13,7 @@
 mod address;
 mod control;
 mod find;
+mod join;
 mod ops;
 mod registers;
 mod scalar;
@@ -82,7 +83,7 @@ pub enum WhyNot {
     #[error("a register that is also used outside")]
     Escapes,
     /// The lanes of a vector are joined.
-    #[error("a reduction over the lanes of a vector")]
+    #[error("a reduction over lanes by an operation without a wide form")]
     Horizontal,
     /// Two loops have one variable.
     #[error("a variable of several loops")]

@@ -36,7 +36,7 @@ impl Lowering<'_> {
     }
 
     /// Runs `f` for each combination of the lanes in `mask`, vectors innermost.
-    fn each(
+    pub(super) fn each(
         &mut self,
         mask: u32,
         f: &mut dyn FnMut(&mut Self) -> Result<(), WhyNot>,
@@ -74,8 +74,9 @@ impl Lowering<'_> {
 
     fn store_register(&mut self, buffer: BufferId, value: &Scalar) -> Result<(), WhyNot> {
         let mask = self.register_mask(buffer);
-        if self.scalar_mask(value)? & !mask != 0 {
-            return Err(WhyNot::Horizontal);
+        let joined = self.scalar_mask(value)? & !mask;
+        if joined != 0 {
+            return self.join(buffer, value, mask, joined);
         }
         self.each(mask, &mut |cx| {
             let v = cx.scalar(value)?;
@@ -134,7 +135,7 @@ impl Lowering<'_> {
     }
 
     /// The mask of the vector at hand, if not all of its lanes exist.
-    fn tail(&mut self, mask: u32) -> Option<Value> {
+    pub(super) fn tail(&mut self, mask: u32) -> Option<Value> {
         let live = self.live_lanes(mask);
         if live == self.width_lanes() {
             return None;

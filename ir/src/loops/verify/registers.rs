@@ -28,7 +28,7 @@ pub(super) fn written_in(stmts: &[Stmt]) -> Set {
 
 /// The registers of which each lane of a lock-step loop has its own: those that it writes, but
 /// for the accumulators of a reduction, which join the lanes.
-pub(super) fn own_of_lanes(l: &For) -> Set {
+pub fn own_of_lanes(l: &For) -> Set {
     let mut own = written_in(&l.body);
     if l.role == Role::Reduce {
         own.retain(|b| !accumulates(&l.body, *b));

@@ -1,0 +1,131 @@
+//! Reductions over the lanes of vectors.
+//!
+//! `acc = acc op term`, where lanes share the accumulator and not the term: vectors are joined by
+//! halves of the next power of two, then the lanes of the last one in the same way, so that the
+//! order of operations is that of a tree over all lanes, whatever the width. Lanes that do not
+//! exist hold the identity.
+use super::{Lowering, WhyNot};
+use crate::wide::vir::{self, Cmp, Elem, ReduceOp, Value};
+use tensmith_ir::dtype::DType;
+use tensmith_ir::loops::{BinaryOp, BufferId, Scalar};
+
+/// The parts of `acc = acc op term`.
+enum Term<'s> {
+    Value(&'s Scalar),
+    /// The product that a multiply-add adds.
+    Product(&'s Scalar, &'s Scalar),
+}
+
+fn update(buffer: BufferId, value: &Scalar) -> Option<(BinaryOp, Term<'_>)> {
+    let is_acc = |s: &Scalar| matches!(s, Scalar::Load(b, _) if *b == buffer);
+    match value {
+        Scalar::Binary(op, a, b) if is_acc(a) => Some((*op, Term::Value(b))),
+        Scalar::Binary(op, a, b) if is_acc(b) => Some((*op, Term::Value(a))),
+        Scalar::Fma(a, b, c) if is_acc(c) => Some((BinaryOp::Add, Term::Product(a, b))),
+        _ => None,
+    }
+}
+
+impl Lowering<'_> {
+    /// Updates a register over the lanes of `mask` by all lanes of `joined`.
+    pub(super) fn join(
+        &mut self,
+        buffer: BufferId,
+        value: &Scalar,
+        mask: u32,
+        joined: u32,
+    ) -> Result<(), WhyNot> {
+        let (op, term) = update(buffer, value).ok_or(WhyNot::Horizontal)?;
+        let mut lanes = self.lanes.iter().enumerate();
+        if lanes.any(|(k, l)| joined & (1 << k) != 0 && !l.vector) {
+            return Err(WhyNot::Horizontal);
+        }
+        let d = self.kernel.buffer(buffer).dtype;
+        self.each(mask, &mut |cx| {
+            let mut parts = Vec::new();
+            cx.each(joined, &mut |cx| {
+                let v = cx.term(d, &term)?;
+                let v = cx.filled(op, d, joined, v)?;
+                parts.push(v);
+                Ok(())
+            })?;
+            let last = cx.join_halves(op, d, parts)?;
+            let all = cx.join_vector(op, d, last)?;
+            let slot = (buffer, cx.register_position(buffer));
+            let acc = cx.slot_value(&slot);
+            let v = cx.binary(op, d, acc, all, value)?;
+            cx.registers.insert(slot, v);
+            Ok(())
+        })
+    }
+
+    fn term(&mut self, d: DType, term: &Term<'_>) -> Result<Value, WhyNot> {
+        match term {
+            Term::Value(s) => self.scalar(s),
+            Term::Product(a, b) => {
+                let (x, y) = (self.scalar(a)?, self.scalar(b)?);
+                self.binary(BinaryOp::Mul, d, x, y, b)
+            }
+        }
+    }
+
+    /// The vector at hand with the identity in lanes that do not exist.
+    fn filled(&mut self, op: BinaryOp, d: DType, mask: u32, v: Value) -> Result<Value, WhyNot> {
+        let Some(live) = self.tail(mask) else {
+            return Ok(v);
+        };
+        let identity = op.identity(d).ok_or(WhyNot::Horizontal)?;
+        let identity = self.constant(identity)?;
+        Ok(self.choose(d, live, v, identity))
+    }
+
+    fn join_halves(
+        &mut self,
+        op: BinaryOp,
+        d: DType,
+        mut parts: Vec<Value>,
+    ) -> Result<Value, WhyNot> {
+        // No operand is known to be a constant.
+        let any = Scalar::load(BufferId(0), vec![]);
+        while parts.len() > 1 {
+            let half = parts.len().next_power_of_two() / 2;
+            for k in half..parts.len() {
+                parts[k - half] = self.binary(op, d, parts[k - half], parts[k], &any)?;
+            }
+            parts.truncate(half);
+        }
+        Ok(parts[0])
+    }
+
+    /// All lanes of a vector, in every lane.
+    fn join_vector(&mut self, op: BinaryOp, d: DType, v: Value) -> Result<Value, WhyNot> {
+        let elem = self.word_type(d)?;
+        match (op, d) {
+            (BinaryOp::Add, _) => Ok(self.b.reduce(ReduceOp::Add, elem, v)),
+            (BinaryOp::Max, DType::F32) => Ok(self.extreme(ReduceOp::Max, i32::MAX, v)),
+            (BinaryOp::Min, DType::F32) => Ok(self.extreme(ReduceOp::Min, -1, v)),
+            (BinaryOp::Max, DType::I32) => Ok(self.b.reduce(ReduceOp::Max, elem, v)),
+            (BinaryOp::Min, DType::I32) => Ok(self.b.reduce(ReduceOp::Min, elem, v)),
+            _ => Err(WhyNot::Horizontal),
+        }
+    }
+
+    /// The extreme of floats by way of integers in the same order, so that a NaN, here `nan`, wins
+    /// wherever it stands; of zeros, the positive one is the greater.
+    fn extreme(&mut self, op: ReduceOp, nan: i32, v: Value) -> Value {
+        let unordered = self.b.cmp(Cmp::Unordered, Elem::F32, v, v);
+        let nan = self.b.splat_i32(nan);
+        let v = self.b.select(Elem::I32, unordered, nan, v);
+        let ordered = self.in_integer_order(v);
+        let extreme = self.b.reduce(op, Elem::I32, ordered);
+        self.in_integer_order(extreme)
+    }
+
+    /// Flips all but the sign of negative numbers; the same again undoes it.
+    fn in_integer_order(&mut self, v: Value) -> Value {
+        let sign = self.b.shift(vir::ShiftOp::Sar, v, 31);
+        let rest = self.b.splat_i32(i32::MAX);
+        let flip = self.b.binary(vir::BinaryOp::And, Elem::I32, sign, rest);
+        self.b.binary(vir::BinaryOp::Xor, Elem::I32, v, flip)
+    }
+}
