@@ -20,7 +20,7 @@ pub const OPS: &[OpDef] = &[
         "y = exp(x - max) / sum of exp(x - max) along axis",
         |cx| eval(cx, |d, sum| d.exp() / sum),
         // Rounding x - max moves the exponential by as many half units as x - max is large, here
-        // up to 8; two more for exp and the quotient; the sum of a row adds less than its root.
+        // up to 8; three more for exp, the reciprocal and the product; the sum of a row adds less than its root.
         Tolerance::Ulp(16.0),
     ),
     row(
@@ -72,7 +72,7 @@ fn lower(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Scalar 
     let shifted = Scalar::binary(BinaryOp::Sub, x, state[0].clone());
     let y = if row.op.name == "softmax" {
         let e = Scalar::Call(MathFn::Exp, vec![shifted]);
-        Scalar::binary(BinaryOp::Div, e, state[1].clone())
+        Scalar::binary(BinaryOp::Mul, e, state[1].clone())
     } else {
         Scalar::binary(BinaryOp::Sub, shifted, state[1].clone())
     };
@@ -84,7 +84,8 @@ fn widened(cx: &mut Define<'_>, node: NodeId, index: &[Expr]) -> Scalar {
     widen(cx, x)
 }
 
-/// The maximum of the row and the sum of exponentials, or the logarithm of that.
+/// The maximum of the row, and the reciprocal or the logarithm of the sum of exponentials. That
+/// sum is at least 1, the exponential of the maximum less itself, so the reciprocal is normal.
 fn statistics(cx: &mut Define<'_>, node: NodeId, axis: usize, index: &[Expr]) -> Vec<Scalar> {
     let x = cx.operand_type(node, 0);
     let (acc, extent) = (compute_type(x.dtype), x.shape[axis].clone());
@@ -107,7 +108,8 @@ fn statistics(cx: &mut Define<'_>, node: NodeId, axis: usize, index: &[Expr]) ->
         )
     });
     if cx.node(node).op.name == "softmax" {
-        vec![max, sum]
+        let one = Scalar::Const(Const::new(acc, 1.0));
+        vec![max, Scalar::binary(BinaryOp::Div, one, sum)]
     } else {
         vec![max, Scalar::Call(MathFn::Log, vec![sum])]
     }

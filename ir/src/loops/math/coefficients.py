@@ -1,7 +1,8 @@
 """Prints coefficients.rs: the polynomials and constants of the math table.
 
 Each polynomial is a Chebyshev interpolant (close to the best one in the largest error), computed
-with 60 digits; the comment beside a table is its largest error. Needs mpmath.
+with 60 digits, or a weighted fit where the comment beside it says so; that comment gives the largest
+error. Needs mpmath.
 
     python3 coefficients.py > coefficients.rs && rustfmt coefficients.rs
 """
@@ -43,6 +44,37 @@ def emit(name, doc, f, interval, degree):
     print("];\n")
 
 
+def emit_weighted(name, doc, f, weight, interval, degree):
+    """The polynomial whose largest error times `weight` is least: least squares, with more weight
+    to the points of large errors in every round (Lawson, 1961)."""
+    middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
+    count = 40 * (degree + 1)
+    xs = [middle - half * mp.cos(pi * (k + mpf(1) / 2) / count) for k in range(count)]
+    ys, ws = [f(x) for x in xs], [weight(x)**2 for x in xs]
+    share, best = [mpf(1) / count] * count, None
+    for _ in range(80):
+        moments = [sum(s * w * x**i for s, w, x in zip(share, ws, xs)) for i in range(2 * degree + 1)]
+        right = [sum(s * w * y * x**i for s, w, x, y in zip(share, ws, xs, ys))
+                 for i in range(degree + 1)]
+        matrix = mp.matrix(degree + 1)
+        for i in range(degree + 1):
+            for j in range(degree + 1):
+                matrix[i, j] = moments[i + j]
+        poly = list(mp.lu_solve(matrix, mp.matrix(right)))
+        errors = [abs(polyval(poly[::-1], x) - y) * sqrt(w) for x, y, w in zip(xs, ys, ws)]
+        if best is None or max(errors) < best[0]:
+            best = max(errors), poly
+        share = [s * e for s, e in zip(share, errors)]
+        total = sum(share)
+        share = [s / total for s in share]
+    print(f"/// {doc}: degree {degree} on [{mp.nstr(interval[0], 4)}, {mp.nstr(interval[1], 4)}], "
+          f"weighted error {mp.nstr(best[0], 2)}.")
+    print(f"pub(super) const {name}: &[f64] = &[")
+    for c in best[1]:
+        print(f"    {float(c)!r},")
+    print("];\n")
+
+
 def const(name, doc, value):
     print(f"/// {doc}.\npub(super) const {name}: f64 = {float(value)!r};\n")
 
@@ -71,7 +103,9 @@ for tag, d in (("F32", 0), ("F64", 1)):
     emit(f"ATAN_{tag}", "`(atan(t)/t - 1) / z`, `z = t^2`", atan_tail, [0, 1], [8, 20][d])
     emit(f"ERF_{tag}", "`erf(t)/t - 1`, `z = t^2`", erf_small, [0, 1], [5, 11][d])
 emit("LOG_POW", "`((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`", log_tail5, [0, s2], 8)
-emit("ERFC_F32", "`log(erfc(a))`, `u = a - 2.5`", lambda u: log(erfc(u + mpf(5) / 2)), [mpf(-3) / 2, mpf(3) / 2], 9)
+root = lambda u: erfc(u + mpf(5) / 2)**(mpf(1) / 8)
+emit_weighted("ERFC_F32", "`erfc(a)^(1/8)`, `u = a - 2.5`, weighted by the slope of the eighth power", root, lambda u: 8 * root(u)**7,
+              [mpf(-3) / 2, mpf(3) / 2], 7)
 emit("ERFC_F64", "`erfc(a) * e^(a^2) / w`, `w = 4/(a + 3)`, for `a` in [1, 6]",
      lambda w: (lambda a: erfc(a) * exp(a * a) / w)(4 / w - 3), [mpf(4) / 9, 1], 14)
 hi, lo = split(log(2), 16, 2)
