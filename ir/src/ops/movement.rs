@@ -15,7 +15,10 @@ type Results = Result<Vec<Tensor>, EvalError>;
 const SHAPE: AttrDef = attr("shape", AttrKind::Dims, "the extents of the result");
 
 /// The row of a movement op with a pointwise definition.
-#[allow(clippy::too_many_arguments)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a row of the table, column by column"
+)]
 const fn row(
     name: &'static str,
     doc: &'static str,

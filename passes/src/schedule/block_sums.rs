@@ -4,7 +4,7 @@
 //! Before: `for i < 1024 { r = r + a[i] }`. After:
 //! `for b < 32 { t = 0; for i < 32 { t = t + a[32*b + i] }; r = r + t }`.
 //! Source: N. J. Higham, The accuracy of floating point summation, SIAM J. Sci. Comput. 14, 1993.
-use super::nest::substitute;
+use super::nest::{reduce, substitute};
 use std::collections::HashMap;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -67,16 +67,7 @@ fn split(kernel: &mut Kernel, ranges: &mut Ranges, l: For) -> Vec<Stmt> {
         ranges.bind(var, &extent.into());
         (var, extent)
     });
-    let reduce = |(var, extent): (Var, i64), body| {
-        Stmt::For(Box::new(For {
-            var,
-            extent: extent.into(),
-            role: Role::Reduce,
-            mark: Mark::Plain,
-            reduction: None,
-            body,
-        }))
-    };
+    let terms_of = |(var, extent): (Var, i64), body| reduce(var, extent.into(), Mark::Plain, body);
     let add = |to: BufferId, term: Scalar| Stmt::Store {
         buffer: to,
         index: vec![],
@@ -93,12 +84,12 @@ fn split(kernel: &mut Kernel, ranges: &mut Ranges, l: For) -> Vec<Stmt> {
         value: Scalar::Const(Const::new(kernel.buffer(sum).dtype, 0.0)),
     };
     let place = Expr::from(block.0) * BLOCK + Expr::from(inner.0);
-    let terms = reduce(inner, term_at(partial, place));
+    let terms = terms_of(inner, term_at(partial, place));
     let joined = add(sum, Scalar::load(partial, vec![]));
-    let mut out = vec![reduce(block, vec![zero, terms, joined])];
+    let mut out = vec![terms_of(block, vec![zero, terms, joined])];
     if last.1 > 0 {
         let place = Expr::from(last.0) + (count - last.1);
-        out.push(reduce(last, term_at(sum, place)));
+        out.push(terms_of(last, term_at(sum, place)));
     }
     out
 }

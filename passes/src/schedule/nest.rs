@@ -39,10 +39,19 @@ impl Nest {
 
 /// A space loop.
 pub fn space(var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
+    repeat(Role::Space, var, extent, mark, body)
+}
+
+/// A loop of plain updates.
+pub fn reduce(var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
+    repeat(Role::Reduce, var, extent, mark, body)
+}
+
+fn repeat(role: Role, var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
     Stmt::For(Box::new(For {
         var,
         extent,
-        role: Role::Space,
+        role,
         mark,
         reduction: None,
         body,

@@ -3,11 +3,11 @@
 //! Innermost space loops are split into tiles of vector lanes; innermost reductions by plain
 //! updates become lanes that each reduce their share of the terms and are joined once.
 use super::block_sums::block_sums;
-use super::nest::{fresh_copy, substitute};
+use super::nest::{fresh_copy, reduce, substitute};
 use super::tile::{Split, tiles};
 use super::{Target, window};
 use std::collections::HashMap;
-use tensmith_ir::expr::{Expr, Ranges, Var};
+use tensmith_ir::expr::{Expr, Ranges};
 use tensmith_ir::loops::{
     BinaryOp, BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update, vectorisable,
 };
@@ -181,17 +181,6 @@ fn split_reduce(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &F
     out
 }
 
-fn reduce(var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
-    Stmt::For(Box::new(For {
-        var,
-        extent,
-        role: Role::Reduce,
-        mark,
-        reduction: None,
-        body,
-    }))
-}
-
 /// `width` lanes of `count` terms each, from term `first`.
 fn lanes(
     kernel: &mut Kernel,
@@ -221,8 +210,7 @@ fn lanes(
                 .identity(kernel.buffer(sum).dtype)
                 .expect("invariant: updates have an identity");
             begin.push(store(partial, Scalar::Const(identity)));
-            let both = [sum, partial].map(|b| Scalar::load(b, vec![]));
-            let [left, right] = both;
+            let [left, right] = [sum, partial].map(|b| Scalar::load(b, vec![]));
             end.push(store(sum, Scalar::binary(op, left, right)));
         }
     }
