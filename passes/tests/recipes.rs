@@ -3,7 +3,7 @@ mod common;
 
 use common::{check, f32s, iota, ty};
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
-use tensmith_ir::loops::{Kernel, Mark, Stmt};
+use tensmith_ir::loops::{Kernel, Mark, Scalar, Stmt};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_passes::pipeline::Precision;
@@ -103,6 +103,39 @@ fn transposes_are_blocked_and_right_at_their_ends() {
         g.add_output("y", y);
         let plan = check(&g, &[iota(&shape)]);
         assert!(has_vectors(&kernel(&plan, "transpose").body), "{shape:?}");
+    }
+}
+
+fn calls(stmts: &[Stmt]) -> usize {
+    let own = |s: &Stmt| {
+        let mut calls = 0;
+        if let Stmt::Store { value, .. } = s {
+            value.visit(&mut |s| calls += usize::from(matches!(s, Scalar::Call(..))));
+        }
+        calls
+    };
+    let all = stmts.iter();
+    all.map(|s| own(s) + s.bodies().into_iter().map(|b| calls(b)).sum::<usize>())
+        .sum()
+}
+
+#[test]
+fn rows_compute_each_exponential_once() {
+    for (shape, axis) in [([6, 64], 1), ([7, 48], 1), ([32, 6], 0)] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let mask = g.add_constant("mask", f32s(&[1, shape[1]], 0.5));
+        let y = g.add_one(op("add"), "a", &[x, mask], Attrs::new()).unwrap();
+        let attrs = Attrs::new().with("axis", axis);
+        let y = g.add_one(op("softmax"), "s", &[y], attrs).unwrap();
+        let y = g.add_one(op("mul"), "m", &[y, mask], Attrs::new()).unwrap();
+        g.add_output("y", y);
+        let plan = check(&g, &[iota(&shape)]);
+        let body = &kernel(&plan, "softmax").body;
+        assert!(has_vectors(body), "{shape:?}");
+        if axis == 1 {
+            assert_eq!(calls(body), 1, "{shape:?}");
+        }
     }
 }
 

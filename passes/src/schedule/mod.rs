@@ -10,6 +10,7 @@ mod drop_unit_loops;
 mod index_split;
 mod nest;
 mod reorder;
+mod stage;
 mod tile;
 mod transform;
 mod transpose;
@@ -120,6 +121,7 @@ fn schedule_nest(
     }
     let mut ranges = nest_ranges(kernel, &nest);
     index_split::index_split(kernel, &mut nest, &mut ranges);
+    stage::stage(kernel, &mut ranges, &mut nest.body);
     let body = nest.rebuild();
     vectorise::vectorise(kernel, &mut ranges, target, body)
 }
