@@ -1,4 +1,5 @@
 //! What the machine has that this process runs on.
+use tensmith_ir::machine::{Machine, Rates};
 
 /// CPU features of the host by Cranelift's names; empty where they are not asked for.
 pub fn features() -> Vec<&'static str> {
@@ -33,9 +34,77 @@ pub fn features() -> Vec<&'static str> {
     Vec::new()
 }
 
+/// The caches of this machine, and the rates of its cores as their vendors and measurements
+/// state them.
+///
+/// Source: A. Fog, "The microarchitecture of Intel, AMD, and VIA CPUs"; uops.info.
+pub fn machine() -> Machine {
+    let (l1_bytes, l2_bytes, l3_bytes) = cache_bytes();
+    Machine {
+        l1_bytes,
+        l2_bytes,
+        l3_bytes,
+        rates: rates(),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn rates() -> Rates {
+    let cpuid = raw_cpuid::CpuId::new();
+    let vendor = cpuid.get_vendor_info();
+    let vendor = vendor.as_ref().map_or("", |v| v.as_str());
+    let family = cpuid.get_feature_info();
+    let (family, model) = family.map_or((0, 0), |f| (f.family_id(), f.model_id()));
+    known_rates(vendor, family, model)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn rates() -> Rates {
+    Rates::GENERIC
+}
+
+/// Intel's server cores since Skylake: both units multiply-add 512 bits, and the mesh between
+/// cores makes the level-3 cache slow for one of them.
+const INTEL_SERVERS: [u8; 7] = [0x55, 0x6a, 0x6c, 0x8f, 0xcf, 0xad, 0xae];
+
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+fn known_rates(vendor: &str, family: u8, model: u8) -> Rates {
+    let full = Rates {
+        fmas_512: 2.0,
+        loads_512: 2.0,
+        l2_bytes: 48.0,
+        ..Rates::GENERIC
+    };
+    match (vendor, family) {
+        ("GenuineIntel", 6) if INTEL_SERVERS.contains(&model) => Rates {
+            l3_bytes: 12.0,
+            memory_bytes: 6.0,
+            ..full
+        },
+        // Client cores join two 256-bit units to one of 512 bits.
+        ("GenuineIntel", _) => Rates {
+            fmas_512: 1.0,
+            ..full
+        },
+        // Zen 5 and newer.
+        ("AuthenticAMD", 0x1a..) => Rates {
+            l3_bytes: 26.0,
+            memory_bytes: 8.0,
+            ..full
+        },
+        // Zen 1 to 4.
+        ("AuthenticAMD", 0x17..) => Rates {
+            l3_bytes: 26.0,
+            memory_bytes: 8.0,
+            ..Rates::GENERIC
+        },
+        _ => Rates::GENERIC,
+    }
+}
+
 /// Units: bytes of the level-1 data cache, of the level-2 cache and of the level-3 cache; the usual
 /// sizes where the host does not say, and 0 for a level 3 that it does not have.
-pub fn cache_bytes() -> (usize, usize, usize) {
+fn cache_bytes() -> (usize, usize, usize) {
     let read = |index: u32, what: &str| {
         let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{what}");
         std::fs::read_to_string(path)
@@ -76,6 +145,16 @@ fn parse_size(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn cores_are_told_apart() {
+        let wide = |vendor, family, model| super::known_rates(vendor, family, model).fmas_512;
+        assert_eq!(wide("AuthenticAMD", 0x19, 0x11), 1.0);
+        assert_eq!(wide("AuthenticAMD", 0x1a, 0x02), 2.0);
+        assert_eq!(wide("GenuineIntel", 6, 0xcf), 2.0);
+        assert_eq!(wide("GenuineIntel", 6, 0x8c), 1.0);
+        assert_eq!(wide("unheard of", 1, 1), 1.0);
+    }
+
     #[test]
     fn sizes_have_units() {
         assert_eq!(super::parse_size("32K"), Some(32768));

@@ -5,8 +5,10 @@ use crate::kernel::{self, KernelStats, TileCall, TileCalls};
 use crate::target::{CodeModel, Target};
 use crate::wide::lower::{Found, FoundTile, find_tiles};
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{AbiParam, Function, Signature, types};
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::ir::{
+    AbiParam, ExtFuncData, ExternalName, Function, Signature, UserExternalName, types,
+};
+use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, Linkage, Module};
 use tensmith_ir::loops::Kernel;
@@ -133,10 +135,8 @@ fn define_tile<M: Module>(
     name: &str,
     caller: &mut Function,
 ) -> Result<TileCall, CodegenError> {
-    let mut signature = Signature::new(CallConv::SystemV);
-    signature.params.push(AbiParam::new(types::I64));
     let id = module
-        .declare_function(name, Linkage::Local, &signature)
+        .declare_function(name, Linkage::Local, &tile_signature())
         .map_err(|e| backend(name, e))?;
     let code = &found.code;
     module
@@ -146,6 +146,12 @@ fn define_tile<M: Module>(
         function: module.declare_func_in_func(id, caller),
         args: found.tile.args,
     })
+}
+
+fn tile_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.push(AbiParam::new(types::I64));
+    signature
 }
 
 /// The assembly of a kernel's wide tiles, each after the variable of its loop.
@@ -160,38 +166,60 @@ pub fn tiles_asm(kernel: &Kernel, target: &Target) -> Result<Vec<String>, Codege
     Ok(found.tiles.iter().map(text).collect())
 }
 
-/// The Cranelift IR of a kernel without wide tiles, before its optimisation.
+/// The Cranelift IR of a kernel, before its optimisation; wide tiles are the functions that it
+/// calls, see [`tiles_asm`].
 ///
 /// Errors: as [`define_plan`].
 pub fn kernel_clif(kernel: &Kernel, target: &Target) -> Result<String, CodegenError> {
     let isa = target.isa(CodeModel::Process)?;
-    let mut context = Context::new();
-    kernel::emit(
-        kernel,
-        (&*isa, target.has_fma()),
-        &mut context.func,
-        &mut FunctionBuilderContext::new(),
-        &TileCalls::new(),
-    )?;
-    Ok(context.func.display().to_string())
+    Ok(lowered(kernel, target, &*isa)?.func.display().to_string())
 }
 
-/// The assembly of a kernel without wide tiles; see [`tiles_asm`].
+/// The assembly of a kernel, and behind it that of the wide tiles that it calls.
 ///
 /// Errors: as [`define_plan`].
 pub fn kernel_asm(kernel: &Kernel, target: &Target) -> Result<String, CodegenError> {
     let isa = target.isa(CodeModel::Process)?;
-    let mut context = Context::new();
-    kernel::emit(
-        kernel,
-        (&*isa, target.has_fma()),
-        &mut context.func,
-        &mut FunctionBuilderContext::new(),
-        &TileCalls::new(),
-    )?;
+    let mut context = lowered(kernel, target, &*isa)?;
     context.set_disasm(true);
     let code = context
         .compile(&*isa, &mut Default::default())
         .map_err(|e| backend(&kernel.name, e.inner))?;
-    Ok(code.vcode.clone().unwrap_or_default())
+    let mut text = code.vcode.clone().unwrap_or_default();
+    for (k, tile) in tiles_asm(kernel, target)?.iter().enumerate() {
+        text += &format!("\n; tile u0:{k}, loop {tile}");
+    }
+    Ok(text)
+}
+
+/// The function of a kernel, outside of any module: tile `k` is the function `u0:k`.
+fn lowered(
+    kernel: &Kernel,
+    target: &Target,
+    isa: &dyn TargetIsa,
+) -> Result<Context, CodegenError> {
+    let mut context = Context::new();
+    let mut calls = TileCalls::new();
+    for (k, found) in wide_tiles(kernel, target)?.tiles.into_iter().enumerate() {
+        let caller = &mut context.func;
+        let signature = caller.import_signature(tile_signature());
+        let name = UserExternalName::new(0, k as u32);
+        let name = ExternalName::user(caller.declare_imported_user_function(name));
+        let function = caller.import_function(ExtFuncData {
+            name,
+            signature,
+            colocated: true,
+            patchable: false,
+        });
+        let args = found.tile.args;
+        calls.insert(found.var, TileCall { function, args });
+    }
+    kernel::emit(
+        kernel,
+        (isa, target.has_fma()),
+        &mut context.func,
+        &mut FunctionBuilderContext::new(),
+        &calls,
+    )?;
+    Ok(context)
 }

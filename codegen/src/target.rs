@@ -6,6 +6,7 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use std::str::FromStr;
 use target_lexicon::Triple;
+use tensmith_ir::machine::Machine;
 
 /// A machine to generate code for.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +19,8 @@ pub struct Target {
     pub features: Vec<&'static str>,
     /// The widest vectors of wide tiles; `None`: no such tiles.
     pub wide: Option<Width>,
-    /// Units: bytes of the level-1 data cache.
-    pub l1_bytes: usize,
-    /// Units: bytes of the level-2 cache of a core.
-    pub l2_bytes: usize,
-    /// Units: bytes of the level-3 cache that cores share; 0 if there is none.
-    pub l3_bytes: usize,
+    /// Its caches and rates.
+    pub machine: Machine,
 }
 
 /// Where code will live: decides how functions find each other.
@@ -126,24 +123,19 @@ impl Target {
             triple,
             wide: wide_target(&features).widest(),
             features,
-            l1_bytes: 32 << 10,
-            l2_bytes: 512 << 10,
-            l3_bytes: 0,
+            machine: Machine::GENERIC,
         })
     }
 
     /// The machine this process runs on.
     pub fn host() -> Self {
-        let (l1_bytes, l2_bytes, l3_bytes) = crate::host::cache_bytes();
         let features = crate::host::features();
         Target {
             name: "host".into(),
             triple: Triple::host(),
             wide: wide_target(&features).widest(),
             features,
-            l1_bytes,
-            l2_bytes,
-            l3_bytes,
+            machine: crate::host::machine(),
         }
     }
 

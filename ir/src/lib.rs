@@ -7,6 +7,7 @@ pub mod eval;
 pub mod expr;
 pub mod graph;
 pub mod loops;
+pub mod machine;
 pub mod ops;
 pub mod plan;
 pub mod tensor;

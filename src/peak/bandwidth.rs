@@ -49,9 +49,9 @@ pub fn memory_levels(threads: usize) -> Result<Vec<MemoryLevel>> {
     let pool = Pool::new(threads)?;
     let own = |bytes: usize| bytes * threads;
     let caches = [
-        ("L1", own(target.l1_bytes)),
-        ("L2", own(target.l2_bytes)),
-        ("L3", target.l3_bytes),
+        ("L1", own(target.machine.l1_bytes)),
+        ("L2", own(target.machine.l2_bytes)),
+        ("L3", target.machine.l3_bytes),
     ];
     let mut levels = Vec::new();
     let mut faster = usize::MAX / BEYOND;

@@ -10,7 +10,8 @@ mod shapes;
 use super::Target;
 use super::nest::{Nest, all_ranges, visit_scalars};
 use super::tile::{Order, Tiling, tile_nest};
-use shapes::{Shape, lone_shapes, shapes};
+use crate::cost::{Contraction, Tile};
+use shapes::{lone_shapes, shapes};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -27,12 +28,12 @@ struct Choice {
     rows: Option<usize>,
     /// The buffer to pack, with the dimension that the columns run along.
     pack: Option<(BufferId, usize)>,
-    shape: Shape,
+    shape: Tile,
     /// The offset of the factor that varies along the rows.
     rows_offset: Expr,
     /// The index of the other one.
     packed_index: Vec<Expr>,
-    /// Units: cycles for the whole nest's rows and columns, per step of the reduction.
+    /// Units: cycles.
     cost: f64,
 }
 
@@ -242,20 +243,36 @@ fn candidates(
     [x, y]: [&Factor<'_>; 2],
     pack: Option<(BufferId, usize)>,
 ) -> Vec<Choice> {
-    let width = nest.loops[columns].1.as_const().unwrap_or(1);
     // Packed columns are read in order; the others from as many pages as there are terms.
     let scattered = if pack.is_some() { 1.0 } else { 1.02 };
     let is_row = |k: &usize| {
         *k != columns && y.offset.mentions(nest.loops[*k].0) && !x.offset.mentions(nest.loops[*k].0)
     };
-    let choice = |rows: Option<usize>, shape: Shape, count: Option<i64>| Choice {
+    let extent = |k: usize| nest.loops[k].1.as_const();
+    let work = |rows: Option<usize>, tile: Tile| {
+        let others = (0..nest.loops.len()).filter(|k| *k != columns && Some(*k) != rows);
+        let shares = |k: &usize| !x.offset.mentions(nest.loops[*k].0);
+        let (outer, batch): (Vec<usize>, Vec<usize>) = others.partition(shares);
+        let count = |loops: Vec<usize>| loops.into_iter().filter_map(extent).product();
+        Contraction {
+            tile,
+            masks: target.masks(),
+            rows: rows.map_or(Some(1), extent),
+            outer: count(outer),
+            batch: count(batch),
+            columns: extent(columns).unwrap_or(1),
+            depth: depth(&nest.body),
+            source: None,
+        }
+    };
+    let choice = |rows: Option<usize>, shape: Tile| Choice {
         columns,
         rows,
         pack,
         shape,
         rows_offset: y.offset.clone(),
         packed_index: x.index.to_vec(),
-        cost: shape.cost(target, count, width) * scattered,
+        cost: target.cost.contraction_cycles(&work(rows, shape)) * scattered,
     };
     let mut found = Vec::new();
     let stride = |k: &usize| {
@@ -267,23 +284,32 @@ fn candidates(
         .map(|k| stride(&k))
         .min();
     for rows in (0..nest.loops.len()).filter(is_row) {
-        let count = nest.loops[rows].1.as_const();
         let far = if Some(stride(&rows)) == nearest {
             1.0
         } else {
             FAR
         };
         found.extend(shapes(target).into_iter().map(|shape| {
-            let mut choice = choice(Some(rows), shape, count);
+            let mut choice = choice(Some(rows), shape);
             choice.cost *= far;
             choice
         }));
     }
-    let counts = (0..nest.loops.len()).filter(is_row);
-    let counts = counts.filter_map(|k| nest.loops[k].1.as_const());
-    let most = counts.max().unwrap_or(1);
-    found.extend(lone_shapes(target).map(|shape| choice(None, shape, Some(most))));
+    found.extend(lone_shapes(target).map(|shape| choice(None, shape)));
     found
+}
+
+/// The terms of a sum: those of the reduction loops of a body; `None` if they are not known.
+fn depth(body: &[Stmt]) -> Option<i64> {
+    let loops = body.iter().filter_map(|stmt| match stmt {
+        Stmt::For(l) if l.role == Role::Reduce => Some((l, &l.body)),
+        _ => None,
+    });
+    let mut terms = 1;
+    for (l, inner) in loops {
+        terms = l.extent.as_const()?.checked_mul(depth(inner)?)?;
+    }
+    Some(terms)
 }
 
 /// Puts the reduction loops of a body in the order of their strides in a factor, the greatest

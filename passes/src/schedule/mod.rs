@@ -17,12 +17,14 @@ mod transpose;
 mod vectorise;
 mod window;
 
+use crate::cost::{Analytic, CostModel};
 use nest::{Nest, all_ranges};
+use std::sync::Arc;
 use tensmith_ir::expr::{Expr, Ranges, product};
 use tensmith_ir::loops::{BufferId, Kernel, Mark, Role, Stmt};
 
 /// What schedules need to know of the machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// Units: bytes of a vector register.
     pub vector_bytes: usize,
@@ -32,6 +34,8 @@ pub struct Target {
     pub reassociate: bool,
     /// The number of threads that a run is planned for.
     pub threads: usize,
+    /// What work costs.
+    pub cost: Arc<dyn CostModel>,
 }
 
 impl Target {
@@ -43,12 +47,6 @@ impl Target {
     /// Vector registers.
     pub(crate) fn registers(&self) -> i64 {
         if self.vector_bytes >= 64 { 32 } else { 16 }
-    }
-
-    /// Whether a multiply-add reads one element for all lanes from memory, so that a broadcast
-    /// needs no register.
-    pub(crate) fn broadcasts_from_memory(&self) -> bool {
-        self.vector_bytes >= 64
     }
 
     /// Whether a vector may be loaded and stored in part, so that the end of a loop needs no
@@ -65,6 +63,7 @@ impl Default for Target {
             fma: false,
             reassociate: true,
             threads: 1,
+            cost: Arc::new(Analytic::default()),
         }
     }
 }

@@ -1,0 +1,192 @@
+//! The cost model in closed form.
+//!
+//! A step of a register tile takes as long as the slowest of its multiply-adds, its loads and the
+//! latency of its sums; reading the factors takes what the level of memory that holds them needs.
+//! Of the shorter of both, half is hidden behind the longer.
+use super::{Contraction, CostModel, Pass, Tile};
+use tensmith_ir::machine::{Level, Machine};
+
+/// Units: cycles that entering and leaving a tile takes: sums begin at zero, are added to what
+/// follows them, and are written while no multiply-add runs.
+const ENTRY: f64 = 24.0;
+/// Terms of a sum whose number is not known.
+const TYPICAL_DEPTH: i64 = 256;
+/// Tiles of rows where the number of rows is not known.
+const TYPICAL_TILES: f64 = 16.0;
+/// The part of the shorter of arithmetic and memory that does not hide behind the longer.
+const EXPOSED: f64 = 0.5;
+/// Units: bytes of an element.
+const ELEMENT: f64 = 4.0;
+
+/// Costs from the rates of a machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Analytic {
+    /// The machine.
+    pub machine: Machine,
+}
+
+impl CostModel for Analytic {
+    fn contraction_cycles(&self, work: &Contraction) -> f64 {
+        let depth = work.depth.unwrap_or(TYPICAL_DEPTH) as f64;
+        let groups = (work.batch * work.outer) as f64;
+        let arithmetic = self.column_tiles(work, depth) * groups;
+        overlapped(arithmetic, self.memory(work, depth))
+    }
+
+    fn pass_cycles(&self, work: &Pass) -> f64 {
+        let vectors = work.elements / work.lanes as f64;
+        let each = work.operations / self.machine.fmas(4 * work.lanes as usize);
+        let level = self.machine.level_of(work.bytes);
+        overlapped(
+            vectors * each,
+            self.machine.read_cycles(work.bytes, level),
+        )
+    }
+
+    fn weights_level(&self, bytes: f64) -> Level {
+        // What a run reads once is read again only after all else of the next run.
+        self.machine.level_of(bytes).max(Level::L2)
+    }
+}
+
+fn overlapped(a: f64, b: f64) -> f64 {
+    a.max(b) + EXPOSED * a.min(b)
+}
+
+impl Analytic {
+    /// The tiles of all columns, for one group of rows.
+    fn column_tiles(&self, work: &Contraction, depth: f64) -> f64 {
+        let tile = work.tile;
+        let rows = |vectors| self.row_tiles(Tile { vectors, ..tile }, work.rows, depth);
+        let mut cycles = (work.columns / tile.width()) as f64 * rows(tile.vectors);
+        let tail = work.columns % tile.width();
+        if work.masks {
+            if tail > 0 {
+                cycles += rows((tail + tile.lanes - 1) / tile.lanes);
+            }
+        } else {
+            if tail >= tile.lanes {
+                cycles += rows(tail / tile.lanes);
+            }
+            // Single columns are a scalar tile each, with as many instructions as a vector.
+            cycles += (tail % tile.lanes) as f64 * rows(1);
+        }
+        cycles
+    }
+
+    /// The tiles of all rows, for one tile of columns.
+    fn row_tiles(&self, tile: Tile, rows: Option<i64>, depth: f64) -> f64 {
+        let of = |rows: i64| self.step(Tile { rows, ..tile }) * depth + ENTRY;
+        match rows {
+            None => of(tile.rows) / tile.rows as f64 * TYPICAL_TILES,
+            Some(n) => {
+                let tail = n % tile.rows;
+                let last = if tail == 0 { 0.0 } else { of(tail) };
+                (n / tile.rows) as f64 * of(tile.rows) + last
+            }
+        }
+    }
+
+    /// Units: cycles of one term of the sums of a tile.
+    fn step(&self, tile: Tile) -> f64 {
+        let bytes = tile.vector_bytes();
+        let (rows, vectors) = (tile.rows as f64, tile.vectors as f64);
+        let arithmetic = rows * vectors / self.machine.fmas(bytes);
+        let loads = rows / self.machine.rates.loads + vectors / self.machine.loads(bytes);
+        arithmetic.max(loads).max(self.machine.rates.fma_latency)
+    }
+
+    /// Units: cycles of reading both factors.
+    fn memory(&self, work: &Contraction, depth: f64) -> f64 {
+        let rows = (work.rows.unwrap_or(1) * work.outer) as f64;
+        let (columns, batch) = (work.columns as f64, work.batch as f64);
+        let machine = &self.machine;
+        let panel = ELEMENT * depth * work.tile.width().min(work.columns) as f64;
+        let weights = ELEMENT * depth * columns * batch;
+        let source = work.source.unwrap_or(machine.level_of(weights));
+        let panels = (columns / work.tile.width() as f64).ceil();
+        // The first tile of rows fetches a panel, the others find it in the level that holds it.
+        let passes = (rows / work.tile.rows as f64).ceil() - 1.0;
+        let first = machine.read_cycles(weights, source);
+        let again = machine.read_cycles(weights * passes.max(0.0), machine.level_of(panel));
+        let factor = ELEMENT * depth * rows;
+        let other = machine.read_cycles(factor * panels * batch, machine.level_of(factor));
+        first + again + other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tensmith_ir::machine::Rates;
+
+    fn full_rate() -> Analytic {
+        Analytic {
+            machine: Machine {
+                l2_bytes: 2 << 20,
+                l3_bytes: 64 << 20,
+                rates: Rates {
+                    fmas_512: 2.0,
+                    loads_512: 2.0,
+                    ..Rates::GENERIC
+                },
+                ..Machine::GENERIC
+            },
+        }
+    }
+
+    fn square(rows: i64, vectors: i64, n: i64) -> Contraction {
+        Contraction {
+            tile: Tile {
+                rows,
+                vectors,
+                lanes: 16,
+            },
+            masks: true,
+            rows: Some(n),
+            outer: 1,
+            batch: 1,
+            columns: n,
+            depth: Some(n),
+            source: None,
+        }
+    }
+
+    #[test]
+    fn large_tiles_come_near_the_peak() {
+        let model = full_rate();
+        let cycles = |rows, vectors| model.contraction_cycles(&square(rows, vectors, 512));
+        let peak = 512.0 * 512.0 * 512.0 / 32.0;
+        assert!(cycles(8, 3) < 1.35 * peak);
+        assert!(cycles(8, 3) < cycles(4, 3));
+        assert!(cycles(4, 3) < cycles(1, 1));
+    }
+
+    #[test]
+    fn weights_from_afar_bound_few_rows() {
+        let model = full_rate();
+        let few = |source| Contraction {
+            rows: Some(4),
+            source: Some(source),
+            ..square(4, 4, 512)
+        };
+        let near = model.contraction_cycles(&few(Level::L2));
+        let far = model.contraction_cycles(&few(Level::Memory));
+        assert!(far > 3.0 * near, "{near} {far}");
+        assert!(far >= 512.0 * 512.0 * 4.0 / Rates::GENERIC.memory_bytes);
+    }
+
+    #[test]
+    fn passes_are_bound_by_the_level_that_holds_them() {
+        let model = full_rate();
+        let pass = |elements: f64| Pass {
+            elements,
+            operations: 4.0,
+            lanes: 16,
+            bytes: 8.0 * elements,
+        };
+        let each = |n: f64| model.pass_cycles(&pass(n)) / n;
+        assert!(each(1e3) < each(1e5));
+        assert!(each(1e5) < each(1e7));
+    }
+}

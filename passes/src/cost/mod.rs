@@ -1,0 +1,83 @@
+//! What work costs on a machine: the numbers by which recipes and algorithms are chosen.
+//!
+//! A [`CostModel`] is asked with descriptions of work, not with loops, so that choices can be
+//! compared before anything is rewritten. [`Analytic`] answers in closed form from the rates of a
+//! [`Machine`](tensmith_ir::machine::Machine).
+mod analytic;
+
+pub use analytic::Analytic;
+
+use std::fmt::Debug;
+use tensmith_ir::machine::Level;
+
+/// Predicts what work takes.
+pub trait CostModel: Debug + Send + Sync {
+    /// Units: cycles of one core for a contraction whose sums stay in a register tile.
+    fn contraction_cycles(&self, work: &Contraction) -> f64;
+
+    /// Units: cycles of one core for passing over memory.
+    fn pass_cycles(&self, work: &Pass) -> f64;
+
+    /// The level from which weights are read again in each run of a model that has `bytes` bytes
+    /// of them.
+    fn weights_level(&self, bytes: f64) -> Level;
+}
+
+/// A register tile: rows times vectors of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows.
+    pub rows: i64,
+    /// Vectors of columns.
+    pub vectors: i64,
+    /// `f32` lanes of a vector.
+    pub lanes: i64,
+}
+
+impl Tile {
+    /// Columns of a tile.
+    pub fn width(self) -> i64 {
+        self.vectors * self.lanes
+    }
+
+    /// Units: bytes of a vector.
+    pub fn vector_bytes(self) -> usize {
+        4 * self.lanes as usize
+    }
+}
+
+/// A sum of products over `depth` terms for each of `outer` groups of rows times columns, computed
+/// tile by tile: all rows for one tile of columns, then the next columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Contraction {
+    /// The tile.
+    pub tile: Tile,
+    /// Whether the ends of columns are parts of vectors; else they are computed one by one.
+    pub masks: bool,
+    /// Rows that follow each other; `None` if that is not known.
+    pub rows: Option<i64>,
+    /// Groups of such rows that share the factor of the columns.
+    pub outer: i64,
+    /// Independent contractions.
+    pub batch: i64,
+    /// Columns.
+    pub columns: i64,
+    /// Terms of a sum; `None` if that is not known.
+    pub depth: Option<i64>,
+    /// Where the factor of the columns lies before it is read for the first time; `None`: in the
+    /// fastest level that holds it.
+    pub source: Option<Level>,
+}
+
+/// A pass over memory that computes element by element.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// Elements that are written.
+    pub elements: f64,
+    /// Units: vector operations for a vector of elements, loads and stores included.
+    pub operations: f64,
+    /// `f32` lanes of a vector.
+    pub lanes: i64,
+    /// Units: bytes that are read and written.
+    pub bytes: f64,
+}
