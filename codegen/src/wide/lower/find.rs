@@ -87,15 +87,19 @@ fn vector_extents(l: &For, out: &mut Vec<i64>) {
     below(&l.body, out);
 }
 
-/// Wider registers where the lanes fill them.
+/// Half-width vectors at most that are better than wider ones: of more, the wider registers hold
+/// twice as much, and the last one's empty half costs little.
+const FEW_HALVES: i64 = 5;
+
+/// Wider registers, but for few lanes that would leave half of the last one empty.
 fn width(most: Width, extents: &[i64]) -> Width {
-    let lanes = Width::Z512.lanes(Elem::F32) as i64;
+    let lanes = Width::Y256.lanes(Elem::F32) as i64;
     let greatest = extents.iter().copied().max().unwrap_or(0);
-    if most == Width::Z512 && greatest > 0 && greatest % lanes == 0 {
-        Width::Z512
-    } else {
-        Width::Y256
+    let halves = (greatest + lanes - 1) / lanes;
+    if most == Width::Z512 && halves % 2 == 1 && halves <= FEW_HALVES {
+        return Width::Y256;
     }
+    most
 }
 
 impl Finder<'_> {
