@@ -39,6 +39,9 @@ pub struct Options {
     /// Units: bytes of memory that a run may take besides constants; `None` for a bound that
     /// grows with the model and its inputs, so that a small file cannot ask for much.
     pub memory_bytes: Option<u64>,
+    /// Units: bytes of constants, at most, where a faster algorithm (Winograd convolutions) needs
+    /// more of them than the model has; `None`: as many as it takes.
+    pub max_constant_bytes: Option<u64>,
     /// Whether the code notes when each of its steps begins: see
     /// [`Session::run_profiled`](crate::Session::run_profiled).
     pub profile: bool,
@@ -67,6 +70,7 @@ impl Options {
     ) -> PassOptions {
         let mut options = PassOptions {
             precision: self.precision,
+            constant_bytes: self.max_constant_bytes,
             ..PassOptions::default()
         };
         options.target.fma = target.has_fma();

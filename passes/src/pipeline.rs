@@ -30,6 +30,9 @@ pub struct PassOptions {
     pub precision: Precision,
     /// Units: bytes of one result of constant folding, at most.
     pub fold_bytes: usize,
+    /// Units: bytes of constants, at most, where an algorithm that is faster needs more of them;
+    /// `None`: as many as it takes. Constants of the model itself are not refused.
+    pub constant_bytes: Option<u64>,
 }
 
 impl Default for PassOptions {
@@ -38,6 +41,7 @@ impl Default for PassOptions {
             target: Target::default(),
             precision: Precision::default(),
             fold_bytes: 64 << 10,
+            constant_bytes: None,
         }
     }
 }
@@ -60,7 +64,7 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
         Precision::Standard => {
             let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
             let graph = simplify_powers(&graph)?;
-            conv_to_winograd(&conv_transpose_to_conv(&graph)?)?
+            conv_to_winograd(&conv_transpose_to_conv(&graph)?, options)?
         }
     };
     let graph = average_by_sums(&graph)?;

@@ -25,6 +25,10 @@ pub struct ModelArgs {
     /// Memory that a run may take besides constants and inputs
     #[arg(long, value_name = "N")]
     pub memory_bytes: Option<u64>,
+    /// Constants that faster algorithms may make: Winograd's weights take 1.8 or 4 times the room
+    /// of those of the model; as many as it takes by default
+    #[arg(long, value_name = "N")]
+    pub max_constant_bytes: Option<u64>,
 }
 
 impl ModelArgs {
@@ -39,6 +43,7 @@ impl ModelArgs {
             threads: self.threads,
             target: self.target.clone(),
             memory_bytes: self.memory_bytes,
+            max_constant_bytes: self.max_constant_bytes,
             ..Options::default()
         };
         for text in &self.dims {

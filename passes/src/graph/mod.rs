@@ -1,6 +1,7 @@
 //! Graph passes: each a function from a graph to an equal one. They leave subgraphs alone;
 //! [`crate::pipeline::optimise`] visits those first.
 mod average_by_sums;
+mod conv_algorithm;
 mod conv_to_winograd;
 mod conv_transpose_to_conv;
 mod eliminate_common_subexpressions;

@@ -1,5 +1,6 @@
 //! Each pass turns the graph before into the graph after, as its file says.
 use super::*;
+use crate::pipeline::PassOptions;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::{Attrs, TensorType};
@@ -39,7 +40,9 @@ fn before_and_after() {
         include_str!("conv_transpose_to_conv.rs"),
         &conv_transpose_to_conv,
     );
-    check(include_str!("conv_to_winograd.rs"), &conv_to_winograd);
+    check(include_str!("conv_to_winograd.rs"), &|g| {
+        conv_to_winograd(g, &PassOptions::default())
+    });
     check(
         include_str!("eliminate_common_subexpressions.rs"),
         &eliminate_common_subexpressions,
@@ -130,7 +133,7 @@ fn convolved(shape: [usize; 4], results: usize, pads: [i64; 4]) -> (Tensor, Tens
         .add(op("conv"), "c", &[input, w], attrs)
         .expect("it fits")[0];
     graph.add_output("y", y);
-    let rewritten = conv_to_winograd(&graph).expect("the pass accepts the graph");
+    let rewritten = conv_to_winograd(&graph, &PassOptions::default()).expect("the pass accepts the graph");
     let used = rewritten
         .nodes
         .iter()

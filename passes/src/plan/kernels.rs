@@ -3,7 +3,7 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::TensorType;
 use tensmith_ir::loops::{
-    BinaryOp, Buffer, BufferId, For, Kernel, Layout, Mark, Role, Scalar, Scope, Stmt,
+    BinaryOp, Buffer, BufferId, Const, For, Kernel, Layout, Mark, Role, Scalar, Scope, Stmt,
 };
 use tensmith_ir::plan::SizeParam;
 
@@ -63,6 +63,45 @@ pub fn copy(ty: &TensorType, (from, to): (Layout, Layout), sizes: &[SizeParam]) 
         value: Scalar::load(from, index),
     });
     kernel.body.push(stmt);
+    kernel
+}
+
+/// Writes the frame around an inner tensor of shape `inner` that lies `before` elements inside of
+/// the result on each axis.
+pub fn frame(
+    ty: &TensorType,
+    layout: Layout,
+    (inner, before): (&[Expr], &[i64]),
+    fill: f64,
+    sizes: &[SizeParam],
+) -> Kernel {
+    let mut kernel = empty("frame", sizes);
+    let to = buffer(&mut kernel, ty, layout, Scope::Output);
+    for (axis, n) in before.iter().enumerate() {
+        let after = Expr::from(*n) + inner[axis].clone();
+        let behind = ty.shape[axis].clone() - after.clone();
+        for (start, extent) in [(Expr::from(0), Expr::from(*n)), (after, behind)] {
+            if extent.is(0) {
+                continue;
+            }
+            // Axes before this one have their frames already.
+            let mut part = ty.shape.clone();
+            part[..axis].clone_from_slice(&inner[..axis]);
+            part[axis] = extent;
+            let stmt = nest(&mut kernel, &part, |mut index| {
+                for (e, n) in index.iter_mut().zip(before).take(axis) {
+                    *e = e.clone() + *n;
+                }
+                index[axis] = index[axis].clone() + start;
+                Stmt::Store {
+                    buffer: to,
+                    index,
+                    value: Scalar::Const(Const::new(ty.dtype, fill)),
+                }
+            });
+            kernel.body.push(stmt);
+        }
+    }
     kernel
 }
 

@@ -25,8 +25,10 @@ pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, 
     let mut last: HashSet<ValueId> = HashSet::new();
     for group in &groups {
         if let Some(id) = convolution(graph, group) {
-            last.extend(crossing(graph, group).filter(free));
-            last.extend(Some(graph.node(id).inputs[0]).filter(free));
+            let few = few_channels(graph.ty(graph.node(id).inputs[0]));
+            let kept = |v: &ValueId| free(v) && !(few && few_channels(graph.ty(*v)));
+            last.extend(crossing(graph, group).filter(kept));
+            last.extend(Some(graph.node(id).inputs[0]).filter(kept));
         }
     }
     loop {
@@ -35,7 +37,8 @@ pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, 
             let values: Vec<ValueId> = crossing(graph, group).collect();
             let touched = values.iter().any(|v| last.contains(v));
             if touched && convolution(graph, group).is_none() {
-                last.extend(values.into_iter().filter(free));
+                let many = values.into_iter().filter(|v| !few_channels(graph.ty(*v)));
+                last.extend(many.filter(free));
             }
         }
         if last.len() == before {
@@ -78,7 +81,7 @@ pub fn converted_values(
 }
 
 /// Values whose bytes something else than a kernel with free loops sees.
-fn fixed_values(graph: &Graph) -> HashSet<ValueId> {
+pub fn fixed_values(graph: &Graph) -> HashSet<ValueId> {
     let mut fixed: HashSet<ValueId> = graph.outputs.iter().copied().collect();
     for id in graph.node_ids() {
         let node = graph.node(id);
@@ -88,6 +91,15 @@ fn fixed_values(graph: &Graph) -> HashSet<ValueId> {
         }
     }
     fixed
+}
+
+/// Runs of so few channels are too short to be moved as vectors; a convolution reads them one by
+/// one wherever they lie.
+const FEW_CHANNELS: i64 = 4;
+
+fn few_channels(ty: &TensorType) -> bool {
+    let channels = ty.shape.get(1).and_then(|e| e.as_const());
+    channels.is_some_and(|n| n < FEW_CHANNELS)
 }
 
 /// Batch, channels and positions, with more than one of the latter two.

@@ -7,6 +7,7 @@ mod constants;
 mod control;
 mod kernels;
 mod layouts;
+mod padding;
 
 use crate::barriers::insert_barriers;
 use crate::error::PassError;
@@ -17,6 +18,7 @@ use crate::schedule::default_schedule;
 use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
 use layouts::{choose_layouts, converted_values};
+use padding::{Frame, framed_values};
 use std::collections::HashMap;
 use tensmith_ir::define::{Definition, define_task};
 use tensmith_ir::expr::Expr;
@@ -30,6 +32,8 @@ use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, Slot
 enum Bound {
     /// In memory.
     Slot(SlotId),
+    /// Inside of the tensor in a slot, so many elements from its begin on each axis.
+    Framed(SlotId, Vec<i64>),
     /// A constant; it gets slots as kernels ask for layouts.
     Constant(Origin),
 }
@@ -42,6 +46,8 @@ struct Level<'g> {
     layouts: HashMap<ValueId, Layout>,
     /// The layouts in which values are made that are row-major for all others.
     converted: HashMap<ValueId, Layout>,
+    /// The values that lie inside of their padded ones.
+    framed: HashMap<ValueId, Frame>,
     /// Where kernels write values that are results of the graph.
     direct: HashMap<ValueId, StorageId>,
     steps: Vec<Step>,
@@ -199,6 +205,7 @@ impl<'o> Builder<'o> {
             bound: graph.inputs.iter().copied().zip(inputs).collect(),
             layouts: HashMap::new(),
             converted: HashMap::new(),
+            framed: HashMap::new(),
             direct: HashMap::new(),
             steps: vec![],
         };
@@ -213,6 +220,8 @@ impl<'o> Builder<'o> {
         let partition = partition(graph);
         level.layouts = choose_layouts(graph, &partition);
         level.converted = converted_values(graph, &partition, &level.layouts);
+        let kept = |v| level.converted.contains_key(&v) || level.direct.contains_key(&v);
+        level.framed = framed_values(graph, &partition, &level.layouts, &kept);
         for id in graph.node_ids() {
             let node = graph.node(id);
             match (node.op.lower, partition.groups.get(&id)) {
@@ -290,8 +299,12 @@ impl<'o> Builder<'o> {
     ) -> Result<SlotId, PassError> {
         match self.bound(level, value) {
             Bound::Constant(origin) => Ok(self.constant_slot(&origin, layout)),
-            Bound::Slot(slot) if self.plan.slot(slot).layout == *layout => Ok(slot),
-            Bound::Slot(_) => Err(PassError::Layout {
+            Bound::Slot(slot) | Bound::Framed(slot, _)
+                if self.plan.slot(slot).layout == *layout =>
+            {
+                Ok(slot)
+            }
+            Bound::Slot(_) | Bound::Framed(..) => Err(PassError::Layout {
                 kernel: kernel.into(),
                 value: level.graph.value(value).name.clone(),
             }),
@@ -303,6 +316,9 @@ impl<'o> Builder<'o> {
         let result = level.graph.value(node.outputs[0]);
         let bound = match self.bound(level, node.inputs[0]) {
             Bound::Slot(slot) => Bound::Slot(self.alias_slot(&result.name, &result.ty, slot)),
+            Bound::Framed(..) => {
+                unreachable!("invariant: values that are viewed have bytes of their own")
+            }
             Bound::Constant(origin) => {
                 Bound::Constant(self.constants.view(&origin, &result.name, &result.ty)?)
             }
@@ -317,12 +333,15 @@ impl<'o> Builder<'o> {
         members.sort();
         let nodes = members.iter().map(|n| level.graph.node(*n).name.clone());
         let nodes: Vec<String> = nodes.collect();
+        if let [padded] = definition.outputs[..]
+            && level.bound.contains_key(&padded)
+        {
+            self.frame(level, padded, nodes);
+            return Ok(());
+        }
         for value in &definition.outputs {
-            let slot = match level.converted.get(value) {
-                Some(layout) => self.converted_slot(level, *value, layout.clone()),
-                None => self.result_slot(level, *value),
-            };
-            level.bound.insert(*value, Bound::Slot(slot));
+            let bound = self.new_bound(level, *value);
+            level.bound.insert(*value, bound);
         }
         let packable = self.packable(level, &definition);
         let naive = self.laid_out(level, &definition);
@@ -340,6 +359,40 @@ impl<'o> Builder<'o> {
             }
         }
         Ok(())
+    }
+
+    /// Where a result of a kernel is written.
+    fn new_bound(&mut self, level: &mut Level<'_>, value: ValueId) -> Bound {
+        if let Some(layout) = level.converted.get(&value) {
+            return Bound::Slot(self.converted_slot(level, value, layout.clone()));
+        }
+        let Some(frame) = level.framed.get(&value).cloned() else {
+            return Bound::Slot(self.result_slot(level, value));
+        };
+        let slot = self.result_slot(level, frame.padded);
+        level.bound.insert(frame.padded, Bound::Slot(slot));
+        Bound::Framed(slot, frame.before)
+    }
+
+    /// Writes what is around a value inside of its padded one.
+    fn frame(&mut self, level: &mut Level<'_>, padded: ValueId, nodes: Vec<String>) {
+        let mut framed = level.framed.iter();
+        let (inner, frame) = framed
+            .find(|(_, f)| f.padded == padded)
+            .expect("invariant: only frames are bound before their nodes");
+        let slot = match level.bound[&padded] {
+            Bound::Slot(slot) => slot,
+            _ => unreachable!("invariant: padded values have slots"),
+        };
+        let kernel = kernels::frame(
+            level.graph.ty(padded),
+            self.plan.slot(slot).layout.clone(),
+            (&level.graph.ty(*inner).shape, &frame.before),
+            frame.fill,
+            &self.plan.sizes,
+        );
+        let step = self.helper_step(kernel, vec![slot], nodes);
+        level.steps.push(step);
     }
 
     /// A slot for a value before it is converted to the layout that others see.
@@ -394,9 +447,16 @@ impl<'o> Builder<'o> {
                 _ => outputs.next(),
             };
             let value = value.expect("invariant: definitions have their parameters");
-            if let Bound::Slot(slot) = self.bound(level, *value) {
-                let layout = self.plan.slot(slot).layout.clone();
-                kernel.buffers[id.0 as usize].layout = layout;
+            match self.bound(level, *value) {
+                Bound::Slot(slot) => {
+                    let layout = self.plan.slot(slot).layout.clone();
+                    kernel.buffers[id.0 as usize].layout = layout;
+                }
+                Bound::Framed(slot, before) => {
+                    let slot = self.plan.slot(slot);
+                    padding::shift(&mut kernel, id, (&slot.shape, &slot.layout), &before);
+                }
+                Bound::Constant(_) => {}
             }
         }
         kernel

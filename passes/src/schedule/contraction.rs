@@ -44,6 +44,15 @@ struct Factor<'a> {
     index: &'a [Expr],
 }
 
+/// Units: cycles of a contraction with the best tile for it.
+pub(crate) fn least_cycles(target: &Target, work: &Contraction) -> f64 {
+    let cycles = shapes(target).into_iter().map(|tile| {
+        let work = Contraction { tile, ..*work };
+        target.cost.contraction_cycles(&work)
+    });
+    cycles.fold(f64::INFINITY, f64::min)
+}
+
 /// Whether the nest is a sum of products of two elements.
 pub fn is_anchor(kernel: &Kernel, nest: &Nest) -> bool {
     factors(kernel, &nest.body, &all_ranges(kernel)).is_some()

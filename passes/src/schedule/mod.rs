@@ -18,6 +18,8 @@ mod vectorise;
 mod window;
 
 use crate::cost::{Analytic, CostModel};
+pub(crate) use contraction::least_cycles;
+
 use nest::{Nest, all_ranges};
 use std::sync::Arc;
 use tensmith_ir::expr::{Expr, Ranges, product};

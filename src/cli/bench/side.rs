@@ -193,6 +193,7 @@ fn pass_on(command: &mut Command, model: &ModelArgs, inputs: &InputArgs, threads
         threads: _,
         target,
         memory_bytes,
+        max_constant_bytes,
     } = model;
     let InputArgs {
         inputs,
@@ -208,8 +209,13 @@ fn pass_on(command: &mut Command, model: &ModelArgs, inputs: &InputArgs, threads
             command.arg(flag).arg(value);
         }
     }
-    if let Some(bytes) = memory_bytes {
-        command.arg("--memory-bytes").arg(bytes.to_string());
+    for (flag, bytes) in [
+        ("--memory-bytes", memory_bytes),
+        ("--max-constant-bytes", max_constant_bytes),
+    ] {
+        if let Some(bytes) = bytes {
+            command.arg(flag).arg(bytes.to_string());
+        }
     }
     if let Some(path) = inputs {
         command.arg("--inputs").arg(path);

@@ -71,35 +71,48 @@ fn shared_vars(kernel: &Kernel) -> HashSet<Var> {
         .collect()
 }
 
-/// The extents of the vector loops in and below a loop.
-fn vector_extents(l: &For, out: &mut Vec<i64>) {
-    if l.mark == Mark::Vector {
-        out.extend(l.extent.as_const());
+/// A vector loop of a tile: its extent, and the iterations of the lock-step loops around it.
+struct Lanes {
+    extent: i64,
+    rows: i64,
+}
+
+/// The vector loops in and below a loop.
+fn vector_loops(l: &For, rows: i64, out: &mut Vec<Lanes>) {
+    let extent = l.extent.as_const().unwrap_or(1);
+    let mut rows = rows;
+    match l.mark {
+        Mark::Vector => out.push(Lanes { extent, rows }),
+        Mark::Jam => rows *= extent,
+        _ => {}
     }
-    fn below(stmts: &[Stmt], out: &mut Vec<i64>) {
+    fn below(stmts: &[Stmt], rows: i64, out: &mut Vec<Lanes>) {
         for stmt in stmts {
             match stmt {
-                Stmt::For(l) => vector_extents(l, out),
-                other => other.bodies().into_iter().for_each(|b| below(b, out)),
+                Stmt::For(l) => vector_loops(l, rows, out),
+                other => (other.bodies().into_iter()).for_each(|b| below(b, rows, out)),
             }
         }
     }
-    below(&l.body, out);
+    below(&l.body, rows, out);
 }
 
-/// Half-width vectors at most that are better than wider ones: of more, the wider registers hold
-/// twice as much, and the last one's empty half costs little.
-const FEW_HALVES: i64 = 5;
+/// Registers of vectors of up to 256 bits.
+const HALF_REGISTERS: i64 = 16;
 
-/// Wider registers, but for few lanes that would leave half of the last one empty.
-fn width(most: Width, extents: &[i64]) -> Width {
+/// Wider registers, but for lanes that would leave half of the last one empty, if the sums of the
+/// tile, its columns and an element for all lanes fit the registers that shorter vectors have.
+fn width(most: Width, loops: &[Lanes]) -> Width {
     let lanes = Width::Y256.lanes(Elem::F32) as i64;
-    let greatest = extents.iter().copied().max().unwrap_or(0);
-    let halves = (greatest + lanes - 1) / lanes;
-    if most == Width::Z512 && halves % 2 == 1 && halves <= FEW_HALVES {
-        return Width::Y256;
+    let better = |l: &Lanes| {
+        let halves = (l.extent + lanes - 1) / lanes;
+        halves % 2 == 1 && (l.rows + 1) * halves < HALF_REGISTERS
+    };
+    let longest = loops.iter().max_by_key(|l| (l.extent, l.rows));
+    match longest {
+        Some(l) if most == Width::Z512 && better(l) => Width::Y256,
+        _ => most,
     }
-    most
 }
 
 impl Finder<'_> {
@@ -115,14 +128,14 @@ impl Finder<'_> {
     }
 
     fn visit_loop(&mut self, l: &For) -> Result<(), WideError> {
-        let mut extents = Vec::new();
-        vector_extents(l, &mut extents);
+        let mut loops = Vec::new();
+        vector_loops(l, 1, &mut loops);
         // One 128-bit vector gains nothing.
-        if extents.iter().all(|e| *e <= 4) {
+        if loops.iter().all(|v| v.extent <= 4) {
             return Ok(());
         }
         let lock_step = matches!(l.mark, Mark::Vector | Mark::Jam);
-        match self.lower(l, width(self.most, &extents))? {
+        match self.lower(l, width(self.most, &loops))? {
             Ok(tile) => {
                 self.found.tiles.push(tile);
                 return Ok(());

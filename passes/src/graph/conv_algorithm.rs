@@ -1,0 +1,230 @@
+//! Which algorithm computes each convolution: direct, or Winograd's minimal filtering of tiles of
+//! 2x2 or 4x4 results.
+//!
+//! The cost model compares the algorithms as they would run: a contraction over register tiles,
+//! its weights read from where the weights of the whole model lie, and the transforms as passes
+//! over memory. Transformed weights are larger; where constants are bounded, the layers that gain
+//! most for a byte come first.
+use crate::cost::{Contraction, Pass, Tile};
+use crate::pipeline::PassOptions;
+use crate::schedule::least_cycles;
+use crate::split::constant_values;
+use std::collections::HashMap;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::graph::{Def, Graph, Node, ValueId};
+use tensmith_ir::machine::Level;
+
+/// Fewer channels are not worth the transforms.
+const CHANNELS: i64 = 16;
+/// Extents of tiles of results.
+const TILES: [i64; 2] = [4, 2];
+/// Vector operations for a vector of transformed elements: two small matrix products whose
+/// elements are mostly zeros and ones, a load and a store.
+const TRANSFORM: f64 = 6.0;
+/// Units: bytes of an element.
+const ELEMENT: i64 = 4;
+
+/// The extents of a 3x3 convolution.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    pub batch: i64,
+    pub channels: i64,
+    pub results: i64,
+    /// Of the result.
+    pub extents: [i64; 2],
+}
+
+/// An algorithm for a layer that is faster than the direct one.
+struct Candidate {
+    result: ValueId,
+    layer: Layer,
+    tile: i64,
+    /// Units: cycles less than the direct algorithm takes.
+    gain: f64,
+    /// Units: bytes of weights more.
+    growth: u64,
+}
+
+/// The convolutions, by their results, that are computed by minimal filtering, with the extents
+/// of tiles of results.
+pub(super) fn choose(graph: &Graph, options: &PassOptions) -> HashMap<ValueId, (Layer, i64)> {
+    let constant = constant_values(graph);
+    let known = |v: ValueId| constant[v.0 as usize];
+    let bytes = constant_bytes(graph);
+    let source = options.target.cost.weights_level(bytes as f64);
+    let layers = graph.nodes.iter().filter_map(|node| {
+        let layer = Layer::of(graph, node, &known)?;
+        Some((node.outputs[0], layer))
+    });
+    let mut candidates: Vec<Candidate> = layers
+        .flat_map(|(result, layer)| layer.candidates(result, source, options))
+        .collect();
+    let worth = |c: &Candidate| c.gain / c.growth.max(1) as f64;
+    match options.constant_bytes {
+        None => candidates.sort_by(|a, b| b.gain.total_cmp(&a.gain)),
+        Some(_) => candidates.sort_by(|a, b| worth(b).total_cmp(&worth(a))),
+    }
+    let mut room = options.constant_bytes.map(|most| most.saturating_sub(bytes));
+    let mut chosen = HashMap::new();
+    for c in candidates {
+        let fits = room.is_none_or(|r| c.growth <= r);
+        if fits && !chosen.contains_key(&c.result) {
+            room = room.map(|r| r - c.growth);
+            chosen.insert(c.result, (c.layer, c.tile));
+        }
+    }
+    chosen
+}
+
+/// Units: bytes of all constants of a graph.
+fn constant_bytes(graph: &Graph) -> u64 {
+    let bytes = graph.values.iter().map(|v| match &v.def {
+        Def::Constant(t) => t.data.len() as u64,
+        _ => 0,
+    });
+    bytes.sum()
+}
+
+impl Layer {
+    fn of(graph: &Graph, node: &Node, known: &dyn Fn(ValueId) -> bool) -> Option<Layer> {
+        if node.op.name != "conv" || !known(node.inputs[1]) {
+            return None;
+        }
+        let (x, w) = (graph.ty(node.inputs[0]), graph.ty(node.inputs[1]));
+        let y = graph.ty(node.outputs[0]);
+        let ones = |name: &str| node.attrs.ints(name).iter().all(|v| *v == 1);
+        let plain = ones("strides") && ones("dilations") && node.attrs.int("groups") == 1;
+        let taps: Option<Vec<i64>> = w.shape.iter().map(|e| e.as_const()).collect();
+        let taps: [i64; 4] = taps?.try_into().ok()?;
+        let ([results, channels, 3, 3], true, DType::F32) = (taps, plain, x.dtype) else {
+            return None;
+        };
+        let layer = Layer {
+            // The choice does not depend on a batch that is not known.
+            batch: x.shape[0].as_const().unwrap_or(1),
+            channels,
+            results,
+            extents: [y.shape[2].as_const()?, y.shape[3].as_const()?],
+        };
+        let extents = [layer.batch, layer.extents[0], layer.extents[1]];
+        let many = channels >= CHANNELS && results >= CHANNELS;
+        (many && extents.iter().all(|e| *e > 0)).then_some(layer)
+    }
+
+    fn candidates(&self, result: ValueId, source: Level, options: &PassOptions) -> Vec<Candidate> {
+        let direct = self.direct(source, options);
+        let weights = self.channels.saturating_mul(self.results) as u64;
+        let candidate = |tile: i64| {
+            let taps = ((tile + 2) * (tile + 2) - 9) as u64;
+            Candidate {
+                result,
+                layer: self.clone(),
+                tile,
+                gain: direct - self.filtered(tile, source, options),
+                growth: weights.saturating_mul(taps * ELEMENT as u64),
+            }
+        };
+        let faster = TILES.into_iter().map(candidate);
+        faster.filter(|c| c.gain > 0.0).collect()
+    }
+
+    /// Units: cycles of the direct algorithm.
+    fn direct(&self, source: Level, options: &PassOptions) -> f64 {
+        let [height, width] = self.extents;
+        let work = Contraction {
+            rows: Some(width),
+            outer: self.batch.saturating_mul(height),
+            depth: Some(self.channels.saturating_mul(9)),
+            ..self.contraction(source, options)
+        };
+        least_cycles(&options.target, &work)
+    }
+
+    /// Units: cycles of minimal filtering with tiles of `m` times `m` results.
+    fn filtered(&self, m: i64, source: Level, options: &PassOptions) -> f64 {
+        let [height, width] = self.extents.map(|e| (e + m - 1) / m);
+        let taps = (m + 2) * (m + 2);
+        let work = Contraction {
+            rows: Some(width),
+            outer: self.batch.saturating_mul(height),
+            batch: taps,
+            depth: Some(self.channels),
+            ..self.contraction(source, options)
+        };
+        let plain = (self.batch * self.extents[0] * self.extents[1]) as f64;
+        let spread = (self.batch * height * width * taps) as f64;
+        let transform = |channels: i64| {
+            let elements = spread * channels as f64;
+            let bytes = (ELEMENT as f64) * (elements + plain * channels as f64);
+            options.target.cost.pass_cycles(&Pass {
+                elements,
+                operations: TRANSFORM,
+                lanes: options.target.lanes(),
+                bytes,
+            })
+        };
+        least_cycles(&options.target, &work) + transform(self.channels) + transform(self.results)
+    }
+
+    /// What both algorithms share.
+    fn contraction(&self, source: Level, options: &PassOptions) -> Contraction {
+        Contraction {
+            tile: Tile {
+                rows: 1,
+                vectors: 1,
+                lanes: options.target.lanes(),
+            },
+            masks: options.target.masks(),
+            rows: None,
+            outer: 1,
+            batch: 1,
+            columns: self.results,
+            depth: None,
+            source: Some(source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> PassOptions {
+        let mut options = PassOptions::default();
+        options.target.vector_bytes = 32;
+        options
+    }
+
+    fn layer(channels: i64, extent: i64) -> Layer {
+        Layer {
+            batch: 1,
+            channels,
+            results: channels,
+            extents: [extent, extent],
+        }
+    }
+
+    fn best(layer: &Layer, source: Level) -> Option<i64> {
+        let found = layer.candidates(ValueId(0), source, &options());
+        let best = found.iter().max_by(|a, b| a.gain.total_cmp(&b.gain));
+        best.map(|c| c.tile)
+    }
+
+    #[test]
+    fn large_images_are_filtered_and_few_positions_are_not() {
+        assert_eq!(best(&layer(64, 56), Level::L2), Some(4));
+        assert_eq!(best(&layer(512, 1), Level::Memory), None);
+    }
+
+    #[test]
+    fn weights_from_memory_ask_for_smaller_tiles() {
+        let gains = |source| {
+            let found = layer(512, 7).candidates(ValueId(0), source, &options());
+            let of = |tile| found.iter().find(|c| c.tile == tile).map_or(0.0, |c| c.gain);
+            (of(4), of(2))
+        };
+        let (near, far) = (gains(Level::L2), gains(Level::Memory));
+        assert!(near.0 > near.1, "{near:?}");
+        assert!(far.0 < far.1, "{far:?}");
+    }
+}

@@ -1,0 +1,142 @@
+//! Values that are only padded: written where the padded value wants them, so that padding is no
+//! copy but a frame around them.
+//!
+//! Requires: a partition of the graph and the layouts of its values.
+//! Ensures: only values that kernels alone read and write lie inside of others.
+use super::layouts::fixed_values;
+use crate::partition::{Group, Partition};
+use std::collections::HashMap;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{AttrValue, Def, Graph, Node, ValueId};
+use tensmith_ir::loops::{BufferId, Cond, Kernel, Layout, Scalar, Stmt};
+use tensmith_ir::ops::Class;
+
+/// Where a value lies inside of its padded one.
+#[derive(Clone)]
+pub struct Frame {
+    /// The padded value.
+    pub padded: ValueId,
+    /// Elements before the value on each axis.
+    pub before: Vec<i64>,
+    /// What is around it.
+    pub fill: f64,
+}
+
+/// The values that are written inside of their padded ones. `kept` names those that must have
+/// bytes of their own.
+pub fn framed_values(
+    graph: &Graph,
+    partition: &Partition,
+    layouts: &HashMap<ValueId, Layout>,
+    kept: &dyn Fn(ValueId) -> bool,
+) -> HashMap<ValueId, Frame> {
+    let seen = fixed_values(graph);
+    let mut found = HashMap::new();
+    for group in partition.groups.values() {
+        let Some((value, frame)) = frame(graph, group) else {
+            continue;
+        };
+        let apart = |v: ValueId| seen.contains(&v) || kept(v);
+        let made = graph.producer(value).is_some_and(|n| {
+            let maker = partition.groups.get(&n);
+            maker.is_some_and(|g| graph.node(g.root).op.class != Class::Opaque)
+        });
+        let alike = layouts.get(&value) == layouts.get(&frame.padded);
+        if made && alike && !apart(value) && !apart(frame.padded) {
+            found.entry(value).or_insert(frame);
+        }
+    }
+    found
+}
+
+/// What a group pads, if it does nothing else.
+fn frame(graph: &Graph, group: &Group) -> Option<(ValueId, Frame)> {
+    let node = graph.node(group.root);
+    let constant = matches!(node.attrs.get("mode"), Some(AttrValue::Str(m)) if m == "constant");
+    if group.members.len() > 1 || node.op.name != "pad" || !constant {
+        return None;
+    }
+    let (value, padded) = (node.inputs[0], node.outputs[0]);
+    let Def::Constant(fill) = &graph.value(node.inputs[1]).def else {
+        return None;
+    };
+    let before = amounts(node, "before")?;
+    amounts(node, "after")?;
+    let fill = *fill.to_f64().first()?;
+    (graph.ty(value).dtype == DType::F32).then_some((
+        value,
+        Frame {
+            padded,
+            before,
+            fill,
+        },
+    ))
+}
+
+/// Static amounts of padding, none of which crops.
+fn amounts(node: &Node, name: &str) -> Option<Vec<i64>> {
+    let Some(AttrValue::Dims(dims)) = node.attrs.get(name) else {
+        return None;
+    };
+    let amount = |e: &Expr| e.as_const().filter(|n| *n >= 0);
+    dims.iter().map(amount).collect()
+}
+
+/// Lets a kernel find a parameter inside of a larger tensor, `before` elements from its begin on
+/// each axis.
+pub fn shift(
+    kernel: &mut Kernel,
+    param: BufferId,
+    (shape, layout): (&[Expr], &Layout),
+    before: &[i64],
+) {
+    let buffer = &mut kernel.buffers[param.0 as usize];
+    buffer.shape = shape.to_vec();
+    buffer.layout = layout.clone();
+    shift_stmts(&mut kernel.body, param, before);
+}
+
+fn shift_stmts(stmts: &mut [Stmt], param: BufferId, before: &[i64]) {
+    for stmt in stmts {
+        match stmt {
+            Stmt::Store {
+                buffer,
+                index,
+                value,
+            } => {
+                if *buffer == param {
+                    shift_index(index, before);
+                }
+                shift_scalar(value, param, before);
+            }
+            Stmt::If {
+                cond: Cond::Scalar(s),
+                ..
+            } => shift_scalar(s, param, before),
+            Stmt::Check { value, .. } => shift_scalar(value, param, before),
+            Stmt::While { cond, .. } => shift_scalar(cond, param, before),
+            Stmt::For(_) | Stmt::If { .. } => {}
+        }
+        for body in stmt.bodies_mut() {
+            shift_stmts(body, param, before);
+        }
+    }
+}
+
+fn shift_scalar(scalar: &mut Scalar, param: BufferId, before: &[i64]) {
+    if let Scalar::Load(buffer, index) = scalar
+        && *buffer == param
+    {
+        shift_index(index, before);
+    }
+    for child in scalar.children_mut() {
+        shift_scalar(child, param, before);
+    }
+}
+
+fn shift_index(index: &mut [Expr], before: &[i64]) {
+    for (e, n) in index.iter_mut().zip(before) {
+        *e = e.clone() + *n;
+    }
+}
