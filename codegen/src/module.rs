@@ -193,11 +193,7 @@ pub fn kernel_asm(kernel: &Kernel, target: &Target) -> Result<String, CodegenErr
 }
 
 /// The function of a kernel, outside of any module: tile `k` is the function `u0:k`.
-fn lowered(
-    kernel: &Kernel,
-    target: &Target,
-    isa: &dyn TargetIsa,
-) -> Result<Context, CodegenError> {
+fn lowered(kernel: &Kernel, target: &Target, isa: &dyn TargetIsa) -> Result<Context, CodegenError> {
     let mut context = Context::new();
     let mut calls = TileCalls::new();
     for (k, found) in wide_tiles(kernel, target)?.tiles.into_iter().enumerate() {

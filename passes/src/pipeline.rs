@@ -3,7 +3,7 @@ use crate::error::PassError;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    simplify_powers, sink_reshapes,
+    resize_to_repeat, simplify_powers, sink_reshapes,
 };
 use crate::plan::Builder;
 use crate::schedule::Target;
@@ -67,7 +67,7 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
             conv_to_winograd(&conv_transpose_to_conv(&graph)?, options)?
         }
     };
-    let graph = average_by_sums(&graph)?;
+    let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
     let graph = materialise_padding(&graph)?;
     let graph = sink_reshapes(&graph)?;
     let graph = fold_identities(&graph)?;

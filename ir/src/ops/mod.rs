@@ -12,6 +12,7 @@ mod index;
 mod infer;
 mod movement;
 mod order;
+mod rearrange;
 mod recurrent;
 mod reduce;
 mod resize;
@@ -157,6 +158,7 @@ const FAMILIES: &[&[OpDef]] = &[
     elementwise::OPS,
     index::OPS,
     movement::OPS,
+    rearrange::OPS,
     order::OPS,
     resize::OPS,
     recurrent::OPS,

@@ -19,7 +19,7 @@ const SHAPE: AttrDef = attr("shape", AttrKind::Dims, "the extents of the result"
     clippy::too_many_arguments,
     reason = "a row of the table, column by column"
 )]
-const fn row(
+pub(super) const fn row(
     name: &'static str,
     doc: &'static str,
     arity: (usize, usize),

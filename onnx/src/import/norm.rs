@@ -246,22 +246,59 @@ fn local_response(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     let (beta, bias) = (node.attr_f_or("beta", 0.75)?, node.attr_f_or("bias", 1.0)?);
     let wide = cx.widened(x)?;
     let squares = cx.binary("mul", wide, wide)?;
-    let rest = tensmith_ir::expr::product(&shape[2..]);
-    let image = vec![shape[0].clone(), 1.into(), shape[1].clone(), rest];
-    let squares = cx.reshape(squares, image)?;
-    let attrs = Attrs::new()
-        .with("kernel", vec![size, 1])
-        .with("strides", vec![1, 1])
-        .with("dilations", vec![1, 1])
-        .with("pads_before", vec![(size - 1) / 2, 0])
-        .with("pads_after", vec![size / 2, 0]);
-    let sums = cx.row("pool_sum", &[squares], attrs)?;
-    let sums = cx.reshape(sums, shape)?;
+    let sums = channel_sums(cx, squares, size)?;
     let scaled = cx.with_scalar("mul", sums, alpha)?;
     let base = cx.with_scalar("add", scaled, bias.into())?;
     let power = cx.with_scalar("pow", base, beta.into())?;
     let y = cx.binary("div", wide, power)?;
     cx.cast(y, dtype).map(one)
+}
+
+/// Windows of at most so many channels are sums of slices, which are computed beside each other.
+const SLICES: i64 = 9;
+
+/// Sums over windows of `size` channels.
+fn channel_sums(cx: &mut Cx<'_>, x: ValueId, size: i64) -> Result<ValueId> {
+    let shape = cx.shape(x);
+    let (before, after) = ((size - 1) / 2, size / 2);
+    if size <= SLICES {
+        let amounts = |n: i64| -> Vec<Expr> {
+            let of = |d| if d == 1 { Expr::from(n) } else { Expr::from(0) };
+            (0..shape.len()).map(of).collect()
+        };
+        let zero = cx.scalar(cx.dtype(x), 0.0);
+        let attrs = Attrs::new()
+            .with("before", amounts(before))
+            .with("after", amounts(after))
+            .with("mode", "constant");
+        let padded = cx.row("pad", &[x, zero], attrs)?;
+        let mut sums = None;
+        for k in 0..size {
+            let attrs = Attrs::new()
+                .with("starts", amounts(k))
+                .with("sizes", shape.clone())
+                .with("steps", vec![1; shape.len()]);
+            let part = cx.row("slice", &[padded], attrs)?;
+            sums = Some(match sums {
+                Some(sums) => cx.binary("add", sums, part)?,
+                None => part,
+            });
+        }
+        if let Some(sums) = sums {
+            return Ok(sums);
+        }
+    }
+    let rest = tensmith_ir::expr::product(&shape[2..]);
+    let image = vec![shape[0].clone(), 1.into(), shape[1].clone(), rest];
+    let image = cx.reshape(x, image)?;
+    let attrs = Attrs::new()
+        .with("kernel", vec![size, 1])
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("pads_before", vec![before, 0])
+        .with("pads_after", vec![after, 0]);
+    let sums = cx.row("pool_sum", &[image], attrs)?;
+    cx.reshape(sums, shape)
 }
 
 fn mean_variance(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {

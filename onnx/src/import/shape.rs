@@ -190,20 +190,20 @@ fn blocks(cx: &mut Cx<'_>, node: &NodeProto) -> Result<(ValueId, [Expr; 4], i64)
 }
 
 fn depth_to_space(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
-    let (x, [n, c, h, w], block) = blocks(cx, node)?;
-    let b = Expr::from(block);
-    let depth = c.div(block * block);
-    let column_first = node.attr_s_or("mode", "DCR")? == "CRD";
-    let (split, perm) = if column_first {
-        let split = vec![n.clone(), depth.clone(), b.clone(), b, h.clone(), w.clone()];
-        (split, [0, 1, 4, 2, 5, 3])
-    } else {
-        let split = vec![n.clone(), b.clone(), b, depth.clone(), h.clone(), w.clone()];
-        (split, [0, 3, 4, 1, 5, 2])
+    let (x, [_, c, ..], block) = blocks(cx, node)?;
+    let groups = match node.attr_s_or("mode", "DCR")? {
+        "CRD" => {
+            let results = c.div(block * block).as_const();
+            results
+                .ok_or_else(|| cx.unsupported(format!("{c} channels")))?
+                .max(1)
+        }
+        _ => 1,
     };
-    let y = cx.reshape(x, split)?;
-    let y = cx.transpose(y, &perm)?;
-    cx.reshape(y, vec![n, depth, h * block, w * block]).map(one)
+    let attrs = Attrs::new()
+        .with("blocks", vec![block, block])
+        .with("groups", groups);
+    cx.row("depth_to_space", &[x], attrs).map(one)
 }
 
 fn space_to_depth(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {

@@ -37,10 +37,7 @@ impl CostModel for Analytic {
         let vectors = work.elements / work.lanes as f64;
         let each = work.operations / self.machine.fmas(4 * work.lanes as usize);
         let level = self.machine.level_of(work.bytes);
-        overlapped(
-            vectors * each,
-            self.machine.read_cycles(work.bytes, level),
-        )
+        overlapped(vectors * each, self.machine.read_cycles(work.bytes, level))
     }
 
     fn weights_level(&self, bytes: f64) -> Level {

@@ -64,7 +64,9 @@ pub(super) fn choose(graph: &Graph, options: &PassOptions) -> HashMap<ValueId, (
         None => candidates.sort_by(|a, b| b.gain.total_cmp(&a.gain)),
         Some(_) => candidates.sort_by(|a, b| worth(b).total_cmp(&worth(a))),
     }
-    let mut room = options.constant_bytes.map(|most| most.saturating_sub(bytes));
+    let mut room = options
+        .constant_bytes
+        .map(|most| most.saturating_sub(bytes));
     let mut chosen = HashMap::new();
     for c in candidates {
         let fits = room.is_none_or(|r| c.growth <= r);
@@ -220,7 +222,12 @@ mod tests {
     fn weights_from_memory_ask_for_smaller_tiles() {
         let gains = |source| {
             let found = layer(512, 7).candidates(ValueId(0), source, &options());
-            let of = |tile| found.iter().find(|c| c.tile == tile).map_or(0.0, |c| c.gain);
+            let of = |tile| {
+                found
+                    .iter()
+                    .find(|c| c.tile == tile)
+                    .map_or(0.0, |c| c.gain)
+            };
             (of(4), of(2))
         };
         let (near, far) = (gains(Level::L2), gains(Level::Memory));

@@ -20,14 +20,12 @@
 //!   %0 = input "x" : f32[1, 3, 4]
 //!   %1 = input "w" : f32[3, 6, 2]
 //!   %2 = reshape(%1) {shape=[1, 3, 6, 1, 2]} "c" : f32[1, 3, 6, 1, 2]
-//!   %3 = transpose(%2) {perm=[0, 2, 4, 1, 3]} "c" : f32[1, 6, 2, 3, 1]
+//!   %3 = transpose(%2) {perm=[0, 4, 2, 1, 3]} "c" : f32[1, 2, 6, 3, 1]
 //!   %4 = reshape(%3) {shape=[12, 3, 1]} "c" : f32[12, 3, 1]
 //!   %5 = conv(%0, %4) {dilations=[1], groups=1, pads_after=[0], pads_before=[0], strides=[1]} "c" : f32[1, 12, 4]
-//!   %6 = reshape(%5) {shape=[1, 6, 2, 4]} "c" : f32[1, 6, 2, 4]
-//!   %7 = transpose(%6) {perm=[0, 1, 3, 2]} "c" : f32[1, 6, 4, 2]
-//!   %8 = reshape(%7) {shape=[1, 6, 8]} "c" : f32[1, 6, 8]
-//!   %9 = slice(%8) {sizes=[1, 6, 7], starts=[0, 0, 1], steps=[1, 1, 1]} "c" : f32[1, 6, 7]
-//!   output "y" = %9
+//!   %6 = depth_to_space(%5) {blocks=[2], groups=1} "c" : f32[1, 6, 8]
+//!   %7 = slice(%6) {sizes=[1, 6, 7], starts=[0, 0, 1], steps=[1, 1, 1]} "c" : f32[1, 6, 7]
+//!   output "y" = %7
 //! }
 //! ```
 //! Source: Shi et al., Is the deconvolution layer the same as a convolutional layer? (2016).
@@ -121,7 +119,7 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId,
     cx.add("slice", &node.name, &[y], attrs)
 }
 
-/// `w[c, o, k...]` as weights of a convolution, `[group and o and phases, c of the group, taps...]`.
+/// `w[c, o, k...]` as weights of a convolution, `[group and phases and o, c of the group, taps...]`.
 fn phases_as_channels(
     cx: &mut Rewriter<'_>,
     node: &Node,
@@ -158,9 +156,9 @@ fn phases_as_channels(
     if axes.iter().any(|a| a.taps > 1) {
         w = reverse_taps(cx, node, w, axes)?;
     }
-    let mut perm = vec![0, 2];
+    let mut perm = vec![0];
     perm.extend((0..spatial as i64).map(|d| 4 + 2 * d));
-    perm.push(1);
+    perm.extend([2, 1]);
     perm.extend((0..spatial as i64).map(|d| 3 + 2 * d));
     w = cx.add(
         "transpose",
@@ -192,7 +190,7 @@ fn reverse_taps(
     cx.add("slice", &node.name, &[w], attrs.with("steps", steps))
 }
 
-/// `[n, o and phases, positions...]` as `[n, o, positions and phases...]`.
+/// `[n, group and phases and o, positions...]` as `[n, o, positions and phases...]`.
 fn channels_to_places(
     cx: &mut Rewriter<'_>,
     node: &Node,
@@ -202,23 +200,9 @@ fn channels_to_places(
     if axes.iter().all(|a| a.stride == 1) {
         return Ok(y);
     }
-    let spatial = axes.len() as i64;
-    let from = cx.ty(y).shape.clone();
-    let channels = cx.old.ty(node.outputs[0]).shape[1].clone();
-    let mut split = vec![from[0].clone(), channels.clone()];
-    split.extend(axes.iter().map(|a| Expr::from(a.stride)));
-    split.extend_from_slice(&from[2..]);
-    let y = cx.reshape(y, &split, &node.name)?;
-    let mut perm = vec![0, 1];
-    perm.extend((0..spatial).flat_map(|d| [2 + spatial + d, 2 + d]));
-    let y = cx.add(
-        "transpose",
-        &node.name,
-        &[y],
-        Attrs::new().with("perm", perm),
-    )?;
-    let mut shape = vec![from[0].clone(), channels];
-    let positions = from[2..].iter().zip(axes);
-    shape.extend(positions.map(|(q, a)| q.clone() * a.stride));
-    cx.reshape(y, &shape, &node.name)
+    let blocks: Vec<i64> = axes.iter().map(|a| a.stride).collect();
+    let attrs = Attrs::new()
+        .with("blocks", blocks)
+        .with("groups", node.attrs.int("groups"));
+    cx.add("depth_to_space", &node.name, &[y], attrs)
 }

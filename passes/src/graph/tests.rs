@@ -54,6 +54,7 @@ fn before_and_after() {
     check(include_str!("fold_factors.rs"), &fold_factors);
     check(include_str!("fold_identities.rs"), &fold_identities);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
+    check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
 }
@@ -133,7 +134,8 @@ fn convolved(shape: [usize; 4], results: usize, pads: [i64; 4]) -> (Tensor, Tens
         .add(op("conv"), "c", &[input, w], attrs)
         .expect("it fits")[0];
     graph.add_output("y", y);
-    let rewritten = conv_to_winograd(&graph, &PassOptions::default()).expect("the pass accepts the graph");
+    let rewritten =
+        conv_to_winograd(&graph, &PassOptions::default()).expect("the pass accepts the graph");
     let used = rewritten
         .nodes
         .iter()

@@ -116,9 +116,13 @@ fn estimate(e: &Expr) -> f64 {
     value.unwrap_or(1 << 20).max(1) as f64
 }
 
+/// Operations that are rounded once, but take as long as many others.
+const SLOW: [&str; 4] = ["div", "mod", "reciprocal", "sqrt"];
+
 /// Whether computing an element again costs about as much as loading it.
 fn is_cheap(node: &Node) -> bool {
     match node.op.tolerance {
+        _ if SLOW.contains(&node.op.name) => false,
         Tolerance::Exact => true,
         Tolerance::Ulp(ulp) => ulp <= 0.5,
         Tolerance::Sum(_) => false,

@@ -94,7 +94,12 @@ impl Setting {
     /// This machine's.
     pub fn here(threads: usize, inputs: String) -> Self {
         let host = Target::host();
-        let [l1, l2, l3] = [host.machine.l1_bytes, host.machine.l2_bytes, host.machine.l3_bytes].map(|b| b >> 10);
+        let [l1, l2, l3] = [
+            host.machine.l1_bytes,
+            host.machine.l2_bytes,
+            host.machine.l3_bytes,
+        ]
+        .map(|b| b >> 10);
         let machine = format!(
             "{}; {}; caches of {l1}, {l2} and {l3} KiB",
             host.triple,
