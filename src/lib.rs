@@ -41,3 +41,8 @@ pub use tensmith_codegen::entry::Execution;
 pub use tensmith_onnx::import::KeepSymbolic;
 pub use tensmith_passes::pipeline::Precision;
 pub use tensmith_runtime::{ElementType, Executor, Profile, Tensor, TensorView};
+
+/// The examples of the page for authors of runtimes.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+pub struct Embedding;
