@@ -1,11 +1,11 @@
 //! From a graph to an executable, one line a step.
 use crate::constants;
 use crate::error::{Error, Result};
-use crate::executable::{Executable, Shared};
+use crate::executable::{Executable, Shared, Threads};
 use crate::options::Options;
 use crate::session::Geometry;
 use crate::signature::Signature;
-use tensmith_codegen::entry::Marks;
+use tensmith_codegen::entry::{Execution, Form, Marks};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
@@ -62,14 +62,14 @@ pub fn compile_plan(
 ) -> Result<Executable> {
     let target = Target::named(options.target_name())?;
     check_runs_here(&target)?;
-    let pool = Pool::new(options.thread_count())?;
-    let marks = if options.profile {
-        Marks::Steps
-    } else {
-        Marks::None
+    let form = form(options);
+    let threads = Threads::new(options.thread_count(), form.execution)?;
+    let code = JitCode::compile_with(plan, &target, form)?;
+    let constants = match form.execution {
+        Execution::Spmd => constants::fill(plan, threads.pool()?, options.memory_bytes)?,
+        // The threads are the caller's, who has not lent any yet.
+        Execution::Sections => constants::fill(plan, &Pool::new(1)?, options.memory_bytes)?,
     };
-    let code = JitCode::compile_with(plan, &target, marks)?;
-    let constants = constants::fill(plan, &pool, options.memory_bytes)?;
     let names = plan.kernels.iter().map(|k| k.name.clone());
     let stats = names.zip(code.stats.iter().copied()).collect();
     let shared = Shared {
@@ -77,10 +77,22 @@ pub fn compile_plan(
         geometry: Geometry::new(plan),
         code,
         constants,
-        pool,
+        threads,
         memory_bytes: options.memory_bytes,
     };
     Ok(Executable::new(shared, stats))
+}
+
+fn form(options: &Options) -> Form {
+    let marks = if options.profile {
+        Marks::Steps
+    } else {
+        Marks::None
+    };
+    Form {
+        execution: options.execution,
+        marks,
+    }
 }
 
 /// Errors: code for the target does not run on this machine.

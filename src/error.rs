@@ -32,6 +32,9 @@ pub enum Error {
         /// What failed, with the value and its bound.
         reason: String,
     },
+    /// The executor of the caller's broke its contract.
+    #[error("{0}")]
+    Executor(String),
     /// A file cannot be understood.
     #[error("{}: {reason}", path.display())]
     File {
@@ -74,7 +77,7 @@ impl Error {
         match self {
             Error::Model(e) => e.exit_code(),
             Error::CheckFailed(_) => 1,
-            Error::Usage(_) => 2,
+            Error::Usage(_) | Error::Executor(_) => 2,
             Error::Input { .. } | Error::Data { .. } | Error::File { .. } => 3,
             Error::Unsupported(_) => 4,
             Error::Limit(_) => 5,

@@ -2,10 +2,12 @@
 use crate::error::{Error, Result};
 use crate::session::{Geometry, Session};
 use crate::signature::Signature;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tensmith_codegen::entry::Execution;
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::kernel::KernelStats;
-use tensmith_runtime::{AlignedBytes, Pool, Tensor, TensorView};
+use tensmith_runtime::pool::MAX_THREADS;
+use tensmith_runtime::{AlignedBytes, Context, Pool, PoolError, RuntimeError, Tensor, TensorView};
 
 /// What the default bound on the memory of a run grants every model.
 const BASE_MEMORY_BYTES: u64 = 384 << 20;
@@ -20,9 +22,71 @@ pub(crate) struct Shared {
     pub(crate) geometry: Geometry,
     pub(crate) code: JitCode,
     pub(crate) constants: AlignedBytes,
-    pub(crate) pool: Pool,
+    pub(crate) threads: Threads,
     /// Units: bytes; `None` for the default bound.
     pub(crate) memory_bytes: Option<u64>,
+}
+
+/// The threads of an executable.
+pub(crate) struct Threads {
+    /// How many, the caller's included.
+    pub(crate) count: usize,
+    pub(crate) execution: Execution,
+    pool: OnceLock<Pool>,
+}
+
+impl Threads {
+    /// Starts the threads, except for code that may never need them.
+    ///
+    /// Errors: the number is not possible; a thread cannot be started.
+    pub(crate) fn new(count: usize, execution: Execution) -> Result<Self> {
+        if !(1..=MAX_THREADS).contains(&count) {
+            return Err(PoolError::InvalidThreads { threads: count }.into());
+        }
+        let threads = Threads {
+            count,
+            execution,
+            pool: OnceLock::new(),
+        };
+        if execution == Execution::Spmd {
+            threads.pool()?;
+        }
+        Ok(threads)
+    }
+
+    /// The pool, which the first call starts.
+    ///
+    /// Errors: a thread cannot be started.
+    pub(crate) fn pool(&self) -> Result<&Pool> {
+        match self.pool.get() {
+            Some(pool) => Ok(pool),
+            None => {
+                let pool = Pool::new(self.count)?;
+                Ok(self.pool.get_or_init(|| pool))
+            }
+        }
+    }
+
+    /// Runs code on the pool.
+    ///
+    /// Errors: a thread cannot be started, or, in the inner result, what the code recorded.
+    ///
+    /// # Safety
+    /// As for [`Pool::run`], with code of this execution.
+    pub(crate) unsafe fn run(
+        &self,
+        code: &JitCode,
+        context: *mut Context,
+    ) -> Result<std::result::Result<(), RuntimeError>> {
+        let pool = self.pool()?;
+        // SAFETY: the caller vouches for the code and the context.
+        Ok(unsafe {
+            match self.execution {
+                Execution::Spmd => pool.run(code.entry(), context),
+                Execution::Sections => pool.run_sections(code.entry(), context),
+            }
+        })
+    }
 }
 
 /// The memory that a run may take if the user does not say, for so many bytes of constants and
@@ -35,7 +99,7 @@ impl Shared {
     /// Errors: a run with these sizes would take more memory than granted.
     pub(crate) fn check_memory(&self, arena: usize, scratch: usize, sizes: &[i64]) -> Result<()> {
         let mut need = arena as u64;
-        need = need.saturating_add((scratch as u64).saturating_mul(self.pool.threads() as u64));
+        need = need.saturating_add((scratch as u64).saturating_mul(self.threads.count as u64));
         let (given, made) = self.signature.port_bytes(sizes)?;
         need = need.saturating_add(made);
         let known = given.saturating_add(self.constants.len() as u64);
@@ -103,9 +167,9 @@ impl Executable {
         Session::new(Arc::clone(&self.shared))
     }
 
-    /// The number of threads of a run.
+    /// The number of threads of a run, and the most parts of a section.
     pub fn threads(&self) -> usize {
-        self.shared.pool.threads()
+        self.shared.threads.count
     }
 
     /// Units: bytes of all constants, padding included.

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A [`Session`] has memory of its own and allocates nothing when it runs. Nothing here has
-//! global state: threads belong to the [`Executable`].
+//! global state: threads belong to the [`Executable`], or to an [`Executor`] of the caller's.
 pub mod compile;
 mod constants;
 pub mod convert;
@@ -37,6 +37,12 @@ pub use model::{Imported, Model};
 pub use options::{LoadOptions, Options};
 pub use session::Session;
 pub use signature::{Input, Output, Signature, show};
+pub use tensmith_codegen::entry::Execution;
 pub use tensmith_onnx::import::KeepSymbolic;
 pub use tensmith_passes::pipeline::Precision;
-pub use tensmith_runtime::{ElementType, Profile, Tensor, TensorView};
+pub use tensmith_runtime::{ElementType, Executor, Profile, Tensor, TensorView};
+
+/// The examples of the page for authors of runtimes.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+pub struct Embedding;

@@ -1,6 +1,7 @@
 //! What a user can choose.
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tensmith_codegen::entry::Execution;
 use tensmith_ir::tensor::Tensor;
 use tensmith_onnx::Budget;
 use tensmith_onnx::import::KeepSymbolic;
@@ -29,8 +30,12 @@ pub struct Options {
     pub input_shapes: BTreeMap<String, Vec<usize>>,
     /// Values that inputs always have; what depends on them is computed while compiling.
     pub specialise: BTreeMap<String, Tensor>,
-    /// Threads of a run; `None` for as many as there are usable cores.
+    /// Threads of a run, and the most parts of a section; `None` for as many as there are usable
+    /// cores.
     pub threads: Option<usize>,
+    /// Whether the executable's own threads run the code side by side, or one thread runs it and
+    /// hands out sections, which [`Session::run_on`](crate::Session::run_on) needs.
+    pub execution: Execution,
     /// The machine to compile for: `host` (also if empty) or a name of
     /// `tensmith_codegen::target::Target`.
     pub target: String,

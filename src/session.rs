@@ -5,12 +5,16 @@ use crate::executable::Shared;
 use crate::signature::eval;
 use std::ptr;
 use std::sync::Arc;
+use tensmith_codegen::entry::Execution;
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::kernel::scratch_bytes;
 use tensmith_ir::define::Site;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::plan::{Plan, SizeParam};
-use tensmith_runtime::{AlignedBytes, Context, Pool, Profile, RuntimeError, Tensor, TensorView};
+use tensmith_runtime::executor::run_sections;
+use tensmith_runtime::{
+    AlignedBytes, Context, Executor, Pool, Profile, RuntimeError, Tensor, TensorView,
+};
 
 /// How much memory the code of a plan needs, and what its checks are called.
 #[derive(Debug)]
@@ -83,6 +87,9 @@ impl Geometry {
                     node,
                     reason: error.to_string(),
                 };
+            }
+            RuntimeError::PartMissing { .. } | RuntimeError::PartRefused { .. } => {
+                return Error::Executor(error.to_string());
             }
             RuntimeError::UnknownCode { .. } => return Error::Internal(error.to_string()),
         };
@@ -178,12 +185,42 @@ impl Session {
         self.run_marking(inputs, ptr::null())
     }
 
-    /// Runs the model; marks go to `profile`, which is null or lives until this returns.
-    fn run_marking(
+    /// Runs the model as [`Session::run`] does, on threads of the caller's: the calling thread
+    /// hands the parts of each section to `executor`, at most [`Options::threads`] at a time. The
+    /// results have the same bits as on any other threads. A run allocates nothing besides what
+    /// the executor does.
+    ///
+    /// Errors: as [`Session::run`]; the code was not compiled with [`Execution::Sections`]; the
+    /// executor breaks its contract.
+    ///
+    /// Panics: as the executor does. The session can be used again.
+    ///
+    /// [`Options::threads`]: crate::Options::threads
+    pub fn run_on(
         &mut self,
+        executor: &dyn Executor,
         inputs: &[TensorView<'_>],
-        profile: *const Profile,
     ) -> Result<&[Tensor]> {
+        let shared = Arc::clone(&self.shared);
+        if shared.threads.execution != Execution::Sections {
+            return Err(Error::Usage(
+                "the model was compiled for threads of its own; compile it with \
+                 Execution::Sections to run it on an executor"
+                    .into(),
+            ));
+        }
+        self.bind(inputs)?;
+        let context = &raw mut *self.context;
+        let (parts, entry) = (shared.threads.count, shared.code.entry());
+        // SAFETY: as in `run_marking`; scratch memory is for this many parts, and the code hands
+        // out sections.
+        let result = unsafe { run_sections(executor, parts, entry, context) };
+        result.map_err(|e| shared.geometry.explain(e))?;
+        Ok(&self.outputs)
+    }
+
+    /// Makes the context ready for a run on these inputs, without marks.
+    fn bind(&mut self, inputs: &[TensorView<'_>]) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         shared.signature.bind(inputs, &mut self.next)?;
         if !self.ready || self.next != self.sizes {
@@ -196,16 +233,29 @@ impl Session {
             *place = tensor.bytes_mut().as_mut_ptr();
         }
         let context = &mut *self.context;
-        context.profile = profile;
+        context.profile = ptr::null();
         context.inputs = self.inputs.as_ptr();
         context.outputs = self.output_addresses.as_ptr();
         context.constants = shared.constants.as_ptr();
         context.arena = self.arena.as_mut_ptr();
         context.sizes = self.sizes.as_mut_ptr();
         context.scratch = self.scratch.as_mut_ptr();
+        Ok(())
+    }
+
+    /// Runs the model; marks go to `profile`, which is null or lives until this returns.
+    fn run_marking(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        profile: *const Profile,
+    ) -> Result<&[Tensor]> {
+        self.bind(inputs)?;
+        self.context.profile = profile;
+        let shared = Arc::clone(&self.shared);
+        let context = &raw mut *self.context;
         // SAFETY: inputs were checked against the signature, the other buffers were made for
         // these sizes by `fit`; all outlive the call, and `self` is borrowed exclusively.
-        let result = unsafe { shared.pool.run(shared.code.entry(), &raw mut *context) };
+        let result = unsafe { shared.threads.run(&shared.code, context)? };
         result.map_err(|e| shared.geometry.explain(e))?;
         Ok(&self.outputs)
     }
@@ -254,8 +304,8 @@ impl Session {
         if self.arena.len() < arena {
             self.arena = AlignedBytes::zeroed(arena)?;
         }
-        if self.scratch.len() < stride * shared.pool.threads() {
-            self.scratch = scratch_block(stride, shared.pool.threads())?;
+        if self.scratch.len() < stride * shared.threads.count {
+            self.scratch = scratch_block(stride, shared.threads.count)?;
         }
         self.context.scratch_bytes = stride as u64;
         for k in 0..self.outputs.len() {

@@ -1,5 +1,5 @@
-//! Random graphs through the whole compiler against the reference evaluator, on 1 and 2 threads,
-//! in buffers that end and begin at unmapped pages.
+//! Random graphs through the whole compiler against the reference evaluator, on any number of
+//! threads, side by side and in sections, in buffers that end and begin at unmapped pages.
 #[path = "../passes/tests/common/draw.rs"]
 mod draw;
 mod support;
@@ -7,7 +7,7 @@ mod support;
 use draw::draw_wide;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::cases::panic_text;
-use support::guarded::{Edge, run_guarded};
+use support::guarded::{Edge, Runner, run_guarded};
 use tensmith::{Options, compile};
 use tensmith_ir::eval::{eval_graph, eval_graph_with};
 use tensmith_ir::graph::Graph;
@@ -21,6 +21,18 @@ const SEEDS: std::ops::Range<u64> = 0..200;
 /// reassociate, functions are within a few units of the last place, and differences of large
 /// values keep the error of those.
 const LIMIT: f64 = 1e-5;
+
+/// All of these give the same bits.
+const RUNS: [(Runner, usize, Edge); 8] = [
+    (Runner::Spmd, 1, Edge::End),
+    (Runner::Spmd, 2, Edge::Begin),
+    (Runner::Spmd, 3, Edge::End),
+    (Runner::Spmd, 7, Edge::Begin),
+    (Runner::Sections, 2, Edge::End),
+    (Runner::Sections, 7, Edge::Begin),
+    (Runner::Backwards, 1, Edge::Begin),
+    (Runner::Backwards, 3, Edge::End),
+];
 
 #[test]
 fn random_graphs_compute_what_the_reference_does() {
@@ -45,25 +57,20 @@ fn random_graphs_compute_what_the_reference_does() {
 fn check(graph: &Graph, inputs: &[Tensor]) -> Result<(), String> {
     let want = eval_graph(graph, inputs).map_err(|e| format!("reference: {e}"))?;
     let largest = largest_magnitude(graph, inputs);
+    let plan = compile::plan(graph, &Options::default()).map_err(|e| e.to_string())?;
+    verify_plan(&plan).map_err(|e| format!("{e}\n{plan}"))?;
     let mut first: Option<Vec<Tensor>> = None;
-    for threads in [1, 2] {
-        let options = Options {
-            threads: Some(threads),
-            ..Options::default()
-        };
-        let plan = compile::plan(graph, &options).map_err(|e| e.to_string())?;
-        verify_plan(&plan).map_err(|e| format!("{e}\n{plan}"))?;
-        for edge in [Edge::End, Edge::Begin] {
-            let place = format!("{threads} threads, buffers touch a page at their {edge:?}");
-            let found = run_guarded(&plan, inputs, threads, edge);
-            let found = found.map_err(|e| format!("{place}: {e}"))?;
-            for (k, (w, f)) in want.iter().zip(&found).enumerate() {
-                close(w, f, largest).map_err(|e| format!("{place}: output {k}: {e}\n{plan}"))?;
-            }
-            let one = first.get_or_insert_with(|| found.clone());
-            if one.iter().zip(&found).any(|(a, b)| a.data != b.data) {
-                return Err(format!("{place}: other bits than the first run"));
-            }
+    for (runner, threads, edge) in RUNS {
+        let place =
+            format!("{runner:?}, {threads} threads, buffers touch a page at their {edge:?}");
+        let found = run_guarded(&plan, inputs, (runner, threads), edge);
+        let found = found.map_err(|e| format!("{place}: {e}"))?;
+        for (k, (w, f)) in want.iter().zip(&found).enumerate() {
+            close(w, f, largest).map_err(|e| format!("{place}: output {k}: {e}\n{plan}"))?;
+        }
+        let one = first.get_or_insert_with(|| found.clone());
+        if one.iter().zip(&found).any(|(a, b)| a.data != b.data) {
+            return Err(format!("{place}: other bits than the first run"));
         }
     }
     Ok(())

@@ -4,8 +4,9 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
+use support::executors::Backwards;
 use support::{digits, images, symbolic};
-use tensmith::TensorView;
+use tensmith::{Execution, Options, TensorView};
 
 struct Counting;
 
@@ -31,14 +32,25 @@ static GLOBAL: Counting = Counting;
 #[test]
 fn session_runs_allocate_nothing() {
     let pixels = images(17);
-    for threads in [1, 2] {
-        let executable = digits().compile(&symbolic(threads)).unwrap();
+    for (threads, execution) in [
+        (1, Execution::Spmd),
+        (2, Execution::Spmd),
+        (3, Execution::Sections),
+    ] {
+        let options = Options {
+            execution,
+            ..symbolic(threads)
+        };
+        let executable = digits().compile(&options).unwrap();
         let mut session = executable.session().unwrap();
         let mut run = |batch: usize| {
             let shape = [batch, 1, 8, 8];
             let view = TensorView::from_slice(&shape, &pixels[..batch * 64]).unwrap();
             let outputs = session.run(&[view]).unwrap();
             assert_eq!(outputs[0].shape(), [batch, 10]);
+            if execution == Execution::Sections {
+                session.run_on(&Backwards, &[view]).unwrap();
+            }
         };
         run(17);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
@@ -46,6 +58,6 @@ fn session_runs_allocate_nothing() {
         // Smaller sizes use the memory of the largest.
         (0..50).for_each(|k| run(1 + k % 17));
         let after = ALLOCATIONS.load(Ordering::Relaxed);
-        assert_eq!(after - before, 0, "{threads} threads");
+        assert_eq!(after - before, 0, "{threads} threads, {execution:?}");
     }
 }

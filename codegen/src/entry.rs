@@ -1,16 +1,23 @@
-//! The plan to one Cranelift function: the entry `(ctx, thread, threads)` that every thread runs.
-use crate::kernel::expr::ExprEmitter;
+//! The plan to its entry, a Cranelift function `(ctx, thread, threads)`, and to sections where one
+//! thread runs the entry.
+pub(crate) mod frame;
+mod sections;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, FuncRef, Function, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData,
-    StackSlotKind, Value, types,
+    AbiParam, FuncRef, Function, InstBuilder, MemFlagsData, Signature, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_frontend::FunctionBuilderContext;
+use frame::{Frame, KernelRefs};
+use std::collections::BTreeMap;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::loops::{Kernel, Mark, Stmt};
-use tensmith_ir::plan::{Call, Place, Plan, SlotId, Step};
+use tensmith_ir::plan::{Plan, SlotId, Step};
 use tensmith_runtime::{abi, profile};
+
+pub(crate) use sections::emit_section;
+pub use sections::{Section, sections};
 
 /// The signature of entries.
 pub fn signature(call_conv: CallConv) -> Signature {
@@ -51,6 +58,27 @@ pub enum Marks {
     Steps,
 }
 
+/// Who runs the entry of a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Execution {
+    /// Every thread, at the same time: calls are dealt by thread number, with barriers between
+    /// those that need an order.
+    #[default]
+    Spmd,
+    /// One thread, which hands the parts of each barrier-free section to an executor: see
+    /// [`abi::Helpers::parallel`]. The executor need not run parts at the same time.
+    Sections,
+}
+
+/// What the code of a plan is like besides its target. Results do not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Who runs the entry.
+    pub execution: Execution,
+    /// Whether it keeps time.
+    pub marks: Marks,
+}
+
 /// The steps of a plan, those inside branches and loops included, each after the step that holds
 /// it: its place in this list is its number in marks.
 pub fn numbered_steps(plan: &Plan) -> Vec<&Step> {
@@ -74,260 +102,125 @@ pub fn numbered_steps(plan: &Plan) -> Vec<&Step> {
     found
 }
 
+/// The sections that an entry hands out, as it knows them, by [`Section::number`].
+pub(crate) type SectionRefs = BTreeMap<u32, FuncRef>;
+
 struct EntryEmitter<'a, 'f> {
-    plan: &'a Plan,
-    b: FunctionBuilder<'f>,
-    exprs: ExprEmitter,
-    kernels: &'a [FuncRef],
-    offsets: Vec<usize>,
-    args: StackSlot,
-    ctx: Value,
-    thread: Value,
-    threads: Value,
-    scratch: Value,
-    marks: Marks,
+    frame: Frame<'a, 'f>,
+    execution: Execution,
+    sections: &'a SectionRefs,
     /// The number of the next step, as [`numbered_steps`] counts.
     number: u32,
 }
 
-/// Fills `function` with the plan's code; `kernels` are the plan's kernels in that function.
-pub fn emit(
+/// Fills `function` with the entry's code; it hands out `sections`, and calls `kernels` itself for
+/// all other calls.
+pub(crate) fn emit(
     plan: &Plan,
-    (isa, marks): (&dyn TargetIsa, Marks),
-    kernels: &[FuncRef],
+    (isa, form): (&dyn TargetIsa, Form),
+    (kernels, sections): (&KernelRefs, &SectionRefs),
     function: &mut Function,
     context: &mut FunctionBuilderContext,
 ) {
-    let mut b = FunctionBuilder::new(function, context);
-    let block = b.create_block();
-    b.append_block_params_for_function_params(block);
-    b.switch_to_block(block);
-    b.seal_block(block);
-    let p = b.block_params(block).to_vec();
-    let most = plan
-        .calls()
-        .iter()
-        .map(|c| c.args.len())
-        .max()
-        .unwrap_or(0)
-        .max(1);
-    let args = b.create_sized_stack_slot(StackSlotData::new(
-        StackSlotKind::ExplicitSlot,
-        8 * most as u32,
-        3,
-    ));
-    let flags = MemFlagsData::trusted();
-    let sizes_table = b.ins().load(types::I64, flags, p[0], abi::OFFSET_SIZES);
-    let sizes = (0..plan.sizes.len() as i32)
-        .map(|k| b.ins().load(types::I64, flags, sizes_table, 8 * k))
-        .collect();
-    let symbols = plan.sizes.iter().map(|s| s.symbol.clone()).collect();
-    let (thread, threads) = (
-        b.ins().uextend(types::I64, p[1]),
-        b.ins().uextend(types::I64, p[2]),
-    );
-    let base = b.ins().load(types::I64, flags, p[0], abi::OFFSET_SCRATCH);
-    let stride = b
-        .ins()
-        .load(types::I64, flags, p[0], abi::OFFSET_SCRATCH_BYTES);
-    let own = b.ins().imul(stride, thread);
-    let scratch = b.ins().iadd(base, own);
-    let (offsets, _) = constant_offsets(plan);
-    let exprs = ExprEmitter::new(symbols, sizes);
     let mut emitter = EntryEmitter {
-        plan,
-        b,
-        exprs,
-        kernels,
-        offsets,
-        args,
-        ctx: p[0],
-        thread,
-        threads,
-        scratch,
-        marks,
+        frame: Frame::new((plan, form.marks), kernels, function, context),
+        execution: form.execution,
+        sections,
         number: 0,
     };
     emitter.steps(&plan.steps);
-    emitter.mark(profile::END);
-    emitter.b.ins().return_(&[]);
-    emitter.b.seal_all_blocks();
-    emitter.b.finalize(isa.frontend_config());
+    emitter.frame.mark(profile::END);
+    emitter.frame.finish(isa);
 }
 
 impl EntryEmitter<'_, '_> {
     fn steps(&mut self, steps: &[Step]) {
-        for step in steps {
-            let number = self.number;
-            self.number += 1;
-            self.mark(number);
-            match step {
-                Step::Call(call) => self.call(call),
-                Step::Barrier => self.barrier(),
-                Step::If {
-                    cond,
-                    then,
-                    otherwise,
-                } => self.branch(*cond, then, otherwise),
-                Step::Loop {
-                    trip,
-                    cond,
-                    counter,
-                    body,
-                } => self.repeat((*trip, *cond, *counter), body, number),
+        for group in sections::groups(steps) {
+            match self.sections.get(&self.number) {
+                Some(section) => self.hand_out(*section, group),
+                None => group.iter().for_each(|step| self.step(step)),
             }
         }
     }
 
-    fn expr(&mut self, e: &Expr) -> Value {
-        self.exprs.emit(&mut self.b, e)
-    }
-
-    fn scoped(&mut self, f: impl FnOnce(&mut Self)) {
-        self.exprs.open_scope();
-        f(self);
-        self.exprs.close_scope();
-    }
-
-    fn table(&mut self, table: i32, k: usize) -> Value {
-        let flags = MemFlagsData::trusted();
-        let base = self.b.ins().load(types::I64, flags, self.ctx, table);
-        self.b.ins().load(types::I64, flags, base, 8 * k as i32)
-    }
-
-    fn address(&mut self, slot: SlotId) -> Value {
-        let flags = MemFlagsData::trusted();
-        match &self.plan.slot(slot).place {
-            Place::Input(k) => self.table(abi::OFFSET_INPUTS, *k),
-            Place::Output(k) => self.table(abi::OFFSET_OUTPUTS, *k),
-            Place::Constant(k) => {
-                let block = self
-                    .b
-                    .ins()
-                    .load(types::I64, flags, self.ctx, abi::OFFSET_CONSTANTS);
-                let at = self.b.ins().iconst(types::I64, self.offsets[*k] as i64);
-                self.b.ins().iadd(block, at)
-            }
-            Place::Arena(offset) => {
-                let arena = self
-                    .b
-                    .ins()
-                    .load(types::I64, flags, self.ctx, abi::OFFSET_ARENA);
-                let at = self.expr(offset);
-                self.b.ins().iadd(arena, at)
-            }
+    fn step(&mut self, step: &Step) {
+        let number = self.number;
+        self.number += 1;
+        self.frame.mark(number);
+        match step {
+            Step::Call(call) => self.frame.call(call),
+            Step::Barrier => self.barrier(),
+            Step::If {
+                cond,
+                then,
+                otherwise,
+            } => self.branch(*cond, then, otherwise),
+            Step::Loop {
+                trip,
+                cond,
+                counter,
+                body,
+            } => self.repeat((*trip, *cond, *counter), body, number),
         }
     }
 
-    /// Iterations `thread * extent / threads .. (thread + 1) * extent / threads`.
-    fn call(&mut self, call: &Call) {
-        let kernel = self.plan.kernel(call.kernel);
-        let zero = self.b.ins().iconst(types::I64, 0);
-        let (begin, end) = match parallel_extent(kernel) {
-            None => {
-                let one = self.b.ins().iconst(types::I64, 1);
-                let first = self.b.ins().icmp(IntCC::Equal, self.thread, zero);
-                (zero, self.b.ins().select(first, one, zero))
-            }
-            Some(extent) => {
-                let extent = self.expr(extent);
-                let first = self.b.ins().imul(extent, self.thread);
-                let begin = self.b.ins().udiv(first, self.threads);
-                let last = self.b.ins().iadd(first, extent);
-                (begin, self.b.ins().udiv(last, self.threads))
-            }
-        };
-        let (run, after) = (self.b.create_block(), self.b.create_block());
-        let any = self.b.ins().icmp(IntCC::SignedLessThan, begin, end);
-        self.b.ins().brif(any, run, &[], after, &[]);
-        self.b.seal_block(run);
-        self.b.switch_to_block(run);
-        self.scoped(|cx| cx.invoke(call, begin, end));
-        self.b.ins().jump(after, &[]);
-        self.b.seal_block(after);
-        self.b.switch_to_block(after);
+    /// Hands out the parts of a section, at most as many as there are threads; calls it directly
+    /// if one part is enough.
+    fn hand_out(&mut self, section: FuncRef, steps: &[Step]) {
+        self.number += steps.len() as u32;
+        let useful = sections::useful_parts(self.frame.plan, steps);
+        let useful = self.frame.expr(&useful);
+        let b = &mut self.frame.b;
+        let parts = b.ins().umin(useful, self.frame.threads);
+        let several = b.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, parts, 1);
+        let (many, one, after) = (b.create_block(), b.create_block(), b.create_block());
+        b.ins().brif(several, many, &[], one, &[]);
+        b.seal_block(many);
+        b.seal_block(one);
+        b.switch_to_block(one);
+        let (first, count) = (b.ins().iconst(types::I32, 0), b.ins().iconst(types::I32, 1));
+        b.ins().call(section, &[self.frame.ctx, first, count]);
+        b.ins().jump(after, &[]);
+        b.switch_to_block(many);
+        let address = b.ins().func_addr(types::I64, section);
+        let parts = b.ins().ireduce(types::I32, parts);
+        self.frame
+            .call_helper(abi::OFFSET_HELPER_PARALLEL, [address, parts]);
+        let b = &mut self.frame.b;
+        b.ins().jump(after, &[]);
+        b.seal_block(after);
+        b.switch_to_block(after);
     }
 
-    fn invoke(&mut self, call: &Call, begin: Value, end: Value) {
-        for (k, slot) in call.args.iter().enumerate() {
-            let address = self.address(*slot);
-            self.b
-                .ins()
-                .stack_store(types::I64, address, self.args, 8 * k as i32);
-        }
-        let args = self.b.ins().stack_addr(types::I64, self.args, 0);
-        let site = self.b.ins().iconst(types::I32, i64::from(call.site_base));
-        let kernel = self.kernels[call.kernel.0 as usize];
-        self.b
-            .ins()
-            .call(kernel, &[self.ctx, args, begin, end, self.scratch, site]);
-    }
-
+    /// All threads wait for each other; nothing where one thread runs the entry.
     fn barrier(&mut self) {
-        let one = self.b.ins().iconst(types::I64, 1);
-        let several = self
-            .b
-            .ins()
-            .icmp(IntCC::UnsignedGreaterThan, self.threads, one);
-        let (wait, after) = (self.b.create_block(), self.b.create_block());
-        self.b.ins().brif(several, wait, &[], after, &[]);
-        self.b.seal_block(wait);
-        self.b.switch_to_block(wait);
-        let threads = self.b.ins().ireduce(types::I32, self.threads);
-        self.call_helper(abi::OFFSET_HELPER_BARRIER, threads);
-        self.b.ins().jump(after, &[]);
-        self.b.seal_block(after);
-        self.b.switch_to_block(after);
-    }
-
-    /// Calls a helper that takes the context, this thread and one number more.
-    fn call_helper(&mut self, helper: i32, number: Value) {
-        let flags = MemFlagsData::trusted();
-        let helpers = self
-            .b
-            .ins()
-            .load(types::I64, flags, self.ctx, abi::OFFSET_HELPERS);
-        let helper = self.b.ins().load(types::I64, flags, helpers, helper);
-        let mut signature = Signature::new(self.b.func.signature.call_conv);
-        signature
-            .params
-            .extend([types::I64, types::I32, types::I32].map(AbiParam::new));
-        let signature = self.b.import_signature(signature);
-        let thread = self.b.ins().ireduce(types::I32, self.thread);
-        self.b
-            .ins()
-            .call_indirect(signature, helper, &[self.ctx, thread, number]);
-    }
-
-    /// Notes that a step begins, if the entry keeps time.
-    fn mark(&mut self, step: u32) {
-        if self.marks == Marks::Steps {
-            let step = self.b.ins().iconst(types::I32, i64::from(step));
-            self.call_helper(abi::OFFSET_HELPER_MARK, step);
+        if self.execution == Execution::Sections {
+            return;
         }
-    }
-
-    fn load_slot(&mut self, slot: SlotId, ty: cranelift_codegen::ir::Type) -> Value {
-        let address = self.address(slot);
-        self.b.ins().load(ty, MemFlagsData::trusted(), address, 0)
+        let threads = self.frame.threads;
+        let b = &mut self.frame.b;
+        let several = b.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, threads, 1);
+        self.frame.when(several, |frame| {
+            let threads = frame.b.ins().ireduce(types::I32, frame.threads);
+            frame.call_thread_helper(abi::OFFSET_HELPER_BARRIER, threads);
+        });
     }
 
     fn branch(&mut self, cond: SlotId, then: &[Step], otherwise: &[Step]) {
-        let flag = self.load_slot(cond, types::I8);
-        let (yes, no, join) = (
-            self.b.create_block(),
-            self.b.create_block(),
-            self.b.create_block(),
-        );
-        self.b.ins().brif(flag, yes, &[], no, &[]);
+        let flag = self.frame.load_slot(cond, types::I8);
+        let b = &mut self.frame.b;
+        let (yes, no, join) = (b.create_block(), b.create_block(), b.create_block());
+        b.ins().brif(flag, yes, &[], no, &[]);
         for (block, steps) in [(yes, then), (no, otherwise)] {
-            self.b.seal_block(block);
-            self.b.switch_to_block(block);
-            self.scoped(|cx| cx.steps(steps));
-            self.b.ins().jump(join, &[]);
+            self.frame.b.seal_block(block);
+            self.frame.b.switch_to_block(block);
+            self.frame.open_scope();
+            self.steps(steps);
+            self.frame.close_scope();
+            self.frame.b.ins().jump(join, &[]);
         }
-        self.b.seal_block(join);
-        self.b.switch_to_block(join);
+        self.frame.b.seal_block(join);
+        self.frame.b.switch_to_block(join);
     }
 
     fn repeat(
@@ -336,53 +229,46 @@ impl EntryEmitter<'_, '_> {
         body: &[Step],
         number: u32,
     ) {
-        let zero = self.b.ins().iconst(types::I64, 0);
+        let zero = self.frame.b.ins().iconst(types::I64, 0);
         self.set_counter(counter, zero);
         self.barrier();
-        let (head, inside, exit) = (
-            self.b.create_block(),
-            self.b.create_block(),
-            self.b.create_block(),
-        );
-        self.b.ins().jump(head, &[]);
-        self.b.switch_to_block(head);
-        self.exprs.open_scope();
-        let at = self.load_slot(counter, types::I64);
-        let trip = self.load_slot(trip, types::I64);
-        let go = self.load_slot(cond, types::I8);
-        let below = self.b.ins().icmp(IntCC::SignedLessThan, at, trip);
-        let go = self.b.ins().band(below, go);
-        self.b.ins().brif(go, inside, &[], exit, &[]);
-        self.b.seal_block(inside);
-        self.b.switch_to_block(inside);
+        let b = &mut self.frame.b;
+        let (head, inside, exit) = (b.create_block(), b.create_block(), b.create_block());
+        b.ins().jump(head, &[]);
+        b.switch_to_block(head);
+        self.frame.open_scope();
+        let at = self.frame.load_slot(counter, types::I64);
+        let trip = self.frame.load_slot(trip, types::I64);
+        let go = self.frame.load_slot(cond, types::I8);
+        let b = &mut self.frame.b;
+        let below = b.ins().icmp(IntCC::SignedLessThan, at, trip);
+        let go = b.ins().band(below, go);
+        b.ins().brif(go, inside, &[], exit, &[]);
+        b.seal_block(inside);
+        b.switch_to_block(inside);
         self.steps(body);
-        self.mark(number);
+        self.frame.mark(number);
         self.barrier();
-        let one = self.b.ins().iconst(types::I64, 1);
-        let next = self.b.ins().iadd(at, one);
+        let next = self.frame.b.ins().iadd_imm_s(at, 1);
         self.set_counter(counter, next);
         self.barrier();
-        self.exprs.close_scope();
-        self.b.ins().jump(head, &[]);
-        self.b.seal_block(head);
-        self.b.seal_block(exit);
-        self.b.switch_to_block(exit);
+        self.frame.close_scope();
+        let b = &mut self.frame.b;
+        b.ins().jump(head, &[]);
+        b.seal_block(head);
+        b.seal_block(exit);
+        b.switch_to_block(exit);
     }
 
     /// Thread 0 writes the counter.
     fn set_counter(&mut self, counter: SlotId, value: Value) {
-        let zero = self.b.ins().iconst(types::I64, 0);
-        let first = self.b.ins().icmp(IntCC::Equal, self.thread, zero);
-        let (write, after) = (self.b.create_block(), self.b.create_block());
-        self.b.ins().brif(first, write, &[], after, &[]);
-        self.b.seal_block(write);
-        self.b.switch_to_block(write);
-        self.scoped(|cx| {
-            let address = cx.address(counter);
-            cx.b.ins().store(MemFlagsData::trusted(), value, address, 0);
+        let thread = self.frame.thread;
+        let b = &mut self.frame.b;
+        let first = b.ins().icmp_imm_u(IntCC::Equal, thread, 0);
+        self.frame.when(first, |frame| {
+            let address = frame.address(counter);
+            let flags = MemFlagsData::trusted();
+            frame.b.ins().store(flags, value, address, 0);
         });
-        self.b.ins().jump(after, &[]);
-        self.b.seal_block(after);
-        self.b.switch_to_block(after);
     }
 }

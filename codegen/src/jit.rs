@@ -1,5 +1,5 @@
 //! Code in this process.
-use crate::entry::Marks;
+use crate::entry::Form;
 use crate::error::CodegenError;
 use crate::kernel::KernelStats;
 use crate::module::define_plan;
@@ -23,23 +23,23 @@ unsafe impl Send for JitCode {}
 unsafe impl Sync for JitCode {}
 
 impl JitCode {
-    /// Compiles a plan.
+    /// Compiles a plan to code that every thread runs.
     ///
     /// Errors: what the back end refuses.
     pub fn compile(plan: &Plan, target: &Target) -> Result<Self, CodegenError> {
-        Self::compile_with(plan, target, Marks::None)
+        Self::compile_with(plan, target, Form::default())
     }
 
-    /// Compiles a plan to code that keeps time as `marks` says.
+    /// Compiles a plan to code of some form.
     ///
     /// Errors: as [`JitCode::compile`].
-    pub fn compile_with(plan: &Plan, target: &Target, marks: Marks) -> Result<Self, CodegenError> {
+    pub fn compile_with(plan: &Plan, target: &Target, form: Form) -> Result<Self, CodegenError> {
         let builder = JITBuilder::with_isa(
             target.isa(CodeModel::Process)?,
             cranelift_module::default_libcall_names(),
         );
         let mut module = JITModule::new(builder);
-        let functions = define_plan(&mut module, plan, (target, marks), "tensmith")?;
+        let functions = define_plan(&mut module, plan, (target, form), "tensmith")?;
         module
             .finalize_definitions()
             .map_err(|e| CodegenError::Backend {

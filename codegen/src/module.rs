@@ -1,5 +1,6 @@
 //! A plan into a Cranelift module: the same functions for the process and for object files.
-use crate::entry::{self, Marks};
+use crate::entry::frame::{KernelRefs, calls_of};
+use crate::entry::{self, Execution, Form, Section, SectionRefs};
 use crate::error::CodegenError;
 use crate::kernel::{self, KernelStats, TileCall, TileCalls};
 use crate::target::{CodeModel, Target};
@@ -12,7 +13,7 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, Linkage, Module};
 use tensmith_ir::loops::Kernel;
-use tensmith_ir::plan::Plan;
+use tensmith_ir::plan::{Call, Plan};
 
 /// The functions of a plan in a module.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ fn backend(function: &str, error: impl std::fmt::Debug) -> CodegenError {
 pub fn define_plan<M: Module>(
     module: &mut M,
     plan: &Plan,
-    (target, marks): (&Target, Marks),
+    (target, form): (&Target, Form),
     prefix: &str,
 ) -> Result<PlanFunctions, CodegenError> {
     let mut frontend = FunctionBuilderContext::new();
@@ -59,27 +60,98 @@ pub fn define_plan<M: Module>(
         kernels.push(id);
         stats.push(found);
     }
+    let mut sections = Vec::new();
+    if form.execution == Execution::Sections {
+        for section in entry::sections(plan) {
+            let name = format!("{prefix}_s{}", section.number);
+            let id = define_section(module, (plan, section), form, &name, &kernels)?;
+            sections.push((section.number, id));
+        }
+    }
     let name = format!("{prefix}_entry");
-    let signature = entry::signature(module.isa().default_call_conv());
-    let id = module
-        .declare_function(&name, Linkage::Export, &signature)
-        .map_err(|e| backend(&name, e))?;
-    let mut context = module.make_context();
-    context.func.signature = signature;
-    let refs: Vec<_> = kernels
-        .iter()
-        .map(|k| module.declare_func_in_func(*k, &mut context.func))
-        .collect();
-    let back_end = (module.isa(), marks);
-    entry::emit(plan, back_end, &refs, &mut context.func, &mut frontend);
-    module
-        .define_function(id, &mut context)
-        .map_err(|e| backend(&name, e))?;
+    let id = define_entry(module, plan, form, &name, (&kernels, &sections))?;
     Ok(PlanFunctions {
         entry: id,
         kernels,
         stats,
     })
+}
+
+/// The kernels that some calls need, made known to a function.
+fn import_kernels<'a, M: Module>(
+    module: &mut M,
+    kernels: &[FuncId],
+    calls: impl Iterator<Item = &'a Call>,
+    function: &mut Function,
+) -> KernelRefs {
+    let mut refs = KernelRefs::new();
+    for call in calls {
+        let id = kernels[call.kernel.0 as usize];
+        refs.entry(call.kernel)
+            .or_insert_with(|| module.declare_func_in_func(id, function));
+    }
+    refs
+}
+
+fn define_section<M: Module>(
+    module: &mut M,
+    (plan, section): (&Plan, Section<'_>),
+    form: Form,
+    name: &str,
+    kernels: &[FuncId],
+) -> Result<FuncId, CodegenError> {
+    let signature = entry::signature(module.isa().default_call_conv());
+    let id = module
+        .declare_function(name, Linkage::Local, &signature)
+        .map_err(|e| backend(name, e))?;
+    let mut context = module.make_context();
+    context.func.signature = signature;
+    let calls = calls_of(section.steps);
+    let refs = import_kernels(module, kernels, calls, &mut context.func);
+    entry::emit_section(
+        (plan, &section),
+        (module.isa(), form.marks),
+        &refs,
+        &mut context.func,
+        &mut FunctionBuilderContext::new(),
+    );
+    module
+        .define_function(id, &mut context)
+        .map_err(|e| backend(name, e))?;
+    Ok(id)
+}
+
+fn define_entry<M: Module>(
+    module: &mut M,
+    plan: &Plan,
+    form: Form,
+    name: &str,
+    (kernels, sections): (&[FuncId], &[(u32, FuncId)]),
+) -> Result<FuncId, CodegenError> {
+    let signature = entry::signature(module.isa().default_call_conv());
+    let id = module
+        .declare_function(name, Linkage::Export, &signature)
+        .map_err(|e| backend(name, e))?;
+    let mut context = module.make_context();
+    context.func.signature = signature;
+    let calls = plan.calls().into_iter();
+    let kernels = import_kernels(module, kernels, calls, &mut context.func);
+    let mut section_refs = SectionRefs::new();
+    for (number, section) in sections {
+        let section = module.declare_func_in_func(*section, &mut context.func);
+        section_refs.insert(*number, section);
+    }
+    entry::emit(
+        plan,
+        (module.isa(), form),
+        (&kernels, &section_refs),
+        &mut context.func,
+        &mut FunctionBuilderContext::new(),
+    );
+    module
+        .define_function(id, &mut context)
+        .map_err(|e| backend(name, e))?;
+    Ok(id)
 }
 
 fn define_kernel<M: Module>(

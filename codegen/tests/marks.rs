@@ -1,5 +1,5 @@
 //! Code that keeps time notes every step that it reaches, on every thread, in order.
-use tensmith_codegen::entry::{Marks, numbered_steps};
+use tensmith_codegen::entry::{Execution, Form, Marks, numbered_steps};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::plan::{Plan, Step, parse_plan};
@@ -53,9 +53,25 @@ fn plan() -> Plan {
     parse_plan(PLAN).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// Code that every thread runs.
+fn spmd(marks: Marks) -> Form {
+    Form {
+        execution: Execution::Spmd,
+        marks,
+    }
+}
+
+/// Code that one thread runs.
+fn sections(marks: Marks) -> Form {
+    Form {
+        execution: Execution::Sections,
+        marks,
+    }
+}
+
 /// Runs the plan; the result, and the numbers of the marks of each thread.
-fn run(marks: Marks, threads: usize, cond: u8, trip: i64) -> (Vec<f32>, Vec<Vec<u32>>) {
-    let code = JitCode::compile_with(&plan(), &Target::host(), marks).unwrap();
+fn run(form: Form, threads: usize, cond: u8, trip: i64) -> (Vec<f32>, Vec<Vec<u32>>) {
+    let code = JitCode::compile_with(&plan(), &Target::host(), form).unwrap();
     let pool = Pool::new(threads).unwrap();
     let profile = Profile::new(threads, 64);
     let x: Vec<f32> = (0..8_u8).map(f32::from).collect();
@@ -75,7 +91,13 @@ fn run(marks: Marks, threads: usize, cond: u8, trip: i64) -> (Vec<f32>, Vec<Vec<
     context.arena = arena.as_mut_ptr().cast();
     context.profile = &raw const profile;
     // SAFETY: every pointer refers to memory of the sizes that the plan states.
-    unsafe { pool.run(code.entry(), &raw mut context) }.unwrap();
+    let result = unsafe {
+        match form.execution {
+            Execution::Spmd => pool.run(code.entry(), &raw mut context),
+            Execution::Sections => pool.run_sections(code.entry(), &raw mut context),
+        }
+    };
+    result.unwrap();
     assert_eq!(profile.lost(), 0);
     let steps = |thread| {
         let marks: Vec<_> = profile.marks(thread).collect();
@@ -104,12 +126,12 @@ fn steps_are_numbered_before_what_they_hold() {
 #[test]
 fn every_thread_marks_the_steps_that_it_reaches() {
     for threads in [1, 2] {
-        let (_, marks) = run(Marks::Steps, threads, 1, 2);
+        let (_, marks) = run(spmd(Marks::Steps), threads, 1, 2);
         for track in marks {
             // The loop marks its bookkeeping after each iteration.
             assert_eq!(track, [0, 1, 2, 3, 4, 6, 7, 6, 7, 6, END]);
         }
-        let (_, marks) = run(Marks::Steps, threads, 0, 0);
+        let (_, marks) = run(spmd(Marks::Steps), threads, 0, 0);
         for track in marks {
             assert_eq!(track, [0, 1, 2, 5, 6, END]);
         }
@@ -117,9 +139,18 @@ fn every_thread_marks_the_steps_that_it_reaches() {
 }
 
 #[test]
+fn parts_mark_the_steps_of_their_section_and_what_comes_next() {
+    let (_, marks) = run(sections(Marks::Steps), 2, 1, 2);
+    assert_eq!(marks[0], [0, 1, 1, 2, 3, 4, 4, 6, 7, 6, 6, 7, 6, 6, END]);
+    assert_eq!(marks[1], [0, 1, 3, 4, 7, 6, 7, 6]);
+}
+
+#[test]
 fn keeping_time_changes_no_result() {
-    let (with, _) = run(Marks::Steps, 2, 1, 3);
-    let (without, marks) = run(Marks::None, 2, 1, 3);
-    assert_eq!(with, without);
-    assert!(marks.iter().all(Vec::is_empty), "{marks:?}");
+    for form in [spmd, sections] {
+        let (with, _) = run(form(Marks::Steps), 2, 1, 3);
+        let (without, marks) = run(form(Marks::None), 2, 1, 3);
+        assert_eq!(with, without);
+        assert!(marks.iter().all(Vec::is_empty), "{marks:?}");
+    }
 }

@@ -5,9 +5,12 @@
 //! of this crate. The `OFFSET_*` constants are the byte offsets that code
 //! generation uses; they hold for every target with 64-bit pointers.
 //!
-//! **Execution.** A compiled [`Entry`] is called once on each of `threads`
-//! threads with the same context and thread numbers `0..threads`. Barriers
-//! inside it are met by every thread, on every path.
+//! **Execution.** Code has one of two forms. In the first a compiled [`Entry`]
+//! is called once on each of `threads` threads with the same context and thread
+//! numbers `0..threads`; barriers inside it are met by every thread, on every
+//! path. In the second it is called on one thread as `(context, 0, parts)`, meets
+//! no barriers, and hands out sections through [`Helpers::parallel`] in at most
+//! `parts` parts each; if `parts` is 1 it needs no such helper.
 //!
 //! **Errors.** A failed run-time check calls [`Helpers::fail`], which keeps the
 //! first error and returns. The code then skips the statement concerned and
@@ -38,6 +41,16 @@ pub const ERROR_CAPACITY: u32 = 3;
 pub const ERROR_DIVISION: u32 = 4;
 /// The run was cancelled through [`Context::cancel`].
 pub const ERROR_CANCELLED: u32 = 5;
+
+/// An executor did not run a part of a section: `value` is the part, `bound` the
+/// number of parts.
+pub const ERROR_PART_MISSING: u32 = 6;
+/// An executor ran a part of a section twice, or one that does not exist:
+/// `value` is the part, `bound` the number of parts.
+pub const ERROR_PART_REFUSED: u32 = 7;
+
+/// The largest number of threads of a run, and of parts of a section.
+pub const MAX_PARTS: u32 = 1024;
 
 /// The compiled entry point of a model, or one barrier-free section of it:
 /// `(context, thread, threads)` with `thread < threads`.
@@ -144,10 +157,10 @@ pub struct Context {
     /// Values of the size symbols. Those that depend on data are written by
     /// the compiled code; the others by the caller before the run.
     pub sizes: *mut i64,
-    /// Scratch memory: thread `t` owns `scratch_bytes` bytes from
+    /// Scratch memory: thread or part `t` owns `scratch_bytes` bytes from
     /// `scratch + t * scratch_bytes`.
     pub scratch: *mut u8,
-    /// Bytes of scratch memory per thread.
+    /// Bytes of scratch memory per thread or part, a multiple of 64.
     pub scratch_bytes: u64,
     /// The first error of the run.
     pub error: ErrorRecord,

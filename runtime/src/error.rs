@@ -55,6 +55,27 @@ pub enum RuntimeError {
     /// The caller asked the run to end early.
     #[error("the run was cancelled; its outputs are incomplete")]
     Cancelled,
+    /// The executor of the caller's left out a part of a section.
+    #[error(
+        "the executor did not run part {part} of {parts}; it has to run every part before it returns"
+    )]
+    PartMissing {
+        /// The part.
+        part: i64,
+        /// The number of parts.
+        parts: i64,
+    },
+    /// The executor of the caller's ran a part of a section again, or one that
+    /// does not exist.
+    #[error(
+        "the executor ran part {part} of {parts} again or out of range; it has to run each part once"
+    )]
+    PartRefused {
+        /// The part.
+        part: i64,
+        /// The number of parts.
+        parts: i64,
+    },
     /// The code is none of those above: compiled code and run time disagree.
     #[error(
         "unknown run-time error code {code} (check {site}, value {value}, bound {bound}); recompile the model with this version"
@@ -87,6 +108,14 @@ impl RuntimeError {
             abi::ERROR_CAPACITY => Self::CapacityExceeded { site, value, bound },
             abi::ERROR_DIVISION => Self::DivisionByZero { site, value },
             abi::ERROR_CANCELLED => Self::Cancelled,
+            abi::ERROR_PART_MISSING => Self::PartMissing {
+                part: value,
+                parts: bound,
+            },
+            abi::ERROR_PART_REFUSED => Self::PartRefused {
+                part: value,
+                parts: bound,
+            },
             _ => Self::UnknownCode {
                 code,
                 site,
@@ -104,7 +133,7 @@ impl RuntimeError {
             | Self::CapacityExceeded { site, .. }
             | Self::DivisionByZero { site, .. }
             | Self::UnknownCode { site, .. } => Some(site),
-            Self::Cancelled => None,
+            Self::Cancelled | Self::PartMissing { .. } | Self::PartRefused { .. } => None,
         }
     }
 }
@@ -135,6 +164,20 @@ mod tests {
             ),
             (abi::ERROR_CANCELLED, RuntimeError::Cancelled),
             (
+                abi::ERROR_PART_MISSING,
+                RuntimeError::PartMissing {
+                    part: value,
+                    parts: bound,
+                },
+            ),
+            (
+                abi::ERROR_PART_REFUSED,
+                RuntimeError::PartRefused {
+                    part: value,
+                    parts: bound,
+                },
+            ),
+            (
                 77,
                 RuntimeError::UnknownCode {
                     code: 77,
@@ -148,7 +191,7 @@ mod tests {
             let record = ErrorRecord::default();
             record.record(code, site, value, bound);
             assert_eq!(RuntimeError::check(&record), Err(expected));
-            let has_site = expected != RuntimeError::Cancelled;
+            let has_site = code < abi::ERROR_CANCELLED || code == 77;
             assert_eq!(expected.site(), has_site.then_some(site));
         }
     }

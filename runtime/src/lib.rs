@@ -10,6 +10,7 @@
 //! - [`clock`]: the only place that reads a clock.
 //! - [`element`]: element types and the Rust types that stand for them.
 //! - [`error`]: run-time errors of compiled code as values.
+//! - [`executor`]: sections of compiled code on threads of the caller's.
 //! - [`pool`]: threads that run one compiled entry side by side.
 //! - [`profile`]: where compiled code notes when each step begins.
 //! - [`quota`]: how many cores and how much memory this process uses.
@@ -22,6 +23,7 @@ mod barrier;
 pub mod clock;
 pub mod element;
 pub mod error;
+pub mod executor;
 pub mod pool;
 pub mod profile;
 pub mod quota;
@@ -33,6 +35,7 @@ pub use aligned::{AlignedBytes, AllocationError};
 pub use clock::{Stopwatch, now_ns};
 pub use element::{Element, ElementType};
 pub use error::RuntimeError;
+pub use executor::Executor;
 pub use pool::{Pool, PoolError};
 pub use profile::Profile;
 pub use quota::{peak_rss_bytes, rss_bytes, usable_cores};

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
 use crate::abi::{
-    Context, Entry, Helpers, SERIAL_HELPERS, keep_mark, read_cancelled, record_failure,
+    Context, Entry, Helpers, MAX_PARTS, SERIAL_HELPERS, keep_mark, read_cancelled, record_failure,
     serial_parallel,
 };
 use crate::barrier::{Padded, Patience, SpinBarrier, spin_until};
@@ -25,7 +25,7 @@ use crate::error::RuntimeError;
 use crate::quota::usable_cores;
 
 /// The largest number of threads of one pool.
-pub const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = MAX_PARTS as usize;
 
 /// How long an idle worker spins before it parks, in nanoseconds: more than a
 /// caller takes between two runs, and about the cost of one wake-up.
@@ -127,8 +127,8 @@ impl Pool {
         }
     }
 
-    /// Calls `entry(ctx, 0, 1)` on the calling thread alone; `parallel` then
-    /// spreads the parts of a section over the pool. For code that is split
+    /// Calls `entry(ctx, 0, threads)` on the calling thread alone; `parallel`
+    /// then spreads the parts of a section over the pool. For code that is split
     /// into barrier-free sections. Otherwise as [`Pool::run`].
     ///
     /// Errors: the first error that the code recorded.
@@ -146,7 +146,7 @@ impl Pool {
         // the turn.
         unsafe {
             self.shared.prepare(ctx, &SECTION_HELPERS);
-            entry(ctx, 0, 1);
+            entry(ctx, 0, self.shared.threads);
             RuntimeError::check(&(*ctx).error)
         }
     }

@@ -16,7 +16,7 @@ use std::thread::available_parallelism;
 /// control groups (rounded up), and the standard library's estimate.
 pub fn usable_cores() -> usize {
     let estimate = available_parallelism().map_or(1, NonZero::get);
-    [affinity_cores(), group_cores()]
+    [affinity_cores(), group_cores(Path::new("/"))]
         .into_iter()
         .flatten()
         .fold(estimate, usize::min)
@@ -46,16 +46,18 @@ fn affinity_cores() -> Option<usize> {
     None
 }
 
-/// The tightest quota of the control groups of this process, in whole cores.
-fn group_cores() -> Option<usize> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+/// The tightest quota of the control groups of this process, in whole cores. `root` is the folder
+/// that paths of the system begin at.
+fn group_cores(root: &Path) -> Option<usize> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
     group_folders(&groups, &mounts)
         .into_iter()
-        .filter_map(|folder| match folder.version {
-            GroupVersion::V1 => read_v1(&folder.path),
-            GroupVersion::V2 => {
-                parse_cpu_max(&fs::read_to_string(folder.path.join("cpu.max")).ok()?)
+        .filter_map(|folder| {
+            let path = root.join(folder.path.strip_prefix("/").ok()?);
+            match folder.version {
+                GroupVersion::V1 => read_v1(&path),
+                GroupVersion::V2 => parse_cpu_max(&fs::read_to_string(path.join("cpu.max")).ok()?),
             }
         })
         .map(Quota::cores)
@@ -195,106 +197,4 @@ fn parse_status_bytes(text: &str, key: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cores(text: &str) -> Option<usize> {
-        parse_cpu_max(text).map(Quota::cores)
-    }
-
-    #[test]
-    fn version_2_quota_is_rounded_up() {
-        let cases = [
-            ("max 100000\n", None),
-            ("200000 100000\n", Some(2)),
-            ("150000 100000\n", Some(2)),
-            ("1000 100000\n", Some(1)),
-            ("250000\n", Some(3)),
-            ("0 100000", None),
-            ("100000 0", None),
-            ("-1 100000", None),
-            ("", None),
-            ("18446744073709551615 1", Some(usize::MAX)),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(cores(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn version_1_quota_is_rounded_up() {
-        let parse = |quota, period| parse_cfs(quota, period).map(Quota::cores);
-        assert_eq!(parse("-1\n", "100000\n"), None);
-        assert_eq!(parse("300001\n", "100000\n"), Some(4));
-        assert_eq!(parse("50000\n", "100000\n"), Some(1));
-        assert_eq!(parse("50000\n", "0\n"), None);
-        assert_eq!(parse("x", "100000"), None);
-    }
-
-    fn paths(groups: &str, mounts: &str) -> Vec<String> {
-        group_folders(groups, mounts)
-            .into_iter()
-            .map(|folder| {
-                let path = folder.path.to_string_lossy();
-                format!("{:?} {}", folder.version, path.trim_end_matches('/'))
-            })
-            .collect()
-    }
-
-    const MOUNT_V2: &str = "41 31 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw\n";
-
-    #[test]
-    fn version_2_folders_reach_up_to_the_mount_point() {
-        assert_eq!(
-            paths("0::/a.slice/b.scope\n", MOUNT_V2),
-            [
-                "V2 /sys/fs/cgroup/a.slice/b.scope",
-                "V2 /sys/fs/cgroup/a.slice",
-                "V2 /sys/fs/cgroup",
-            ]
-        );
-        assert_eq!(paths("0::/\n", MOUNT_V2), ["V2 /sys/fs/cgroup"]);
-    }
-
-    #[test]
-    fn groups_outside_the_mount_leave_the_mount_point() {
-        assert_eq!(paths("0::/../../x\n", MOUNT_V2), ["V2 /sys/fs/cgroup"]);
-        let mount = "41 31 0:38 /box/1 /sys/fs/cgroup rw shared:5 - cgroup2 none rw\n";
-        assert_eq!(
-            paths("0::/box/1/job\n", mount),
-            ["V2 /sys/fs/cgroup/job", "V2 /sys/fs/cgroup"]
-        );
-        assert_eq!(paths("0::/elsewhere\n", mount), ["V2 /sys/fs/cgroup"]);
-    }
-
-    #[test]
-    fn version_1_uses_only_the_processor_hierarchy() {
-        let groups = "4:memory:/m\n2:cpuacct,cpu:/c\n3:cpuset:/s\nnonsense\n";
-        let mounts = "32 31 0:29 / /cg/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
-                      34 31 0:31 / /cg/cpuset rw - cgroup cgroup rw,cpuset\n\
-                      broken line\n";
-        assert_eq!(paths(groups, mounts), ["V1 /cg/cpu/c", "V1 /cg/cpu"]);
-    }
-
-    #[test]
-    fn status_rows_are_read_in_bytes() {
-        let text = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t  12 kB\nVmRSSx:\t 5 kB\n";
-        assert_eq!(parse_status_bytes(text, "VmRSS"), Some(12 * 1024));
-        assert_eq!(parse_status_bytes(text, "VmHWM"), Some(2 << 20));
-        assert_eq!(parse_status_bytes(text, "VmSwap"), None);
-        assert_eq!(parse_status_bytes("VmRSS: 5 MB", "VmRSS"), None);
-        assert_eq!(
-            parse_status_bytes("VmRSS: 18446744073709551615 kB", "VmRSS"),
-            None
-        );
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn this_process_has_cores_and_memory() {
-        assert!(usable_cores() >= 1);
-        let now = rss_bytes().expect("the system states it");
-        assert!(now > 0);
-        assert!(peak_rss_bytes().expect("the system states it") > 0);
-    }
-}
+mod tests;

@@ -5,7 +5,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tensmith_runtime::abi::ERROR_SIZE;
-use tensmith_runtime::{Context, Pool, Tensor};
+use tensmith_runtime::executor::run_sections;
+use tensmith_runtime::{Context, Executor, Pool, Tensor};
 
 struct Counting;
 
@@ -27,6 +28,14 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static GLOBAL: Counting = Counting;
+
+struct Backwards;
+
+impl Executor for Backwards {
+    fn parallel_for(&self, parts: usize, body: &(dyn Fn(usize) + Sync)) {
+        (0..parts).rev().for_each(body);
+    }
+}
 
 unsafe extern "C" fn section(_ctx: *mut Context, _part: u32, _parts: u32) {}
 
@@ -59,6 +68,7 @@ fn runs_allocate_nothing() {
             unsafe {
                 assert!(pool.run(entry, &raw mut ctx).is_err());
                 assert!(pool.run_sections(entry, &raw mut ctx).is_err());
+                assert!(run_sections(&Backwards, threads, entry, &raw mut ctx).is_err());
             }
             output.resize(&[4, 4]).expect("as large as before");
         };

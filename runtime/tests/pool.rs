@@ -220,7 +220,9 @@ unsafe extern "C" fn count_part(ctx: *mut Context, part: u32, parts: u32) {
 
 /// Hands out three sections, one after another.
 unsafe extern "C" fn hand_out(ctx: *mut Context, thread: u32, threads: u32) {
-    assert_eq!((thread, threads), (0, 1));
+    assert_eq!(thread, 0);
+    // SAFETY: the test points `sizes` at the number of threads.
+    assert_eq!(i64::from(threads), unsafe { *(*ctx).sizes });
     for _ in 0..3 {
         // SAFETY: the context is that of a run.
         unsafe { ((*(*ctx).helpers).parallel)(ctx, count_part, PARTS) };
@@ -229,11 +231,13 @@ unsafe extern "C" fn hand_out(ctx: *mut Context, thread: u32, threads: u32) {
 
 #[test]
 fn sections_run_every_part_once() {
-    for threads in [1, 2, 4] {
-        let pool = Pool::new(threads).expect("threads start");
+    for threads in [1_u32, 2, 4] {
+        let pool = Pool::new(threads as usize).expect("threads start");
         let counters: Vec<AtomicU64> = (0..PARTS).map(|_| AtomicU64::new(0)).collect();
         let mut ctx = Context::new();
         ctx.arena = counters.as_ptr().cast_mut().cast();
+        let mut expected = i64::from(threads);
+        ctx.sizes = &raw mut expected;
         for run in 1..=20 {
             // SAFETY: the context is exclusive, and the arena holds counters.
             let result = unsafe { pool.run_sections(hand_out, &raw mut ctx) };

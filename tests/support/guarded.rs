@@ -1,12 +1,14 @@
 //! Plans as machine code, in buffers that touch unmapped pages.
+use super::executors::Backwards;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
-use tensmith_codegen::entry::constant_offsets;
+use tensmith_codegen::entry::{Execution, Form, Marks, constant_offsets};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::kernel::scratch_bytes;
 use tensmith_codegen::target::Target;
 use tensmith_ir::expr::{Atom, Expr};
 use tensmith_ir::plan::{Place, Plan, Source};
 use tensmith_ir::tensor::Tensor;
+use tensmith_runtime::executor::run_sections;
 use tensmith_runtime::{Context, Pool, RuntimeError};
 
 /// Which end of a buffer touches an unmapped page.
@@ -16,6 +18,30 @@ pub enum Edge {
     Begin,
     /// The last byte precedes one.
     End,
+}
+
+/// Who runs a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// All threads of a pool.
+    Spmd,
+    /// A pool that gets sections.
+    Sections,
+    /// One thread, from the last part of each section to the first.
+    Backwards,
+}
+
+impl Runner {
+    fn form(self) -> Form {
+        let execution = match self {
+            Runner::Spmd => Execution::Spmd,
+            Runner::Sections | Runner::Backwards => Execution::Sections,
+        };
+        Form {
+            execution,
+            marks: Marks::None,
+        }
+    }
 }
 
 const PAGE: usize = 4096;
@@ -105,7 +131,7 @@ fn value(e: &Expr, plan: &Plan, sizes: &[i64]) -> usize {
 pub fn run_guarded(
     plan: &Plan,
     inputs: &[Tensor],
-    threads: usize,
+    by: (Runner, usize),
     edge: Edge,
 ) -> Result<Vec<Tensor>, RuntimeError> {
     let sizes = plan.sizes.iter().map(|s| {
@@ -114,7 +140,7 @@ pub fn run_guarded(
     });
     let sizes: Vec<i64> = sizes.collect();
     let inputs: Vec<&[u8]> = inputs.iter().map(|t| &t.data[..]).collect();
-    let outputs = run_bytes(plan, &inputs, &sizes, threads, edge, UNWRITTEN)?;
+    let outputs = run_bytes(plan, &inputs, &sizes, by, edge, UNWRITTEN)?;
     let tensors = plan.outputs.iter().zip(outputs).map(|(port, bytes)| {
         let shape = port.ty.shape.iter().map(|d| value(d, plan, &sizes));
         let tensor = Tensor::new(port.ty.dtype, shape.collect(), bytes.into());
@@ -124,9 +150,9 @@ pub fn run_guarded(
 }
 
 /// The block of constants; what the plan of preparation does not write is 0.
-fn constants(plan: &Plan, threads: usize, edge: Edge) -> Result<Vec<u8>, RuntimeError> {
+fn constants(plan: &Plan, by: (Runner, usize), edge: Edge) -> Result<Vec<u8>, RuntimeError> {
     let prepared = match &plan.prepare {
-        Some(prepare) => run_bytes(prepare, &[], &[], threads, edge, 0)?,
+        Some(prepare) => run_bytes(prepare, &[], &[], by, edge, 0)?,
         None => Vec::new(),
     };
     let (offsets, bytes) = constant_offsets(plan);
@@ -141,19 +167,20 @@ fn constants(plan: &Plan, threads: usize, edge: Edge) -> Result<Vec<u8>, Runtime
     Ok(block)
 }
 
-/// Runs a plan; `fill` is what its outputs hold before.
+/// Runs a plan on so many threads; `fill` is what its outputs hold before.
 fn run_bytes(
     plan: &Plan,
     inputs: &[&[u8]],
     sizes: &[i64],
-    threads: usize,
+    (runner, threads): (Runner, usize),
     edge: Edge,
     fill: u8,
 ) -> Result<Vec<Vec<u8>>, RuntimeError> {
-    let code = JitCode::compile(plan, &Target::host()).expect("the plan compiles");
+    let code = JitCode::compile_with(plan, &Target::host(), runner.form());
+    let code = code.expect("the plan compiles");
     let pool = Pool::new(threads).expect("threads can be started");
     let guard = |bytes: &[u8]| GuardedBytes::new(bytes, edge);
-    let constants = guard(&constants(plan, threads, edge)?);
+    let constants = guard(&constants(plan, (runner, threads), edge)?);
     let inputs: Vec<GuardedBytes> = inputs.iter().map(|b| guard(b)).collect();
     let output = |k: usize| {
         let slots = plan.slots.iter().filter(|s| s.place == Place::Output(k));
@@ -180,6 +207,14 @@ fn run_bytes(
     context.scratch = scratch.ptr();
     context.scratch_bytes = stride as u64;
     // SAFETY: every pointer refers to memory of the size that the plan states.
-    unsafe { pool.run(code.entry(), &raw mut context)? };
+    unsafe {
+        match runner {
+            Runner::Spmd => pool.run(code.entry(), &raw mut context)?,
+            Runner::Sections => pool.run_sections(code.entry(), &raw mut context)?,
+            Runner::Backwards => {
+                run_sections(&Backwards, threads, code.entry(), &raw mut context)?;
+            }
+        }
+    };
     Ok(outputs.iter().map(GuardedBytes::to_vec).collect())
 }

@@ -1,6 +1,7 @@
 //! Models and inputs for tests.
 #![allow(dead_code, reason = "each test binary uses a part")]
 pub mod cases;
+pub mod executors;
 pub mod guarded;
 pub mod watchdog;
 
