@@ -11,6 +11,7 @@ use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
 use tensmith_passes::pipeline;
+use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Pool, Tensor};
 
 /// The graph after all graph passes.
@@ -33,9 +34,16 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan> {
 ///
 /// Errors: as [`plan`].
 pub fn plan_optimised(graph: &Graph, options: &Options) -> Result<Plan> {
+    plan_with_schedules(graph, options).map(|(plan, _)| plan)
+}
+
+/// Plans as [`plan_optimised`] does; also gives the schedule of each kernel of the plan.
+///
+/// Errors: as [`plan`].
+pub fn plan_with_schedules(graph: &Graph, options: &Options) -> Result<(Plan, Vec<Schedule>)> {
     let target = Target::named(options.target_name())?;
     let passes = options.pass_options(&target, options.thread_count());
-    Ok(pipeline::plan(graph, &passes)?)
+    Ok(pipeline::plan_with_schedules(graph, &passes)?)
 }
 
 /// Compiles a graph for this process. `fixed` are inputs that the graph was specialised for,

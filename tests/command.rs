@@ -181,7 +181,9 @@ fn dense() -> f64 {
 #[test]
 fn every_stage_can_be_printed() {
     let folder = tempfile::tempdir().unwrap();
-    for stage in ["graph", "tasks", "loops", "schedule", "plan", "clif", "asm"] {
+    for stage in [
+        "graph", "tasks", "loops", "schedule", "kernels", "plan", "clif", "asm",
+    ] {
         let text = succeed(folder.path(), &["compile", "MODEL", "--emit", stage]);
         assert!(text.lines().count() > 5, "{stage}: {text}");
     }

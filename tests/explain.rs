@@ -40,7 +40,7 @@ fn every_kernel_has_its_figures() {
         let kernels = report["kernels"].as_array().unwrap();
         assert!(kernels.len() > 2);
         for kernel in kernels {
-            for key in ["name", "definition", "recipe", "schedule"] {
+            for key in ["name", "definition", "recipe", "loops", "schedule"] {
                 assert!(!kernel[key].as_str().unwrap().is_empty(), "{key}: {kernel}");
             }
             assert!(!kernel["nodes"].as_array().unwrap().is_empty(), "{kernel}");

@@ -75,12 +75,12 @@ fn check_for(
         reassociate: false,
         ..target.clone()
     };
-    let exact = default_schedule(kernel.clone(), &exact, &|_| false);
+    let exact = default_schedule(kernel.clone(), &exact, &|_| false).kernel;
     let interpreted = run_kernel(&exact, &[], args).map_err(|e| format!("{e}\n{exact}"))?;
     if !interpreted.iter().zip(want).all(|(a, b)| same_bits(a, b)) {
         return Err(format!("terms of sums changed their order\n{exact}"));
     }
-    let scheduled = default_schedule(kernel, &target, &|_| false);
+    let scheduled = default_schedule(kernel, &target, &|_| false).kernel;
     verify_kernel(&scheduled).map_err(|e| format!("{e}\n{scheduled}"))?;
     let text = scheduled.to_string();
     let again = parse_kernel(&text).map_err(|e| format!("{e}\n{text}"))?;

@@ -47,7 +47,7 @@ fn kernels(target: &Target) -> Vec<Kernel> {
             vector_bytes: target.vector_bytes(),
             ..ScheduleTarget::default()
         };
-        default_schedule(kernel, &machine, &|_| false)
+        default_schedule(kernel, &machine, &|_| false).kernel
     })
     .collect()
 }

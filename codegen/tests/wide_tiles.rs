@@ -553,7 +553,7 @@ fn operation(op: Op, sample: &Sample) -> Result<usize, String> {
         threads: 2,
         ..ScheduleTarget::default()
     };
-    let k = default_schedule(definition.kernel, &schedule, &|_| false);
+    let k = default_schedule(definition.kernel, &schedule, &|_| false).kernel;
     let all = targets();
     let run = |t: &Target| run_for(t, &k, &[], &args, 1, Edge::End);
     let Ok(want) = run(&all[0]) else { return Ok(0) };

@@ -6,7 +6,7 @@ use crate::graph::{
     resize_to_repeat, simplify_powers, sink_reshapes,
 };
 use crate::plan::Builder;
-use crate::schedule::Target;
+use crate::schedule::{Schedule, Target};
 use crate::split::close_symbols;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
@@ -80,6 +80,16 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
 ///
 /// Errors: a size that no input states; defects of passes and schedules.
 pub fn plan(graph: &Graph, options: &PassOptions) -> Result<Plan, PassError> {
+    plan_with_schedules(graph, options).map(|(plan, _)| plan)
+}
+
+/// Plans a graph as [`plan`] does; also gives the schedule of each kernel of the plan, in order.
+///
+/// Errors: as [`plan`].
+pub fn plan_with_schedules(
+    graph: &Graph,
+    options: &PassOptions,
+) -> Result<(Plan, Vec<Schedule>), PassError> {
     let mut graph = graph.clone();
     close_symbols(&mut graph);
     Builder::build(&graph, options)

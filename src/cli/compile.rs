@@ -10,6 +10,7 @@ use tensmith_codegen::target::Target;
 use tensmith_ir::define::define_task;
 use tensmith_ir::graph::Graph;
 use tensmith_passes::partition::partition;
+use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::Stopwatch;
 
 /// Write a model as a native file, or show a stage of its compilation.
@@ -37,8 +38,10 @@ enum Stage {
     Tasks,
     /// Each task in naive loops
     Loops,
-    /// Each kernel in scheduled loops
+    /// The primitives that make each kernel of its naive loops
     Schedule,
+    /// Each kernel in scheduled loops
+    Kernels,
     /// Kernel calls, barriers and memory
     Plan,
     /// Cranelift IR of each kernel
@@ -81,6 +84,7 @@ fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
         Stage::Graph => return Ok(compile::optimised(graph, options)?.to_string()),
         Stage::Tasks => return Ok(tasks(&compile::optimised(graph, options)?)),
         Stage::Loops => return Ok(loops(&compile::optimised(graph, options)?)),
+        Stage::Schedule => return schedules(&compile::optimised(graph, options)?, options),
         Stage::Plan => return Ok(compile::plan(graph, options)?.to_string()),
         _ => {}
     }
@@ -98,6 +102,12 @@ fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
         let _ = writeln!(out, "{text}");
     }
     Ok(out)
+}
+
+fn schedules(graph: &Graph, options: &Options) -> Result<String> {
+    let (_, schedules) = compile::plan_with_schedules(graph, options)?;
+    let text = |s: &Schedule| format!("// kernel {}\n{}\n", s.naive.name, s.trace);
+    Ok(schedules.iter().map(text).collect())
 }
 
 fn tasks(graph: &Graph) -> String {

@@ -79,7 +79,7 @@ fn print_text(report: &Report, top: Option<usize>) {
     for row in rows {
         outln!("{}", line(row));
         outln!("{:>22}  {}", "", row.nodes.join(", "));
-        outln!("{:>22}  {}: {}", "", row.recipe, row.schedule);
+        outln!("{:>22}  {}: {}", "", row.recipe, row.loops);
         if !row.fallback.is_empty() {
             outln!("{:>22}  narrow: {}", "", row.fallback);
         }

@@ -12,7 +12,7 @@ pub mod timeline;
 pub mod trace;
 pub mod work;
 
-use crate::compile::{optimised, plan_optimised};
+use crate::compile::{optimised, plan_with_schedules};
 use crate::error::Result;
 use crate::executable::Executable;
 use crate::model::Imported;
@@ -27,6 +27,7 @@ use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::Ranges;
 use tensmith_ir::loops::Kernel;
 use tensmith_ir::plan::{Plan, Step};
+use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Profile, Stopwatch, TensorView};
 use timeline::{Kind, StepCost, StepLabel, Timeline, step_labels};
 use work::Flops;
@@ -61,6 +62,8 @@ pub struct KernelReport {
     /// How its work is laid out: the register tile and the width of vectors.
     pub recipe: String,
     /// Its loops from the outermost to the innermost, and layouts.
+    pub loops: String,
+    /// The primitives that make it of its naive loops, a line each.
     pub schedule: String,
     /// Why parts of it run with narrower vectors than the target has; empty if none does.
     pub fallback: String,
@@ -171,7 +174,7 @@ pub fn explain(
     };
     let target = Target::named(options.target_name())?;
     let graph = optimised(&imported.graph, &options)?;
-    let plan = plan_optimised(&graph, &options)?;
+    let (plan, schedules) = plan_with_schedules(&graph, &options)?;
     let executable = imported.compile_plan(&plan, &options)?;
     let before = Machine::probe(executable.threads(), &target)?;
     let measured = Measured::of(&plan, &executable, inputs, duration_ns)?;
@@ -182,6 +185,7 @@ pub fn explain(
     let stats: Vec<KernelStats> = executable.kernel_stats().iter().map(|(_, s)| *s).collect();
     let cx = Cx {
         plan: &plan,
+        schedules: &schedules,
         machine: &machine,
         measured: &measured,
         sizes: &sizes,
@@ -325,6 +329,7 @@ fn median_cost(runs: Vec<StepCost>) -> StepCost {
 /// What rows are made of.
 struct Cx<'a> {
     plan: &'a Plan,
+    schedules: &'a [Schedule],
     machine: &'a Machine,
     measured: &'a Measured,
     sizes: &'a Sizes,
@@ -352,6 +357,7 @@ impl Cx<'_> {
     /// The row of step `step`, which calls a kernel that does `flops` in each call.
     fn row(&self, step: usize, kernel: usize, flops: Flops) -> KernelReport {
         let (label, cost) = (&self.measured.labels[step], &self.measured.costs[step]);
+        let trace = &self.schedules[kernel].trace;
         let (kernel, stats) = (&self.plan.kernels[kernel], &self.stats[kernel]);
         let calls = cost.count as f64;
         let bytes = footprint::boundary_bytes(kernel, &self.ranges(kernel));
@@ -362,7 +368,8 @@ impl Cx<'_> {
             nodes: label.nodes.clone(),
             definition: kernel.name.clone(),
             recipe: schedule::recipe_text(kernel, stats),
-            schedule: schedule::schedule_text(kernel),
+            loops: schedule::loops_text(kernel),
+            schedule: trace.to_string(),
             fallback: schedule::fallback_text(stats),
             spills: stats.spills,
             parallel: !label.serial,

@@ -6,7 +6,7 @@ use tensmith_ir::loops::{Buffer, Kernel, Mark, Role, Scope, Stmt};
 /// The loops of a kernel from the outermost to the innermost, and the layouts of buffers that are
 /// not row-major: `parallel 98 > 4 > jam 8 > vector 16 > reduce 512; a3 layout(d1/16, d0, d1 mod
 /// 16)`. Nests side by side stand in brackets, both sides of a branch after `if`.
-pub fn schedule_text(kernel: &Kernel) -> String {
+pub fn loops_text(kernel: &Kernel) -> String {
     let mut out = nests(&kernel.body);
     if out.is_empty() {
         out.push_str("no loop");
@@ -166,7 +166,7 @@ mod tests {
         let kernel = parse_kernel(TILED).unwrap();
         let expected = "parallel 4 > if (jam 2 > vector 8 > reduce 32) else (16); \
                         a0 layout(d0/8, d1, d0 mod 8)";
-        assert_eq!(schedule_text(&kernel), expected);
+        assert_eq!(loops_text(&kernel), expected);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::error::PassError;
 use crate::memory::{StorageId, place_arena};
 use crate::partition::{Group, partition};
 use crate::pipeline::PassOptions;
-use crate::schedule::default_schedule;
+use crate::schedule::{Schedule, default_schedule};
 use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
 use layouts::{choose_layouts, converted_values};
@@ -65,18 +65,23 @@ pub struct Builder<'o> {
     plan: Plan,
     storage_of: Vec<StorageId>,
     storages: u32,
-    /// Naive kernels by name, and what they became.
-    kernels: HashMap<String, Vec<(Kernel, Vec<BufferId>, KernelId)>>,
+    /// How each kernel of the plan came about.
+    schedules: Vec<Schedule>,
+    /// What naive kernels became, by their names: the inputs that are constants, and the kernel.
+    kernels: HashMap<String, Vec<(Vec<BufferId>, KernelId)>>,
     constants: Constants,
     /// In a plan that prepares constants: the layouts of its outputs.
     layouts: Option<Vec<Layout>>,
 }
 
 impl<'o> Builder<'o> {
-    /// Plans a graph.
+    /// Plans a graph; also gives the schedule of each kernel.
     ///
     /// Errors: a size that no input states; defects of passes and schedules.
-    pub fn build(graph: &Graph, options: &'o PassOptions) -> Result<Plan, PassError> {
+    pub fn build(
+        graph: &Graph,
+        options: &'o PassOptions,
+    ) -> Result<(Plan, Vec<Schedule>), PassError> {
         Self::build_plan(graph, options, None)
     }
 
@@ -86,14 +91,14 @@ impl<'o> Builder<'o> {
         options: &'o PassOptions,
         layouts: Vec<Layout>,
     ) -> Result<Plan, PassError> {
-        Self::build_plan(graph, options, Some(layouts))
+        Self::build_plan(graph, options, Some(layouts)).map(|(plan, _)| plan)
     }
 
     fn build_plan(
         graph: &Graph,
         options: &'o PassOptions,
         layouts: Option<Vec<Layout>>,
-    ) -> Result<Plan, PassError> {
+    ) -> Result<(Plan, Vec<Schedule>), PassError> {
         let mut builder = Builder {
             options,
             plan: Plan {
@@ -110,6 +115,7 @@ impl<'o> Builder<'o> {
             },
             storage_of: vec![],
             storages: 0,
+            schedules: vec![],
             kernels: HashMap::new(),
             constants: Constants::default(),
             layouts,
@@ -120,7 +126,7 @@ impl<'o> Builder<'o> {
         builder.plan.prepare = builder.prepare_plan()?;
         place_arena(&mut builder.plan, &builder.storage_of);
         insert_barriers(&mut builder.plan);
-        Ok(builder.plan)
+        Ok((builder.plan, builder.schedules))
     }
 
     fn input_slots(&mut self) -> Vec<Bound> {
@@ -479,14 +485,22 @@ impl<'o> Builder<'o> {
         naive.sizes = self.plan.sizes.iter().map(|s| s.symbol.clone()).collect();
         naive.size_bounds = self.plan.sizes.iter().map(|s| (s.min, s.max)).collect();
         let known = self.kernels.entry(naive.name.clone()).or_default();
-        if let Some((.., id)) = known.iter().find(|(k, p, _)| *k == naive && p == packable) {
+        let naive_of = |id: &KernelId| &self.schedules[id.0 as usize].naive;
+        let same = known
+            .iter()
+            .find(|(p, id)| *naive_of(id) == naive && p == packable);
+        if let Some((_, id)) = same {
             return *id;
         }
         let id = KernelId(self.plan.kernels.len() as u32);
-        known.push((naive.clone(), packable.to_vec(), id));
+        known.push((packable.to_vec(), id));
         let is_packable = |b: BufferId| packable.contains(&b);
-        let scheduled = default_schedule(naive, &self.options.target, &is_packable);
-        self.plan.kernels.push(scheduled);
+        let scheduled = default_schedule(naive.clone(), &self.options.target, &is_packable);
+        self.plan.kernels.push(scheduled.kernel);
+        self.schedules.push(Schedule {
+            naive,
+            trace: scheduled.trace,
+        });
         id
     }
 

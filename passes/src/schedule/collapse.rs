@@ -1,25 +1,23 @@
 //! Makes one loop of two where memory does not tell them apart.
 //!
-//! Before: `for i < n { for j < 8 { o[i, j] = a[i, j] } }`. After:
+//! `for i < n { for j < 8 { o[i, j] = a[i, j] } }` becomes
 //! `for k < 8*n { o[div(k, 8), mod(k, 8)] = a[div(k, 8), mod(k, 8)] }`, whose offsets are `k`.
-//! Halide: `fuse`.
-use super::nest::{Nest, all_ranges, substitute};
-use std::collections::HashMap;
+use super::nest::{Nest, all_ranges};
+use super::scheduler::Scheduler;
 use tensmith_ir::expr::{Expr, Ranges};
 use tensmith_ir::loops::{BufferId, Cond, Kernel, Scalar, Scope, Stmt};
 
-/// Joins neighbouring loops of a nest, innermost first, as long as every element that is accessed
-/// lies as far from the next as a single loop would have it. Loops along buffers that `keep` names
-/// stay.
-pub fn collapse(kernel: &mut Kernel, nest: &mut Nest, keep: &dyn Fn(BufferId) -> bool) {
-    let mut k = nest.loops.len().saturating_sub(1);
+/// Joins neighbouring loops of the nest of statement `at`, innermost first, as long as every
+/// element that is accessed lies as far from the next as a single loop would have it. Loops along
+/// buffers that `keep` names stay.
+pub fn collapse(s: &mut Scheduler, at: usize, keep: &dyn Fn(BufferId) -> bool) {
+    let mut k = Nest::at(s.kernel(), at).loops.len().saturating_sub(1);
     while k > 0 {
-        let mut ranges = all_ranges(kernel);
-        for (var, extent) in &nest.loops {
-            ranges.bind(*var, extent);
-        }
-        if joinable(kernel, nest, k, &ranges, keep) {
-            join(kernel, nest, k, ranges);
+        let nest = Nest::at(s.kernel(), at);
+        let vars = vec![nest.loops[k - 1].0, nest.loops[k].0];
+        if joinable(s.kernel(), &nest, k, &all_ranges(s.kernel()), keep) {
+            // Loops that cannot be joined are as good as they are.
+            let _ = s.fuse(vars);
         }
         k -= 1;
     }
@@ -27,7 +25,7 @@ pub fn collapse(kernel: &mut Kernel, nest: &mut Nest, keep: &dyn Fn(BufferId) ->
 
 fn joinable(
     kernel: &Kernel,
-    nest: &Nest,
+    nest: &Nest<'_>,
     k: usize,
     ranges: &Ranges,
     keep: &dyn Fn(BufferId) -> bool,
@@ -38,7 +36,7 @@ fn joinable(
         return false;
     }
     let mut fine = true;
-    visit_accesses(&nest.body, &mut |access| {
+    visit_accesses(nest.body, &mut |access| {
         fine &= match access {
             Access::Element(b, _) if kernel.buffer(b).scope == Scope::Register => true,
             Access::Element(b, index) => {
@@ -52,21 +50,6 @@ fn joinable(
         };
     });
     fine
-}
-
-fn join(kernel: &mut Kernel, nest: &mut Nest, k: usize, mut ranges: Ranges) {
-    let (inner, inner_extent) = nest.loops.remove(k);
-    let (outer, outer_extent) = nest.loops[k - 1].clone();
-    let var = kernel.fresh_var();
-    let extent = outer_extent * inner_extent.clone();
-    ranges.bind(var, &extent);
-    let index = Expr::from(var);
-    let with = HashMap::from([
-        (outer, index.div(inner_extent.clone())),
-        (inner, index.rem(inner_extent)),
-    ]);
-    nest.loops[k - 1] = (var, extent);
-    substitute(&mut nest.body, &with, &ranges);
 }
 
 enum Access<'a> {

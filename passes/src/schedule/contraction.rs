@@ -9,8 +9,10 @@ mod shapes;
 
 use super::Target;
 use super::nest::{Nest, all_ranges, visit_scalars};
-use super::tile::{Order, Tiling, tile_nest};
-use crate::cost::{Contraction, Tile};
+use super::primitives::Rejected;
+use super::scheduler::Scheduler;
+use super::tile::{Tile, tile};
+use crate::cost::{self, Contraction};
 use shapes::{lone_shapes, shapes};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
@@ -28,7 +30,7 @@ struct Choice {
     rows: Option<usize>,
     /// The buffer to pack, with the dimension that the columns run along.
     pack: Option<(BufferId, usize)>,
-    shape: Tile,
+    shape: cost::Tile,
     /// The offset of the factor that varies along the rows.
     rows_offset: Expr,
     /// The index of the other one.
@@ -54,48 +56,77 @@ pub(crate) fn least_cycles(target: &Target, work: &Contraction) -> f64 {
 }
 
 /// Whether the nest is a sum of products of two elements.
-pub fn is_anchor(kernel: &Kernel, nest: &Nest) -> bool {
-    factors(kernel, &nest.body, &all_ranges(kernel)).is_some()
+pub fn is_anchor(kernel: &Kernel, nest: &Nest<'_>) -> bool {
+    factors(kernel, nest.body, &all_ranges(kernel)).is_some()
 }
 
-/// Schedules the nest if it is an anchor; `packable` says which inputs are constants.
-pub fn schedule(
-    kernel: &mut Kernel,
-    nest: &Nest,
+/// What is decided for an anchor.
+pub struct Plan {
+    /// The loops of the nest, columns outermost: a panel of columns stays in cache.
+    order: Vec<Var>,
+    tiles: Vec<Tile>,
+    packed: Option<(String, Layout)>,
+    /// The loops of the reduction, outermost first, if they are to change their order.
+    terms: Vec<Var>,
+}
+
+/// What to do with a nest if it is an anchor; `packable` says which inputs are constants.
+pub fn choose(
+    kernel: &Kernel,
+    nest: &Nest<'_>,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
-) -> Option<Vec<Stmt>> {
-    let mut ranges = all_ranges(kernel);
-    for (var, extent) in &nest.loops {
-        ranges.bind(*var, extent);
-    }
-    let choice = best(kernel, nest, target, &ranges, packable)?;
-    let mut body = nest.body.clone();
-    let order = match target.reassociate {
-        true => order_reductions(&mut body, &choice.rows_offset),
+) -> Option<Plan> {
+    let choice = best(kernel, nest, target, &all_ranges(kernel), packable)?;
+    let terms = match target.reassociate {
+        true => order_reductions(nest.body, &choice.rows_offset),
         false => vec![],
     };
-    if let Some((buffer, dim)) = choice.pack {
-        let index = &choice.packed_index;
-        let place = |d: &usize| {
-            let used = |v: &Var| index[*d].mentions(*v);
-            order.iter().position(used).map_or(0, |k| k + 1)
-        };
-        let mut others: Vec<usize> = (0..index.len()).filter(|d| *d != dim).collect();
-        others.sort_by_key(place);
-        let width = choice.shape.width();
-        kernel.buffers[buffer.0 as usize].layout = panels(dim, &others, width);
+    let packed = choice.pack.map(|(buffer, dim)| {
+        let layout = packed_layout(&choice, dim, &terms);
+        (kernel.buffer(buffer).name.clone(), layout)
+    });
+    let tile = |k: usize, size, mark| Tile {
+        var: nest.loops[k].0,
+        size,
+        mark,
+    };
+    let columns = tile(choice.columns, choice.shape.width(), Mark::Vector);
+    let rows = choice.rows.map(|k| tile(k, choice.shape.rows, Mark::Jam));
+    let others = nest.vars().into_iter();
+    let others = others.filter(|v| *v != columns.var && rows.is_none_or(|r| *v != r.var));
+    let order = [columns.var].into_iter().chain(others);
+    Some(Plan {
+        order: order.chain(rows.map(|r| r.var)).collect(),
+        tiles: rows.into_iter().chain([columns]).collect(),
+        packed,
+        terms,
+    })
+}
+
+/// Schedules the nest as was decided.
+///
+/// Errors: as the primitives.
+pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Rejected> {
+    if !plan.terms.is_empty() {
+        s.reorder(plan.terms)?;
     }
-    let nest = Nest {
-        loops: nest.loops.clone(),
-        body,
+    if let Some((name, layout)) = plan.packed {
+        s.set_layout(name, layout)?;
+    }
+    tile(s, target, &plan.tiles, &plan.order).map(drop)
+}
+
+/// The layout of a packed constant: panels of columns, and in them the terms in their order.
+fn packed_layout(choice: &Choice, dim: usize, terms: &[Var]) -> Layout {
+    let index = &choice.packed_index;
+    let place = |d: &usize| {
+        let used = |v: &Var| index[*d].mentions(*v);
+        terms.iter().position(used).map_or(0, |k| k + 1)
     };
-    let tiling = Tiling {
-        columns: (choice.columns, choice.shape.width()),
-        rows: choice.rows.map(|k| (k, choice.shape.rows)),
-        order: Order::ColumnsOutermost,
-    };
-    Some(tile_nest(kernel, &nest, target, &tiling, &mut ranges))
+    let mut others: Vec<usize> = (0..index.len()).filter(|d| *d != dim).collect();
+    others.sort_by_key(place);
+    panels(dim, &others, choice.shape.width())
 }
 
 /// Panels of `width` along `dim`: that dimension's blocks outermost, then `others`, and the
@@ -170,12 +201,12 @@ fn collect_sums<'a>(stmts: &'a [Stmt], reducing: bool, found: &mut Vec<(&'a Scal
 
 fn best(
     kernel: &Kernel,
-    nest: &Nest,
+    nest: &Nest<'_>,
     target: &Target,
     ranges: &Ranges,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Option<Choice> {
-    let factors = factors(kernel, &nest.body, ranges)?;
+    let factors = factors(kernel, nest.body, ranges)?;
     let mut best: Option<Choice> = None;
     for (x, y) in [(&factors[0], &factors[1]), (&factors[1], &factors[0])] {
         for columns in 0..nest.loops.len() {
@@ -192,9 +223,9 @@ fn best(
     best.filter(|c| lanes_fit(kernel, nest, c.columns))
 }
 
-fn lanes_fit(kernel: &Kernel, nest: &Nest, columns: usize) -> bool {
+fn lanes_fit(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
     let (var, extent) = nest.loops[columns].clone();
-    let body = nest.body.clone();
+    let body = nest.body.to_vec();
     let l = For {
         var,
         extent,
@@ -209,7 +240,7 @@ fn lanes_fit(kernel: &Kernel, nest: &Nest, columns: usize) -> bool {
 /// Whether loop `columns` can be the columns, and what has to be packed for that.
 fn column_access(
     kernel: &Kernel,
-    nest: &Nest,
+    nest: &Nest<'_>,
     columns: usize,
     x: &Factor<'_>,
     y: &Factor<'_>,
@@ -235,9 +266,9 @@ fn column_access(
 }
 
 /// Whether a buffer is loaded in one place only, and lies row-major so far.
-fn once(kernel: &Kernel, nest: &Nest, buffer: BufferId) -> bool {
+fn once(kernel: &Kernel, nest: &Nest<'_>, buffer: BufferId) -> bool {
     let mut loads = 0;
-    visit_scalars(&nest.body, &mut |s| {
+    visit_scalars(nest.body, &mut |s| {
         s.visit(&mut |s| loads += usize::from(matches!(s, Scalar::Load(b, _) if *b == buffer)));
     });
     let b = kernel.buffer(buffer);
@@ -246,7 +277,7 @@ fn once(kernel: &Kernel, nest: &Nest, buffer: BufferId) -> bool {
 
 /// Tile shapes for a choice of columns, with their costs.
 fn candidates(
-    nest: &Nest,
+    nest: &Nest<'_>,
     target: &Target,
     columns: usize,
     [x, y]: [&Factor<'_>; 2],
@@ -258,7 +289,7 @@ fn candidates(
         *k != columns && y.offset.mentions(nest.loops[*k].0) && !x.offset.mentions(nest.loops[*k].0)
     };
     let extent = |k: usize| nest.loops[k].1.as_const();
-    let work = |rows: Option<usize>, tile: Tile| {
+    let work = |rows: Option<usize>, tile: cost::Tile| {
         let others = (0..nest.loops.len()).filter(|k| *k != columns && Some(*k) != rows);
         let shares = |k: &usize| !x.offset.mentions(nest.loops[*k].0);
         let (outer, batch): (Vec<usize>, Vec<usize>) = others.partition(shares);
@@ -270,11 +301,11 @@ fn candidates(
             outer: count(outer),
             batch: count(batch),
             columns: extent(columns).unwrap_or(1),
-            depth: depth(&nest.body),
+            depth: depth(nest.body),
             source: None,
         }
     };
-    let choice = |rows: Option<usize>, shape: Tile| Choice {
+    let choice = |rows: Option<usize>, shape: cost::Tile| Choice {
         columns,
         rows,
         pack,
@@ -321,45 +352,30 @@ fn depth(body: &[Stmt]) -> Option<i64> {
     Some(terms)
 }
 
-/// Puts the reduction loops of a body in the order of their strides in a factor, the greatest
-/// outermost, and gives their variables in that order.
-fn order_reductions(body: &mut [Stmt], offset: &Expr) -> Vec<Var> {
-    for stmt in body {
-        if let Stmt::For(l) = stmt
-            && l.role == Role::Reduce
-        {
-            return order_chain(l, offset);
-        }
-    }
-    vec![]
-}
-
-fn order_chain(outermost: &mut For, offset: &Expr) -> Vec<Var> {
-    let mut heads = vec![(outermost.var, outermost.extent.clone())];
+/// The reduction loops of a body in the order of their strides in a factor, the greatest outermost.
+fn order_reductions(body: &[Stmt], offset: &Expr) -> Vec<Var> {
+    let first = body.iter().find_map(|s| match s {
+        Stmt::For(l) if l.role == Role::Reduce => Some(l),
+        _ => None,
+    });
+    let Some(outermost) = first else {
+        return vec![];
+    };
+    let mut heads = vec![outermost.var];
     let mut inner = &outermost.body;
     while let [Stmt::For(l)] = &inner[..]
         && l.role == Role::Reduce
         && l.mark == Mark::Plain
         && l.reduction.is_none()
-        && !heads.iter().any(|(v, _)| l.extent.mentions(*v))
+        && !heads.iter().any(|v| l.extent.mentions(*v))
     {
-        heads.push((l.var, l.extent.clone()));
+        heads.push(l.var);
         inner = &l.body;
     }
-    let stride = |(v, _): &(Var, Expr)| {
+    let stride = |v: &Var| {
         let coefficient = offset.linear_coefficient(*v);
         coefficient.and_then(|c| c.as_const()).unwrap_or(i64::MAX)
     };
-    heads.sort_by_key(|h| std::cmp::Reverse(stride(h)));
-    let mut at = outermost;
-    for (k, (var, extent)) in heads.iter().enumerate() {
-        (at.var, at.extent) = (*var, extent.clone());
-        if k + 1 < heads.len() {
-            let [Stmt::For(next)] = &mut at.body[..] else {
-                unreachable!("invariant: the chain was just walked");
-            };
-            at = next;
-        }
-    }
-    heads.into_iter().map(|(v, _)| v).collect()
+    heads.sort_by_key(|v| std::cmp::Reverse(stride(v)));
+    heads
 }

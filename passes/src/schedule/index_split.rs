@@ -1,43 +1,37 @@
-//! Splits the innermost loop of a nest where a guard changes, so that no guard depends on it.
+//! Cuts the innermost loop of a nest where a guard changes, so that no guard depends on it.
 //!
-//! Before: `for i < 8 { o[i] = guard([i - 5], b[i - 5], a[i]) }`. After:
+//! `for i < 8 { o[i] = guard([i - 5], b[i - 5], a[i]) }` becomes
 //! `for i < 5 { o[i] = a[i] } for i < 3 { o[i + 5] = b[i] }`.
-use super::nest::{Nest, fresh_copy, space, substitute, visit_scalars};
-use std::collections::{BTreeSet, HashMap};
-use tensmith_ir::expr::{Expr, Ranges, Var};
-use tensmith_ir::loops::{Cond, Kernel, Mark, Scalar, Stmt};
+use super::nest::{Nest, visit_scalars};
+use super::primitives::{At, Primitive, Rejected};
+use super::scheduler::Scheduler;
+use std::collections::BTreeSet;
+use tensmith_ir::expr::{Expr, Var};
+use tensmith_ir::loops::{Cond, Scalar, Stmt};
 
 /// Loops that one loop becomes at most.
 const PARTS: usize = 16;
 
-/// Splits the innermost loop if all guards that depend on it do so by a constant bound.
-pub fn index_split(kernel: &mut Kernel, nest: &mut Nest, ranges: &mut Ranges) {
-    let Some((var, extent)) = nest.loops.last().cloned() else {
-        return;
-    };
-    let Some(extent) = extent.as_const() else {
-        return;
-    };
-    let Some(starts) = starts(&nest.body, var, extent) else {
-        return;
-    };
+/// Where to cut the innermost loop of a nest, if all guards that depend on it do so by a constant
+/// bound.
+pub fn choose(nest: &Nest<'_>) -> Option<(Var, Vec<i64>)> {
+    let (var, extent) = nest.loops.last()?;
+    let mut starts = starts(nest.body, *var, extent.as_const()?)?;
     if starts.len() < 2 || starts.len() > PARTS {
-        return;
+        return None;
     }
-    nest.loops.pop();
-    let body = std::mem::take(&mut nest.body);
-    let starts: Vec<i64> = starts.into_iter().collect();
-    let ends = starts.iter().skip(1).copied().chain([extent]);
-    for (start, end) in starts.iter().copied().zip(ends) {
-        let mut part = fresh_copy(kernel, &body, ranges);
-        let inner = kernel.fresh_var();
-        ranges.bind(inner, &(end - start).into());
-        let with = HashMap::from([(var, Expr::from(inner) + start)]);
-        substitute(&mut part, &with, ranges);
-        fold_guards(&mut part, ranges);
-        nest.body
-            .push(space(inner, (end - start).into(), Mark::Plain, part));
+    starts.remove(&0);
+    Some((*var, starts.into_iter().collect()))
+}
+
+/// Cuts the loop at the points that were chosen.
+///
+/// Errors: as the primitives.
+pub fn schedule(s: &mut Scheduler, (var, points): (Var, Vec<i64>)) -> Result<(), Rejected> {
+    for part in s.cut(var, At::Points(points))? {
+        s.try_apply(Primitive::FoldGuards(part))?;
     }
+    Ok(())
 }
 
 /// Where in `0..extent` a guard begins to hold or to fail, and 0; `None` if a guard or a
@@ -82,55 +76,4 @@ fn visit_branches(stmts: &[Stmt], look: &mut dyn FnMut(&[Expr])) {
             visit_branches(body, look);
         }
     }
-}
-
-/// Folds guards and branches of statements by what is known of their variables.
-pub fn fold_guards(stmts: &mut Vec<Stmt>, ranges: &Ranges) {
-    for mut stmt in std::mem::take(stmts) {
-        match &mut stmt {
-            Stmt::Store { value, .. } | Stmt::Check { value, .. } => fold(value, ranges),
-            Stmt::If {
-                cond: Cond::Scalar(s),
-                ..
-            } => fold(s, ranges),
-            Stmt::While { cond, .. } => fold(cond, ranges),
-            _ => {}
-        }
-        for body in stmt.bodies_mut() {
-            fold_guards(body, ranges);
-        }
-        match stmt {
-            Stmt::If {
-                cond: Cond::Affine(conds),
-                otherwise,
-                ..
-            } if conds.iter().any(|c| never(c, ranges)) => stmts.extend(otherwise),
-            Stmt::If {
-                cond: Cond::Affine(conds),
-                then,
-                ..
-            } if conds.iter().all(|c| ranges.proves_non_negative(c)) => stmts.extend(then),
-            other => stmts.push(other),
-        }
-    }
-}
-
-fn never(cond: &Expr, ranges: &Ranges) -> bool {
-    ranges.proves_non_negative(&(-cond.clone() - 1))
-}
-
-/// Drops conditions that always hold, and guards that never do.
-fn fold(s: &mut Scalar, ranges: &Ranges) {
-    if let Scalar::Guard(conds, then, otherwise) = s {
-        if conds.iter().any(|c| never(c, ranges)) {
-            *s = std::mem::replace(otherwise, Scalar::Index(0.into()));
-            return fold(s, ranges);
-        }
-        conds.retain(|c| !ranges.proves_non_negative(c));
-        if conds.is_empty() {
-            *s = std::mem::replace(then, Scalar::Index(0.into()));
-            return fold(s, ranges);
-        }
-    }
-    s.children_mut().into_iter().for_each(|c| fold(c, ranges));
 }

@@ -1,17 +1,19 @@
 //! Schedules: how the loops of a kernel are run.
 //!
 //! [`default_schedule`] reads from top to bottom: cleanups, then the first recipe that fits, then
-//! threads. Every step keeps what the kernel computes; only sums change their order.
+//! threads. Recipes decide; [`primitives`] are all that changes a kernel, and the [`trace`] of a
+//! kernel lists those that made it. Every primitive keeps what the kernel computes; only sums
+//! change their order.
 mod block_sums;
 mod collapse;
-mod contract_fma;
 mod contraction;
-mod drop_unit_loops;
 mod index_split;
 mod nest;
+pub mod primitives;
 mod reorder;
-mod stage;
+mod scheduler;
 mod tile;
+pub mod trace;
 mod transform;
 mod transpose;
 mod vectorise;
@@ -19,11 +21,13 @@ mod window;
 
 use crate::cost::{Analytic, CostModel};
 pub(crate) use contraction::least_cycles;
-
-use nest::{Nest, all_ranges};
+use nest::Nest;
+use primitives::{Primitive, Rejected};
+use scheduler::Scheduler;
 use std::sync::Arc;
-use tensmith_ir::expr::{Expr, Ranges, product};
-use tensmith_ir::loops::{BufferId, Kernel, Mark, Role, Stmt};
+use tensmith_ir::expr::{Expr, Var, product};
+use tensmith_ir::loops::{BufferId, Kernel, Role, Stmt};
+use trace::Trace;
 
 /// What schedules need to know of the machine.
 #[derive(Clone, Debug)]
@@ -74,69 +78,122 @@ impl Default for Target {
 /// Units: iterations of innermost statements; a hand-off takes about as long as some thousands.
 const PARALLEL_WORK: i64 = 4096;
 
+/// A kernel and the schedule that made it of its naive one.
+#[derive(Clone, Debug)]
+pub struct Scheduled {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What was done to the naive kernel.
+    pub trace: Trace,
+}
+
+/// How a kernel came about.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// The kernel as the definitions give it.
+    pub naive: Kernel,
+    /// What was done to it.
+    pub trace: Trace,
+}
+
 /// Schedules a naive kernel; `packable` says which inputs are constants, whose layout may change.
 pub fn default_schedule(
-    mut kernel: Kernel,
+    kernel: Kernel,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
-) -> Kernel {
-    drop_unit_loops::drop_unit_loops(&mut kernel);
-    if target.fma && target.reassociate {
-        contract_fma::contract_fma(&mut kernel);
+) -> Scheduled {
+    let mut s = Scheduler::new(kernel);
+    clean_up(&mut s, target);
+    let work = work(&s.kernel().body);
+    let mut at = 0;
+    while at < s.kernel().body.len() {
+        let before = s.kernel().body.len();
+        schedule_nest(&mut s, at, target, packable);
+        at += 1 + s.kernel().body.len() - before;
     }
-    let work = work(&kernel.body);
-    let body = std::mem::take(&mut kernel.body);
-    let body: Vec<Stmt> = body
-        .into_iter()
-        .flat_map(|s| schedule_nest(&mut kernel, s, target, packable))
-        .collect();
-    kernel.body = body;
     if work.is_none_or(|w| w >= PARALLEL_WORK) {
-        parallelise(&mut kernel);
+        // A kernel without an outermost loop of independent iterations is one thread's.
+        let _ = s.recipe("threads", parallelise);
     }
-    kernel
+    let (kernel, trace) = s.finish();
+    Scheduled { kernel, trace }
 }
 
+/// Removes loops of one iteration, and makes products and sums one operation.
+fn clean_up(s: &mut Scheduler, target: &Target) {
+    let mut units = Vec::new();
+    primitives::registers::visit_stmts(&s.kernel().body, &mut |stmt| {
+        if let Stmt::For(l) = stmt
+            && l.extent.is(1)
+            && l.reduction.is_none()
+        {
+            units.push(l.var);
+        }
+    });
+    // Either may have nothing to do.
+    let _ = s.apply(Primitive::DropUnitLoops(units));
+    if target.fma && target.reassociate {
+        let _ = s.apply(Primitive::ContractFma);
+    }
+}
+
+/// Schedules statement `at` of a kernel by the first recipe that fits. A recipe that a primitive
+/// rejects leaves the nest to the next one.
 fn schedule_nest(
-    kernel: &mut Kernel,
-    stmt: Stmt,
+    s: &mut Scheduler,
+    at: usize,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
-) -> Vec<Stmt> {
-    let mut nest = Nest::of(stmt);
-    reorder::follow_results(kernel, &mut nest);
+) {
+    reorder::follow_results(s, at);
     // What is packed along a loop needs an index of its own.
-    let anchor = contraction::is_anchor(kernel, &nest);
-    collapse::collapse(kernel, &mut nest, &|b| anchor && packable(b));
-    if let Some(tiled) = contraction::schedule(kernel, &nest, target, packable) {
-        return tiled;
+    let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at));
+    collapse::collapse(s, at, &|b| anchor && packable(b));
+    let nest = Nest::at(s.kernel(), at);
+    if let Some(choice) = contraction::choose(s.kernel(), &nest, target, packable) {
+        let steps = |s: &mut Scheduler| contraction::schedule(s, target, choice);
+        if s.recipe("contraction", steps).is_ok() {
+            return;
+        }
     }
-    if let Some(tiled) = window::schedule(kernel, &nest, target, packable) {
-        return tiled;
+    let nest = Nest::at(s.kernel(), at);
+    if let Some(choice) = window::choose(s.kernel(), &nest, target, packable) {
+        let steps = |s: &mut Scheduler| window::schedule(s, target, choice);
+        if s.recipe("window", steps).is_ok() {
+            return;
+        }
     }
-    if let Some(tiled) = transform::schedule(kernel, &nest, target) {
-        return tiled;
+    let nest = Nest::at(s.kernel(), at);
+    if let Some(choice) = transform::choose(s.kernel(), &nest, target) {
+        let steps = |s: &mut Scheduler| transform::schedule(s, target, choice);
+        if s.recipe("transform", steps).is_ok() {
+            return;
+        }
     }
-    if let Some(tiled) = transpose::schedule(kernel, &nest, target) {
-        return tiled;
+    let nest = Nest::at(s.kernel(), at);
+    if let Some(choice) = transpose::choose(s.kernel(), &nest) {
+        let steps = |s: &mut Scheduler| transpose::schedule(s, target, choice);
+        if s.recipe("transpose", steps).is_ok() {
+            return;
+        }
     }
-    let mut ranges = nest_ranges(kernel, &nest);
-    index_split::index_split(kernel, &mut nest, &mut ranges);
-    stage::stage(kernel, &mut ranges, &mut nest.body);
-    let body = nest.rebuild();
-    vectorise::vectorise(kernel, &mut ranges, target, body)
+    vectors(s, at, target);
 }
 
-/// What is known of the variables of a nest, and of those around it.
-fn nest_ranges(kernel: &Kernel, nest: &Nest) -> Ranges {
-    let mut ranges = all_ranges(&Kernel {
-        body: nest.body.clone(),
-        ..kernel.clone()
-    });
-    for (var, extent) in &nest.loops {
-        ranges.bind(*var, extent);
+/// The recipe of everything else, for statement `at`: each loop that can be vectors. A part that a
+/// primitive rejects does no harm to the others.
+fn vectors(s: &mut Scheduler, at: usize, target: &Target) {
+    let before = s.kernel().body.len();
+    if let Some(choice) = index_split::choose(&Nest::at(s.kernel(), at)) {
+        let _ = s.recipe("ranges", |s| index_split::schedule(s, choice));
     }
-    ranges
+    for sum in Nest::at(s.kernel(), at).sums() {
+        let _ = s.step("terms", Primitive::Stage(sum));
+    }
+    let end = at + 1 + s.kernel().body.len() - before;
+    for var in vectorise::choose(s.kernel(), target, &s.kernel().body[at..end]) {
+        let _ = s.recipe("vectors", |s| vectorise::schedule(s, target, var));
+    }
 }
 
 /// The iterations of all innermost statements; `None` if sizes are not known.
@@ -157,51 +214,27 @@ fn work(stmts: &[Stmt]) -> Option<i64> {
 
 /// Deals the outermost loops to threads: neighbouring outer loops become one while the outermost
 /// has too few iterations to balance.
-fn parallelise(kernel: &mut Kernel) {
-    let [Stmt::For(l)] = &mut kernel.body[..] else {
-        return;
+///
+/// Errors: as the primitives.
+fn parallelise(s: &mut Scheduler) -> Result<(), Rejected> {
+    let [Stmt::For(l)] = &s.kernel().body[..] else {
+        return Err(Rejected::NoEffect);
     };
-    if l.role != Role::Space || l.mark != Mark::Plain {
-        return;
+    if l.role != Role::Space {
+        return Err(Rejected::Serial(l.var));
     }
-    let stmt = Stmt::For(l.clone());
-    let mut nest = Nest::of(stmt);
+    let outermost = l.var;
+    let nest = Nest::at(s.kernel(), 0);
     let few = |e: &Expr| e.as_const().is_some_and(|n| n < 16);
+    let extents: Vec<Expr> = nest.loops.iter().map(|(_, e)| e.clone()).collect();
     let mut joined = 1;
-    while joined < nest.loops.len() && few(&product(&extents(&nest, joined))) {
+    while joined < extents.len() && few(&product(&extents[..joined])) {
         joined += 1;
     }
-    if joined > 1 {
-        join_outer(kernel, &mut nest, joined);
-    }
-    let mut body = nest.rebuild();
-    if let [Stmt::For(l)] = &mut body[..] {
-        l.mark = Mark::Parallel;
-    }
-    kernel.body = body;
-}
-
-fn extents(nest: &Nest, count: usize) -> Vec<Expr> {
-    nest.loops[..count].iter().map(|(_, e)| e.clone()).collect()
-}
-
-/// One loop in the place of the outermost `count`.
-fn join_outer(kernel: &mut Kernel, nest: &mut Nest, count: usize) {
-    let extents = extents(nest, count);
-    let var = kernel.fresh_var();
-    let mut ranges = all_ranges(kernel);
-    let total = product(&extents);
-    ranges.bind(var, &total);
-    let index = tensmith_ir::define::unflatten(&var.into(), &extents, &ranges);
-    let with = nest.loops[..count]
-        .iter()
-        .map(|(v, _)| *v)
-        .zip(index)
-        .collect();
-    nest::substitute(&mut nest.body, &with, &ranges);
-    for (_, extent) in &mut nest.loops[count..] {
-        *extent = extent.substitute(&|v| with.get(&v).cloned());
-    }
-    nest.loops.drain(1..count);
-    nest.loops[0] = (var, total);
+    let vars: Vec<Var> = nest.vars().into_iter().take(joined).collect();
+    let parallel = match vars.len() {
+        0 | 1 => outermost,
+        _ => s.fuse(vars)?,
+    };
+    s.apply(Primitive::Parallelize(parallel)).map(drop)
 }

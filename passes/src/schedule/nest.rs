@@ -1,57 +1,56 @@
-//! Looking at and rebuilding loop nests.
+//! Looking at loop nests.
 use std::collections::HashMap;
 use tensmith_ir::expr::{Expr, Ranges, Var};
-use tensmith_ir::loops::{BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt};
+use tensmith_ir::loops::{Cond, For, Kernel, Mark, Role, Scalar, Stmt};
 
 /// The perfectly nested space loops at the outside of a statement, and what is inside them.
-pub struct Nest {
+#[derive(Clone)]
+pub struct Nest<'k> {
     /// Variables and extents, outermost first.
     pub loops: Vec<(Var, Expr)>,
     /// The body of the innermost loop.
-    pub body: Vec<Stmt>,
+    pub body: &'k [Stmt],
 }
 
-impl Nest {
-    /// Takes a statement apart.
-    pub fn of(stmt: Stmt) -> Nest {
+impl<'k> Nest<'k> {
+    /// The nest of statement `at` of a kernel.
+    pub fn at(kernel: &'k Kernel, at: usize) -> Nest<'k> {
         let mut loops = Vec::new();
-        let mut body = vec![stmt];
-        while let [Stmt::For(l)] = &mut body[..] {
-            if l.role != Role::Space || l.mark != Mark::Plain {
-                break;
-            }
+        let mut body = &kernel.body[at..=at];
+        while let [Stmt::For(l)] = body
+            && l.role == Role::Space
+            && l.mark == Mark::Plain
+        {
             loops.push((l.var, l.extent.clone()));
-            body = std::mem::take(&mut l.body);
+            body = &l.body;
         }
         Nest { loops, body }
     }
 
-    /// The loops around the body again, none of them marked.
-    pub fn rebuild(self) -> Vec<Stmt> {
-        self.loops
-            .into_iter()
-            .rev()
-            .fold(self.body, |body, (var, extent)| {
-                vec![space(var, extent, Mark::Plain, body)]
-            })
+    /// The variables of the reductions that stand in the body of a loop.
+    pub fn sums(&self) -> Vec<Var> {
+        if self.loops.is_empty() {
+            return vec![];
+        }
+        let loops = self.body.iter().filter_map(|s| match s {
+            Stmt::For(l) if l.role == Role::Reduce => Some(l.var),
+            _ => None,
+        });
+        loops.collect()
+    }
+
+    /// The variables of the loops.
+    pub fn vars(&self) -> Vec<Var> {
+        self.loops.iter().map(|(v, _)| *v).collect()
     }
 }
 
 /// A space loop.
 pub fn space(var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
-    repeat(Role::Space, var, extent, mark, body)
-}
-
-/// A loop of plain updates.
-pub fn reduce(var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
-    repeat(Role::Reduce, var, extent, mark, body)
-}
-
-fn repeat(role: Role, var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
     Stmt::For(Box::new(For {
         var,
         extent,
-        role,
+        role: Role::Space,
         mark,
         reduction: None,
         body,
@@ -81,107 +80,13 @@ pub fn all_ranges(kernel: &Kernel) -> Ranges {
     ranges
 }
 
-/// A copy of statements with variables and registers of its own, so that both can stand in one
-/// kernel.
-pub fn fresh_copy(kernel: &mut Kernel, stmts: &[Stmt], ranges: &mut Ranges) -> Vec<Stmt> {
-    let mut copy = stmts.to_vec();
-    let mut vars = HashMap::new();
-    let mut registers = HashMap::new();
-    rename_bound(kernel, &mut copy, &mut vars, &mut registers, ranges);
-    substitute(&mut copy, &vars, ranges);
-    rename_registers(&mut copy, &registers);
-    copy
-}
-
-fn rename_bound(
-    kernel: &mut Kernel,
-    stmts: &mut [Stmt],
-    vars: &mut HashMap<Var, Expr>,
-    registers: &mut HashMap<BufferId, BufferId>,
-    ranges: &mut Ranges,
-) {
-    for stmt in stmts {
-        match stmt {
-            Stmt::For(l) => {
-                let new = kernel.fresh_var();
-                vars.insert(l.var, new.into());
-                l.var = new;
-                ranges.bind(new, &l.extent);
-            }
-            Stmt::Check { var, extent, .. } => {
-                let new = kernel.fresh_var();
-                vars.insert(*var, new.into());
-                *var = new;
-                ranges.bind(new, extent);
-            }
-            Stmt::Store { buffer, .. } if kernel.buffer(*buffer).scope == Scope::Register => {
-                registers.entry(*buffer).or_insert_with(|| {
-                    let mut copy = kernel.buffer(*buffer).clone();
-                    copy.name = format!("r{}", kernel.buffers.len());
-                    kernel.add_buffer(copy)
-                });
-            }
-            _ => {}
-        }
-        for body in stmt.bodies_mut() {
-            rename_bound(kernel, body, vars, registers, ranges);
-        }
-    }
-}
-
-fn rename_registers(stmts: &mut [Stmt], registers: &HashMap<BufferId, BufferId>) {
-    for stmt in stmts {
-        match stmt {
-            Stmt::Store { buffer, value, .. } => {
-                rename(buffer, registers);
-                rename_in(value, registers);
-            }
-            Stmt::If {
-                cond: tensmith_ir::loops::Cond::Scalar(s),
-                ..
-            } => rename_in(s, registers),
-            Stmt::Check { value, .. } => rename_in(value, registers),
-            Stmt::While { cond, .. } => rename_in(cond, registers),
-            Stmt::For(l) => {
-                if let Some(r) = &mut l.reduction {
-                    r.state
-                        .iter_mut()
-                        .chain(&mut r.other)
-                        .for_each(|b| rename(b, registers));
-                    r.combine.iter_mut().for_each(|s| rename_in(s, registers));
-                }
-            }
-            Stmt::If { .. } => {}
-        }
-        stmt.bodies_mut()
-            .into_iter()
-            .for_each(|b| rename_registers(b, registers));
-    }
-}
-
-fn rename(buffer: &mut BufferId, registers: &HashMap<BufferId, BufferId>) {
-    if let Some(new) = registers.get(buffer) {
-        *buffer = *new;
-    }
-}
-
-fn rename_in(scalar: &mut Scalar, registers: &HashMap<BufferId, BufferId>) {
-    if let Scalar::Load(buffer, _) = scalar {
-        rename(buffer, registers);
-    }
-    scalar
-        .children_mut()
-        .into_iter()
-        .for_each(|c| rename_in(c, registers));
-}
-
 /// Calls `f` with every scalar that statements evaluate.
 pub fn visit_scalars<'a>(stmts: &'a [Stmt], f: &mut dyn FnMut(&'a Scalar)) {
     for stmt in stmts {
         match stmt {
             Stmt::Store { value, .. } | Stmt::Check { value, .. } => f(value),
             Stmt::If {
-                cond: tensmith_ir::loops::Cond::Scalar(s),
+                cond: Cond::Scalar(s),
                 ..
             } => f(s),
             Stmt::While { cond, .. } => f(cond),

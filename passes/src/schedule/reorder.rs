@@ -1,31 +1,37 @@
 //! Puts the loops of a nest in the order in which results lie in memory.
 //!
-//! Before: `for c < 8 { for p < 100 { o[c, p] = .. } }` with the first dimension of `o` innermost
-//! in memory. After: `for p < 100 { for c < 8 { o[c, p] = .. } }`. Halide: `reorder`.
+//! `for c < 8 { for p < 100 { o[c, p] = .. } }` with the first dimension of `o` innermost in memory
+//! becomes `for p < 100 { for c < 8 { o[c, p] = .. } }`.
 use super::nest::Nest;
+use super::scheduler::Scheduler;
 use std::cmp::Reverse;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::{Kernel, Scope, Stmt};
 
-/// Sorts the loops by their strides in the first buffer that is stored to, the greatest
-/// outermost; loops whose strides are not known numbers keep the places that they have.
-pub fn follow_results(kernel: &Kernel, nest: &mut Nest) {
-    let Some(offset) = first_store(kernel, &nest.body) else {
+/// Sorts the loops of the nest of statement `at` by their strides in the first buffer that is
+/// stored to, the greatest outermost; loops whose strides are not known numbers keep the places
+/// that they have.
+pub fn follow_results(s: &mut Scheduler, at: usize) {
+    let nest = Nest::at(s.kernel(), at);
+    let Some(offset) = first_store(s.kernel(), nest.body) else {
         return;
     };
     let depends = |(_, extent): &(Var, Expr)| nest.loops.iter().any(|(v, _)| extent.mentions(*v));
     if nest.loops.iter().any(depends) {
         return;
     }
-    let stride = |(v, _): &(Var, Expr)| offset.linear_coefficient(*v)?.as_const();
-    let known: Vec<usize> = (0..nest.loops.len())
-        .filter(|k| stride(&nest.loops[*k]).is_some())
+    let stride = |v: &Var| offset.linear_coefficient(*v)?.as_const();
+    let mut order = nest.vars();
+    let known: Vec<usize> = (0..order.len())
+        .filter(|k| stride(&order[*k]).is_some())
         .collect();
-    let mut sorted: Vec<(Var, Expr)> = known.iter().map(|k| nest.loops[*k].clone()).collect();
-    sorted.sort_by_key(|l| Reverse(stride(l)));
-    for (k, l) in known.into_iter().zip(sorted) {
-        nest.loops[k] = l;
+    let mut sorted: Vec<Var> = known.iter().map(|k| order[*k]).collect();
+    sorted.sort_by_key(|v| Reverse(stride(v)));
+    for (k, v) in known.into_iter().zip(sorted) {
+        order[k] = v;
     }
+    // Loops that must keep their order do.
+    let _ = s.reorder(order);
 }
 
 fn first_store(kernel: &Kernel, stmts: &[Stmt]) -> Option<Expr> {

@@ -9,13 +9,13 @@
 //! Before: `for i < 2 { for c < 64 { r = a[c] + b[c]; o[i, c] = guard([-i], r, r * 2) } }`. After:
 //! `for c < 64 vector { r = a[c] + b[c]; o[0, c] = r; o[1, c] = r * 2 }`.
 use super::Target;
-use super::index_split::fold_guards;
-use super::nest::{Nest, all_ranges, space, substitute, visit_scalars};
-use super::tile::{Split, tiles};
+use super::nest::{Nest, space, visit_scalars};
+use super::primitives::{Primitive, Rejected};
+use super::scheduler::Scheduler;
+use super::tile::{Tile, tile};
 use super::window::contiguous;
-use std::collections::HashMap;
-use tensmith_ir::expr::{Atom, Expr, Ranges, Var};
-use tensmith_ir::loops::{BufferId, Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
+use tensmith_ir::expr::{Atom, Expr, Var};
+use tensmith_ir::loops::{Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
 
 /// A loop of more iterations is not unrolled.
 const SMALL: i64 = 8;
@@ -26,8 +26,16 @@ const VECTORS: i64 = 1;
 /// Fewer elements along the innermost loop are no vector.
 const FEW: i64 = 4;
 
-/// Schedules the nest if it is an anchor.
-pub fn schedule(kernel: &mut Kernel, nest: &Nest, target: &Target) -> Option<Vec<Stmt>> {
+/// What is decided for an anchor.
+pub struct Choice {
+    /// The loops of the nest, the columns innermost.
+    order: Vec<Var>,
+    /// The columns, then the small loops.
+    tiles: Vec<Tile>,
+}
+
+/// What to do with a nest if it is an anchor.
+pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choice> {
     if !nest.body.iter().all(|s| matches!(s, Stmt::Store { .. })) {
         return None;
     }
@@ -39,28 +47,53 @@ pub fn schedule(kernel: &mut Kernel, nest: &Nest, target: &Target) -> Option<Vec
     let columns = (0..nest.loops.len()).rev().find(|k| !is_small(*k))?;
     let (var, extent) = nest.loops[columns].clone();
     extent.as_const().filter(|e| *e >= FEW)?;
-    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.clone()) else {
+    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.to_vec()) else {
         return None;
     };
-    if reads_results(kernel, &nest.body)
+    if reads_results(kernel, nest.body)
         || !vectorisable(kernel, l)
         || !contiguous(kernel, l, &|b| kernel.buffer(b).scope == Scope::Output)
     {
         return None;
     }
-    let mut ranges = all_ranges(kernel);
-    for (var, extent) in &nest.loops {
-        ranges.bind(*var, extent);
+    let size = VECTORS * target.lanes();
+    let columns = Tile {
+        var,
+        size,
+        mark: Mark::Vector,
+    };
+    let small = small.into_iter().map(|(k, size)| Tile {
+        var: nest.loops[k].0,
+        size,
+        mark: Mark::Unroll,
+    });
+    let others = nest.vars().into_iter().filter(|v| *v != var);
+    Some(Choice {
+        order: others.chain([var]).collect(),
+        tiles: [columns].into_iter().chain(small).collect(),
+    })
+}
+
+/// Schedules the nest as was decided.
+///
+/// Errors: as the primitives.
+pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<(), Rejected> {
+    let copies = tile(s, target, &choice.tiles, &choice.order)?;
+    // The outermost of the small loops that are left holds the others.
+    for var in copies[1..].concat() {
+        if s.extent(var).is_some() {
+            s.apply(Primitive::Straighten(var))?;
+        }
     }
-    Some(build(kernel, nest, target, columns, &small, &mut ranges))
+    Ok(())
 }
 
 /// The loops whose guards an unrolled tile decides, and the iterations of a tile.
-fn small_loops(nest: &Nest) -> Vec<(usize, i64)> {
+fn small_loops(nest: &Nest<'_>) -> Vec<(usize, i64)> {
     let loops = nest.loops.iter().enumerate();
     let tile = |(k, (var, extent)): (usize, &(Var, Expr))| {
         let mut found = None;
-        visit_scalars(&nest.body, &mut |s| {
+        visit_scalars(nest.body, &mut |s| {
             s.visit(&mut |s| {
                 if let Scalar::Guard(conds, ..) = s {
                     let tiles = conds.iter().filter_map(|c| decided_by(c, *var, extent));
@@ -97,175 +130,4 @@ fn reads_results(kernel: &Kernel, body: &[Stmt]) -> bool {
         });
     });
     found
-}
-
-fn build(
-    kernel: &mut Kernel,
-    nest: &Nest,
-    target: &Target,
-    columns: usize,
-    small: &[(usize, i64)],
-    ranges: &mut Ranges,
-) -> Vec<Stmt> {
-    let lanes = target.lanes();
-    let mut splits = Vec::new();
-    let mut tile_vars: HashMap<usize, (Var, Expr)> = HashMap::new();
-    let unrolled = small.iter().map(|(k, tile)| (*k, *tile, Mark::Unroll));
-    for (k, tile, mark) in [(columns, VECTORS * lanes, Mark::Vector)]
-        .into_iter()
-        .chain(unrolled)
-    {
-        let (var, extent) = nest.loops[k].clone();
-        let whole = if target.masks() { 0 } else { lanes };
-        let split = Split {
-            var,
-            extent,
-            tile,
-            mark,
-            whole,
-        };
-        let tile_var = (kernel.fresh_var(), split.count());
-        ranges.bind(tile_var.0, &tile_var.1);
-        splits.push((split, tile_var.0));
-        tile_vars.insert(k, tile_var);
-    }
-    let mut body = tiles(kernel, ranges, &splits, &nest.body);
-    straighten(kernel, ranges, &mut body);
-    let loops = (0..nest.loops.len())
-        .filter(|k| *k != columns)
-        .chain([columns]);
-    let loops = loops.map(|k| tile_vars.get(&k).unwrap_or(&nest.loops[k]).clone());
-    let (units, loops): (Vec<_>, Vec<_>) = loops.partition(|(_, extent)| extent.is(1));
-    let zeros = units.into_iter().map(|(v, _)| (v, 0.into())).collect();
-    substitute(&mut body, &zeros, ranges);
-    loops.into_iter().rev().fold(body, |body, (var, extent)| {
-        vec![space(var, extent, Mark::Plain, body)]
-    })
-}
-
-/// Puts straight code in the place of nests of loops marked `unroll`.
-fn straighten(kernel: &mut Kernel, ranges: &mut Ranges, stmts: &mut Vec<Stmt>) {
-    let old = std::mem::take(stmts);
-    for mut stmt in old {
-        match &stmt {
-            Stmt::For(l) if l.mark == Mark::Unroll => {
-                let mut iterations = Vec::new();
-                unrolled(&stmt, &HashMap::new(), ranges, &mut iterations);
-                stmts.extend(shared(kernel, iterations));
-            }
-            _ => {
-                for body in stmt.bodies_mut() {
-                    straighten(kernel, ranges, body);
-                }
-                stmts.push(stmt);
-            }
-        }
-    }
-}
-
-/// Appends the iterations of a nest, with numbers in the place of its variables.
-fn unrolled(stmt: &Stmt, at: &HashMap<Var, Expr>, ranges: &Ranges, out: &mut Vec<Stmt>) {
-    match stmt {
-        Stmt::For(l) if l.mark == Mark::Unroll => {
-            for k in 0..l.extent.as_const().unwrap_or(0) {
-                let mut at = at.clone();
-                at.insert(l.var, k.into());
-                l.body.iter().for_each(|s| unrolled(s, &at, ranges, out));
-            }
-        }
-        _ => {
-            let mut copy = vec![decided(stmt, at)];
-            substitute(&mut copy, at, ranges);
-            fold_guards(&mut copy, ranges);
-            out.extend(copy);
-        }
-    }
-}
-
-/// A copy of a statement without the branches of guards that numbers decide.
-fn decided(stmt: &Stmt, at: &HashMap<Var, Expr>) -> Stmt {
-    match stmt {
-        Stmt::Store {
-            buffer,
-            index,
-            value: Scalar::Guard(conds, then, otherwise),
-        } => {
-            let mut holds = conds
-                .iter()
-                .map(|c| c.substitute(&|v| at.get(&v).cloned()).as_const());
-            let value = match holds.try_fold(true, |all, c| Some(all && c? >= 0)) {
-                Some(true) => then,
-                Some(false) => otherwise,
-                None => return stmt.clone(),
-            };
-            let value = (**value).clone();
-            let (buffer, index) = (*buffer, index.clone());
-            let store = Stmt::Store {
-                buffer,
-                index,
-                value,
-            };
-            decided(&store, at)
-        }
-        _ => stmt.clone(),
-    }
-}
-
-/// Stores of registers as values that are computed once.
-fn shared(kernel: &mut Kernel, stmts: Vec<Stmt>) -> Vec<Stmt> {
-    let mut holds: HashMap<BufferId, Scalar> = HashMap::new();
-    let mut known: HashMap<Scalar, Scalar> = HashMap::new();
-    let mut out = Vec::new();
-    for stmt in stmts {
-        let Stmt::Store {
-            buffer,
-            index,
-            mut value,
-        } = stmt
-        else {
-            unreachable!("invariant: anchors consist of stores");
-        };
-        follow(&mut value, &holds);
-        if kernel.buffer(buffer).scope != Scope::Register {
-            out.push(Stmt::Store {
-                buffer,
-                index,
-                value,
-            });
-            continue;
-        }
-        let simple = matches!(value, Scalar::Const(_) | Scalar::Load(..));
-        let place = match known.get(&value) {
-            _ if simple => value,
-            Some(place) => place.clone(),
-            None => {
-                let mut register = kernel.buffer(buffer).clone();
-                register.name = format!("r{}", kernel.buffers.len());
-                let register = kernel.add_buffer(register);
-                known.insert(value.clone(), Scalar::load(register, vec![]));
-                out.push(Stmt::Store {
-                    buffer: register,
-                    index,
-                    value,
-                });
-                Scalar::load(register, vec![])
-            }
-        };
-        holds.insert(buffer, place);
-    }
-    out
-}
-
-/// Puts what registers hold in the place of loads of them.
-fn follow(value: &mut Scalar, holds: &HashMap<BufferId, Scalar>) {
-    if let Scalar::Load(b, _) = value
-        && let Some(held) = holds.get(b)
-    {
-        *value = held.clone();
-        return;
-    }
-    value
-        .children_mut()
-        .into_iter()
-        .for_each(|c| follow(c, holds));
 }

@@ -3,13 +3,13 @@
 //! Innermost space loops are split into tiles of vector lanes; innermost reductions by plain
 //! updates become lanes that each reduce their share of the terms and are joined once.
 use super::block_sums::block_sums;
-use super::nest::{fresh_copy, reduce, substitute};
-use super::tile::{Split, tiles};
+use super::primitives::{At, Primitive, Rejected};
+use super::scheduler::Scheduler;
+use super::tile::{Tile, tile};
 use super::{Target, window};
-use std::collections::HashMap;
-use tensmith_ir::expr::{Expr, Ranges};
+use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
-    BinaryOp, BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update, vectorisable,
+    BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update, vectorisable,
 };
 
 /// Registers of a tile: enough to hide the latency of short chains.
@@ -17,38 +17,31 @@ const REGISTERS: i64 = 4;
 /// Fewer iterations than these are no vector.
 const FEW: i64 = 4;
 
-/// Vectorises the innermost loops among `stmts`, at any depth.
-pub fn vectorise(
-    kernel: &mut Kernel,
-    ranges: &mut Ranges,
-    target: &Target,
-    stmts: Vec<Stmt>,
-) -> Vec<Stmt> {
-    stmts
-        .into_iter()
-        .flat_map(|s| vectorise_stmt(kernel, ranges, target, s))
-        .collect()
+/// The innermost loops among `stmts`, at any depth, that can be vectors.
+pub fn choose(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> Vec<Var> {
+    let mut found = Vec::new();
+    for stmt in stmts {
+        match stmt {
+            Stmt::For(l) if l.mark == Mark::Plain && eligible(kernel, target, l) => {
+                found.push(l.var);
+            }
+            _ => {
+                let nested = stmt.bodies().into_iter();
+                found.extend(nested.flat_map(|b| choose(kernel, target, b)));
+            }
+        }
+    }
+    found
 }
 
-fn vectorise_stmt(
-    kernel: &mut Kernel,
-    ranges: &mut Ranges,
-    target: &Target,
-    mut stmt: Stmt,
-) -> Vec<Stmt> {
-    if let Stmt::For(l) = &stmt
-        && l.mark == Mark::Plain
-        && eligible(kernel, target, l)
-    {
-        return match l.role {
-            Role::Space => split_space(kernel, ranges, target, l),
-            _ => split_reduce(kernel, ranges, target, l),
-        };
+/// Makes vectors of a loop that was chosen.
+///
+/// Errors: as the primitives.
+pub fn schedule(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejected> {
+    match s.find(var)?.role {
+        Role::Space => split_space(s, target, var),
+        _ => split_reduce(s, target, var),
     }
-    for body in stmt.bodies_mut() {
-        *body = vectorise(kernel, ranges, target, std::mem::take(body));
-    }
-    vec![stmt]
 }
 
 fn eligible(kernel: &Kernel, target: &Target, l: &For) -> bool {
@@ -115,29 +108,19 @@ fn reads(body: &[Stmt], buffer: BufferId, at: &Stmt) -> bool {
     found
 }
 
-fn split_space(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &For) -> Vec<Stmt> {
-    let split = Split {
-        var: l.var,
-        extent: l.extent.clone(),
-        tile: REGISTERS * target.lanes(),
-        mark: Mark::Vector,
-        whole: if target.masks() { 0 } else { target.lanes() },
-    };
-    let tile_var = kernel.fresh_var();
-    ranges.bind(tile_var, &split.count());
-    let count = split.count();
-    let mut naive = l.body.clone();
-    window::unroll(&mut naive);
+fn split_space(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejected> {
+    for window in window::short_windows(&s.find(var)?.body) {
+        s.apply(Primitive::Unroll(window))?;
+    }
     if target.reassociate {
-        block_sums(kernel, ranges, &mut naive);
+        block_sums(s, var)?;
     }
-    let body = tiles(kernel, ranges, &[(split, tile_var)], &naive);
-    if count.is(1) {
-        let mut body = body;
-        substitute(&mut body, &HashMap::from([(tile_var, 0.into())]), ranges);
-        return body;
-    }
-    vec![super::nest::space(tile_var, count, Mark::Plain, body)]
+    let lanes = Tile {
+        var,
+        size: REGISTERS * target.lanes(),
+        mark: Mark::Vector,
+    };
+    tile(s, target, &[lanes], &[var]).map(drop)
 }
 
 /// Lanes of the narrowest register.
@@ -145,125 +128,48 @@ const LANES: i64 = 4;
 
 /// A tile of lanes that each reduce their share of the terms and are joined at the end, then the
 /// rest: as lanes where vectors may be partly filled, else one by one.
-fn split_reduce(kernel: &mut Kernel, ranges: &mut Ranges, target: &Target, l: &For) -> Vec<Stmt> {
-    let mut width = REGISTERS * target.lanes();
-    if l.extent.as_const().is_none() {
-        // The rest is as long as a tile at most.
-        width = target.lanes();
-    }
-    let mut out = Vec::new();
-    let whole = l.extent.div(width);
-    if !whole.is(0) {
-        out.push(lanes(kernel, ranges, l, &whole, width, &0.into()));
-    }
-    let mut done = whole * width;
-    let rest = l.extent.clone() - done.clone();
-    if let Some(rest) = rest.as_const() {
-        let width = if target.masks() {
-            rest
-        } else {
-            rest / LANES * LANES
-        };
-        if width >= FEW {
-            out.push(lanes(kernel, ranges, l, &1.into(), width, &done));
-            done = done + width;
-        }
-    }
-    let rest = l.extent.clone() - done.clone();
-    if !rest.is(0) {
-        let var = kernel.fresh_var();
-        ranges.bind(var, &rest);
-        let mut tail = l.body.clone();
-        let at = done + Expr::from(var);
-        substitute(&mut tail, &HashMap::from([(l.var, at)]), ranges);
-        out.push(reduce(var, rest, Mark::Plain, tail));
-    }
-    out
-}
-
-/// `width` lanes of `count` terms each, from term `first`.
-fn lanes(
-    kernel: &mut Kernel,
-    ranges: &mut Ranges,
-    l: &For,
-    count: &Expr,
-    width: i64,
-    first: &Expr,
-) -> Stmt {
-    let lane = kernel.fresh_var();
-    ranges.bind(lane, &width.into());
-    if count.is(1) {
-        let mut body = renamed_locals(kernel, ranges, &l.body);
-        let at = first.clone() + Expr::from(lane);
-        substitute(&mut body, &HashMap::from([(l.var, at)]), ranges);
-        return reduce(lane, width.into(), Mark::Vector, body);
-    }
-    let term = kernel.fresh_var();
-    ranges.bind(term, count);
-    let at = first.clone() + Expr::from(term) * width + Expr::from(lane);
-    let mut terms = fresh_copy(kernel, &l.body, ranges);
-    substitute(&mut terms, &HashMap::from([(l.var, at)]), ranges);
-    let (mut begin, mut end) = (Vec::new(), Vec::new());
-    for (copy, original) in terms.iter().zip(&l.body) {
-        if let (Some((partial, op)), Some((sum, _))) = (update(copy), update(original)) {
-            let identity = op
-                .identity(kernel.buffer(sum).dtype)
-                .expect("invariant: updates have an identity");
-            begin.push(store(partial, Scalar::Const(identity)));
-            let [left, right] = [sum, partial].map(|b| Scalar::load(b, vec![]));
-            end.push(store(sum, Scalar::binary(op, left, right)));
-        }
-    }
-    let mut body = vec![reduce(term, count.clone(), Mark::Plain, terms)];
-    block_sums(kernel, ranges, &mut body);
-    reduce(
-        lane,
-        width.into(),
-        Mark::Vector,
-        [begin, body, end].concat(),
-    )
-}
-
-fn store(buffer: BufferId, value: Scalar) -> Stmt {
-    Stmt::Store {
-        buffer,
-        index: vec![],
-        value,
-    }
-}
-
-/// The register of an update, and by which operation it is joined with others.
-fn update(stmt: &Stmt) -> Option<(BufferId, BinaryOp)> {
-    match stmt {
-        Stmt::Store { buffer, value, .. } if is_update(*buffer, value) => match value {
-            Scalar::Binary(op, ..) => Some((*buffer, *op)),
-            _ => Some((*buffer, BinaryOp::Add)),
-        },
-        _ => None,
-    }
-}
-
-/// A copy whose temporaries are its own and whose accumulators are those of the original.
-fn renamed_locals(kernel: &mut Kernel, ranges: &mut Ranges, body: &[Stmt]) -> Vec<Stmt> {
-    let mut copy = fresh_copy(kernel, body, ranges);
-    for (new, old) in copy.iter_mut().zip(body) {
-        if let (Some((new_sum, _)), Some((sum, _))) = (update(new), update(old))
-            && let Stmt::Store { buffer, value, .. } = new
+fn split_reduce(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejected> {
+    let Some(extent) = s.extent(var) else {
+        // The rest is as long as a tile at most, and runs one by one.
+        let width = target.lanes();
+        let whole = s.cut(var, At::Multiple(width))?[0];
+        return share(s, whole, width);
+    };
+    let width = REGISTERS * target.lanes();
+    let done = extent / width * width;
+    let rest = extent - done;
+    let last = match target.masks() {
+        true => rest,
+        false => rest / LANES * LANES,
+    };
+    let last = if last >= FEW { last } else { 0 };
+    let mut ends = vec![done, done + last];
+    ends.retain(|end| (1..extent).contains(end));
+    ends.dedup();
+    let parts = match ends.is_empty() {
+        true => vec![var],
+        false => s.cut(var, At::Points(ends))?,
+    };
+    let mut parts = parts.into_iter();
+    for lanes in [done, last] {
+        if lanes > 0
+            && let Some(part) = parts.next()
         {
-            *buffer = sum;
-            put_back(value, new_sum, sum);
+            share(s, part, width)?;
         }
     }
-    copy
+    Ok(())
 }
 
-fn put_back(value: &mut Scalar, from: BufferId, to: BufferId) {
-    if let Scalar::Load(b, _) = value
-        && *b == from
-    {
-        *b = to;
+/// Makes lanes of a loop: `width` that each reduce their share of the terms, or a lane for each
+/// term if there are no more.
+fn share(s: &mut Scheduler, var: Var, width: i64) -> Result<(), Rejected> {
+    if s.extent(var).is_some_and(|n| n <= width) {
+        return s.apply(Primitive::Vectorize(var)).map(drop);
     }
-    for child in value.children_mut() {
-        put_back(child, from, to);
-    }
+    let (terms, lanes) = s.split(var, width)?;
+    s.reorder(vec![lanes, terms])?;
+    s.apply(Primitive::Rfactor(terms))?;
+    block_sums(s, terms)?;
+    s.apply(Primitive::Vectorize(lanes)).map(drop)
 }

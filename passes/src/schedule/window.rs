@@ -6,9 +6,12 @@
 //! it rows in lock step, so that enough sums are in flight; short windows are unrolled.
 use super::Target;
 use super::block_sums::block_sums;
-use super::nest::{Nest, all_ranges, space, visit_scalars};
-use super::tile::{Order, Tiling, tile_nest};
-use tensmith_ir::expr::{Expr, Ranges};
+use super::nest::{Nest, space, visit_scalars};
+use super::primitives::registers::visit_stmts;
+use super::primitives::{Primitive, Rejected};
+use super::scheduler::Scheduler;
+use super::tile::{Tile, tile};
+use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
     BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
@@ -22,48 +25,72 @@ const UNROLLED: i64 = 16;
 /// Fewer columns are no vector.
 const FEW: i64 = 4;
 
-/// Schedules the nest if it is an anchor; `packable` says which inputs are constants, whose
+/// What is decided for an anchor.
+pub struct Choice {
+    /// The loops of the nest, outermost first.
+    order: Vec<Var>,
+    tiles: Vec<Tile>,
+    packed: Vec<(String, Layout)>,
+    short: Vec<Var>,
+}
+
+/// What to do with a nest if it is an anchor; `packable` says which inputs are constants, whose
 /// elements along the innermost loop may be made consecutive.
-pub fn schedule(
-    kernel: &mut Kernel,
-    nest: &Nest,
+pub fn choose(
+    kernel: &Kernel,
+    nest: &Nest<'_>,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
-) -> Option<Vec<Stmt>> {
+) -> Option<Choice> {
     let columns = nest.loops.len().checked_sub(1)?;
     let (var, extent) = nest.loops[columns].clone();
     let count = extent.as_const().filter(|e| *e >= FEW)?;
-    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.clone()) else {
+    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.to_vec()) else {
         return None;
     };
     let packed = packed(kernel, l, packable);
     let done = |b: BufferId| packed.iter().any(|(p, _)| *p == b);
-    if !reduces(&nest.body) || !vectorisable(kernel, l) || !contiguous(kernel, l, &done) {
+    if !reduces(nest.body) || !vectorisable(kernel, l) || !contiguous(kernel, l, &done) {
         return None;
-    }
-    for (buffer, layout) in packed {
-        kernel.buffers[buffer.0 as usize].layout = layout;
     }
     let lanes = target.lanes();
     let vectors = ((count + lanes - 1) / lanes).min(VECTORS);
-    let mut nest = Nest {
-        loops: nest.loops.clone(),
-        body: nest.body.clone(),
+    let rows = rows(nest, columns, SUMS / vectors);
+    let rows = rows.map(|(k, size)| Tile {
+        var: nest.loops[k].0,
+        size,
+        mark: Mark::Jam,
+    });
+    let columns = Tile {
+        var,
+        size: vectors * lanes,
+        mark: Mark::Vector,
     };
-    unroll(&mut nest.body);
-    let tiling = Tiling {
-        columns: (columns, vectors * lanes),
-        rows: rows(&nest, columns, SUMS / vectors),
-        order: Order::ColumnsInnermost,
-    };
-    let mut ranges = all_ranges(kernel);
-    for (var, extent) in &nest.loops {
-        ranges.bind(*var, extent);
+    let name = |b: BufferId| kernel.buffer(b).name.clone();
+    Some(Choice {
+        order: nest.vars(),
+        tiles: rows.into_iter().chain([columns]).collect(),
+        packed: packed.into_iter().map(|(b, l)| (name(b), l)).collect(),
+        short: short_windows(nest.body),
+    })
+}
+
+/// Schedules the nest as was decided.
+///
+/// Errors: as the primitives.
+pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<(), Rejected> {
+    for (name, layout) in choice.packed {
+        s.set_layout(name, layout)?;
     }
-    if target.reassociate {
-        block_sums(kernel, &mut ranges, &mut nest.body);
+    for var in choice.short {
+        s.apply(Primitive::Unroll(var))?;
     }
-    Some(tile_nest(kernel, &nest, target, &tiling, &mut ranges))
+    if target.reassociate
+        && let Some(outermost) = choice.order.first()
+    {
+        block_sums(s, *outermost)?;
+    }
+    tile(s, target, &choice.tiles, &choice.order).map(drop)
 }
 
 /// Whether statements are reductions and scalar work, at least one of the former.
@@ -154,7 +181,7 @@ fn visit_stores(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
 }
 
 /// The loop around the columns as rows, in tiles that leave the least over.
-fn rows(nest: &Nest, columns: usize, most: i64) -> Option<(usize, i64)> {
+fn rows(nest: &Nest<'_>, columns: usize, most: i64) -> Option<(usize, i64)> {
     let k = columns.checked_sub(1)?;
     let count = nest.loops[k].1.as_const()?;
     let tiles = |rows: &i64| (count + rows - 1) / rows;
@@ -162,15 +189,22 @@ fn rows(nest: &Nest, columns: usize, most: i64) -> Option<(usize, i64)> {
     Some((k, best))
 }
 
-/// Unrolls short windows.
-pub fn unroll(body: &mut [Stmt]) {
+/// The loops of windows that are short enough to be unrolled.
+pub fn short_windows(body: &[Stmt]) -> Vec<Var> {
+    let mut short = Vec::new();
     for stmt in body {
         if let Stmt::For(l) = stmt
             && window(l).is_some_and(|n| n <= UNROLLED)
         {
-            mark(l);
+            short.push(l.var);
+            visit_stmts(&l.body, &mut |s| {
+                if let Stmt::For(l) = s {
+                    short.push(l.var);
+                }
+            });
         }
     }
+    short
 }
 
 /// The elements of a window.
@@ -181,13 +215,4 @@ fn window(l: &For) -> Option<i64> {
     });
     let inner: Option<Vec<i64>> = inner.collect();
     inner?.into_iter().max()?.checked_mul(l.extent.as_const()?)
-}
-
-fn mark(l: &mut For) {
-    l.mark = Mark::Unroll;
-    for stmt in &mut l.body {
-        if let Stmt::For(l) = stmt {
-            mark(l);
-        }
-    }
 }

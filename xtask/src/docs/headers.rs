@@ -33,6 +33,26 @@ const SECTIONS: [(&str, &str, &[&str]); 3] = [
     ),
 ];
 
+/// The begin of the page of the schedule primitives.
+const SCHEDULES: &str = "# Schedule primitives
+
+Made by `cargo xtask docs` from the heads of the files; do not edit.
+
+A schedule is a list of primitives, which makes a kernel of its naive one: a *trace*. \
+`tensmith compile MODEL --emit schedule` prints the trace of each kernel, `--emit kernels` the loops \
+that it makes, and `tensmith explain --json` has both. A line is a primitive with its loops (by their \
+variables), buffers (by their names) and numbers, and behind the arrow the loops that it makes; a \
+line after `#` names the recipe that chose the lines below. The same trace on the same naive kernel \
+gives the same kernel.
+
+A primitive keeps what a kernel computes, or is rejected with a reason. Those that reorder the terms \
+of sums say so; all others keep every bit. Before and After are run as tests.
+
+Not among them: *prefetch*, for which loops have no statement; *fusing kernels*, which the partition \
+does on the graph; *tensorizing*, as code generation takes every nest of lanes that it can to the \
+wide-vector emitter.
+";
+
 /// A comment that describes a pass has one of these.
 const MARKS: [&str; 3] = ["Requires:", "Before:", "The recipe of"];
 
@@ -45,16 +65,29 @@ pub fn passes(workspace: &Workspace) -> Result<String> {
     for (title, sentence, places) in SECTIONS {
         let _ = write!(text, "\n## {title}\n\n{sentence}\n");
         for place in places {
-            for path in rust_files(&workspace.root, place)? {
-                let source = fs::read_to_string(workspace.root.join(&path))
-                    .with_context(|| format!("cannot read {path}"))?;
-                if let Some(head) = pass_head(&source) {
-                    let _ = write!(text, "\n### `{path}`\n\n{head}\n");
-                }
-            }
+            append_heads(workspace, place, &mut text)?;
         }
     }
     Ok(text)
+}
+
+/// The page of the schedule primitives.
+pub fn schedules(workspace: &Workspace) -> Result<String> {
+    let mut text = String::from(SCHEDULES);
+    append_heads(workspace, "passes/src/schedule/primitives", &mut text)?;
+    Ok(text)
+}
+
+/// Appends the heads of the files of a place that describe passes.
+fn append_heads(workspace: &Workspace, place: &str, text: &mut String) -> Result<()> {
+    for path in rust_files(&workspace.root, place)? {
+        let source = fs::read_to_string(workspace.root.join(&path))
+            .with_context(|| format!("cannot read {path}"))?;
+        if let Some(head) = pass_head(&source) {
+            let _ = write!(text, "\n### `{path}`\n\n{head}\n");
+        }
+    }
+    Ok(())
 }
 
 /// A file, or the Rust files of a folder in order.

@@ -1,23 +1,70 @@
 //! Keeps the terms of a sum in the result that needs them again, instead of computing them twice.
 //!
-//! Before: `for v < n { r = r + exp(a[v]) }; for w < n { o[w] = exp(a[w]) * s }`. After:
-//! `for u < n { o[u] = exp(a[u]) }; for v < n { r = r + o[v] }; for w < n { o[w] = o[w] * s }`.
-//! The rows of a softmax are such: the cost of one exponential is that of many loads.
-use super::nest::{space, visit_scalars};
+//! Halide: `compute_with` on a stage stored in the output; TVM: `cache_write`. The rows of a softmax
+//! are such: the cost of one exponential is that of many loads.
+//!
+//! Requires: a loop without a mark whose sum adds up calls of functions, and a later loop beside it
+//! over as many elements of a result, which computes them again.
+//! Before:
+//! ```text
+//! kernel k() {
+//!   in a: f32[8]
+//!   out o: f32[8]
+//!   reg r: f32[]
+//!   r = 0.0f32
+//!   for i0 < 8 reduce {
+//!     r = r + exp(a[i0])
+//!   }
+//!   for i1 < 8 space {
+//!     o[i1] = exp(a[i1]) / r
+//!   }
+//! }
+//! ```
+//! Schedule: `stage i0 -> i2`
+//! After:
+//! ```text
+//! kernel k() {
+//!   in a: f32[8]
+//!   out o: f32[8]
+//!   reg r: f32[]
+//!   r = 0.0f32
+//!   for i2 < 8 space {
+//!     o[i2] = exp(a[i2])
+//!   }
+//!   for i0 < 8 reduce {
+//!     r = r + o[i0]
+//!   }
+//!   for i1 < 8 space {
+//!     o[i1] = o[i1] / r
+//!   }
+//! }
+//! ```
+use super::edit::find_plain;
+use super::{Forwarded, Rejected};
+use crate::schedule::nest::{all_ranges, space, visit_scalars};
 use std::collections::HashSet;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update};
 
-/// Stages terms among the statements of one body; `ranges` learns the new variables.
-pub fn stage(kernel: &mut Kernel, ranges: &mut Ranges, stmts: &mut Vec<Stmt>) {
-    let mut at = 0;
-    while at < stmts.len() {
-        if let Some(found) = find(kernel, ranges, stmts, at) {
-            let keep = apply(kernel, ranges, stmts, at, found);
-            stmts.insert(at, keep);
-            at += 1;
-        }
-        at += 1;
+/// Stages the terms of the sum over `var`; gives the loop that computes them.
+///
+/// Errors: what the head of this file requires.
+pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
+    let (place, _) = find_plain(kernel, var)?;
+    let mut ranges = all_ranges(kernel);
+    let mut stmts = std::mem::take(place.list_mut(&mut kernel.body));
+    let made = find(kernel, &ranges, &stmts, place.at).map(|found| {
+        let (var, keep) = keep(kernel, &mut ranges, &mut stmts, place.at, found);
+        stmts.insert(place.at, keep);
+        var
+    });
+    *place.list_mut(&mut kernel.body) = stmts;
+    match made {
+        Some(made) => Ok(Forwarded {
+            made: vec![made],
+            ..Forwarded::nothing()
+        }),
+        None => Err(Rejected::Body(var)),
     }
 }
 
@@ -75,13 +122,13 @@ fn find(kernel: &Kernel, ranges: &Ranges, stmts: &[Stmt], at: usize) -> Option<F
 }
 
 /// The loop that fills the result; the two others read it.
-fn apply(
+fn keep(
     kernel: &mut Kernel,
     ranges: &mut Ranges,
     stmts: &mut [Stmt],
     at: usize,
     found: Found,
-) -> Stmt {
+) -> (Var, Stmt) {
     let Found {
         sum_var,
         reader_var,
@@ -111,7 +158,8 @@ fn apply(
         index: indices(&found.index, reader_var, var, ranges),
         value: over(&found.term, sum_var, var, ranges),
     };
-    space(var, sum.extent.clone(), Mark::Plain, vec![keep])
+    let keep = space(var, sum.extent.clone(), Mark::Plain, vec![keep]);
+    (var, keep)
 }
 
 fn plain_loop(stmt: &Stmt, role: Role) -> Option<&For> {
