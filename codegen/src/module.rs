@@ -217,6 +217,7 @@ fn define_tile<M: Module>(
     Ok(TileCall {
         function: module.declare_func_in_func(id, caller),
         args: found.tile.args,
+        results: found.tile.results,
     })
 }
 

@@ -124,10 +124,12 @@ pub struct KernelStats {
 /// A wide tile that runs in place of a loop.
 #[derive(Clone, Debug)]
 pub(crate) struct TileCall {
-    /// `extern "C" fn(args: *const u64)`.
+    /// `extern "C" fn(args: *mut u64)`.
     pub function: FuncRef,
     /// What the words of its argument block hold.
     pub args: Vec<TileArg>,
+    /// Registers whose words hold new values after the call.
+    pub results: Vec<BufferId>,
 }
 
 /// The tiles of a kernel by the variables of the loops that they replace.

@@ -1,5 +1,5 @@
 //! Calls of wide tiles.
-use super::{Emitter, TileCall};
+use super::{Emitter, TileCall, scalar_type};
 use crate::error::CodegenError;
 use crate::wide::lower::{SCRATCH_WORDS, TileArg};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, types};
@@ -44,6 +44,15 @@ impl Emitter<'_, '_> {
         }
         let block = self.b.ins().stack_addr(types::I64, slot, 0);
         self.b.ins().call(call.function, &[block]);
+        for buffer in &call.results {
+            let word = TileArg::Register(*buffer);
+            let word = call.args.iter().position(|a| *a == word);
+            let word = word.expect("invariant: results are arguments");
+            let offset = 8 * (SCRATCH_WORDS + word) as i32;
+            let ty = scalar_type(self.kernel.buffer(*buffer).dtype);
+            let value = self.b.ins().load(ty, flags, block, offset);
+            self.b.def_var(self.registers[buffer][0], value);
+        }
         Ok(())
     }
 }

@@ -295,6 +295,15 @@ pub(super) fn shuffle(w: Width) -> Code {
     )
 }
 
+/// `dst, index, a/mem` over all lanes.
+pub(super) fn permute(w: Width) -> Code {
+    pick(
+        w,
+        Code::VEX_Vpermps_ymm_ymm_ymmm256,
+        Code::EVEX_Vpermps_zmm_k1z_zmm_zmmm512b32,
+    )
+}
+
 /// `dst, a, b/mem, imm8` of F32; `imm8` follows [`cmp_imm_f32`].
 pub(super) fn cmp_f32(w: Width) -> Code {
     pick(

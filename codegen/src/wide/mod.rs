@@ -6,7 +6,7 @@
 //! constants behind the code, so that a Cranelift module defines them like any other function, in
 //! memory or in an object file.
 //!
-//! The compiled function is `extern "C" fn(args: *const u64)` of the System V ABI: `args` points to
+//! The compiled function is `extern "C" fn(args: *mut u64)` of the System V ABI: `args` points to
 //! a block of 64-bit words, pointers and sizes. The caller's MXCSR is used and left as found.
 
 mod alloc;

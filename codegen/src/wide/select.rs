@@ -305,12 +305,16 @@ impl Selector<'_> {
             (IntOp::Add, _) => self.int_tied(Code::Add_r64_rm64, dst, a, b),
             (IntOp::Sub, _) => self.int_tied(Code::Sub_r64_rm64, dst, a, b),
             (IntOp::Mul, _) => self.int_tied(Code::Imul_r64_rm64, dst, a, b),
-            (IntOp::Min, _) => {
+            (IntOp::Min | IntOp::Max, _) => {
                 // Both are in registers before the comparison, so that nothing but moves can
                 // come between it and its reader.
                 let (ra, rb) = (self.reg(a), self.reg(b));
                 self.code(Code::Cmp_rm64_r64, vec![Arg::Use(rb), Arg::Use(ra)]);
-                self.code(Code::Cmovl_r64_rm64, vec![Arg::Tied(dst, ra), Arg::Use(rb)]);
+                let code = match op {
+                    IntOp::Max => Code::Cmovg_r64_rm64,
+                    _ => Code::Cmovl_r64_rm64,
+                };
+                self.code(code, vec![Arg::Tied(dst, ra), Arg::Use(rb)]);
             }
         }
     }

@@ -249,6 +249,15 @@ pub enum Inst {
         /// Taken elsewhere.
         b: Value,
     },
+    /// Lane `lanes[i]` of a vector as lane `i`.
+    Permute {
+        /// Element type.
+        elem: Elem,
+        /// Operand.
+        a: Value,
+        /// As many as the width has lanes.
+        lanes: Vec<u8>,
+    },
     /// The mask of the lanes below `count`, which is read as a signed 32-bit integer.
     TailMask {
         /// Element type.
@@ -416,7 +425,10 @@ impl Inst {
                 }
                 visit(*value, V);
             }
-            Inst::Unary { a, .. } | Inst::Shift { a, .. } | Inst::Reduce { a, .. } => visit(*a, V),
+            Inst::Unary { a, .. }
+            | Inst::Shift { a, .. }
+            | Inst::Reduce { a, .. }
+            | Inst::Permute { a, .. } => visit(*a, V),
             Inst::Binary { a, b, .. } | Inst::Cmp { a, b, .. } => {
                 [*a, *b].into_iter().for_each(|v| visit(v, V));
             }

@@ -11,6 +11,9 @@ use tensmith_ir::loops::BufferId;
 pub(super) struct Access {
     word: Option<usize>,
     strides: Vec<(Var, Stride)>,
+    /// What is not linear in the open loops, in units of `scale` bytes.
+    bent: Expr,
+    scale: i64,
     constant: i64,
     /// Elements from one vector lane to the next.
     pub lane_step: LaneStep,
@@ -69,7 +72,7 @@ impl Lowering<'_> {
         self.lanes.iter().any(|l| l.var == var) || self.scopes.iter().any(scope)
     }
 
-    fn open_vars(&self) -> Vec<Var> {
+    pub(super) fn open_vars(&self) -> Vec<Var> {
         let loops = self.scopes.iter().filter_map(|s| Some(s.var?.0));
         loops.chain(self.lanes.iter().map(|l| l.var)).collect()
     }
@@ -83,19 +86,18 @@ impl Lowering<'_> {
         arg: impl FnOnce(Expr) -> TileArg,
         always: bool,
     ) -> Result<Access, WhyNot> {
+        let bent = self.bent_part(e);
+        let e = &(e.clone() - bent.clone());
         let mut strides = Vec::new();
         let mut lane_step = LaneStep::Same;
+        if self.lanes.iter().any(|l| l.vector && bent.mentions(l.var)) {
+            lane_step = LaneStep::Far;
+        }
         for var in self.open_vars().into_iter().filter(|v| e.mentions(*v)) {
             let coefficient = e.linear_coefficient(var).ok_or(WhyNot::Index)?;
-            if self.open_vars().iter().any(|v| coefficient.mentions(*v)) {
-                return Err(WhyNot::Index);
-            }
             if self.lanes.iter().any(|l| l.vector && l.var == var) {
-                lane_step = if coefficient.is(1) {
-                    LaneStep::Next
-                } else {
-                    LaneStep::Far
-                };
+                let next = coefficient.is(1) && lane_step == LaneStep::Same;
+                lane_step = if next { LaneStep::Next } else { LaneStep::Far };
             }
             let stride = match coefficient.as_const() {
                 Some(c) => Stride::Const(c.checked_mul(scale).ok_or(WhyNot::Distance)?),
@@ -113,6 +115,8 @@ impl Lowering<'_> {
         Ok(Access {
             word,
             strides,
+            bent,
+            scale,
             constant: constant.checked_mul(scale).ok_or(WhyNot::Distance)?,
             lane_step,
         })
@@ -141,7 +145,10 @@ impl Lowering<'_> {
 
     /// The lanes on which an access depends.
     pub(super) fn access_mask(&self, access: &Access) -> u32 {
-        let varies = |v: Var| access.strides.iter().any(|(w, _)| *w == v);
+        let varies = |v: Var| {
+            let linear = access.strides.iter().any(|(w, _)| *w == v);
+            linear || access.bent.mentions(v)
+        };
         let open = self.lanes.iter().enumerate();
         open.filter(|(_, l)| !l.pinned && varies(l.var))
             .fold(0, |m, (k, _)| m | 1 << k)
@@ -151,7 +158,8 @@ impl Lowering<'_> {
     pub(super) fn addr(&mut self, access: &Access, j: i64) -> Result<Addr, WhyNot> {
         let word = access.word.expect("invariant: accesses have an address");
         let mut base = self.word_value(word);
-        let mut disp = access.constant;
+        let (bent, bent_bytes) = self.bent_at(access, j);
+        let mut disp = access.constant + bent_bytes;
         for (var, stride) in &access.strides {
             let Some(lane) = self.lanes.iter().find(|l| l.var == *var).copied() else {
                 continue;
@@ -171,12 +179,19 @@ impl Lowering<'_> {
         }
         let disp = i32::try_from(disp).map_err(|_| WhyNot::Distance)?;
         let loops = self.loop_strides(access);
-        let Some(((last, stride), outer)) = loops.split_last() else {
-            return Ok(Addr::at(base, disp));
-        };
+        let outer = &loops[..loops.len().saturating_sub(1)];
+        let mut inner = 0;
         for (scope, stride) in outer {
             base = self.sum(*scope, Some(base), *stride);
+            inner = *scope;
         }
+        if !bent.is(0) {
+            let offset = self.index_value(&bent)?;
+            base = self.offset(inner.max(self.scope_of(&bent)), base, offset);
+        }
+        let Some((last, stride)) = loops.last() else {
+            return Ok(Addr::at(base, disp));
+        };
         let index = match stride {
             Stride::Const(s @ (1 | 2 | 4 | 8)) => {
                 let (_, value) = self.scopes[*last].var.expect("invariant: a loop's scope");
@@ -189,6 +204,29 @@ impl Lowering<'_> {
             index: Some(index),
             disp,
         })
+    }
+
+    /// Bytes that the bent part adds for the lanes at hand: those that vary, and a constant.
+    pub(super) fn bent_at(&self, access: &Access, j: i64) -> (Expr, i64) {
+        let bytes = self.at_lanes(&access.bent, j) * access.scale;
+        let constant = bytes.constant();
+        (bytes - constant, constant)
+    }
+
+    /// Bytes from vector lane 0 at hand to the first `count` lanes, where they are constants.
+    pub(super) fn lane_offsets(&self, access: &Access, count: i64) -> Option<Vec<i64>> {
+        let vector = self.lanes.iter().find(|l| l.vector)?;
+        let step = match access.strides.iter().find(|(v, _)| *v == vector.var) {
+            None => 0,
+            Some((_, Stride::Const(s))) => *s,
+            Some((_, Stride::Word { .. })) => return None,
+        };
+        let (first, start) = self.bent_at(access, 0);
+        let offset = |j| {
+            let (rest, constant) = self.bent_at(access, j);
+            (rest == first).then_some(constant - start + j * step)
+        };
+        (0..count).map(offset).collect()
     }
 
     /// The open loops of an access, outermost first.
@@ -227,6 +265,17 @@ impl Lowering<'_> {
             }
         };
         self.scopes[scope].sums.insert((base, stride), v);
+        v
+    }
+
+    /// `base + offset`, computed once an iteration of a scope.
+    fn offset(&mut self, scope: usize, base: Value, offset: Value) -> Value {
+        if let Some(v) = self.scopes[scope].offsets.get(&(base, offset)) {
+            return *v;
+        }
+        let block = self.scopes[scope].block;
+        let v = self.within(block, |cx| cx.b.int(IntOp::Add, base, offset));
+        self.scopes[scope].offsets.insert((base, offset), v);
         v
     }
 
@@ -270,6 +319,11 @@ impl Lowering<'_> {
                     }
                 }
             }
+        }
+        let (bent, bent_constant) = self.bent_at(&access, 0);
+        constant += bent_constant;
+        if !bent.is(0) {
+            parts.push(self.index_value(&bent)?);
         }
         for (scope, stride) in self.loop_strides(&access) {
             let (_, value) = self.scopes[scope].var.expect("invariant: a loop's scope");

@@ -1,5 +1,6 @@
 //! Which loops of a kernel become tiles.
 use super::{LowerError, Tile, WhyNot, lower_tile};
+use crate::kernel::GROUP;
 use crate::wide::vir::{Elem, Width};
 use crate::wide::{TileCode, WideError, WideTarget, compile};
 use std::collections::{HashMap, HashSet};
@@ -130,8 +131,8 @@ impl Finder<'_> {
     fn visit_loop(&mut self, l: &For) -> Result<(), WideError> {
         let mut loops = Vec::new();
         vector_loops(l, 1, &mut loops);
-        // One 128-bit vector gains nothing.
-        if loops.iter().all(|v| v.extent <= 4) {
+        // One whole 128-bit vector gains nothing.
+        if loops.iter().all(|v| v.extent == GROUP) {
             return Ok(());
         }
         let lock_step = matches!(l.mark, Mark::Vector | Mark::Jam);

@@ -4,6 +4,7 @@
 //! halves of the next power of two, then the lanes of the last one in the same way, so that the
 //! order of operations is that of a tree over all lanes, whatever the width. Lanes that do not
 //! exist hold the identity.
+use super::ops::SIGN;
 use super::{Lowering, WhyNot};
 use crate::wide::vir::{self, Cmp, Elem, ReduceOp, Value};
 use tensmith_ir::dtype::DType;
@@ -99,15 +100,41 @@ impl Lowering<'_> {
 
     /// All lanes of a vector, in every lane.
     fn join_vector(&mut self, op: BinaryOp, d: DType, v: Value) -> Result<Value, WhyNot> {
-        let elem = self.word_type(d)?;
-        match (op, d) {
-            (BinaryOp::Add, _) => Ok(self.b.reduce(ReduceOp::Add, elem, v)),
-            (BinaryOp::Max, DType::F32) => Ok(self.extreme(ReduceOp::Max, i32::MAX, v)),
-            (BinaryOp::Min, DType::F32) => Ok(self.extreme(ReduceOp::Min, -1, v)),
-            (BinaryOp::Max, DType::I32) => Ok(self.b.reduce(ReduceOp::Max, elem, v)),
-            (BinaryOp::Min, DType::I32) => Ok(self.b.reduce(ReduceOp::Min, elem, v)),
-            _ => Err(WhyNot::Horizontal),
+        if d == DType::Bool {
+            return self.join_truth(op, v);
         }
+        let elem = self.word_type(d)?;
+        let (op, elem) = match (op, d) {
+            (BinaryOp::Max, DType::F32) => return Ok(self.extreme(ReduceOp::Max, i32::MAX, v)),
+            (BinaryOp::Min, DType::F32) => return Ok(self.extreme(ReduceOp::Min, -1, v)),
+            (BinaryOp::Max | BinaryOp::Min, DType::U32) => {
+                let signed = self.xor(v, SIGN);
+                let extreme = self.join_vector(op, DType::I32, signed)?;
+                return Ok(self.xor(extreme, SIGN));
+            }
+            (BinaryOp::Add, _) => (ReduceOp::Add, elem),
+            (BinaryOp::Mul, _) => (ReduceOp::Mul, elem),
+            (BinaryOp::Max, _) => (ReduceOp::Max, elem),
+            (BinaryOp::Min, _) => (ReduceOp::Min, elem),
+            (BinaryOp::And, _) => (ReduceOp::And, Elem::I32),
+            (BinaryOp::Or, _) => (ReduceOp::Or, Elem::I32),
+            (BinaryOp::Xor, _) => (ReduceOp::Xor, Elem::I32),
+            _ => return Err(WhyNot::Horizontal),
+        };
+        Ok(self.b.reduce(op, elem, v))
+    }
+
+    /// Truth values by way of integers.
+    fn join_truth(&mut self, op: BinaryOp, v: Value) -> Result<Value, WhyNot> {
+        let op = match op {
+            BinaryOp::And => ReduceOp::And,
+            BinaryOp::Or => ReduceOp::Or,
+            BinaryOp::Xor => ReduceOp::Xor,
+            _ => return Err(WhyNot::Horizontal),
+        };
+        let word = self.cast(DType::Bool, DType::I32, v)?;
+        let all = self.b.reduce(op, Elem::I32, word);
+        self.cast(DType::I32, DType::Bool, all)
     }
 
     /// The extreme of floats by way of integers in the same order, so that a NaN, here `nan`, wins

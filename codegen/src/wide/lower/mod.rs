@@ -13,10 +13,12 @@
 mod address;
 mod control;
 mod find;
+mod index;
 mod join;
 mod ops;
 mod registers;
 mod scalar;
+mod spread;
 mod stmt;
 
 pub(crate) use find::{Found, FoundTile, find_tiles};
@@ -56,6 +58,8 @@ pub struct Tile {
     pub function: Function,
     /// What its caller computes.
     pub args: Vec<TileArg>,
+    /// Registers whose words hold new values when the tile returns.
+    pub results: Vec<BufferId>,
 }
 
 /// Why a loop is not a wide tile.
@@ -70,8 +74,8 @@ pub enum WhyNot {
     /// An operation without a wide form.
     #[error("the operation {0}")]
     Operation(&'static str),
-    /// An index that is not linear in a loop of the tile.
-    #[error("an index that is not linear in a loop of the tile")]
+    /// A quotient in an index by what is no constant, or of numbers too great.
+    #[error("an index with a quotient that needs a division")]
     Index,
     /// An address out of reach of a 32-bit displacement.
     #[error("elements too far apart")]
@@ -79,8 +83,8 @@ pub enum WhyNot {
     /// A branch that depends on the lane.
     #[error("a condition that depends on the lane of a vector")]
     LaneCondition,
-    /// A register that is also used outside the loop.
-    #[error("a register that is also used outside")]
+    /// A register of several values that is also used outside the loop.
+    #[error("a register of lanes that is also used outside")]
     Escapes,
     /// The lanes of a vector are joined.
     #[error("a reduction over lanes by an operation without a wide form")]
@@ -115,13 +119,15 @@ pub(crate) fn lower_tile(
     ranges: &Ranges,
     width: Width,
 ) -> Result<Tile, LowerError> {
-    registers::check(kernel, nest)?;
+    let register_lanes = lanes::analyse(kernel);
+    let shared = registers::shared(kernel, nest, &register_lanes)?;
     let entry = Block(0);
     let mut lowering = Lowering {
         kernel,
         nest,
         ranges: ranges.clone(),
-        register_lanes: lanes::analyse(kernel),
+        register_lanes,
+        shared,
         lane_loops: HashMap::new(),
         b: FunctionBuilder::new(&kernel.name, width),
         args: Vec::new(),
@@ -132,15 +138,22 @@ pub(crate) fn lower_tile(
         accesses: HashMap::new(),
         memo: HashMap::new(),
         tails: HashMap::new(),
+        masks: HashMap::new(),
         current: entry,
     };
     lowering.collect_lanes(&nest.body);
     lowering.note_lane(nest);
+    lowering.take_registers();
     lowering.for_loop(nest)?;
+    lowering.give_registers();
     lowering.b.ret();
-    let args = lowering.args;
+    let (args, results) = (lowering.args, lowering.shared);
     let function = lowering.b.finish().map_err(LowerError::Defect)?;
-    Ok(Tile { function, args })
+    Ok(Tile {
+        function,
+        args,
+        results,
+    })
 }
 
 /// An open lock-step or unrolled loop.
@@ -162,6 +175,10 @@ struct LoopScope {
     var: Option<(Var, Value)>,
     /// Sums `base + var * stride`; without a base, products.
     sums: HashMap<(Option<Value>, Stride), Value>,
+    /// Sums of addresses and offsets.
+    offsets: HashMap<(Value, Value), Value>,
+    /// Values of index expressions.
+    values: HashMap<Expr, Value>,
 }
 
 impl LoopScope {
@@ -170,6 +187,8 @@ impl LoopScope {
             block,
             var,
             sums: HashMap::new(),
+            offsets: HashMap::new(),
+            values: HashMap::new(),
         }
     }
 }
@@ -191,6 +210,8 @@ struct Lowering<'k> {
     nest: &'k For,
     ranges: Ranges,
     register_lanes: RegisterLanes,
+    /// Registers that the tile writes and its caller uses too.
+    shared: Vec<BufferId>,
     /// Extents of all lock-step loops of the tile, and whether they are vectors.
     lane_loops: HashMap<Var, (i64, bool)>,
     b: FunctionBuilder,
@@ -205,5 +226,7 @@ struct Lowering<'k> {
     /// Values of the statement at hand, by the scalar and the lanes on which it depends.
     memo: HashMap<(usize, Vec<i64>), Value>,
     tails: HashMap<i64, Value>,
+    /// Masks of lanes, by their bits.
+    masks: HashMap<u32, Value>,
     current: Block,
 }

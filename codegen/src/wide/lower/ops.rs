@@ -5,7 +5,7 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::loops::{BinaryOp, Const, Scalar, UnaryOp};
 
 /// The sign bit: flips the order of unsigned numbers to that of signed ones.
-const SIGN: i32 = i32::MIN;
+pub(super) const SIGN: i32 = i32::MIN;
 
 impl Lowering<'_> {
     pub(super) fn constant(&mut self, c: Const) -> Result<Value, WhyNot> {
@@ -55,7 +55,7 @@ impl Lowering<'_> {
         Ok(self.b.unary(op, elem, a))
     }
 
-    fn xor(&mut self, a: Value, bits: i32) -> Value {
+    pub(super) fn xor(&mut self, a: Value, bits: i32) -> Value {
         let bits = self.b.splat_i32(bits);
         self.b.binary(vir::BinaryOp::Xor, Elem::I32, a, bits)
     }

@@ -1,6 +1,7 @@
 //! Registers of the kernel as SSA values.
-use super::{Lowering, WhyNot};
-use crate::wide::vir::{Cmp, Elem, Value};
+use super::{Lowering, TileArg, WhyNot};
+use crate::kernel::lanes::RegisterLanes;
+use crate::wide::vir::{Cmp, Elem, StoreForm, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::loops::{BufferId, Cond, For, Kernel, Scalar, Scope, Stmt};
@@ -56,14 +57,24 @@ fn scalars(stmt: &Stmt) -> Option<&Scalar> {
     }
 }
 
-/// Whether registers that the loop writes are its own, and of types that vectors hold.
-pub(super) fn check(kernel: &Kernel, nest: &For) -> Result<(), WhyNot> {
+/// The registers that the loop writes and others use too. They must have one value for all lanes,
+/// and all registers must be of types that vectors hold.
+pub(super) fn shared(
+    kernel: &Kernel,
+    nest: &For,
+    lanes: &RegisterLanes,
+) -> Result<Vec<BufferId>, WhyNot> {
     let inside = Uses::of(kernel, &nest.body);
     let all = Uses::of(kernel, &kernel.body);
+    let mut shared = Vec::new();
     for (b, stores) in &inside.written {
         let own = inside.reads(*b) == all.reads(*b) && all.written.get(b) == Some(stores);
-        if !own || !kernel.buffer(*b).shape.is_empty() {
+        let uniform = lanes.shape(*b).lanes.is_empty() && kernel.buffer(*b).dtype != DType::Bool;
+        if !kernel.buffer(*b).shape.is_empty() || !own && !uniform {
             return Err(WhyNot::Escapes);
+        }
+        if !own {
+            shared.push(*b);
         }
     }
     let used = inside.read.keys().chain(inside.written.keys());
@@ -75,7 +86,7 @@ pub(super) fn check(kernel: &Kernel, nest: &For) -> Result<(), WhyNot> {
             return Err(WhyNot::Type(dtype));
         }
     }
-    Ok(())
+    Ok(shared)
 }
 
 /// Adds the registers that may be read before the statements have written them.
@@ -108,6 +119,26 @@ fn read_first(
 }
 
 impl Lowering<'_> {
+    /// Loads the registers that the tile shares with its caller.
+    pub(super) fn take_registers(&mut self) {
+        for b in self.shared.clone() {
+            let word = self.word(TileArg::Register(b));
+            let addr = self.word_addr(word);
+            let v = self.b.broadcast(Elem::F32, addr);
+            self.registers.insert((b, vec![]), v);
+        }
+    }
+
+    /// Stores them again.
+    pub(super) fn give_registers(&mut self) {
+        for b in self.shared.clone() {
+            let v = self.slot_value(&(b, vec![]));
+            let word = self.word(TileArg::Register(b));
+            let addr = self.word_addr(word);
+            self.b.store_form(Elem::F32, StoreForm::Lane, addr, v);
+        }
+    }
+
     /// Registers that a part of the tile writes: those whose values go in or out, and the others.
     pub(super) fn written(&self, parts: &[&[Stmt]]) -> (Vec<BufferId>, Vec<BufferId>) {
         let all = Uses::of(self.kernel, &self.nest.body);
@@ -117,7 +148,10 @@ impl Lowering<'_> {
         for part in parts {
             read_first(self.kernel, part, &mut BTreeSet::new(), &mut first);
         }
-        let carried = |b: &BufferId| all.reads(*b) > inside.reads(*b) || first.contains(b);
+        let carried = |b: &BufferId| {
+            let later = all.reads(*b) > inside.reads(*b) || self.shared.contains(b);
+            later || first.contains(b)
+        };
         inside.written.keys().copied().partition(carried)
     }
 

@@ -1,7 +1,7 @@
 //! Statements in lock step.
-use super::address::{Access, LaneStep};
+use super::address::LaneStep;
 use super::{Lane, Lowering, WhyNot};
-use crate::wide::vir::{Addr, Elem, IntTy, LoadForm, StoreForm, Value};
+use crate::wide::vir::{Elem, LoadForm, StoreForm, Value};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::loops::{BufferId, Cond, Scalar, Scope, Stmt};
 
@@ -128,7 +128,7 @@ impl Lowering<'_> {
     }
 
     /// Lanes of the vector at hand that exist.
-    fn live_lanes(&self, mask: u32) -> i64 {
+    pub(super) fn live_lanes(&self, mask: u32) -> i64 {
         let all = self.width_lanes();
         self.vector_lane(mask)
             .map_or(all, |l| (l.extent - l.value).min(all))
@@ -136,7 +136,11 @@ impl Lowering<'_> {
 
     /// The mask of the vector at hand, if not all of its lanes exist.
     pub(super) fn tail(&mut self, mask: u32) -> Option<Value> {
-        let live = self.live_lanes(mask);
+        self.first_lanes(self.live_lanes(mask))
+    }
+
+    /// The mask of the first `live` lanes; none if these are all.
+    pub(super) fn first_lanes(&mut self, live: i64) -> Option<Value> {
         if live == self.width_lanes() {
             return None;
         }
@@ -150,21 +154,6 @@ impl Lowering<'_> {
         });
         self.tails.insert(live, v);
         Some(v)
-    }
-
-    fn scratch(&self, lane: i64) -> Addr {
-        Addr::at(self.b.args(), 4 * lane as i32)
-    }
-
-    /// Stores lanes one by one, by way of the scratch words.
-    fn scatter(&mut self, access: &Access, mask: u32, v: Value) -> Result<(), WhyNot> {
-        self.b.store(Elem::F32, self.scratch(0), v);
-        for j in 0..self.live_lanes(mask) {
-            let addr = self.addr(access, j)?;
-            let lane = self.b.int_load(IntTy::I32, self.scratch(j));
-            self.b.int_store(IntTy::I32, addr, lane);
-        }
-        Ok(())
     }
 
     /// The element, or elements, of a load for the lanes at hand.
@@ -188,14 +177,7 @@ impl Lowering<'_> {
                     None => self.b.load(Elem::F32, addr),
                 })
             }
-            LaneStep::Far => {
-                for j in 0..self.live_lanes(mask) {
-                    let addr = self.addr(&access, j)?;
-                    let lane = self.b.int_load(IntTy::I32, addr);
-                    self.b.int_store(IntTy::I32, self.scratch(j), lane);
-                }
-                Ok(self.b.load(Elem::F32, self.scratch(0)))
-            }
+            LaneStep::Far => self.gather(&access, mask),
         }
     }
 }

@@ -103,6 +103,7 @@ fn foldable_load(inst: &Inst, width: Width) -> bool {
 fn accepts_memory(inst: &Inst, v: Value) -> bool {
     match inst {
         Inst::Unary { .. } | Inst::Fma { .. } => true,
+        Inst::Permute { .. } => true,
         Inst::Binary { op, b, .. } => *b == v || op.commutes(),
         Inst::Cmp { .. } => true,
         Inst::Select { a, .. } => *a == v,

@@ -80,6 +80,10 @@ impl Selector<'_> {
                 let dst = self.result(result);
                 self.choose(dst, *mask, *a, *b);
             }
+            Inst::Permute { a, lanes, .. } => {
+                let dst = self.result(result);
+                self.permute(dst, *a, lanes);
+            }
             Inst::TailMask { count, .. } => {
                 let dst = self.result(result);
                 self.tail_mask(dst, *count);
@@ -343,6 +347,16 @@ impl Selector<'_> {
                 self.with_mask(code, args, mask).broadcast = then.broadcast;
             }
         }
+    }
+
+    fn permute(&mut self, dst: VReg, a: Value, lanes: &[u8]) {
+        let w = self.width();
+        let index = self.fresh(Class::Vec);
+        let pool = Arg::Pool(self.pool_lanes(lanes.iter().map(|k| u32::from(*k))));
+        self.code(codes::load(w), vec![Arg::Def(index), pool]);
+        let src = self.reg_mem(a);
+        let args = vec![Arg::Def(dst), Arg::Use(index), src.arg];
+        self.with_memory(codes::permute(w), args, src.broadcast);
     }
 
     fn tail_mask(&mut self, dst: VReg, count: Value) {

@@ -219,6 +219,10 @@ impl Machine {
                 let (a, b) = (self.vec(*a), self.vec(*b));
                 self.lanes(|i| binary(*op, *elem, a[i], b[i]))
             }
+            Inst::Permute { a, lanes, .. } => {
+                let a = self.vec(*a);
+                self.lanes(|i| a[usize::from(lanes[i])])
+            }
             Inst::Shift { op, a, amount } => {
                 let a = self.vec(*a);
                 let amount = u32::from(*amount);
@@ -264,6 +268,7 @@ impl Machine {
             IntOp::Sub => a.wrapping_sub(b),
             IntOp::Mul => a.wrapping_mul(b),
             IntOp::Min => a.min(b),
+            IntOp::Max => a.max(b),
         }
     }
 

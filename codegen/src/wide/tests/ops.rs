@@ -197,7 +197,15 @@ fn multiply_adds_in_every_form() {
 
 #[test]
 fn reductions() {
-    for op in [ReduceOp::Add, ReduceOp::Max, ReduceOp::Min] {
+    for op in [
+        ReduceOp::Add,
+        ReduceOp::Max,
+        ReduceOp::Min,
+        ReduceOp::Mul,
+        ReduceOp::And,
+        ReduceOp::Or,
+        ReduceOp::Xor,
+    ] {
         ints(&format!("{op:?}"), |f, x, y| {
             let r = f.reduce(op, Elem::I32, y);
             f.binary(BinaryOp::Xor, Elem::I32, r, x)
@@ -234,7 +242,7 @@ fn integers_of_the_general_registers() {
         let mut f = FunctionBuilder::new("ints", width);
         let (a, b, out) = (f.arg(0), f.arg(1), f.arg(2));
         let mut results = Vec::new();
-        for op in [IntOp::Add, IntOp::Sub, IntOp::Mul, IntOp::Min] {
+        for op in [IntOp::Add, IntOp::Sub, IntOp::Mul, IntOp::Min, IntOp::Max] {
             results.push(f.int(op, a, b));
             for c in [5, -200, 1 << 40, i64::from(i32::MIN), i64::MIN, 0] {
                 let c = f.iconst(c);

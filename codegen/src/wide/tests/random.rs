@@ -179,7 +179,7 @@ impl Generator {
         let a = self.f.int_shift(ShiftOp::Sar, a, 1);
         let op = self
             .rng
-            .pick(&[IntOp::Add, IntOp::Sub, IntOp::Mul, IntOp::Min]);
+            .pick(&[IntOp::Add, IntOp::Sub, IntOp::Mul, IntOp::Min, IntOp::Max]);
         let v = self.f.int(op, a, b);
         let c = self.rng.below(2000) as i64 - 1000;
         let w = self.f.int_add_const(v, c);

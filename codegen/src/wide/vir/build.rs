@@ -348,6 +348,11 @@ impl FunctionBuilder {
         self.def(Inst::Select { elem, mask, a, b })
     }
 
+    /// Lane `lanes[i]` of a vector as lane `i`.
+    pub fn permute(&mut self, elem: Elem, a: Value, lanes: Vec<u8>) -> Value {
+        self.def(Inst::Permute { elem, a, lanes })
+    }
+
     /// The lanes below `count`.
     pub fn tail_mask(&mut self, elem: Elem, count: Value) -> Value {
         self.def(Inst::TailMask { elem, count })

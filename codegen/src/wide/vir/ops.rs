@@ -57,6 +57,8 @@ pub enum IntOp {
     Mul,
     /// Signed minimum.
     Min,
+    /// Signed maximum.
+    Max,
 }
 
 /// Shifts; the amount is in `0..64` for integers and `0..32` for 32-bit lanes.
@@ -221,6 +223,14 @@ pub enum ReduceOp {
     Max,
     /// Minimum, of [`BinaryOp::Min`].
     Min,
+    /// Product.
+    Mul,
+    /// Bitwise and.
+    And,
+    /// Bitwise or.
+    Or,
+    /// Bitwise exclusive or.
+    Xor,
 }
 
 impl ReduceOp {
@@ -230,6 +240,10 @@ impl ReduceOp {
             ReduceOp::Add => BinaryOp::Add,
             ReduceOp::Max => BinaryOp::Max,
             ReduceOp::Min => BinaryOp::Min,
+            ReduceOp::Mul => BinaryOp::Mul,
+            ReduceOp::And => BinaryOp::And,
+            ReduceOp::Or => BinaryOp::Or,
+            ReduceOp::Xor => BinaryOp::Xor,
         }
     }
 }

@@ -109,6 +109,9 @@ impl Display for Inst {
             Inst::Select { elem, mask, a, b } => {
                 write!(f, "select.{} {mask}, {a}, {b}", lower(elem))
             }
+            Inst::Permute { elem, a, lanes } => {
+                write!(f, "permute.{} {a}, {lanes:?}", lower(elem))
+            }
             Inst::TailMask { elem, count } => write!(f, "tail_mask.{} {count}", lower(elem)),
             Inst::Reduce { op, elem, a } => write!(f, "reduce.{}.{} {a}", lower(op), lower(elem)),
         }

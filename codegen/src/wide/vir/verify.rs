@@ -143,6 +143,12 @@ fn check_fields(inst: &Inst, width: Width) -> Result<(), String> {
         Inst::Lanes { elem, bits } if bits.len() != width.lanes(*elem) => {
             Err(format!("{} lanes expected", width.lanes(*elem)))
         }
+        Inst::Permute { elem, lanes, .. } => {
+            let n = width.lanes(*elem);
+            let fits = lanes.len() == n && lanes.iter().all(|k| usize::from(*k) < n);
+            let message = || format!("{n} lanes below {n} expected");
+            fits.then_some(()).ok_or_else(message)
+        }
         Inst::Unary { op, elem, .. } => {
             let integer = matches!(op, UnaryOp::Abs | UnaryOp::FromI32);
             elem_ok(integer == (*elem == Elem::I32))

@@ -1,0 +1,95 @@
+//! Elements of vector lanes that do not lie one after the other.
+use super::address::Access;
+use super::{Lowering, WhyNot};
+use crate::wide::vir::{Addr, Cmp, Elem, IntTy, LoadForm, Value};
+
+/// Units: bytes of an element.
+const ELEMENT: i64 = 4;
+
+impl Lowering<'_> {
+    fn scratch(&self, lane: i64) -> Addr {
+        Addr::at(self.b.args(), (ELEMENT * lane) as i32)
+    }
+
+    /// Stores lanes one by one, by way of the scratch words.
+    pub(super) fn scatter(&mut self, access: &Access, mask: u32, v: Value) -> Result<(), WhyNot> {
+        self.b.store(Elem::F32, self.scratch(0), v);
+        for j in 0..self.live_lanes(mask) {
+            let addr = self.addr(access, j)?;
+            let lane = self.b.int_load(IntTy::I32, self.scratch(j));
+            self.b.int_store(IntTy::I32, addr, lane);
+        }
+        Ok(())
+    }
+
+    /// The elements of the vector at hand: out of two vectors from the first to the last of them
+    /// where these hold all, else one by one by way of the scratch words.
+    pub(super) fn gather(&mut self, access: &Access, mask: u32) -> Result<Value, WhyNot> {
+        let live = self.live_lanes(mask);
+        if let Some(offsets) = self.lane_offsets(access, live)
+            && let Some(v) = self.permuted(access, &offsets)?
+        {
+            return Ok(v);
+        }
+        for j in 0..live {
+            let addr = self.addr(access, j)?;
+            let lane = self.b.int_load(IntTy::I32, addr);
+            self.b.int_store(IntTy::I32, self.scratch(j), lane);
+        }
+        Ok(self.b.load(Elem::F32, self.scratch(0)))
+    }
+
+    fn permuted(&mut self, access: &Access, offsets: &[i64]) -> Result<Option<Value>, WhyNot> {
+        let width = self.width_lanes();
+        let least = offsets.iter().copied().min().unwrap_or(0);
+        let at: Vec<i64> = offsets.iter().map(|o| (o - least) / ELEMENT).collect();
+        let span = 1 + at.iter().copied().max().unwrap_or(0);
+        if offsets.iter().any(|o| (o - least) % ELEMENT != 0) || span > 2 * width {
+            return Ok(None);
+        }
+        let first = self.addr(access, 0)?;
+        let low = self.part(first, least, span.min(width))?;
+        let low = self.pick(low, &at);
+        if span <= width {
+            return Ok(Some(low));
+        }
+        let high = self.part(first, least + width * ELEMENT, span - width)?;
+        let from: Vec<i64> = at.iter().map(|k| (k - width).max(0)).collect();
+        let high = self.pick(high, &from);
+        let upper = at.iter().enumerate().filter(|(_, k)| **k >= width);
+        let upper = upper.fold(0, |bits, (j, _)| bits | 1 << j);
+        let upper = self.lane_mask(upper);
+        Ok(Some(self.b.select(Elem::F32, upper, high, low)))
+    }
+
+    /// The first `count` elements of a vector that begins `disp` bytes after an address.
+    fn part(&mut self, first: Addr, disp: i64, count: i64) -> Result<Value, WhyNot> {
+        let disp = i64::from(first.disp) + disp;
+        let addr = first.disp(i32::try_from(disp).map_err(|_| WhyNot::Distance)?);
+        Ok(match self.first_lanes(count) {
+            Some(m) => self.b.load_form(Elem::F32, LoadForm::Masked(m), addr),
+            None => self.b.load(Elem::F32, addr),
+        })
+    }
+
+    /// Lane `at[j]` of a vector as lane `j`.
+    fn pick(&mut self, v: Value, at: &[i64]) -> Value {
+        let width = self.width_lanes() as usize;
+        let lanes = (0..width).map(|j| at.get(j).map_or(0, |k| *k as u8 % width as u8));
+        self.b.permute(Elem::F32, v, lanes.collect())
+    }
+
+    fn lane_mask(&mut self, bits: u32) -> Value {
+        if let Some(v) = self.masks.get(&bits) {
+            return *v;
+        }
+        let entry = self.scopes[0].block;
+        let v = self.within(entry, |cx| {
+            let lanes = cx.b.lanes_i32(|j| (bits >> j & 1) as i32);
+            let zero = cx.b.zero();
+            cx.b.cmp(Cmp::Ne, Elem::I32, lanes, zero)
+        });
+        self.masks.insert(bits, v);
+        v
+    }
+}
