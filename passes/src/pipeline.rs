@@ -30,6 +30,9 @@ pub struct PassOptions {
     pub precision: Precision,
     /// Units: bytes of one result of constant folding, at most.
     pub fold_bytes: usize,
+    /// Units: bytes of the scores of one softmax between contractions beyond which they are
+    /// streamed: half of a second cache, which they would fill.
+    pub stream_bytes: usize,
 }
 
 impl Default for PassOptions {
@@ -38,6 +41,7 @@ impl Default for PassOptions {
             target: Target::default(),
             precision: Precision::default(),
             fold_bytes: 64 << 10,
+            stream_bytes: 1 << 20,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
 use layouts::{choose_layouts, converted_values};
 use std::collections::HashMap;
-use tensmith_ir::define::{Definition, define_task};
+use tensmith_ir::define::Definition;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Def, Graph, NodeId, TensorType, ValueId};
 use tensmith_ir::loops::{BufferId, Kernel, Layout, Scope};
@@ -210,7 +210,7 @@ impl<'o> Builder<'o> {
             })
             .collect();
         let copied = self.assign_targets(&mut level, &targets);
-        let partition = partition(graph);
+        let partition = partition(graph, self.options.stream_bytes);
         level.layouts = choose_layouts(graph, &partition);
         level.converted = converted_values(graph, &partition, &level.layouts);
         for id in graph.node_ids() {
@@ -312,7 +312,7 @@ impl<'o> Builder<'o> {
     }
 
     fn group(&mut self, level: &mut Level<'_>, group: &Group) -> Result<(), PassError> {
-        let definition = define_task(level.graph, group.root, &group.members);
+        let definition = group.define(level.graph);
         let mut members: Vec<NodeId> = group.members.iter().copied().collect();
         members.sort();
         let nodes = members.iter().map(|n| level.graph.node(*n).name.clone());

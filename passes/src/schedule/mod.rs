@@ -11,6 +11,7 @@ mod index_split;
 mod nest;
 mod reorder;
 mod stage;
+mod strips;
 mod tile;
 mod transform;
 mod transpose;
@@ -103,6 +104,9 @@ fn schedule_nest(
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Vec<Stmt> {
     let mut nest = Nest::of(stmt);
+    if let Some(strips) = strips::schedule(kernel, &nest, target, packable) {
+        return strips;
+    }
     reorder::follow_results(kernel, &mut nest);
     // What is packed along a loop needs an index of its own.
     let anchor = contraction::is_anchor(kernel, &nest);
@@ -129,7 +133,7 @@ fn schedule_nest(
 /// What is known of the variables of a nest, and of those around it.
 fn nest_ranges(kernel: &Kernel, nest: &Nest) -> Ranges {
     let mut ranges = all_ranges(&Kernel {
-        body: nest.body.clone(),
+        body: [kernel.body.clone(), nest.body.clone()].concat(),
         ..kernel.clone()
     });
     for (var, extent) in &nest.loops {
