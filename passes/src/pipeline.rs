@@ -3,7 +3,7 @@ use crate::error::PassError;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    simplify_powers, sink_reshapes,
+    simplify_powers, sink_reshapes, transpose_columns,
 };
 use crate::plan::Builder;
 use crate::schedule::Target;
@@ -69,7 +69,7 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     };
     let graph = average_by_sums(&graph)?;
     let graph = materialise_padding(&graph)?;
-    let graph = sink_reshapes(&graph)?;
+    let graph = transpose_columns(&sink_reshapes(&graph)?)?;
     let graph = fold_identities(&graph)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;

@@ -102,7 +102,12 @@ fn a_layer_norm_from_primitives_is_one_kernel() {
     let x = g.add_input("x", ty(&[5, 33]));
     let y = layer_norm(&mut g, x);
     g.add_output("y", y);
-    assert_eq!(kernels(&g).len(), 1, "{:?}", partition(&g, 1 << 20).refusals);
+    assert_eq!(
+        kernels(&g).len(),
+        1,
+        "{:?}",
+        partition(&g, 1 << 20).refusals
+    );
     check(&g, &[iota(&[5, 33])]);
 }
 

@@ -102,7 +102,11 @@ fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
 
 fn tasks(graph: &Graph) -> String {
     let mut out = String::new();
-    for (k, group) in partition(graph, PassOptions::default().stream_bytes).groups.values().enumerate() {
+    for (k, group) in partition(graph, PassOptions::default().stream_bytes)
+        .groups
+        .values()
+        .enumerate()
+    {
         let mut members: Vec<_> = group.members.iter().copied().collect();
         members.sort();
         let _ = writeln!(out, "task {k}: {}", graph.node(group.root).name);

@@ -14,6 +14,7 @@ mod simplify_powers;
 mod sink_reshapes;
 #[cfg(test)]
 mod tests;
+mod transpose_columns;
 
 pub use average_by_sums::average_by_sums;
 pub use conv_to_winograd::conv_to_winograd;
@@ -27,3 +28,4 @@ pub use materialise_padding::materialise_padding;
 pub use rewriter::{Rewriter, Rewritten};
 pub use simplify_powers::simplify_powers;
 pub use sink_reshapes::sink_reshapes;
+pub use transpose_columns::transpose_columns;

@@ -53,6 +53,7 @@ fn before_and_after() {
     check(include_str!("materialise_padding.rs"), &materialise_padding);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
+    check(include_str!("transpose_columns.rs"), &transpose_columns);
 }
 
 #[test]

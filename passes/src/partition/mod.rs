@@ -187,6 +187,13 @@ impl Partitioner<'_> {
 }
 
 impl Partition {
+    /// Whether a node is computed inside of the kernel of another one. Views are only there if
+    /// they are part of what is streamed.
+    pub fn is_inside(&self, id: NodeId) -> bool {
+        let mut groups = self.groups.values();
+        groups.any(|g| g.streamed.is_some() && g.root != id && g.members.contains(&id))
+    }
+
     /// Whether groups, taken as one node each, depend on each other without a cycle.
     pub fn is_convex(&self, graph: &Graph) -> bool {
         let mut owner: Vec<u32> = graph.node_ids().map(|n| n.0).collect();

@@ -82,11 +82,14 @@ impl Finder<'_> {
         }
         let spec = Spec::of(&node.attrs);
         let which = [(&spec.a, &spec.b), (&spec.b, &spec.a)];
-        let (k, letters) = which.into_iter().enumerate().find_map(|(k, (own, other))| {
-            let [.., row, key] = own[..] else { return None };
-            let fits = spec.summed() == [key] && other.contains(&key) && !other.contains(&row);
-            (fits && self.reaches_softmax(node.inputs[k])).then_some((k, own))
-        })?;
+        let (k, letters) = which
+            .into_iter()
+            .enumerate()
+            .find_map(|(k, (own, other))| {
+                let [.., row, key] = own[..] else { return None };
+                let fits = spec.summed() == [key] && other.contains(&key) && !other.contains(&row);
+                (fits && self.reaches_softmax(node.inputs[k])).then_some((k, own))
+            })?;
         let weights = node.inputs[k];
         let graph = self.graph;
         let softmax = self.climb(weights, &|n| is_softmax(graph, n), DEPTH)?;

@@ -216,6 +216,7 @@ impl<'o> Builder<'o> {
         for id in graph.node_ids() {
             let node = graph.node(id);
             match (node.op.lower, partition.groups.get(&id)) {
+                _ if partition.is_inside(id) => {}
                 (Lower::View, _) => self.view(&mut level, id)?,
                 (Lower::Plan, _) => self.control(&mut level, id)?,
                 (_, Some(group)) => self.group(&mut level, group)?,
