@@ -3,7 +3,7 @@ use crate::error::PassError;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    simplify_powers, sink_reshapes, transpose_columns,
+    simplify_powers, sink_reshapes, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::Target;
@@ -73,7 +73,8 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     let graph = fold_identities(&graph)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;
-    Ok(eliminate_dead_code(&graph)?)
+    let graph = eliminate_dead_code(&graph)?;
+    Ok(widen_masks(&graph, options.stream_bytes)?)
 }
 
 /// Plans a graph: what kernels run, in which order, and where their data lies.

@@ -163,7 +163,13 @@ fn boolean_masks_are_streamed() {
         let seen = (0..count).map(|k| i128::from(k % 3 != 0)).collect();
         let mut inputs = operands(sizes);
         inputs.push(Tensor::from_wide(DType::Bool, shape, &Wide::Int(seen)));
-        check_streamed(&g, &inputs);
+        let plan = check_streamed(&g, &inputs);
+        let streamed = plan
+            .kernels
+            .iter()
+            .find(|k| k.name.starts_with("streamed_"));
+        let mut params = streamed.unwrap().params();
+        assert!(params.all(|(_, b)| b.dtype != DType::Bool));
     }
 }
 

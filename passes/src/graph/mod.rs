@@ -15,6 +15,7 @@ mod sink_reshapes;
 #[cfg(test)]
 mod tests;
 mod transpose_columns;
+mod widen_masks;
 
 pub use average_by_sums::average_by_sums;
 pub use conv_to_winograd::conv_to_winograd;
@@ -29,3 +30,4 @@ pub use rewriter::{Rewriter, Rewritten};
 pub use simplify_powers::simplify_powers;
 pub use sink_reshapes::sink_reshapes;
 pub use transpose_columns::transpose_columns;
+pub use widen_masks::widen_masks;

@@ -16,7 +16,7 @@ pub use why_not::WhyNot;
 use petgraph::algo::is_cyclic_directed;
 use petgraph::graphmap::DiGraphMap;
 use rules::{Heavy, Info};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use streams::{Stream, find_streams};
 use tensmith_ir::define::{Definition, Streamed, define_streamed, define_task};
 use tensmith_ir::graph::{Graph, NodeId};
@@ -69,16 +69,27 @@ struct Partitioner<'g> {
     root_of: HashMap<NodeId, NodeId>,
 }
 
-/// Decides which nodes are computed inside of which kernels; chains around a softmax whose operand
-/// may take more than `stream_bytes` are streamed.
-pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
+/// The nodes of all chains that [`partition`] streams.
+pub fn streams_of(graph: &Graph, stream_bytes: usize) -> BTreeSet<NodeId> {
+    let streams = find_streams(graph, &graph.uses(), &outputs(graph), stream_bytes);
+    streams.into_values().flat_map(|s| s.members).collect()
+}
+
+/// For each value, whether it is a result of the graph.
+fn outputs(graph: &Graph) -> Vec<bool> {
     let mut is_output = vec![false; graph.values.len()];
     let outputs = graph.outputs.iter();
     outputs.for_each(|v| is_output[v.0 as usize] = true);
+    is_output
+}
+
+/// Decides which nodes are computed inside of which kernels; chains around a softmax whose operand
+/// may take more than `stream_bytes` are streamed.
+pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
     let mut cx = Partitioner {
         graph,
         uses: graph.uses(),
-        is_output,
+        is_output: outputs(graph),
         drafts: BTreeMap::new(),
         root_of: HashMap::new(),
     };

@@ -209,7 +209,8 @@ impl Finder<'_> {
             return true;
         }
         let is_mask = plane(&ty.shape).is_some_and(|p| p.iter().all(|e| !e.is(1)));
-        if !is_mask && !self.is_of_rows(value, tree) {
+        let narrow = ty.dtype == DType::Bool;
+        if !is_mask && !narrow && !self.is_of_rows(value, tree) {
             return true;
         }
         let node = producer.map(|id| (id, self.graph.node(id)));
@@ -220,10 +221,16 @@ impl Finder<'_> {
             }
             Some((id, node))
                 if (node.op.class == Class::Elementwise || node.op.name == "expand")
-                    && (is_word(ty.dtype) || ty.dtype == DType::Bool) =>
+                    && (is_word(ty.dtype) || narrow) =>
             {
-                tree.insert(id);
-                node.inputs.iter().all(|v| self.claim(*v, tree))
+                let mut larger = tree.clone();
+                larger.insert(id);
+                let fits = node.inputs.iter().all(|v| self.claim(*v, &mut larger));
+                if fits {
+                    *tree = larger;
+                }
+                // What vectors cannot compute they can read, if it is a word.
+                fits || is_word(ty.dtype)
             }
             _ => is_word(ty.dtype),
         }
