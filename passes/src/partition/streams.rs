@@ -210,12 +210,13 @@ impl Finder<'_> {
         }
         let is_mask = plane(&ty.shape).is_some_and(|p| p.iter().all(|e| !e.is(1)));
         let narrow = ty.dtype == DType::Bool;
-        if !is_mask && !narrow && !self.is_of_rows(value, tree) {
+        let of_rows = !is_mask && self.is_of_rows(value, tree);
+        if !is_mask && !narrow && !of_rows {
             return true;
         }
         let node = producer.map(|id| (id, self.graph.node(id)));
         match node {
-            Some((id, node)) if node.op.class == Class::Reduction && !is_mask => {
+            Some((id, node)) if node.op.class == Class::Reduction && of_rows => {
                 tree.insert(id);
                 true
             }

@@ -11,7 +11,7 @@ mod layouts;
 use crate::barriers::insert_barriers;
 use crate::error::PassError;
 use crate::memory::{StorageId, place_arena};
-use crate::partition::{Group, partition};
+use crate::partition::{Group, partition, streams_of};
 use crate::pipeline::PassOptions;
 use crate::schedule::default_schedule;
 use crate::split::{Split, split_constants};
@@ -185,7 +185,10 @@ impl<'o> Builder<'o> {
     ) -> Result<Vec<Step>, PassError> {
         let split = match self.layouts {
             Some(_) => Split::nothing(graph),
-            None => split_constants(graph, &mut self.constants.graph)?,
+            None => {
+                let streamed = streams_of(graph, self.options.stream_bytes);
+                split_constants(graph, &mut self.constants.graph, &streamed)?
+            }
         };
         inputs.extend(
             split
