@@ -280,8 +280,12 @@ fn lowered(kernel: &Kernel, target: &Target, isa: &dyn TargetIsa) -> Result<Cont
             colocated: true,
             patchable: false,
         });
-        let args = found.tile.args;
-        calls.insert(found.var, TileCall { function, args });
+        let call = TileCall {
+            function,
+            args: found.tile.args,
+            results: found.tile.results,
+        };
+        calls.insert(found.var, call);
     }
     kernel::emit(
         kernel,

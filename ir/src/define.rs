@@ -5,6 +5,10 @@
 //! definition: that is all there is to fusion. What is asked for twice at the same index is
 //! computed once, and each value is computed in the outermost loop that binds its index: the
 //! statistics of a row land outside the loop over the row.
+mod streamed;
+
+pub use streamed::{Streamed, define_streamed};
+
 use crate::dtype::DType;
 use crate::expr::{Expr, Ranges, Var};
 use crate::graph::{Graph, Node, NodeId, TensorType, ValueId};
@@ -80,6 +84,8 @@ pub struct Define<'g> {
     outputs: Vec<(ValueId, BufferId)>,
     ranges: Ranges,
     sites: Vec<Site>,
+    /// Values of which a part lies in scratch memory.
+    kept: HashMap<ValueId, streamed::Kept>,
 }
 
 /// Defines the task that computes the results of `root`, with the nodes of `members` (which
@@ -160,6 +166,7 @@ impl<'g> Define<'g> {
             outputs: vec![],
             ranges: graph.ranges(),
             sites: vec![],
+            kept: HashMap::new(),
         }
     }
 
@@ -246,6 +253,11 @@ impl<'g> Define<'g> {
         let index: Vec<Expr> = index.iter().map(|e| e.simplify(&self.ranges)).collect();
         if let Some(c) = self.constant_element(value, &index) {
             return Scalar::Const(c);
+        }
+        if let Some(kept) = self.kept.get(&value) {
+            let (buffer, place) = kept.place(&index);
+            let place = place.iter().map(|e| e.simplify(&self.ranges)).collect();
+            return Scalar::load(buffer, place);
         }
         match self.graph.producer(value) {
             Some(node) if self.members.contains(&node) => {
@@ -334,11 +346,7 @@ impl<'g> Define<'g> {
     fn viewed_operand(&mut self, node: NodeId, index: &[Expr]) -> Scalar {
         let to = &self.result_type(node, 0).shape;
         let from = &self.operand_type(node, 0).shape;
-        let flat = to
-            .iter()
-            .zip(index)
-            .fold(Expr::from(0), |at, (d, i)| at * d.clone() + i.clone());
-        let index = unflatten(&flat, from, &self.ranges);
+        let index = reshaped(index, to, from, &self.ranges);
         self.operand(node, 0, &index)
     }
 
@@ -694,6 +702,22 @@ impl<'g> Define<'g> {
         let body = self.in_guard(|cx| body(cx));
         self.push(Stmt::While { cond, body });
     }
+}
+
+/// The index under shape `to` of what has an index under shape `from`: dimensions that both have
+/// first, or last, keep their indices.
+fn reshaped(index: &[Expr], from: &[Expr], to: &[Expr], ranges: &Ranges) -> Vec<Expr> {
+    let most = from.len().min(to.len());
+    let same = |pairs: &mut dyn Iterator<Item = (&Expr, &Expr)>, most: usize| {
+        pairs.take(most).take_while(|(a, b)| a == b).count()
+    };
+    let front = same(&mut from.iter().zip(to), most);
+    let back = same(&mut from.iter().rev().zip(to.iter().rev()), most - front);
+    let (first, last) = (from.len() - back, to.len() - back);
+    let middle = from[front..first].iter().zip(&index[front..first]);
+    let flat = middle.fold(Expr::from(0), |at, (d, i)| at * d.clone() + i.clone());
+    let inside = unflatten(&flat, &to[front..last], ranges);
+    [&index[..front], &inside, &index[first..]].concat()
 }
 
 /// The index of a row-major position.

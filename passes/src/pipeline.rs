@@ -3,7 +3,7 @@ use crate::error::PassError;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    resize_to_repeat, simplify_powers, sink_reshapes,
+    resize_to_repeat, simplify_powers, sink_reshapes, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -33,6 +33,9 @@ pub struct PassOptions {
     /// Units: bytes of constants, at most, where an algorithm that is faster needs more of them;
     /// `None`: as many as it takes. Constants of the model itself are not refused.
     pub constant_bytes: Option<u64>,
+    /// Units: bytes of the scores of one softmax between contractions beyond which they are
+    /// streamed: half of a second cache, which they would fill.
+    pub stream_bytes: usize,
 }
 
 impl Default for PassOptions {
@@ -42,6 +45,7 @@ impl Default for PassOptions {
             precision: Precision::default(),
             fold_bytes: 64 << 10,
             constant_bytes: None,
+            stream_bytes: 1 << 20,
         }
     }
 }
@@ -69,11 +73,12 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     };
     let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
     let graph = materialise_padding(&graph)?;
-    let graph = sink_reshapes(&graph)?;
+    let graph = transpose_columns(&sink_reshapes(&graph)?)?;
     let graph = fold_identities(&graph)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;
-    Ok(eliminate_dead_code(&graph)?)
+    let graph = eliminate_dead_code(&graph)?;
+    Ok(widen_masks(&graph, options.stream_bytes)?)
 }
 
 /// Plans a graph: what kernels run, in which order, and where their data lies.

@@ -2,11 +2,12 @@
 //!
 //! Requires: a graph in which small constant results were folded.
 //! Ensures: nodes of the rest have an operand that is known at run time only, or are cheaper to
-//! compute in place than to load (`expand`, `iota`); nodes split off have static types.
-use std::collections::HashMap;
+//! compute in place than to load (`expand`, `iota`, masks of streamed chains); nodes split off have
+//! static types.
+use std::collections::{BTreeSet, HashMap};
 use tensmith_ir::expr::{Expr, UNBOUNDED};
 use tensmith_ir::graph::{
-    AttrValue, Def, Graph, GraphError, Node, SymbolInfo, TensorType, ValueId,
+    AttrValue, Def, Graph, GraphError, Node, NodeId, SymbolInfo, TensorType, ValueId,
 };
 use tensmith_ir::ops::{Class, Lower};
 
@@ -43,11 +44,17 @@ pub fn close_symbols(graph: &mut Graph) {
     }
 }
 
-/// Moves constant nodes of `graph` to the end of `prepare`.
+/// Moves constant nodes of `graph` to the end of `prepare`, but for those of streamed chains.
 ///
 /// Errors: never for a valid graph: moved nodes are as valid as they were.
-pub fn split_constants(graph: &Graph, prepare: &mut Graph) -> Result<Split, GraphError> {
-    let constant = constant_values(graph);
+pub fn split_constants(
+    graph: &Graph,
+    prepare: &mut Graph,
+    streamed: &BTreeSet<NodeId>,
+) -> Result<Split, GraphError> {
+    let mut constant = constant_values(graph);
+    let outputs = streamed.iter().flat_map(|n| &graph.node(*n).outputs);
+    outputs.for_each(|v| constant[v.0 as usize] = false);
     if !graph.nodes.iter().any(|n| is_split(n, &constant)) {
         return Ok(Split::nothing(graph));
     }

@@ -4,6 +4,7 @@ mod common;
 use common::{check, f32s, iota, ty};
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::ops::op;
+use tensmith_passes::PassOptions;
 use tensmith_passes::partition::partition;
 
 fn add(g: &mut Graph, name: &str, inputs: &[ValueId]) -> ValueId {
@@ -36,7 +37,7 @@ fn convolved(g: &mut Graph) -> (ValueId, ValueId) {
 
 /// The names of the nodes of each kernel.
 fn kernels(g: &Graph) -> Vec<String> {
-    let partition = partition(g);
+    let partition = partition(g, PassOptions::default().stream_bytes);
     assert!(partition.is_convex(g));
     let names = |group: &tensmith_passes::partition::Group| {
         let mut ids: Vec<_> = group.members.iter().collect();
@@ -101,7 +102,12 @@ fn a_layer_norm_from_primitives_is_one_kernel() {
     let x = g.add_input("x", ty(&[5, 33]));
     let y = layer_norm(&mut g, x);
     g.add_output("y", y);
-    assert_eq!(kernels(&g).len(), 1, "{:?}", partition(&g).refusals);
+    assert_eq!(
+        kernels(&g).len(),
+        1,
+        "{:?}",
+        partition(&g, 1 << 20).refusals
+    );
     check(&g, &[iota(&[5, 33])]);
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use tensmith::{Options, Result, compile, native};
 use tensmith_codegen::module::{kernel_asm, kernel_clif};
 use tensmith_codegen::target::Target;
-use tensmith_ir::define::define_task;
 use tensmith_ir::graph::Graph;
+use tensmith_passes::PassOptions;
 use tensmith_passes::partition::partition;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::Stopwatch;
@@ -112,7 +112,11 @@ fn schedules(graph: &Graph, options: &Options) -> Result<String> {
 
 fn tasks(graph: &Graph) -> String {
     let mut out = String::new();
-    for (k, group) in partition(graph).groups.values().enumerate() {
+    for (k, group) in partition(graph, PassOptions::default().stream_bytes)
+        .groups
+        .values()
+        .enumerate()
+    {
         let mut members: Vec<_> = group.members.iter().copied().collect();
         members.sort();
         let _ = writeln!(out, "task {k}: {}", graph.node(group.root).name);
@@ -127,9 +131,7 @@ fn tasks(graph: &Graph) -> String {
 }
 
 fn loops(graph: &Graph) -> String {
-    let groups = partition(graph).groups;
-    let kernels = groups
-        .values()
-        .map(|g| define_task(graph, g.root, &g.members).kernel);
+    let groups = partition(graph, PassOptions::default().stream_bytes).groups;
+    let kernels = groups.values().map(|g| g.define(graph).kernel);
     kernels.map(|k| format!("{k}\n")).collect()
 }

@@ -25,6 +25,7 @@ mod types;
 mod window;
 mod winograd;
 
+pub use contract::Spec;
 pub use infer::{InferCx, broadcast_shapes, show_shape};
 pub use sample::{Sample, Sampler};
 

@@ -213,7 +213,10 @@ impl<'p> Memory<'p> {
         let (Place::Arena(at), Place::Arena(bt)) = (&a.place, &b.place) else {
             return a.place == b.place;
         };
-        let before = |end: Expr, start: &Expr| self.ranges.proves_le(&end, start);
+        let before = |end: Expr, start: &Expr| {
+            let gap = start.clone() - end;
+            self.ranges.proves_non_negative(&gap) || self.ranges.proves_non_negative(&least(&gap))
+        };
         !before(at.clone() + a.bytes(), bt) && !before(bt.clone() + b.bytes(), at)
     }
 
@@ -232,4 +235,18 @@ impl<'p> Memory<'p> {
         let slots = |v: Vec<(SlotId, _)>| v.into_iter().map(|(s, _)| s).collect();
         (slots(reads), slots(writes))
     }
+}
+
+/// The expression with `x - (d - 1)` for `d * div(x, d)`, which is at least that: offsets are
+/// rounded up to whole cache lines.
+fn least(e: &Expr) -> Expr {
+    e.terms().iter().fold(e.clone(), |e, term| match term {
+        (atoms, coef @ 1..) => match &atoms[..] {
+            [Atom::Div(p)] if p.1.is(*coef) => {
+                e - p.0.div(p.1.clone()) * *coef + p.0.clone() - (coef - 1)
+            }
+            _ => e,
+        },
+        _ => e,
+    })
 }

@@ -133,30 +133,40 @@ impl Parts {
     }
 }
 
-/// Which keys a query sees, by place: `None` if all.
+/// Places beyond this one act alike; sums of a few are numbers of 32 bits.
+const FAR: i64 = 1 << 28;
+
+/// Which keys a query sees, by place: `None` if all. Places are numbers of 32 bits, so that vectors
+/// can carry them.
 fn visible(cx: &mut Cx<'_>, node: &NodeProto, parts: &Parts) -> Result<Option<ValueId>> {
     let [_, _, queries, keys] = &parts.extents;
     let filled = match cx.optional(node, 6)? {
         Some(filled) => {
             let filled = cx.cast(filled, DType::I64)?;
+            let filled = cx.with_scalar("max", filled, -FAR as f64)?;
+            let filled = cx.with_scalar("min", filled, FAR as f64)?;
+            let filled = cx.cast(filled, DType::I32)?;
             Some(cx.along_axis(filled, 0, 4)?)
         }
         None => None,
     };
-    let column = cx.iota(vec![1.into(), keys.clone()], 1, DType::I64)?;
+    let column = cx.iota(vec![1.into(), keys.clone()], 1, DType::I32)?;
     let mut conditions = Vec::new();
     let causal = node.attr_bool_or("is_causal", false)?;
     let window = ["left_window_size", "right_window_size"].map(|name| node.attr_i_or(name, -1));
     let [left, right] = window;
     let (left, right) = (left?, right?);
     if causal || left >= 0 || right >= 0 {
-        let row = cx.iota(vec![queries.clone(), 1.into()], 0, DType::I64)?;
+        let row = cx.iota(vec![queries.clone(), 1.into()], 0, DType::I32)?;
+        let size = cx.size_value(if filled.is_some() {
+            queries
+        } else {
+            &parts.past
+        })?;
+        let size = cx.cast(size, DType::I32)?;
         let before = match filled {
-            Some(filled) => {
-                let queries = cx.size_value(queries)?;
-                cx.binary("sub", filled, queries)?
-            }
-            None => cx.size_value(&parts.past)?,
+            Some(filled) => cx.binary("sub", filled, size)?,
+            None => size,
         };
         let place = cx.binary("add", row, before)?;
         let distance = cx.binary("sub", place, column)?;
@@ -166,6 +176,7 @@ fn visible(cx: &mut Cx<'_>, node: &NodeProto, parts: &Parts) -> Result<Option<Va
             ("ge", (right >= 0).then_some(-right)),
         ] {
             if let Some(bound) = bound {
+                let bound = bound.clamp(-FAR, FAR);
                 conditions.push(cx.with_scalar(row, distance, bound as f64)?);
             }
         }
@@ -248,7 +259,8 @@ fn attention(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         Some(bias) => cx.binary("add", capped, bias)?,
         None => capped,
     };
-    let weights = weights(cx, node, biased, bias)?;
+    let masked = bias.is_some_and(|bias| cx.rank(bias) > 0);
+    let weights = weights(cx, node, biased, masked)?;
     let mut y = parts.contract(cx, weights, parts.v, ["ls", "sd", "ld"])?;
     let first = cx.input(node, 0)?;
     if cx.rank(first) == 3 {
@@ -272,13 +284,8 @@ fn attention(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     Ok(all(results))
 }
 
-/// The softmax of scores; all 0 for a query whose bias hides every key.
-fn weights(
-    cx: &mut Cx<'_>,
-    node: &NodeProto,
-    scores: ValueId,
-    bias: Option<ValueId>,
-) -> Result<ValueId> {
+/// The softmax of scores; if there is a mask, all 0 for a query that sees no key.
+fn weights(cx: &mut Cx<'_>, node: &NodeProto, scores: ValueId, masked: bool) -> Result<ValueId> {
     let compute = cx.dtype(scores);
     let precision = match node.attr_i("softmax_precision")? {
         Some(number) => wide_type(element_type(cx, number)?),
@@ -292,11 +299,10 @@ fn weights(
     let scores = cx.cast(scores, precise)?;
     let softmax = cx.row("softmax", &[scores], Attrs::new().with("axis", 3))?;
     let softmax = cx.cast(softmax, compute)?;
-    let Some(bias) = bias.filter(|bias| cx.rank(*bias) > 0) else {
+    if !masked {
         return Ok(softmax);
-    };
-    let last = cx.rank(bias) - 1;
-    let greatest = cx.reduce("reduce_max", bias, &[last], true)?;
+    }
+    let greatest = cx.reduce("reduce_max", scores, &[3], true)?;
     let blind = cx.with_scalar("eq", greatest, f64::NEG_INFINITY)?;
     let zero = cx.scalar(compute, 0.0);
     cx.select(blind, zero, softmax)

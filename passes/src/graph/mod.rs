@@ -16,6 +16,8 @@ mod simplify_powers;
 mod sink_reshapes;
 #[cfg(test)]
 mod tests;
+mod transpose_columns;
+mod widen_masks;
 
 pub use average_by_sums::average_by_sums;
 pub use conv_to_winograd::conv_to_winograd;
@@ -30,3 +32,5 @@ pub use resize_to_repeat::resize_to_repeat;
 pub use rewriter::{Rewriter, Rewritten};
 pub use simplify_powers::simplify_powers;
 pub use sink_reshapes::sink_reshapes;
+pub use transpose_columns::transpose_columns;
+pub use widen_masks::widen_masks;

@@ -8,6 +8,7 @@
 //! all are in one group and the rules of [`rules`](self) allow it. A node computed inside of a
 //! group is computed where its consumers ask for it, so the rules bound how often that is.
 mod rules;
+mod streams;
 mod why_not;
 
 pub use why_not::WhyNot;
@@ -15,7 +16,9 @@ pub use why_not::WhyNot;
 use petgraph::algo::is_cyclic_directed;
 use petgraph::graphmap::DiGraphMap;
 use rules::{Heavy, Info};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use streams::{Stream, find_streams};
+use tensmith_ir::define::{Definition, Streamed, define_streamed, define_task};
 use tensmith_ir::graph::{Graph, NodeId};
 use tensmith_ir::ops::{Class, Lower};
 
@@ -26,6 +29,18 @@ pub struct Group {
     pub root: NodeId,
     /// All nodes, `root` included.
     pub members: HashSet<NodeId>,
+    /// How it is streamed, if it has that definition instead of the plain one.
+    pub streamed: Option<Streamed>,
+}
+
+impl Group {
+    /// The naive kernel of the group.
+    pub fn define(&self, graph: &Graph) -> Definition {
+        match &self.streamed {
+            Some(streamed) => define_streamed(graph, self.root, &self.members, streamed),
+            None => define_task(graph, self.root, &self.members),
+        }
+    }
 }
 
 /// A partition of the nodes of a graph that have kernels.
@@ -42,6 +57,7 @@ struct Draft {
     root: NodeId,
     members: HashMap<NodeId, Info>,
     heavy: Heavy,
+    streamed: Option<Streamed>,
 }
 
 struct Partitioner<'g> {
@@ -53,20 +69,40 @@ struct Partitioner<'g> {
     root_of: HashMap<NodeId, NodeId>,
 }
 
-/// Decides which nodes are computed inside of which kernels.
-pub fn partition(graph: &Graph) -> Partition {
+/// The nodes of all chains that [`partition`] streams.
+pub fn streams_of(graph: &Graph, stream_bytes: usize) -> BTreeSet<NodeId> {
+    let streams = find_streams(graph, &graph.uses(), &outputs(graph), stream_bytes);
+    streams.into_values().flat_map(|s| s.members).collect()
+}
+
+/// For each value, whether it is a result of the graph.
+fn outputs(graph: &Graph) -> Vec<bool> {
     let mut is_output = vec![false; graph.values.len()];
     let outputs = graph.outputs.iter();
     outputs.for_each(|v| is_output[v.0 as usize] = true);
+    is_output
+}
+
+/// Decides which nodes are computed inside of which kernels; chains around a softmax whose operand
+/// may take more than `stream_bytes` are streamed.
+pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
     let mut cx = Partitioner {
         graph,
         uses: graph.uses(),
-        is_output,
+        is_output: outputs(graph),
         drafts: BTreeMap::new(),
         root_of: HashMap::new(),
     };
+    let mut streams = find_streams(graph, &cx.uses, &cx.is_output, stream_bytes);
     let mut refusals = BTreeMap::new();
     for id in graph.node_ids().rev() {
+        if cx.root_of.contains_key(&id) {
+            continue;
+        }
+        if let Some(stream) = streams.remove(&id) {
+            cx.found_stream(id, stream);
+            continue;
+        }
         if matches!(graph.node(id).op.lower, Lower::View | Lower::Plan) {
             continue;
         }
@@ -78,6 +114,7 @@ pub fn partition(graph: &Graph) -> Partition {
     let group = |d: Draft| Group {
         root: d.root,
         members: d.members.into_keys().collect(),
+        streamed: d.streamed,
     };
     let groups = cx.drafts.into_iter().map(|(root, d)| (root, group(d)));
     let partition = Partition {
@@ -99,9 +136,27 @@ impl Partitioner<'_> {
                 root: id,
                 members: HashMap::from([(id, info)]),
                 heavy: Heavy::of_root(self.graph, node),
+                streamed: None,
             },
         );
         self.root_of.insert(id, id);
+    }
+
+    /// Makes the last node of a chain the root of a group with the rest of it.
+    fn found_stream(&mut self, root: NodeId, stream: Stream) {
+        let info = |id: &NodeId| Info::root(self.graph.ty(self.graph.node(*id).outputs[0]));
+        let members = stream.members.iter().map(|id| (*id, info(id))).collect();
+        self.root_of
+            .extend(stream.members.iter().map(|id| (*id, root)));
+        self.drafts.insert(
+            root,
+            Draft {
+                root,
+                members,
+                heavy: Heavy::One,
+                streamed: Some(stream.streamed),
+            },
+        );
     }
 
     /// Lets a node join the group of its consumers, or says why it cannot.
@@ -143,6 +198,13 @@ impl Partitioner<'_> {
 }
 
 impl Partition {
+    /// Whether a node is computed inside of the kernel of another one. Views are only there if
+    /// they are part of what is streamed.
+    pub fn is_inside(&self, id: NodeId) -> bool {
+        let mut groups = self.groups.values();
+        groups.any(|g| g.streamed.is_some() && g.root != id && g.members.contains(&id))
+    }
+
     /// Whether groups, taken as one node each, depend on each other without a cycle.
     pub fn is_convex(&self, graph: &Graph) -> bool {
         let mut owner: Vec<u32> = graph.node_ids().map(|n| n.0).collect();

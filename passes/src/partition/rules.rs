@@ -157,6 +157,9 @@ impl Partitioner<'_> {
         if info.copies() > COPIES {
             return Err(WhyNot::Copied(info.copies() as u32));
         }
+        if draft.streamed.is_some() && !info.in_contraction {
+            return Err(WhyNot::Streamed);
+        }
         let heavy = match node.op.class {
             Class::Elementwise | Class::Movement => {
                 self.admit_scalar_work(node, &info, draft)?;

@@ -31,6 +31,8 @@ pub enum WhyNot {
     Copied(u32),
     /// The kernel has as many nodes as it may.
     Full,
+    /// Its result is read by a streamed chain, for which it would be computed again for each head.
+    Streamed,
 }
 
 impl fmt::Display for WhyNot {
@@ -54,6 +56,7 @@ impl fmt::Display for WhyNot {
             WhyNot::Repeated(n) => write!(f, "it would be computed {n} times an element"),
             WhyNot::Rows => f.write_str("its rows are not short static trailing axes"),
             WhyNot::Copied(n) => write!(f, "the kernel would have {n} copies of it"),
+            WhyNot::Streamed => f.write_str("a streamed chain would compute it for each head"),
             WhyNot::Full => f.write_str("the kernel has as many nodes as it may"),
         }
     }

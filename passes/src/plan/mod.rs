@@ -12,7 +12,7 @@ mod padding;
 use crate::barriers::insert_barriers;
 use crate::error::PassError;
 use crate::memory::{StorageId, place_arena};
-use crate::partition::{Group, partition};
+use crate::partition::{Group, partition, streams_of};
 use crate::pipeline::PassOptions;
 use crate::schedule::{Schedule, default_schedule};
 use crate::split::{Split, split_constants};
@@ -20,7 +20,7 @@ use constants::{Constants, Origin};
 use layouts::{choose_layouts, converted_values};
 use padding::{Frame, framed_values};
 use std::collections::HashMap;
-use tensmith_ir::define::{Definition, define_task};
+use tensmith_ir::define::Definition;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Def, Graph, NodeId, TensorType, ValueId};
 use tensmith_ir::loops::{BufferId, Kernel, Layout, Scope};
@@ -197,7 +197,10 @@ impl<'o> Builder<'o> {
     ) -> Result<Vec<Step>, PassError> {
         let split = match self.layouts {
             Some(_) => Split::nothing(graph),
-            None => split_constants(graph, &mut self.constants.graph)?,
+            None => {
+                let streamed = streams_of(graph, self.options.stream_bytes);
+                split_constants(graph, &mut self.constants.graph, &streamed)?
+            }
         };
         inputs.extend(
             split
@@ -223,7 +226,7 @@ impl<'o> Builder<'o> {
             })
             .collect();
         let copied = self.assign_targets(&mut level, &targets);
-        let partition = partition(graph);
+        let partition = partition(graph, self.options.stream_bytes);
         level.layouts = choose_layouts(graph, &partition);
         level.converted = converted_values(graph, &partition, &level.layouts);
         let kept = |v| level.converted.contains_key(&v) || level.direct.contains_key(&v);
@@ -231,6 +234,7 @@ impl<'o> Builder<'o> {
         for id in graph.node_ids() {
             let node = graph.node(id);
             match (node.op.lower, partition.groups.get(&id)) {
+                _ if partition.is_inside(id) => {}
                 (Lower::View, _) => self.view(&mut level, id)?,
                 (Lower::Plan, _) => self.control(&mut level, id)?,
                 (_, Some(group)) => self.group(&mut level, group)?,
@@ -334,7 +338,7 @@ impl<'o> Builder<'o> {
     }
 
     fn group(&mut self, level: &mut Level<'_>, group: &Group) -> Result<(), PassError> {
-        let definition = define_task(level.graph, group.root, &group.members);
+        let definition = group.define(level.graph);
         let mut members: Vec<NodeId> = group.members.iter().copied().collect();
         members.sort();
         let nodes = members.iter().map(|n| level.graph.node(*n).name.clone());

@@ -3,6 +3,7 @@
 //! `for i < n { for j < 8 { o[i, j] = a[i, j] } }` becomes
 //! `for k < 8*n { o[div(k, 8), mod(k, 8)] = a[div(k, 8), mod(k, 8)] }`, whose offsets are `k`.
 use super::nest::{Nest, all_ranges};
+use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
 use tensmith_ir::expr::{Expr, Ranges};
 use tensmith_ir::loops::{BufferId, Cond, Kernel, Scalar, Scope, Stmt};
@@ -10,7 +11,7 @@ use tensmith_ir::loops::{BufferId, Cond, Kernel, Scalar, Scope, Stmt};
 /// Joins neighbouring loops of the nest of statement `at`, innermost first, as long as every
 /// element that is accessed lies as far from the next as a single loop would have it. Loops along
 /// buffers that `keep` names stay.
-pub fn collapse(s: &mut Scheduler, at: usize, keep: &dyn Fn(BufferId) -> bool) {
+pub fn collapse(s: &mut Scheduler, at: &Place, keep: &dyn Fn(BufferId) -> bool) {
     let mut k = Nest::at(s.kernel(), at).loops.len().saturating_sub(1);
     while k > 0 {
         let nest = Nest::at(s.kernel(), at);

@@ -12,6 +12,7 @@ mod nest;
 pub mod primitives;
 mod reorder;
 mod scheduler;
+mod strips;
 mod tile;
 pub mod trace;
 mod transform;
@@ -22,6 +23,7 @@ mod window;
 use crate::cost::{Analytic, CostModel};
 pub(crate) use contraction::least_cycles;
 use nest::Nest;
+use primitives::edit::Place;
 use primitives::{Primitive, Rejected};
 use scheduler::Scheduler;
 use std::sync::Arc;
@@ -105,12 +107,7 @@ pub fn default_schedule(
     let mut s = Scheduler::new(kernel);
     clean_up(&mut s, target);
     let work = work(&s.kernel().body);
-    let mut at = 0;
-    while at < s.kernel().body.len() {
-        let before = s.kernel().body.len();
-        schedule_nest(&mut s, at, target, packable);
-        at += 1 + s.kernel().body.len() - before;
-    }
+    schedule_list(&mut s, Place::default(), target, packable);
     if work.is_none_or(|w| w >= PARALLEL_WORK) {
         // A kernel without an outermost loop of independent iterations is one thread's.
         let _ = s.recipe("threads", parallelise);
@@ -137,14 +134,35 @@ fn clean_up(s: &mut Scheduler, target: &Target) {
     }
 }
 
-/// Schedules statement `at` of a kernel by the first recipe that fits. A recipe that a primitive
-/// rejects leaves the nest to the next one.
-fn schedule_nest(
+/// Schedules the statements from a place to the end of its list, one after the other.
+fn schedule_list(
     s: &mut Scheduler,
-    at: usize,
+    mut place: Place,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) {
+    let length = |s: &Scheduler, place: &Place| place.list(&s.kernel().body).len();
+    while place.at < length(s, &place) {
+        let before = length(s, &place);
+        schedule_nest(s, &place, target, packable);
+        place.at += 1 + length(s, &place) - before;
+    }
+}
+
+/// Schedules the statement at a place by the first recipe that fits. A recipe that a primitive
+/// rejects leaves the nest to the next one.
+fn schedule_nest(
+    s: &mut Scheduler,
+    at: &Place,
+    target: &Target,
+    packable: &dyn Fn(BufferId) -> bool,
+) {
+    if let Some(strips) = strips::choose(s.kernel(), at) {
+        for list in strips {
+            schedule_list(s, list, target, packable);
+        }
+        return;
+    }
     reorder::follow_results(s, at);
     // What is packed along a loop needs an index of its own.
     let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at));
@@ -180,18 +198,20 @@ fn schedule_nest(
     vectors(s, at, target);
 }
 
-/// The recipe of everything else, for statement `at`: each loop that can be vectors. A part that a
-/// primitive rejects does no harm to the others.
-fn vectors(s: &mut Scheduler, at: usize, target: &Target) {
-    let before = s.kernel().body.len();
+/// The recipe of everything else: each loop that can be vectors. A part that a primitive rejects
+/// does no harm to the others.
+fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
+    let length = |s: &Scheduler| at.list(&s.kernel().body).len();
+    let before = length(s);
     if let Some(choice) = index_split::choose(&Nest::at(s.kernel(), at)) {
         let _ = s.recipe("ranges", |s| index_split::schedule(s, choice));
     }
     for sum in Nest::at(s.kernel(), at).sums() {
         let _ = s.step("terms", Primitive::Stage(sum));
     }
-    let end = at + 1 + s.kernel().body.len() - before;
-    for var in vectorise::choose(s.kernel(), target, &s.kernel().body[at..end]) {
+    let end = at.at + 1 + length(s) - before;
+    let stmts = &at.list(&s.kernel().body)[at.at..end];
+    for var in vectorise::choose(s.kernel(), target, stmts) {
         let _ = s.recipe("vectors", |s| vectorise::schedule(s, target, var));
     }
 }
@@ -224,7 +244,7 @@ fn parallelise(s: &mut Scheduler) -> Result<(), Rejected> {
         return Err(Rejected::Serial(l.var));
     }
     let outermost = l.var;
-    let nest = Nest::at(s.kernel(), 0);
+    let nest = Nest::at(s.kernel(), &Place::default());
     let few = |e: &Expr| e.as_const().is_some_and(|n| n < 16);
     let extents: Vec<Expr> = nest.loops.iter().map(|(_, e)| e.clone()).collect();
     let mut joined = 1;

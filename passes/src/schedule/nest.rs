@@ -1,4 +1,5 @@
 //! Looking at loop nests.
+use super::primitives::edit::Place;
 use std::collections::HashMap;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{Cond, For, Kernel, Mark, Role, Scalar, Stmt};
@@ -13,10 +14,10 @@ pub struct Nest<'k> {
 }
 
 impl<'k> Nest<'k> {
-    /// The nest of statement `at` of a kernel.
-    pub fn at(kernel: &'k Kernel, at: usize) -> Nest<'k> {
+    /// The nest of the statement at a place of a kernel.
+    pub fn at(kernel: &'k Kernel, place: &Place) -> Nest<'k> {
         let mut loops = Vec::new();
-        let mut body = &kernel.body[at..=at];
+        let mut body = &place.list(&kernel.body)[place.at..=place.at];
         while let [Stmt::For(l)] = body
             && l.role == Role::Space
             && l.mark == Mark::Plain

@@ -3,6 +3,7 @@
 //! `for c < 8 { for p < 100 { o[c, p] = .. } }` with the first dimension of `o` innermost in memory
 //! becomes `for p < 100 { for c < 8 { o[c, p] = .. } }`.
 use super::nest::Nest;
+use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
 use std::cmp::Reverse;
 use tensmith_ir::expr::{Expr, Var};
@@ -11,7 +12,7 @@ use tensmith_ir::loops::{Kernel, Scope, Stmt};
 /// Sorts the loops of the nest of statement `at` by their strides in the first buffer that is
 /// stored to, the greatest outermost; loops whose strides are not known numbers keep the places
 /// that they have.
-pub fn follow_results(s: &mut Scheduler, at: usize) {
+pub fn follow_results(s: &mut Scheduler, at: &Place) {
     let nest = Nest::at(s.kernel(), at);
     let Some(offset) = first_store(s.kernel(), nest.body) else {
         return;

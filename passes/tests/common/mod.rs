@@ -54,10 +54,15 @@ fn check_for(graph: &Graph, inputs: &[Tensor], target: Target) -> Plan {
         target,
         ..PassOptions::default()
     };
+    check_with(graph, inputs, &options)
+}
+
+/// As [`check`], with options.
+pub fn check_with(graph: &Graph, inputs: &[Tensor], options: &PassOptions) -> Plan {
     let want = eval_graph(graph, inputs).expect("the graph evaluates");
-    let optimised = optimise(graph.clone(), &options).expect("passes accept the graph");
+    let optimised = optimise(graph.clone(), options).expect("passes accept the graph");
     verify_graph(&optimised).expect("passes keep the graph valid");
-    let made = plan(&optimised, &options).expect("the graph has a plan");
+    let made = plan(&optimised, options).expect("the graph has a plan");
     verify_plan(&made).expect("the plan is valid");
     let read = parse_plan(&made.full_text());
     assert!(read.as_ref() == Ok(&made), "text of {made}");

@@ -6,8 +6,8 @@ use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{Buffer, BufferId, For, Kernel, Layout, Mark, Scalar, Scope, Stmt};
 
 /// Where a statement stands: the statement and the list in it to descend into, again and again;
-/// then the position in the last list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// then the position in the last list. By default, the first statement of a kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     around: Vec<(usize, usize)>,
     /// The position in the list.
@@ -29,6 +29,13 @@ impl Place {
             list[*stmt].bodies_mut().swap_remove(*nested)
         };
         self.around.iter().fold(body, down)
+    }
+
+    /// The first place in a list nested in the statement.
+    pub fn inside(&self, nested: usize) -> Place {
+        let mut around = self.around.clone();
+        around.push((self.at, nested));
+        Place { around, at: 0 }
     }
 
     /// The place of the statement that the list belongs to.

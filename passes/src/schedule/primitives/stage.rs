@@ -103,9 +103,9 @@ fn find(kernel: &Kernel, ranges: &Ranges, stmts: &[Stmt], at: usize) -> Option<F
             s.visit(&mut |s| repeats |= inlined(s, &l.body) == again);
         });
         if repeats
-            && kernel.buffer(result).scope == Scope::Output
+            && matches!(kernel.buffer(result).scope, Scope::Output | Scope::Scratch)
             && kernel.buffer(result).dtype == dtype
-            && touches(&kernel.body, result) + touches(stmts, result) == 1
+            && touches(stmts, result) == 1
             && lasts(kernel, &term, &stmts[at..=reader])
         {
             return Some(Found {
@@ -218,8 +218,7 @@ fn drop_unread(kernel: &Kernel, stmts: &mut [Stmt], at: usize) {
         let Stmt::For(l) = &stmts[at] else { return };
         let unread = l.body.iter().position(|s| match s {
             Stmt::Store { buffer, .. } => {
-                kernel.buffer(*buffer).scope == Scope::Register
-                    && loads(stmts, *buffer) + loads(&kernel.body, *buffer) == 0
+                kernel.buffer(*buffer).scope == Scope::Register && loads(stmts, *buffer) == 0
             }
             _ => false,
         });
@@ -256,8 +255,8 @@ fn lasts(kernel: &Kernel, term: &Scalar, stmts: &[Stmt]) -> bool {
     });
     read.into_iter().all(|b| match kernel.buffer(b).scope {
         Scope::Input => true,
-        Scope::Register => stores(stmts, b) == 0,
-        _ => false,
+        Scope::Register | Scope::Scratch => stores(stmts, b) == 0,
+        Scope::Output => false,
     })
 }
 
