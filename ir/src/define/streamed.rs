@@ -135,7 +135,7 @@ impl Define<'_> {
             });
         }
         self.keeping(*scores, strip);
-        self.nest(&[rows.clone()], Role::Space, &mut |cx, r| {
+        self.nest(std::slice::from_ref(rows), Role::Space, &mut |cx, r| {
             let keys = std::slice::from_ref(&keys);
             cx.nest(keys, Role::Space, &mut |cx, s| {
                 cx.keep(strip, 1, &r[0], s[0].clone());

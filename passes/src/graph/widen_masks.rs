@@ -1,7 +1,7 @@
 //! Widens boolean masks that streamed chains read from memory to numbers of 32 bits, which lanes of
 //! vectors can hold there.
 //!
-//! Requires: a graph in which no pass follows that would join the two casts.
+//! Requires: nothing.
 //! Ensures: streamed chains read no boolean from memory.
 //!
 //! Before:
@@ -27,11 +27,12 @@
 //!   %3 = input "n" : f32[]
 //!   %4 = contract(%0, %1) {spec="bld,bds->bls"} "c" : f32[4, 8, 8]
 //!   %5 = cast(%2) {to=i32} "w" : i32[8, 8]
-//!   %6 = cast(%5) {to=bool} "w" : bool[8, 8]
-//!   %7 = select(%6, %4, %3) {} "w" : f32[4, 8, 8]
-//!   %8 = softmax(%7) {axis=2} "s" : f32[4, 8, 8]
-//!   %9 = contract(%8, %0) {spec="bls,bsd->bld"} "y" : f32[4, 8, 2]
-//!   output "y" = %9
+//!   %6 = const "w" : i32[] = [0]
+//!   %7 = lt(%6, %5) {} "w" : bool[8, 8]
+//!   %8 = select(%7, %4, %3) {} "w" : f32[4, 8, 8]
+//!   %9 = softmax(%8) {axis=2} "s" : f32[4, 8, 8]
+//!   %10 = contract(%9, %0) {spec="bls,bsd->bld"} "y" : f32[4, 8, 2]
+//!   output "y" = %10
 //! }
 //! ```
 //! Source: a mask is read once for each head, and widened once.
@@ -40,6 +41,7 @@ use crate::partition::streams_of;
 use std::collections::BTreeSet;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, NodeId, ValueId};
+use tensmith_ir::tensor::Tensor;
 
 /// The graph with wide masks for chains whose scores may take more than `stream_bytes`.
 ///
@@ -60,10 +62,11 @@ pub fn widen_masks(graph: &Graph, stream_bytes: usize) -> Result<Graph, GraphErr
         for value in &node.inputs {
             let mut operand = cx.get(*value);
             if is_narrow(value) {
-                for to in [DType::I32, DType::Bool] {
-                    let attrs = Attrs::new().with("to", to);
-                    operand = cx.add("cast", &node.name, &[operand], attrs)?;
-                }
+                let attrs = Attrs::new().with("to", DType::I32);
+                let wide = cx.add("cast", &node.name, &[operand], attrs)?;
+                let zero = Tensor::splat(DType::I32, vec![], 0.0);
+                let zero = cx.new.add_constant(&node.name, zero);
+                operand = cx.add("lt", &node.name, &[zero, wide], Attrs::new())?;
             }
             operands.push(operand);
         }
