@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use support::cases::{lock, models_folder, same_bits};
+use support::cases::{MODELS, lock, models_folder, same_bits};
 use support::{asset, watchdog};
 use tensmith::convert::{to_ir, to_runtime};
 use tensmith::files::{Named, read_npz};
@@ -16,24 +16,6 @@ use tensmith::{Executable, Imported, LoadOptions, Model, Options, Tensor, Tensor
 use tensmith_ir::eval::{eval_graph, eval_graph_with};
 use tensmith_ir::graph::{Graph, ValueId};
 use tensmith_ir::ops::Sampler;
-
-/// The models of `cargo xtask models`.
-const MODELS: [&str; 14] = [
-    "ppocr_det",
-    "ppocr_rec",
-    "ppocr_cls",
-    "magika",
-    "silero_vad",
-    "silero_if",
-    "minilm_l6",
-    "mlp",
-    "mobilenet_v2",
-    "resnet50",
-    "squeezenet",
-    "densenet121",
-    "inception_v1",
-    "inception_v2",
-];
 
 const SEEDS: [u32; 3] = [1, 2, 3];
 
