@@ -349,7 +349,7 @@ fn walk(s: &mut Sampler, naive: &Kernel, counts: &mut Counts) -> (Kernel, Trace,
                     let made = forwarded.made;
                     trace.lines.push(Line::Step { primitive, made });
                 }
-                // In bounds, as the interpreter finds out elsewhere, but not by a proof.
+                // Without a proof, the step is taken back: only verified kernels are interpreted.
                 Err(e) if e.reason.starts_with("not proved") => {
                     counts.unproved += 1;
                     kernel = before;
