@@ -71,7 +71,7 @@ pub fn compile_plan(
     let target = Target::named(options.target_name())?;
     check_runs_here(&target)?;
     let form = form(options);
-    let threads = Threads::new(options.thread_count(), form.execution)?;
+    let threads = Threads::new(options.thread_count(), form.execution, plan)?;
     let code = JitCode::compile_with(plan, &target, form)?;
     let constants = match form.execution {
         Execution::Spmd => constants::fill(plan, threads.pool()?, options.memory_bytes)?,

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tensmith_codegen::entry::Execution;
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::kernel::KernelStats;
+use tensmith_ir::loops::Kernel;
+use tensmith_ir::plan::Plan;
 use tensmith_runtime::pool::MAX_THREADS;
 use tensmith_runtime::{AlignedBytes, Context, Pool, PoolError, RuntimeError, Tensor, TensorView};
 
@@ -32,6 +34,8 @@ pub(crate) struct Threads {
     /// How many, the caller's included.
     pub(crate) count: usize,
     pub(crate) execution: Execution,
+    /// The code has work for one thread only.
+    alone: bool,
     pool: OnceLock<Pool>,
 }
 
@@ -39,13 +43,14 @@ impl Threads {
     /// Starts the threads, except for code that may never need them.
     ///
     /// Errors: the number is not possible; a thread cannot be started.
-    pub(crate) fn new(count: usize, execution: Execution) -> Result<Self> {
+    pub(crate) fn new(count: usize, execution: Execution, plan: &Plan) -> Result<Self> {
         if !(1..=MAX_THREADS).contains(&count) {
             return Err(PoolError::InvalidThreads { threads: count }.into());
         }
         let threads = Threads {
             count,
             execution,
+            alone: !plan.kernels.iter().any(Kernel::is_parallel),
             pool: OnceLock::new(),
         };
         if execution == Execution::Spmd {
@@ -78,6 +83,10 @@ impl Threads {
         code: &JitCode,
         context: *mut Context,
     ) -> Result<std::result::Result<(), RuntimeError>> {
+        if self.alone {
+            // SAFETY: the caller vouches for the code and the context.
+            return Ok(unsafe { Pool::run_alone(code.entry(), context) });
+        }
         let pool = self.pool()?;
         // SAFETY: the caller vouches for the code and the context.
         Ok(unsafe {

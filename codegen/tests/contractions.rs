@@ -242,10 +242,11 @@ fn check(naive: &Kernel, machine: &Target, rng: &mut StdRng) -> Result<bool, Str
         vector_bytes: machine.vector_bytes(),
         reassociate: true,
         threads: 2,
+        ..ScheduleTarget::default()
     };
     let packs = rng.random_bool(0.5);
     let weights = naive.params().nth(2).map(|(id, _)| id);
-    let kernel = default_schedule(naive.clone(), &target, &|b| packs && Some(b) == weights);
+    let kernel = default_schedule(naive.clone(), &target, &|b| packs && Some(b) == weights).kernel;
     let mut loops = Loops::default();
     loops.visit(&kernel.body);
     let code = JitCode::compile(&plan_of(kernel.clone()), machine).map_err(|e| e.to_string())?;

@@ -70,6 +70,7 @@ fn check_for(
         vector_bytes: machine.vector_bytes(),
         reassociate: true,
         threads: 2,
+        ..Target::default()
     };
     let exact = Target {
         reassociate: false,

@@ -5,7 +5,7 @@
 //! unless both run on thread 0 alone; conditions are read after a barrier and not overwritten
 //! before the next one.
 use tensmith_ir::expr::{Expr, Ranges};
-use tensmith_ir::loops::{Mark, Scope, Stmt};
+use tensmith_ir::loops::{Kernel, Scope};
 use tensmith_ir::plan::{Call, Place, Plan, SlotId, Step};
 
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub fn insert_barriers(plan: &mut Plan) {
     for size in &plan.sizes {
         ranges.bind_size(size.symbol.clone(), size.min, size.max);
     }
-    let parallel = plan.kernels.iter().map(|k| has_parallel(&k.body)).collect();
+    let parallel = plan.kernels.iter().map(Kernel::is_parallel).collect();
     let cx = Barriers {
         plan,
         parallel,
@@ -42,13 +42,6 @@ pub fn insert_barriers(plan: &mut Plan) {
     };
     let steps = cx.order(steps, &mut vec![]);
     plan.steps = steps;
-}
-
-fn has_parallel(body: &[Stmt]) -> bool {
-    body.iter().any(|s| {
-        matches!(s, Stmt::For(l) if l.mark == Mark::Parallel)
-            || s.bodies().into_iter().any(|b| has_parallel(b))
-    })
 }
 
 fn wait(steps: &mut Vec<Step>, running: &mut Vec<Running>) {

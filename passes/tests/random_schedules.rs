@@ -54,7 +54,10 @@ fn kernels(seed: u64) -> Vec<Kernel> {
         }
     }
     let (graph, _) = draw(seed);
-    for group in partition(&graph).groups.values() {
+    for group in partition(&graph, PassOptions::default().stream_bytes)
+        .groups
+        .values()
+    {
         found.push(define_task(&graph, group.root, &group.members).kernel);
     }
     found

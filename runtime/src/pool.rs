@@ -151,6 +151,18 @@ impl Pool {
         }
     }
 
+    /// Calls `entry(ctx, 0, 1)` on the calling thread alone, as a pool of one thread would: for
+    /// code that gives no other thread anything to do.
+    ///
+    /// Errors: the first error that the code recorded.
+    ///
+    /// # Safety
+    /// As for [`Pool::run`].
+    pub unsafe fn run_alone(entry: Entry, ctx: *mut Context) -> Result<(), RuntimeError> {
+        // SAFETY: the caller vouches for `entry` and `ctx`.
+        unsafe { run_serial(entry, ctx) }
+    }
+
     fn start_worker(&mut self, thread: u32) -> Result<(), PoolError> {
         let shared = Arc::clone(&self.shared);
         let worker = thread::Builder::new()

@@ -285,6 +285,17 @@ impl Kernel {
         all.filter(|(_, b)| matches!(b.scope, Scope::Input | Scope::Output))
     }
 
+    /// Whether iterations are dealt to threads.
+    pub fn is_parallel(&self) -> bool {
+        fn any(stmts: &[Stmt]) -> bool {
+            stmts.iter().any(|s| match s {
+                Stmt::For(l) if l.mark == Mark::Parallel => true,
+                other => other.bodies().into_iter().any(|b| any(b)),
+            })
+        }
+        any(&self.body)
+    }
+
     /// A variable not in use.
     pub fn fresh_var(&mut self) -> Var {
         self.vars += 1;

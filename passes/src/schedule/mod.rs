@@ -77,8 +77,9 @@ impl Default for Target {
 }
 
 /// Work below which handing a part to another thread costs more than it saves.
-/// Units: iterations of innermost statements; a hand-off takes about as long as some thousands.
-const PARALLEL_WORK: i64 = 4096;
+/// Units: vectors of iterations of innermost statements; a hand-off and a barrier take about as
+/// long as a thousand.
+const PARALLEL_WORK: i64 = 2048;
 
 /// A kernel and the schedule that made it of its naive one.
 #[derive(Clone, Debug)]
@@ -108,7 +109,7 @@ pub fn default_schedule(
     clean_up(&mut s, target);
     let work = work(&s.kernel().body);
     schedule_list(&mut s, Place::default(), target, packable);
-    if work.is_none_or(|w| w >= PARALLEL_WORK) {
+    if work.is_none_or(|w| w >= PARALLEL_WORK * target.lanes()) {
         // A kernel without an outermost loop of independent iterations is one thread's.
         let _ = s.recipe("threads", parallelise);
     }

@@ -16,12 +16,11 @@ use tensmith_ir::loops::{
     BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
 
-/// Sums that are kept in flight.
-const SUMS: i64 = 8;
-/// Vectors along the innermost loop at most.
-const VECTORS: i64 = 4;
+/// Vectors along the innermost loop at most: more would each need a load of their weights, where
+/// more rows share them.
+const VECTORS: i64 = 2;
 /// Windows of at most so many elements are unrolled.
-const UNROLLED: i64 = 16;
+const UNROLLED: i64 = 25;
 /// Fewer columns are no vector.
 const FEW: i64 = 4;
 
@@ -55,7 +54,7 @@ pub fn choose(
     }
     let lanes = target.lanes();
     let vectors = ((count + lanes - 1) / lanes).min(VECTORS);
-    let rows = rows(nest, columns, SUMS / vectors);
+    let rows = rows(nest, columns, target.registers() / 2 / vectors);
     let rows = rows.map(|(k, size)| Tile {
         var: nest.loops[k].0,
         size,

@@ -1,6 +1,5 @@
 //! Whether barriers order what needs an order.
 use super::Memory;
-use crate::loops::{Mark, Stmt};
 use crate::plan::{Call, SlotId, Step};
 
 /// Accesses since the last barrier.
@@ -28,13 +27,6 @@ impl Open {
 /// Checks that steps which touch the same bytes are ordered.
 pub fn check(memory: &Memory<'_>) -> Result<(), String> {
     walk(memory, &memory.plan.steps, &mut Open::default())
-}
-
-fn is_parallel(body: &[Stmt]) -> bool {
-    body.iter().any(|s| match s {
-        Stmt::For(l) if l.mark == Mark::Parallel => true,
-        other => other.bodies().into_iter().any(|b| is_parallel(b)),
-    })
 }
 
 fn walk(memory: &Memory<'_>, steps: &[Step], open: &mut Open) -> Result<(), String> {
@@ -88,7 +80,7 @@ fn ordered_read(memory: &Memory<'_>, slots: &[SlotId], open: &Open) -> Result<()
 }
 
 fn call_step(memory: &Memory<'_>, call: &Call, open: &mut Open) -> Result<(), String> {
-    let parallel = is_parallel(&memory.plan.kernel(call.kernel).body);
+    let parallel = memory.plan.kernel(call.kernel).is_parallel();
     let (reads, writes) = memory.accesses(call);
     let clash = |slot: SlotId, others: &[(SlotId, bool)]| {
         let found = others
