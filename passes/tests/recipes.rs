@@ -2,10 +2,12 @@
 mod common;
 
 use common::{check, f32s, iota, ty};
+use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::loops::{Kernel, Mark, Scalar, Stmt};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
+use tensmith_ir::tensor::Tensor;
 use tensmith_passes::pipeline::Precision;
 use tensmith_passes::{PassOptions, optimise};
 
@@ -151,4 +153,93 @@ fn branches_between_joined_tensors_are_split_off() {
     g.add_output("y", y);
     let plan = check(&g, &[iota(&[3, 20]), iota(&[3, 12])]);
     assert!(has_vectors(&kernel(&plan, "concat").body));
+}
+
+/// A convolution without padding.
+fn pointwise(g: &mut Graph, name: &str, x: ValueId, w: &[usize]) -> ValueId {
+    let w = g.add_constant(name, f32s(w, 0.1));
+    let attrs = Attrs::new()
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("groups", 1)
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0]);
+    g.add_one(op("conv"), name, &[x, w], attrs).unwrap()
+}
+
+#[test]
+fn padded_values_are_written_in_place() {
+    let shape = [2, 24, 7, 9];
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&shape));
+    let a = pointwise(&mut g, "a", x, &[24, 24, 1, 1]);
+    let b = convolved(&mut g, "b", a, &[24, 1, 3, 3], 24);
+    let s = g.add_one(op("add"), "s", &[b, a], Attrs::new()).unwrap();
+    g.add_output("y", s);
+    let plan = check(&g, &[iota(&shape)]);
+    kernel(&plan, "frame");
+    let copied = plan.kernels.iter().any(|k| k.name.contains("pad"));
+    assert!(!copied, "a value is padded by a copy:\n{plan}");
+}
+
+#[test]
+fn frames_hold_any_number_on_any_axis() {
+    let shape = [1, 6, 5, 4];
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&shape));
+    let a = pointwise(&mut g, "a", x, &[8, 6, 1, 1]);
+    let fill = g.add_constant("fill", Tensor::from_f32(vec![], &[2.5]));
+    let dims = |d: [i64; 4]| d.map(Expr::from).to_vec();
+    let attrs = Attrs::new()
+        .with("before", dims([0, 1, 2, 0]))
+        .with("after", dims([1, 0, 1, 3]))
+        .with("mode", "constant");
+    let p = g.add_one(op("pad"), "p", &[a, fill], attrs).unwrap();
+    let b = pointwise(&mut g, "b", p, &[3, 9, 2, 2]);
+    g.add_output("y", b);
+    let plan = check(&g, &[iota(&shape)]);
+    kernel(&plan, "frame");
+}
+
+#[test]
+fn constants_of_faster_algorithms_are_bounded() {
+    let filtered = |constant_bytes: Option<u64>| {
+        let options = PassOptions {
+            constant_bytes,
+            ..PassOptions::default()
+        };
+        let graph = optimise(residual(32, &[1, 32, 24, 24]), &options).unwrap();
+        let nodes = graph.nodes.iter();
+        nodes.filter(|n| n.op.name == "winograd_output").count()
+    };
+    // Two layers share 32x32 filters of 9 weights, which become 36 for each.
+    let (weights, growth) = (32 * 32 * 9 * 4, 32 * 32 * 27 * 4);
+    assert_eq!(filtered(None), 2);
+    assert_eq!(filtered(Some(0)), 0);
+    assert_eq!(filtered(Some(weights + 1024 + growth)), 1);
+    assert_eq!(filtered(Some(weights + 1024 + 2 * growth)), 2);
+}
+
+#[test]
+fn channels_move_to_places_as_vectors() {
+    let shape = [1, 16, 6, 5];
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&shape));
+    let a = pointwise(&mut g, "a", x, &[32, 16, 1, 1]);
+    let w = g.add_constant("w", f32s(&[32, 16, 2, 2], 0.1));
+    let attrs = Attrs::new()
+        .with("strides", vec![2, 2])
+        .with("dilations", vec![1, 1])
+        .with("groups", 1)
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0])
+        .with("output_padding", vec![0, 0]);
+    let t = g
+        .add_one(op("conv_transpose"), "t", &[a, w], attrs)
+        .unwrap();
+    let r = g.add_one(op("neg"), "r", &[t], Attrs::new()).unwrap();
+    let y = pointwise(&mut g, "b", r, &[4, 16, 1, 1]);
+    g.add_output("y", y);
+    let plan = check(&g, &[iota(&shape)]);
+    assert!(has_vectors(&kernel(&plan, "depth_to_space").body));
 }
