@@ -203,21 +203,28 @@ fn frames_hold_any_number_on_any_axis() {
 
 #[test]
 fn constants_of_faster_algorithms_are_bounded() {
-    let filtered = |constant_bytes: Option<u64>| {
+    let tiles = |constant_bytes: Option<u64>| {
         let options = PassOptions {
             constant_bytes,
             ..PassOptions::default()
         };
         let graph = optimise(residual(32, &[1, 32, 24, 24]), &options).unwrap();
-        let nodes = graph.nodes.iter();
-        nodes.filter(|n| n.op.name == "winograd_output").count()
+        let filtered = graph
+            .nodes
+            .iter()
+            .filter(|n| n.op.name == "winograd_output");
+        let mut tiles: Vec<i64> = filtered.map(|n| n.attrs.int("tile")).collect();
+        tiles.sort();
+        tiles
     };
-    // Two layers share 32x32 filters of 9 weights, which become 36 for each.
-    let (weights, growth) = (32 * 32 * 9 * 4, 32 * 32 * 27 * 4);
-    assert_eq!(filtered(None), 2);
-    assert_eq!(filtered(Some(0)), 0);
-    assert_eq!(filtered(Some(weights + 1024 + growth)), 1);
-    assert_eq!(filtered(Some(weights + 1024 + 2 * growth)), 2);
+    // Two layers of 32x32 filters of 9 weights, which become 16 or 36, and a few small constants.
+    let (few, weights, small) = (1024, 2 * 32 * 32 * 9 * 4, 32 * 32 * 7 * 4);
+    let bound = |more: u64| tiles(Some(weights + few + more));
+    assert_eq!(tiles(None), [4, 4]);
+    assert_eq!(tiles(Some(0)), []);
+    assert_eq!(bound(small), [2]);
+    assert_eq!(bound(2 * small), [2, 2]);
+    assert_eq!(bound(20 * small), [4, 4]);
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub(super) struct Layer {
 }
 
 /// An algorithm for a layer that is faster than the direct one.
+#[derive(Clone)]
 struct Candidate {
     result: ValueId,
     layer: Layer,
@@ -59,23 +60,43 @@ pub(super) fn choose(graph: &Graph, options: &PassOptions) -> HashMap<ValueId, (
     let mut candidates: Vec<Candidate> = layers
         .flat_map(|(result, layer)| layer.candidates(result, source, options))
         .collect();
-    let worth = |c: &Candidate| c.gain / c.growth.max(1) as f64;
-    match options.constant_bytes {
-        None => candidates.sort_by(|a, b| b.gain.total_cmp(&a.gain)),
-        Some(_) => candidates.sort_by(|a, b| worth(b).total_cmp(&worth(a))),
-    }
-    let mut room = options
+    let room = options
         .constant_bytes
         .map(|most| most.saturating_sub(bytes));
-    let mut chosen = HashMap::new();
-    for c in candidates {
-        let fits = room.is_none_or(|r| c.growth <= r);
-        if fits && !chosen.contains_key(&c.result) {
-            room = room.map(|r| r - c.growth);
-            chosen.insert(c.result, (c.layer, c.tile));
+    let mut chosen = Chosen {
+        room: room.unwrap_or(u64::MAX),
+        layers: HashMap::new(),
+    };
+    // What gains most for a byte comes first, then larger gains take what room is left.
+    let worth = |c: &Candidate| c.gain / c.growth.max(1) as f64;
+    candidates.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
+    candidates.iter().for_each(|c| chosen.offer(c));
+    candidates.sort_by(|a, b| b.gain.total_cmp(&a.gain));
+    candidates.iter().for_each(|c| chosen.offer(c));
+    let layers = chosen.layers.into_iter();
+    layers
+        .map(|(result, c)| (result, (c.layer, c.tile)))
+        .collect()
+}
+
+/// Algorithms chosen so far.
+struct Chosen {
+    /// Units: bytes of constants that may be added.
+    room: u64,
+    layers: HashMap<ValueId, Candidate>,
+}
+
+impl Chosen {
+    /// Takes a candidate that gains more than what was chosen for its layer, if there is room.
+    fn offer(&mut self, candidate: &Candidate) {
+        let before = self.layers.get(&candidate.result);
+        let (gain, growth) = before.map_or((0.0, 0), |c| (c.gain, c.growth));
+        let more = candidate.growth.saturating_sub(growth);
+        if candidate.gain > gain && more <= self.room {
+            self.room = self.room - more + growth.saturating_sub(candidate.growth);
+            self.layers.insert(candidate.result, candidate.clone());
         }
     }
-    chosen
 }
 
 /// Units: bytes of all constants of a graph.
