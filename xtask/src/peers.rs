@@ -186,6 +186,23 @@ struct Bench<'a> {
     tensmith: PathBuf,
 }
 
+/// Keeps this process, and the engines that it starts from now on, on as many cores as they have
+/// threads: cores of one machine differ in speed when others use them, and each engine would stay
+/// where it began. Where there are fewer cores, or the system refuses, nothing is kept.
+fn share_cores(threads: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    static ALL: std::sync::OnceLock<Option<CpuSet>> = std::sync::OnceLock::new();
+    let Some(all) = ALL.get_or_init(|| sched_getaffinity(None).ok()) else {
+        return;
+    };
+    let usable = (0..CpuSet::MAX_CPU).filter(|k| all.is_set(*k));
+    let mut kept = CpuSet::new();
+    usable.take(threads).for_each(|k| kept.set(k));
+    if let Err(e) = sched_setaffinity(None, &kept) {
+        eprintln!("note: engines may run on cores of different speed: {e}");
+    }
+}
+
 impl Bench<'_> {
     fn kernel(&self, name: &str) -> Subject {
         let folder = self.environment.kernels();
@@ -198,6 +215,7 @@ impl Bench<'_> {
 
     /// All subjects with one number of threads.
     fn rows(&self, subjects: &[Subject], threads: usize) -> Result<Vec<Row>> {
+        share_cores(threads);
         eprintln!("calls, threads: {threads}");
         let calls = Row::new(CALL, threads, self.measure(&self.kernel(CALL), threads)?);
         let overheads: Vec<_> = calls.peers().map(Outcome::overhead).collect();
