@@ -65,9 +65,10 @@ fn rates() -> Rates {
 
 /// Intel's server cores since Skylake: both units multiply-add 512 bits, and the mesh between
 /// cores makes the level-3 cache slow for one of them.
+#[cfg(any(test, target_arch = "x86_64"))]
 const INTEL_SERVERS: [u8; 7] = [0x55, 0x6a, 0x6c, 0x8f, 0xcf, 0xad, 0xae];
 
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+#[cfg(any(test, target_arch = "x86_64"))]
 fn known_rates(vendor: &str, family: u8, model: u8) -> Rates {
     let full = Rates {
         fmas_512: 2.0,
