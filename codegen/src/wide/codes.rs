@@ -1,6 +1,6 @@
 //! The table of vector opcodes: one row an operation, one column a width.
 
-use super::vir::{BinaryOp, Cmp, Elem, FmaOp, IntTy, MaskOp, ShiftOp, UnaryOp, Width};
+use super::vir::{BinaryOp, Cmp, Elem, FmaOp, IntTy, MaskOp, ShiftOp, UnaryOp, Width, ZipOp};
 use iced_x86::Code;
 
 fn pick(w: Width, y: Code, z: Code) -> Code {
@@ -302,6 +302,41 @@ pub(super) fn permute(w: Width) -> Code {
         Code::VEX_Vpermps_ymm_ymm_ymmm256,
         Code::EVEX_Vpermps_zmm_k1z_zmm_zmmm512b32,
     )
+}
+
+/// `dst, a, b`, for whole parts with an `imm8`.
+pub(super) fn zip(w: Width, op: ZipOp) -> (Code, Option<i64>) {
+    use Code::*;
+    let (y256, z512) = match op {
+        ZipOp::Low32 => (
+            VEX_Vunpcklps_ymm_ymm_ymmm256,
+            EVEX_Vunpcklps_zmm_k1z_zmm_zmmm512b32,
+        ),
+        ZipOp::High32 => (
+            VEX_Vunpckhps_ymm_ymm_ymmm256,
+            EVEX_Vunpckhps_zmm_k1z_zmm_zmmm512b32,
+        ),
+        ZipOp::Low64 => (
+            VEX_Vunpcklpd_ymm_ymm_ymmm256,
+            EVEX_Vunpcklpd_zmm_k1z_zmm_zmmm512b64,
+        ),
+        ZipOp::High64 => (
+            VEX_Vunpckhpd_ymm_ymm_ymmm256,
+            EVEX_Vunpckhpd_zmm_k1z_zmm_zmmm512b64,
+        ),
+        ZipOp::EvenParts | ZipOp::OddParts => (
+            VEX_Vperm2f128_ymm_ymm_ymmm256_imm8,
+            EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8,
+        ),
+    };
+    let imm = match (op, w) {
+        (ZipOp::EvenParts, Width::Y256) => Some(0x20),
+        (ZipOp::OddParts, Width::Y256) => Some(0x31),
+        (ZipOp::EvenParts, Width::Z512) => Some(0x88),
+        (ZipOp::OddParts, Width::Z512) => Some(0xdd),
+        _ => None,
+    };
+    (pick(w, y256, z512), imm)
 }
 
 /// `dst, a, b/mem, imm8` of F32; `imm8` follows [`cmp_imm_f32`].

@@ -13,7 +13,7 @@ mod verify;
 pub use build::{FunctionBuilder, Loop};
 pub use ops::{
     BinaryOp, Cmp, Elem, FmaOp, IntOp, IntTy, LoadForm, MaskOp, ReduceOp, ShiftOp, StoreForm,
-    UnaryOp, Width,
+    UnaryOp, Width, ZipOp,
 };
 
 /// Class of a value: which register file holds it.
@@ -258,6 +258,15 @@ pub enum Inst {
         /// As many as the width has lanes.
         lanes: Vec<u8>,
     },
+    /// Elements of two vectors side by side, as [`ZipOp`] defines.
+    Zip {
+        /// Which elements.
+        op: ZipOp,
+        /// First operand.
+        a: Value,
+        /// Second operand.
+        b: Value,
+    },
     /// The mask of the lanes below `count`, which is read as a signed 32-bit integer.
     TailMask {
         /// Element type.
@@ -429,7 +438,7 @@ impl Inst {
             | Inst::Shift { a, .. }
             | Inst::Reduce { a, .. }
             | Inst::Permute { a, .. } => visit(*a, V),
-            Inst::Binary { a, b, .. } | Inst::Cmp { a, b, .. } => {
+            Inst::Binary { a, b, .. } | Inst::Cmp { a, b, .. } | Inst::Zip { a, b, .. } => {
                 [*a, *b].into_iter().for_each(|v| visit(v, V));
             }
             Inst::Fma { a, b, c, .. } => [*a, *b, *c].into_iter().for_each(|v| visit(v, V)),

@@ -190,7 +190,7 @@ fn schedule_nest(
         }
     }
     let nest = Nest::at(s.kernel(), at);
-    if let Some(choice) = transpose::choose(s.kernel(), &nest) {
+    if let Some(choice) = transpose::choose(s.kernel(), &nest, target) {
         let steps = |s: &mut Scheduler| transpose::schedule(s, target, choice);
         if s.recipe("transpose", steps).is_ok() {
             return;

@@ -28,7 +28,7 @@ pub struct Choice {
 }
 
 /// What to do with a nest if it is an anchor.
-pub fn choose(kernel: &Kernel, nest: &Nest<'_>) -> Option<Choice> {
+pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choice> {
     if !is_scalar_work(nest.body) {
         return None;
     }
@@ -46,17 +46,24 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>) -> Option<Choice> {
     let along = Tile {
         var: nest.loops[along].0,
         size: LINE,
-        mark: Mark::Plain,
+        // Blocks of wide vectors are turned in registers.
+        mark: if target.masks() { Mark::Jam } else { Mark::Plain },
     };
     let columns = Tile {
         var,
         size: COLUMNS,
         mark: Mark::Vector,
     };
+    // Blocks follow one another along the longer loop: few streams are read or written at a time.
+    let long = |t: &Tile| nest.loops.iter().find(|(v, _)| *v == t.var)?.1.as_const();
+    let (outer, inner) = match long(&along) < long(&columns) {
+        true => (along.var, columns.var),
+        false => (columns.var, along.var),
+    };
     let others = nest.vars().into_iter();
-    let others = others.filter(|v| ![along.var, columns.var].contains(v));
+    let others = others.filter(|v| ![outer, inner].contains(v));
     Some(Choice {
-        order: others.chain([along.var, columns.var]).collect(),
+        order: [outer].into_iter().chain(others).chain([inner]).collect(),
         tiles: [along, columns],
     })
 }

@@ -10,9 +10,9 @@ use tensmith_ir::loops::BufferId;
 /// A linear form over the tile's open loops: a word of the argument block, strides, a constant.
 pub(super) struct Access {
     word: Option<usize>,
-    strides: Vec<(Var, Stride)>,
+    pub strides: Vec<(Var, Stride)>,
     /// What is not linear in the open loops, in units of `scale` bytes.
-    bent: Expr,
+    pub bent: Expr,
     scale: i64,
     constant: i64,
     /// Elements from one vector lane to the next.

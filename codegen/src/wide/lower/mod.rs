@@ -20,6 +20,7 @@ mod registers;
 mod scalar;
 mod spread;
 mod stmt;
+mod turn;
 
 pub(crate) use find::{Found, FoundTile, find_tiles};
 
@@ -136,7 +137,9 @@ pub(crate) fn lower_tile(
         lanes: Vec::new(),
         registers: HashMap::new(),
         accesses: HashMap::new(),
-        memo: HashMap::new(),
+        memo: Memo::default(),
+        guarded: Vec::new(),
+        stored: None,
         tails: HashMap::new(),
         masks: HashMap::new(),
         current: entry,
@@ -205,6 +208,15 @@ enum Stride {
     },
 }
 
+/// Values of a statement.
+#[derive(Clone, Default)]
+struct Memo {
+    /// By the scalar and the lanes on which it depends.
+    scalars: HashMap<(usize, Vec<i64>), Value>,
+    /// Columns of blocks that were loaded by rows, by the access and the lanes outside of a block.
+    blocks: HashMap<(usize, Vec<i64>), Vec<Value>>,
+}
+
 struct Lowering<'k> {
     kernel: &'k Kernel,
     nest: &'k For,
@@ -223,8 +235,12 @@ struct Lowering<'k> {
     registers: HashMap<(BufferId, Vec<i64>), Value>,
     /// Accesses by the address of their statement or scalar.
     accesses: HashMap<usize, Rc<Access>>,
-    /// Values of the statement at hand, by the scalar and the lanes on which it depends.
-    memo: HashMap<(usize, Vec<i64>), Value>,
+    /// What is known of the statement at hand.
+    memo: Memo,
+    /// Variables of the conditions under which the scalar at hand is evaluated.
+    guarded: Vec<Expr>,
+    /// What the statement at hand stores to.
+    stored: Option<BufferId>,
     tails: HashMap<i64, Value>,
     /// Masks of lanes, by their bits.
     masks: HashMap<u32, Value>,

@@ -47,11 +47,11 @@ impl Lowering<'_> {
             .map(|(_, l)| l.value)
             .collect();
         let key = (key_of(s), at);
-        if let Some(v) = self.memo.get(&key) {
+        if let Some(v) = self.memo.scalars.get(&key) {
             return Ok(*v);
         }
         let v = self.evaluate(s, Env::Kernel)?;
-        self.memo.insert(key, v);
+        self.memo.scalars.insert(key, v);
         Ok(v)
     }
 
@@ -170,7 +170,8 @@ impl Lowering<'_> {
         let (no, _) = self.b.block(&[]);
         let (join, params) = self.b.block(&[class]);
         self.b.branch((Cmp::Ge, least, zero), (yes, &[]), (no, &[]));
-        let known = self.memo.clone();
+        let (known, outer) = (self.memo.clone(), self.guarded.len());
+        self.guarded.extend_from_slice(conds);
         for (block, side) in [(yes, a), (no, b)] {
             self.switch_to(block);
             self.memo.clone_from(&known);
@@ -178,6 +179,7 @@ impl Lowering<'_> {
             self.b.jump(join, &[v]);
         }
         self.memo = known;
+        self.guarded.truncate(outer);
         self.switch_to(join);
         Ok(params[0])
     }

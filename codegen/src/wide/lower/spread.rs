@@ -4,7 +4,7 @@ use super::{Lowering, WhyNot};
 use crate::wide::vir::{Addr, Cmp, Elem, IntTy, LoadForm, Value};
 
 /// Units: bytes of an element.
-const ELEMENT: i64 = 4;
+pub(super) const ELEMENT: i64 = 4;
 
 impl Lowering<'_> {
     fn scratch(&self, lane: i64) -> Addr {

@@ -1,6 +1,6 @@
 //! Statements in lock step.
 use super::address::LaneStep;
-use super::{Lane, Lowering, WhyNot};
+use super::{Lane, Lowering, Memo, WhyNot};
 use crate::wide::vir::{Elem, LoadForm, StoreForm, Value};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::loops::{BufferId, Cond, Scalar, Scope, Stmt};
@@ -24,7 +24,8 @@ impl Lowering<'_> {
                 index,
                 value,
             } => {
-                self.memo.clear();
+                self.memo = Memo::default();
+                self.stored = None;
                 if self.kernel.buffer(*buffer).scope == Scope::Register {
                     self.store_register(*buffer, value)
                 } else {
@@ -50,7 +51,7 @@ impl Lowering<'_> {
         self.each_of(&order, f)
     }
 
-    fn each_of(
+    pub(super) fn each_of(
         &mut self,
         order: &[usize],
         f: &mut dyn FnMut(&mut Self) -> Result<(), WhyNot>,
@@ -93,11 +94,18 @@ impl Lowering<'_> {
         index: &[Expr],
         value: &Scalar,
     ) -> Result<(), WhyNot> {
+        self.stored = Some(buffer);
         let access = self.access(key, buffer, index)?;
         let mask = self.access_mask(&access) | self.scalar_mask(value)?;
         let vector = self.vector_lane(mask).is_some();
         if vector && access.lane_step == LaneStep::Same {
             return Err(WhyNot::Operation("stores of all lanes to one element"));
+        }
+        if access.lane_step == LaneStep::Far
+            && let Some(across) = self.across(&access)
+            && !loads(value, buffer)
+        {
+            return self.turned_store(&access, mask, across, value);
         }
         self.each(mask, &mut |cx| {
             let v = cx.scalar(value)?;
@@ -177,7 +185,18 @@ impl Lowering<'_> {
                     None => self.b.load(Elem::F32, addr),
                 })
             }
-            LaneStep::Far => self.gather(&access, mask),
+            LaneStep::Far => match self.across(&access) {
+                Some(across) if self.stored != Some(buffer) => {
+                    self.turned_load(key, &access, mask, across)
+                }
+                _ => self.gather(&access, mask),
+            },
         }
     }
+}
+
+fn loads(value: &Scalar, buffer: BufferId) -> bool {
+    let mut found = false;
+    value.visit(&mut |s| found |= matches!(s, Scalar::Load(b, _) if *b == buffer));
+    found
 }

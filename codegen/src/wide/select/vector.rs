@@ -84,6 +84,13 @@ impl Selector<'_> {
                 let dst = self.result(result);
                 self.permute(dst, *a, lanes);
             }
+            Inst::Zip { op, a, b } => {
+                let dst = self.result(result);
+                let (code, imm) = codes::zip(self.width(), *op);
+                let (a, b) = (Arg::Use(self.reg(*a)), Arg::Use(self.reg(*b)));
+                let args = [Arg::Def(dst), a, b].into_iter();
+                self.code(code, args.chain(imm.map(Arg::Imm)).collect());
+            }
             Inst::TailMask { count, .. } => {
                 let dst = self.result(result);
                 self.tail_mask(dst, *count);

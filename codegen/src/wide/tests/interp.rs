@@ -223,6 +223,14 @@ impl Machine {
                 let a = self.vec(*a);
                 self.lanes(|i| a[usize::from(lanes[i])])
             }
+            Inst::Zip { op, a, b } => {
+                let (a, b) = (self.vec(*a), self.vec(*b));
+                let n = self.lanes;
+                self.lanes(|i| match op.source(n, i) {
+                    (false, k) => a[k],
+                    (true, k) => b[k],
+                })
+            }
             Inst::Shift { op, a, amount } => {
                 let a = self.vec(*a);
                 let amount = u32::from(*amount);

@@ -131,6 +131,18 @@ fn integer_operations() {
 }
 
 #[test]
+fn elements_side_by_side() {
+    use ZipOp::*;
+    for op in [Low32, High32, Low64, High64, EvenParts, OddParts] {
+        ints(&format!("{op:?}"), |f, x, y| f.zip(op, x, y));
+        ints(&format!("{op:?} const"), |f, x, _| {
+            let c = f.lanes_i32(|i| i as i32);
+            f.zip(op, c, x)
+        });
+    }
+}
+
+#[test]
 fn comparisons_and_masks() {
     for cmp in CMPS.into_iter().chain([Cmp::Unordered]) {
         floats(&format!("{cmp:?}"), |f, x, y| {

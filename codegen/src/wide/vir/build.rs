@@ -3,6 +3,7 @@
 use super::{
     Addr, BinaryOp, Block, BlockData, Class, Cmp, Def, Elem, FmaOp, Function, Inst, IntOp, IntTy,
     LoadForm, MaskOp, ReduceOp, ShiftOp, StoreForm, Target, Terminator, UnaryOp, Value, Width,
+    ZipOp,
 };
 use crate::wide::WideError;
 use std::collections::HashMap;
@@ -351,6 +352,11 @@ impl FunctionBuilder {
     /// Lane `lanes[i]` of a vector as lane `i`.
     pub fn permute(&mut self, elem: Elem, a: Value, lanes: Vec<u8>) -> Value {
         self.def(Inst::Permute { elem, a, lanes })
+    }
+
+    /// Elements of two vectors side by side.
+    pub fn zip(&mut self, op: ZipOp, a: Value, b: Value) -> Value {
+        self.def(Inst::Zip { op, a, b })
     }
 
     /// The lanes below `count`.

@@ -233,6 +233,42 @@ pub enum ReduceOp {
     Xor,
 }
 
+/// Elements of two vectors side by side: within each part of 128 bits, or whole parts. From
+/// vectors that are the rows of a matrix these operations make its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZipOp {
+    /// The 32-bit elements of the low half of each part, by turns of `a` and of `b`.
+    Low32,
+    /// Those of the high half.
+    High32,
+    /// The 64-bit element of the low half of each part, of `a` and of `b`.
+    Low64,
+    /// That of the high half.
+    High64,
+    /// Parts 0, 2, ... of `a`, then those of `b`.
+    EvenParts,
+    /// Parts 1, 3, ... of `a`, then those of `b`.
+    OddParts,
+}
+
+impl ZipOp {
+    /// Lane `i` of the result, out of `n`: whether it is one of `b`, and which.
+    pub const fn source(self, n: usize, i: usize) -> (bool, usize) {
+        let (part, k) = (i / 4 * 4, i % 4);
+        match self {
+            ZipOp::Low32 => (k % 2 == 1, part + k / 2),
+            ZipOp::High32 => (k % 2 == 1, part + 2 + k / 2),
+            ZipOp::Low64 => (k >= 2, part + k % 2),
+            ZipOp::High64 => (k >= 2, part + 2 + k % 2),
+            ZipOp::EvenParts | ZipOp::OddParts => {
+                let odd = matches!(self, ZipOp::OddParts) as usize;
+                let part = i % (n / 2) / 4;
+                (i >= n / 2, (2 * part + odd) * 4 + k)
+            }
+        }
+    }
+}
+
 impl ReduceOp {
     /// The lane-wise operation of one step.
     pub const fn step(self) -> BinaryOp {
