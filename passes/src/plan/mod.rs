@@ -18,7 +18,7 @@ use crate::schedule::{Schedule, default_schedule};
 use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
 use layouts::{choose_layouts, converted_values};
-use padding::{Frame, framed_values};
+use padding::{Frame, framed_values, only_pads};
 use std::collections::HashMap;
 use tensmith_ir::define::Definition;
 use tensmith_ir::expr::Expr;
@@ -343,11 +343,10 @@ impl<'o> Builder<'o> {
         members.sort();
         let nodes = members.iter().map(|n| level.graph.node(*n).name.clone());
         let nodes: Vec<String> = nodes.collect();
-        if let [padded] = definition.outputs[..]
-            && level.bound.contains_key(&padded)
+        if let Some((value, frame)) = only_pads(level.graph, group)
+            && (level.bound.contains_key(&frame.padded) || self.converts(level, value, &frame))
         {
-            self.frame(level, padded, nodes);
-            return Ok(());
+            return self.pad(level, value, &frame, nodes);
         }
         for value in &definition.outputs {
             let bound = self.new_bound(level, *value);
@@ -384,25 +383,57 @@ impl<'o> Builder<'o> {
         Bound::Framed(slot, frame.before)
     }
 
-    /// Writes what is around a value inside of its padded one.
-    fn frame(&mut self, level: &mut Level<'_>, padded: ValueId, nodes: Vec<String>) {
-        let mut framed = level.framed.iter();
-        let (inner, frame) = framed
-            .find(|(_, f)| f.padded == padded)
-            .expect("invariant: only frames are bound before their nodes");
-        let slot = match level.bound[&padded] {
-            Bound::Slot(slot) => slot,
-            _ => unreachable!("invariant: padded values have slots"),
+    /// Whether the padded value lies in another order than the value itself. Then the value is
+    /// copied, and its frame is written apart: the copy needs no conditions.
+    fn converts(&self, level: &Level<'_>, value: ValueId, frame: &Frame) -> bool {
+        match (self.bound(level, value), level.layouts.get(&frame.padded)) {
+            (Bound::Slot(slot), Some(layout)) => self.plan.slot(slot).layout != *layout,
+            _ => false,
+        }
+    }
+
+    /// Pads a value that lies inside of its padded one, or copies it there.
+    fn pad(
+        &mut self,
+        level: &mut Level<'_>,
+        value: ValueId,
+        frame: &Frame,
+        nodes: Vec<String>,
+    ) -> Result<(), PassError> {
+        let inner = level.graph.ty(value).clone();
+        if !level.bound.contains_key(&frame.padded) {
+            let to = self.result_slot(level, frame.padded);
+            level.bound.insert(frame.padded, Bound::Slot(to));
+            let from = self.slot_of(level, value)?;
+            let slot = self.plan.slot(to);
+            let layouts = (self.plan.slot(from).layout.clone(), slot.layout.clone());
+            let mut kernel = kernels::copy(&inner, layouts, &self.plan.sizes);
+            let (result, _) = kernel
+                .params()
+                .last()
+                .expect("invariant: copies have a result");
+            padding::shift(
+                &mut kernel,
+                result,
+                (&slot.shape, &slot.layout),
+                &frame.before,
+            );
+            let step = self.helper_step(kernel, vec![from, to], nodes.clone());
+            level.steps.push(step);
+        }
+        let Bound::Slot(padded) = level.bound[&frame.padded] else {
+            unreachable!("invariant: padded values have slots")
         };
         let kernel = kernels::frame(
-            level.graph.ty(padded),
-            self.plan.slot(slot).layout.clone(),
-            (&level.graph.ty(*inner).shape, &frame.before),
+            level.graph.ty(frame.padded),
+            self.plan.slot(padded).layout.clone(),
+            (&inner.shape, &frame.before),
             frame.fill,
             &self.plan.sizes,
         );
-        let step = self.helper_step(kernel, vec![slot], nodes);
+        let step = self.helper_step(kernel, vec![padded], nodes);
         level.steps.push(step);
+        Ok(())
     }
 
     /// A slot for a value before it is converted to the layout that others see.

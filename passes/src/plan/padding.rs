@@ -34,7 +34,7 @@ pub fn framed_values(
     let seen = fixed_values(graph);
     let mut found = HashMap::new();
     for group in partition.groups.values() {
-        let Some((value, frame)) = frame(graph, group) else {
+        let Some((value, frame)) = only_pads(graph, group) else {
             continue;
         };
         let apart = |v: ValueId| seen.contains(&v) || kept(v);
@@ -51,7 +51,7 @@ pub fn framed_values(
 }
 
 /// What a group pads, if it does nothing else.
-fn frame(graph: &Graph, group: &Group) -> Option<(ValueId, Frame)> {
+pub fn only_pads(graph: &Graph, group: &Group) -> Option<(ValueId, Frame)> {
     let node = graph.node(group.root);
     let constant = matches!(node.attrs.get("mode"), Some(AttrValue::Str(m)) if m == "constant");
     if group.members.len() > 1 || node.op.name != "pad" || !constant {

@@ -47,7 +47,11 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choic
         var: nest.loops[along].0,
         size: LINE,
         // Blocks of wide vectors are turned in registers.
-        mark: if target.masks() { Mark::Jam } else { Mark::Plain },
+        mark: if target.masks() {
+            Mark::Jam
+        } else {
+            Mark::Plain
+        },
     };
     let columns = Tile {
         var,
