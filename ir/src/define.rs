@@ -419,6 +419,7 @@ impl<'g> Define<'g> {
             shape,
             layout,
             scope,
+            prefetch: 0,
         })
     }
 

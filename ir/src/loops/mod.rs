@@ -125,9 +125,15 @@ pub struct Buffer {
     pub layout: Layout,
     /// Where it lives.
     pub scope: Scope,
+    /// Units: elements. What lies so far behind each vector that is loaded will be loaded soon: a
+    /// hint to emitters, which changes no result. 0: no hint.
+    pub prefetch: i64,
 }
 
 impl Buffer {
+    /// How far ahead a hint may point. Units: elements.
+    pub const MOST_PREFETCH: i64 = 1 << 20;
+
     /// The element offset of an index.
     pub fn offset(&self, index: &[Expr]) -> Expr {
         self.layout.offset(&self.shape, index)

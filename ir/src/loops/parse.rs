@@ -135,12 +135,19 @@ impl Parser {
             true => Layout::read(lexer)?,
             false => Layout::row_major(shape.len()),
         };
+        let mut prefetch = 0;
+        if lexer.accept_word("prefetch") {
+            lexer.expect("(")?;
+            prefetch = lexer.int()?;
+            lexer.expect(")")?;
+        }
         self.buffers.push(Buffer {
             name,
             dtype,
             shape,
             layout,
             scope,
+            prefetch,
         });
         Ok(())
     }

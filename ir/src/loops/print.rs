@@ -87,6 +87,9 @@ fn show_buffer(b: &Buffer, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if b.layout != Layout::row_major(b.shape.len()) {
         write!(f, " {}", b.layout)?;
     }
+    if b.prefetch != 0 {
+        write!(f, " prefetch({})", b.prefetch)?;
+    }
     f.write_str("\n")
 }
 

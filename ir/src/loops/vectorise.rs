@@ -126,6 +126,7 @@ fn body_fits(body: &MathBody) -> bool {
         shape: vec![],
         layout: Layout::row_major(0),
         scope: Scope::Register,
+        prefetch: 0,
     };
     let kernel = Kernel {
         name: "math".into(),

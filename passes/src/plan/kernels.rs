@@ -27,6 +27,7 @@ fn buffer(kernel: &mut Kernel, ty: &TensorType, layout: Layout, scope: Scope) ->
         shape: ty.shape.clone(),
         layout,
         scope,
+        prefetch: 0,
     })
 }
 

@@ -20,6 +20,13 @@ use tensmith_ir::loops::{
     BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
 
+/// Tiles of rows at most for which a packed factor streams through: it is fetched ahead.
+const FEW_TILES: i64 = 4;
+
+/// Units: elements that a streaming factor is fetched ahead, a page: the hardware's own streams end
+/// with each page.
+const AHEAD: i64 = 1024;
+
 /// What rows cost that lie farther apart than those of another loop.
 const FAR: f64 = 1.1;
 
@@ -66,6 +73,8 @@ pub struct Plan {
     order: Vec<Var>,
     tiles: Vec<Tile>,
     packed: Option<(String, Layout)>,
+    /// Whether what is packed is read too few times to be worth keeping near.
+    streams: bool,
     /// The loops of the reduction, outermost first, if they are to change their order.
     terms: Vec<Var>,
 }
@@ -86,6 +95,8 @@ pub fn choose(
         let layout = packed_layout(&choice, dim, &terms);
         (kernel.buffer(buffer).name.clone(), layout)
     });
+    let rows = choice.rows.and_then(|k| nest.loops[k].1.as_const());
+    let streams = target.masks() && rows.unwrap_or(1) <= FEW_TILES * choice.shape.rows;
     let tile = |k: usize, size, mark| Tile {
         var: nest.loops[k].0,
         size,
@@ -100,6 +111,7 @@ pub fn choose(
         order: order.chain(rows.map(|r| r.var)).collect(),
         tiles: rows.into_iter().chain([columns]).collect(),
         packed,
+        streams,
         terms,
     })
 }
@@ -112,7 +124,10 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
         s.reorder(plan.terms)?;
     }
     if let Some((name, layout)) = plan.packed {
-        s.set_layout(name, layout)?;
+        s.set_layout(name.clone(), layout)?;
+        if plan.streams {
+            s.prefetch(name, AHEAD)?;
+        }
     }
     tile(s, target, &plan.tiles, &plan.order).map(drop)
 }

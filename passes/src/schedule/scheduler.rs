@@ -139,6 +139,13 @@ impl Scheduler {
         self.try_apply(Primitive::SetLayout(name, layout)).map(drop)
     }
 
+    /// Fetches a buffer so many elements ahead.
+    ///
+    /// Errors: as `prefetch`.
+    pub fn prefetch(&mut self, name: String, by: i64) -> Result<(), Rejected> {
+        self.try_apply(Primitive::Prefetch(name, by)).map(drop)
+    }
+
     /// Removes those of the loops that run once.
     ///
     /// Errors: as `drop_unit_loops`.

@@ -1,7 +1,8 @@
 //! Statements in lock step.
 use super::address::LaneStep;
+use super::spread::ELEMENT;
 use super::{Lane, Lowering, Memo, WhyNot};
-use crate::wide::vir::{Elem, LoadForm, StoreForm, Value};
+use crate::wide::vir::{Addr, Elem, LoadForm, StoreForm, Value};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::loops::{BufferId, Cond, Scalar, Scope, Stmt};
 
@@ -180,6 +181,7 @@ impl Lowering<'_> {
             }
             LaneStep::Next => {
                 let addr = self.addr(&access, 0)?;
+                self.fetch_ahead(buffer, addr);
                 Ok(match self.tail(mask) {
                     Some(m) => self.b.load_form(Elem::F32, LoadForm::Masked(m), addr),
                     None => self.b.load(Elem::F32, addr),
@@ -191,6 +193,19 @@ impl Lowering<'_> {
                 }
                 _ => self.gather(&access, mask),
             },
+        }
+    }
+}
+
+impl Lowering<'_> {
+    /// Asks for what lies behind a vector, as the buffer wants.
+    fn fetch_ahead(&mut self, buffer: BufferId, addr: Addr) {
+        let ahead = self.kernel.buffer(buffer).prefetch.saturating_mul(ELEMENT);
+        let disp = i64::from(addr.disp).saturating_add(ahead);
+        if ahead > 0
+            && let Ok(disp) = i32::try_from(disp)
+        {
+            self.b.prefetch(addr.disp(disp));
         }
     }
 }

@@ -50,6 +50,9 @@ fn check_buffer(kernel: &Kernel, b: &Buffer) -> Result<(), String> {
     if let Some(d) = b.layout.0.iter().find(|d| d.dim >= b.shape.len()) {
         return Err(format!("the layout has a dimension {}", d.dim));
     }
+    if !(0..=Buffer::MOST_PREFETCH).contains(&b.prefetch) {
+        return Err(format!("a prefetch {} elements ahead", b.prefetch));
+    }
     (0..b.shape.len()).try_for_each(|dim| check_layout_of(b, dim))
 }
 

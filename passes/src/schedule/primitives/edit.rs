@@ -202,6 +202,7 @@ pub fn new_scratch(kernel: &mut Kernel, like: BufferId, shape: Vec<Expr>) -> Buf
         layout: Layout::row_major(shape.len()),
         shape,
         scope: Scope::Scratch,
+        prefetch: 0,
     };
     kernel.add_buffer(buffer)
 }

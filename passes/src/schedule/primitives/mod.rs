@@ -4,8 +4,7 @@
 //! those that say so in their heads reorder the terms of sums. Loops are named by their variables,
 //! which are never used again, and buffers by their names.
 //!
-//! Three primitives of other compilers are no primitives here. *Prefetch*: the loop IR has no
-//! statement for it, and the hardware follows the strides that recipes make. *Fusing kernels*
+//! Two primitives of other compilers are no primitives here. *Fusing kernels*
 //! changes which nodes of the graph a kernel computes: the partition does that. *Tensorizing*: code
 //! generation takes every nest of lanes that it can to the wide-vector emitter, so that marks say
 //! all that there is to say.
@@ -23,6 +22,7 @@ mod lanes;
 mod pack;
 mod parallelize;
 mod peel;
+mod prefetch;
 pub(super) mod registers;
 mod rejected;
 mod reorder;
@@ -72,6 +72,8 @@ pub enum Primitive {
     Parallelize(Var),
     /// Makes separate code of whole blocks and tails.
     Peel(Vec<Var>),
+    /// Says how far ahead of its use a buffer is fetched.
+    Prefetch(String, i64),
     /// Nests loops in another order.
     Reorder(Vec<Var>),
     /// Gives the terms of a loop a sum of their own.
@@ -92,7 +94,7 @@ pub enum Primitive {
 
 impl Primitive {
     /// The names of all primitives, which are those of their files.
-    pub const NAMES: [&str; 20] = [
+    pub const NAMES: [&str; 21] = [
         "compute_at",
         "contract_fma",
         "cut",
@@ -105,6 +107,7 @@ impl Primitive {
         "pack",
         "parallelize",
         "peel",
+        "prefetch",
         "reorder",
         "rfactor",
         "set_layout",
@@ -130,6 +133,7 @@ impl Primitive {
             Primitive::Pack(..) => "pack",
             Primitive::Parallelize(_) => "parallelize",
             Primitive::Peel(_) => "peel",
+            Primitive::Prefetch(..) => "prefetch",
             Primitive::Reorder(_) => "reorder",
             Primitive::Rfactor(_) => "rfactor",
             Primitive::SetLayout(..) => "set_layout",
@@ -158,6 +162,7 @@ impl Primitive {
             Primitive::Pack(name, v) => pack::apply(kernel, name, *v),
             Primitive::Parallelize(v) => parallelize::apply(kernel, *v),
             Primitive::Peel(vars) => peel::apply(kernel, vars),
+            Primitive::Prefetch(name, by) => prefetch::apply(kernel, name, *by),
             Primitive::Reorder(vars) => reorder::apply(kernel, vars),
             Primitive::Rfactor(v) => rfactor::apply(kernel, *v),
             Primitive::SetLayout(name, layout) => set_layout::apply(kernel, name, layout),

@@ -53,6 +53,7 @@ fn before_and_after() {
         "pack",
         "parallelize",
         "peel",
+        "prefetch",
         "reorder",
         "rfactor",
         "set_layout",
@@ -134,6 +135,8 @@ fn rejections_name_loops_and_buffers() {
             "set_layout b layout(d0)",
             "there is no buffer of this name",
         ),
+        (copy, "prefetch o by 64", "`o` is used in another way"),
+        (copy, "prefetch a by -1", "-1 is out of range"),
         (copy, "peel i0", "nothing would change"),
         (
             copy,

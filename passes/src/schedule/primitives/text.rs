@@ -29,6 +29,7 @@ impl fmt::Display for Primitive {
             Primitive::Fission(v, at) => write!(f, " {v} at {at}"),
             Primitive::Inline(name) => write!(f, " {name}"),
             Primitive::Pack(name, v) => write!(f, " {name} at {v}"),
+            Primitive::Prefetch(name, by) => write!(f, " {name} by {by}"),
             Primitive::SetLayout(name, layout) => write!(f, " {name} {layout}"),
             Primitive::Split(v, by) => write!(f, " {v} by {by}"),
         }
@@ -80,6 +81,7 @@ impl Primitive {
                 lexer.expect_word("at")?;
                 Primitive::Pack(name, var(lexer)?)
             }
+            "prefetch" => Primitive::Prefetch(lexer.word()?.into(), number(lexer, "by")?),
             "set_layout" => Primitive::SetLayout(lexer.word()?.into(), Layout::read(lexer)?),
             "split" => Primitive::Split(var(lexer)?, number(lexer, "by")?),
             _ => return Err(place.unexpected("the name of a primitive")),
