@@ -2,7 +2,8 @@
 //!
 //! A step of a register tile takes as long as the slowest of its multiply-adds, its loads and the
 //! latency of its sums; reading the factors takes what the level of memory that holds them needs.
-//! Of the shorter of both, half is hidden behind the longer.
+//! Of the shorter of both, half is hidden behind the longer; but only the first tile of rows runs
+//! while a factor comes from afar.
 use super::{Contraction, CostModel, Pass, Tile};
 use tensmith_ir::machine::{Level, Machine};
 
@@ -30,7 +31,10 @@ impl CostModel for Analytic {
         let depth = work.depth.unwrap_or(TYPICAL_DEPTH) as f64;
         let groups = (work.batch * work.outer) as f64;
         let arithmetic = self.column_tiles(work, depth) * groups;
-        overlapped(arithmetic, self.memory(work, depth))
+        // The first tile of rows waits for the columns, the others find them near.
+        let first = arithmetic / row_tiles_of(work);
+        let others = overlapped(arithmetic - first, self.near(work, depth));
+        overlapped(first, self.columns(work, depth)) + others
     }
 
     fn pass_cycles(&self, work: &Pass) -> f64 {
@@ -38,6 +42,10 @@ impl CostModel for Analytic {
         let each = work.operations / self.machine.fmas(4 * work.lanes as usize);
         let level = self.machine.level_of(work.bytes);
         overlapped(vectors * each, self.machine.read_cycles(work.bytes, level))
+    }
+
+    fn l1_bytes(&self) -> usize {
+        self.machine.l1_bytes
     }
 
     fn weights_level(&self, bytes: f64) -> Level {
@@ -93,23 +101,31 @@ impl Analytic {
         arithmetic.max(loads).max(self.machine.rates.fma_latency)
     }
 
-    /// Units: cycles of reading both factors.
-    fn memory(&self, work: &Contraction, depth: f64) -> f64 {
+    /// Units: cycles of reading the factor of the columns for the first time.
+    fn columns(&self, work: &Contraction, depth: f64) -> f64 {
+        let weights = ELEMENT * depth * (work.columns * work.batch) as f64;
+        let source = work.source.unwrap_or(self.machine.level_of(weights));
+        self.machine.read_cycles(weights, source)
+    }
+
+    /// Units: cycles of reading the other factor, and of reading the columns again.
+    fn near(&self, work: &Contraction, depth: f64) -> f64 {
         let rows = (work.rows.unwrap_or(1) * work.outer) as f64;
         let (columns, batch) = (work.columns as f64, work.batch as f64);
         let machine = &self.machine;
         let panel = ELEMENT * depth * work.tile.width().min(work.columns) as f64;
-        let weights = ELEMENT * depth * columns * batch;
-        let source = work.source.unwrap_or(machine.level_of(weights));
+        let again = ELEMENT * depth * columns * batch * (row_tiles_of(work) - 1.0);
+        let again = machine.read_cycles(again, machine.level_of(panel));
         let panels = (columns / work.tile.width() as f64).ceil();
-        // The first tile of rows fetches a panel, the others find it in the level that holds it.
-        let passes = (rows / work.tile.rows as f64).ceil() - 1.0;
-        let first = machine.read_cycles(weights, source);
-        let again = machine.read_cycles(weights * passes.max(0.0), machine.level_of(panel));
         let factor = ELEMENT * depth * rows;
-        let other = machine.read_cycles(factor * panels * batch, machine.level_of(factor));
-        first + again + other
+        again + machine.read_cycles(factor * panels * batch, machine.level_of(factor))
     }
+}
+
+/// Tiles of rows that read the same columns.
+fn row_tiles_of(work: &Contraction) -> f64 {
+    let tiles = (work.rows.unwrap_or(1) as f64 / work.tile.rows as f64).ceil();
+    (tiles * work.outer as f64).max(1.0)
 }
 
 #[cfg(test)]

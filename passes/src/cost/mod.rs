@@ -18,6 +18,9 @@ pub trait CostModel: Debug + Send + Sync {
     /// Units: cycles of one core for passing over memory.
     fn pass_cycles(&self, work: &Pass) -> f64;
 
+    /// Units: bytes of the level-1 data cache.
+    fn l1_bytes(&self) -> usize;
+
     /// The level from which weights are read again in each run of a model that has `bytes` bytes
     /// of them.
     fn weights_level(&self, bytes: f64) -> Level;

@@ -13,7 +13,7 @@ use super::primitives::Rejected;
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use crate::cost::{self, Contraction};
-use shapes::{lone_shapes, shapes};
+use shapes::{lone_shapes, rows_fit, shapes};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -69,7 +69,8 @@ pub fn is_anchor(kernel: &Kernel, nest: &Nest<'_>) -> bool {
 
 /// What is decided for an anchor.
 pub struct Plan {
-    /// The loops of the nest, columns outermost: a panel of columns stays in cache.
+    /// The loops of the nest: those of independent contractions, then the columns, so that a panel
+    /// of them stays in cache.
     order: Vec<Var>,
     tiles: Vec<Tile>,
     packed: Option<(String, Layout)>,
@@ -91,8 +92,14 @@ pub fn choose(
         true => order_reductions(nest.body, &choice.rows_offset),
         false => vec![],
     };
+    let is_batch = |v: &Var| {
+        let of_columns = choice.packed_index.iter().any(|e| e.mentions(*v));
+        of_columns && choice.rows_offset.mentions(*v)
+    };
+    let loops = nest.vars().into_iter();
+    let (batch, outer): (Vec<Var>, Vec<Var>) = loops.partition(is_batch);
     let packed = choice.pack.map(|(buffer, dim)| {
-        let layout = packed_layout(&choice, dim, &terms);
+        let layout = packed_layout(&choice, dim, &terms, &batch);
         (kernel.buffer(buffer).name.clone(), layout)
     });
     let rows = choice.rows.and_then(|k| nest.loops[k].1.as_const());
@@ -104,9 +111,9 @@ pub fn choose(
     };
     let columns = tile(choice.columns, choice.shape.width(), Mark::Vector);
     let rows = choice.rows.map(|k| tile(k, choice.shape.rows, Mark::Jam));
-    let others = nest.vars().into_iter();
-    let others = others.filter(|v| *v != columns.var && rows.is_none_or(|r| *v != r.var));
-    let order = [columns.var].into_iter().chain(others);
+    let outer = outer.into_iter();
+    let outer = outer.filter(|v| *v != columns.var && rows.is_none_or(|r| *v != r.var));
+    let order = batch.into_iter().chain([columns.var]).chain(outer);
     Some(Plan {
         order: order.chain(rows.map(|r| r.var)).collect(),
         tiles: rows.into_iter().chain([columns]).collect(),
@@ -132,37 +139,24 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
     tile(s, target, &plan.tiles, &plan.order).map(drop)
 }
 
-/// The layout of a packed constant: panels of columns, and in them the terms in their order.
-fn packed_layout(choice: &Choice, dim: usize, terms: &[Var]) -> Layout {
+/// The layout of a packed constant, as the loops run through it: for each of several contractions
+/// panels of columns, and in them the terms in their order.
+fn packed_layout(choice: &Choice, dim: usize, terms: &[Var], batch: &[Var]) -> Layout {
     let index = &choice.packed_index;
     let place = |d: &usize| {
         let used = |v: &Var| index[*d].mentions(*v);
         terms.iter().position(used).map_or(0, |k| k + 1)
     };
-    let mut others: Vec<usize> = (0..index.len()).filter(|d| *d != dim).collect();
-    others.sort_by_key(place);
-    panels(dim, &others, choice.shape.width())
-}
-
-/// Panels of `width` along `dim`: that dimension's blocks outermost, then `others`, and the
-/// elements of the block innermost.
-fn panels(dim: usize, others: &[usize], width: i64) -> Layout {
-    let plain = |d: &usize| LayoutDim {
-        dim: *d,
-        step: 1,
-        extent: None,
-    };
-    let mut dims = vec![LayoutDim {
-        dim,
-        step: width,
-        extent: None,
-    }];
-    dims.extend(others.iter().map(plain));
-    dims.push(LayoutDim {
-        dim,
-        step: 1,
-        extent: Some(width),
-    });
+    let width = choice.shape.width();
+    let part = |dim, step, extent| LayoutDim { dim, step, extent };
+    let others = (0..index.len()).filter(|d| *d != dim);
+    let is_batch = |d: &usize| batch.iter().any(|v| index[*d].as_var() == Some(*v));
+    let (apart, mut inside): (Vec<usize>, Vec<usize>) = others.partition(is_batch);
+    inside.sort_by_key(place);
+    let mut dims: Vec<LayoutDim> = apart.into_iter().map(|d| part(d, 1, None)).collect();
+    dims.push(part(dim, width, None));
+    dims.extend(inside.into_iter().map(|d| part(d, 1, None)));
+    dims.push(part(dim, 1, Some(width)));
     Layout(dims)
 }
 
@@ -344,7 +338,9 @@ fn candidates(
         } else {
             FAR
         };
-        found.extend(shapes(target).into_iter().map(|shape| {
+        let l1_bytes = target.cost.l1_bytes();
+        let fits = |s: &cost::Tile| rows_fit(s.rows, stride(&rows), l1_bytes);
+        found.extend(shapes(target).into_iter().filter(fits).map(|shape| {
             let mut choice = choice(Some(rows), shape);
             choice.cost *= far;
             choice

@@ -2,9 +2,14 @@
 use crate::cost::Tile;
 use crate::schedule::Target;
 
-/// Rows of a tile at most: more rows of an operand that is not packed fall on the same ways of the
-/// first cache where its rows lie a power of two apart.
-const ROWS: i64 = 8;
+/// Rows of a tile at most.
+const ROWS: i64 = 16;
+/// So many rows are kept apart by every first cache, wherever they lie.
+const SAFE_ROWS: i64 = 8;
+/// Units: bytes from a line to the next that falls on the same ways of a first cache.
+const WAY_BYTES: i64 = 4096;
+/// Units: bytes of a line of a cache.
+const LINE_BYTES: i64 = 64;
 /// Registers of columns at most.
 const VECTORS: i64 = 6;
 /// Registers of columns of a tile without rows at most: enough sums in flight to hide latency.
@@ -38,6 +43,19 @@ fn fitting(lanes: i64, registers: i64) -> Vec<Tile> {
     (1..=VECTORS).flat_map(of).filter(fits).collect()
 }
 
+/// Whether the first cache holds a line of each of `rows` rows that lie `stride` elements apart (the
+/// greatest number where that is not known),
+/// beside as much else.
+pub(super) fn rows_fit(rows: i64, stride: i64, l1_bytes: usize) -> bool {
+    let step = gcd(stride.checked_mul(4).unwrap_or(0), WAY_BYTES).max(LINE_BYTES);
+    let ways = l1_bytes as i64 / WAY_BYTES;
+    rows <= SAFE_ROWS || 2 * rows <= ways * (WAY_BYTES / step)
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 /// The shapes of tiles without rows.
 pub(super) fn lone_shapes(target: &Target) -> impl Iterator<Item = Tile> + use<> {
     let lanes = target.lanes();
@@ -51,6 +69,16 @@ pub(super) fn lone_shapes(target: &Target) -> impl Iterator<Item = Tile> + use<>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_that_fall_together_are_few() {
+        let l1 = 48 << 10;
+        assert!(rows_fit(8, 1024, l1));
+        assert!(!rows_fit(12, 1024, l1));
+        assert!(!rows_fit(16, 512, l1));
+        assert!(rows_fit(16, 256, l1));
+        assert!(rows_fit(16, 100, l1));
+    }
 
     #[test]
     fn tiles_leave_a_register_for_the_other_factor() {
