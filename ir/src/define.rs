@@ -6,8 +6,10 @@
 //! computed once, and each value is computed in the outermost loop that binds its index: the
 //! statistics of a row land outside the loop over the row.
 mod streamed;
+mod tiled;
 
 pub use streamed::{Streamed, define_streamed};
+pub use tiled::{Tiled, define_tiled};
 
 use crate::dtype::DType;
 use crate::expr::{Expr, Ranges, Var};

@@ -13,7 +13,7 @@
 //! }}
 //! ```
 //! Source: Rabe and Staats, Self-attention does not need O(n^2) memory, 2021.
-use super::{Define, Definition, Frame, reshaped, task_name};
+use super::{Define, Definition, reshaped, task_name};
 use crate::expr::Expr;
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::loops::{BufferId, Cond, Role, Stmt};
@@ -39,21 +39,24 @@ pub struct Streamed {
 
 /// A value of which a strip lies in scratch memory.
 pub(super) struct Kept {
-    buffer: BufferId,
-    /// The first query of the strip.
-    first: Expr,
+    /// The scratch buffer.
+    pub buffer: BufferId,
+    /// The axes of the value that the buffer has.
+    pub axes: Vec<usize>,
+    /// That of them along which the strip is a part.
+    pub row: usize,
+    /// The first index of the strip on it.
+    pub first: Expr,
 }
 
 impl Kept {
     /// The element of the scratch buffer that holds the element at an index of the value.
-    pub(super) fn place(&self, index: &[Expr]) -> (BufferId, Vec<Expr>) {
-        let [.., row, key] = index else {
-            panic!("invariant: scores have queries and keys");
+    pub fn place(&self, index: &[Expr]) -> (BufferId, Vec<Expr>) {
+        let part = |d: &usize| match *d == self.row {
+            true => index[*d].clone() - self.first.clone(),
+            false => index[*d].clone(),
         };
-        (
-            self.buffer,
-            vec![row.clone() - self.first.clone(), key.clone()],
-        )
+        (self.buffer, self.axes.iter().map(part).collect())
     }
 }
 
@@ -110,12 +113,8 @@ impl Define<'_> {
             Some(n) => Expr::from(n % rows),
             None => left.at_most(rows),
         };
-        let [then, otherwise] = [rows.into(), tail].map(|rows| {
-            let id = self.open(Frame::Guard);
-            self.strip(strip, &rows);
-            self.close_inside(id);
-            self.scopes.pop().map(|s| s.stmts).unwrap_or_default()
-        });
+        let [then, otherwise] =
+            [rows.into(), tail].map(|rows| self.in_guard(|cx| cx.strip(strip, &rows)));
         self.push(Stmt::If {
             cond: Cond::Affine(vec![left.clone() - rows]),
             then,
@@ -157,8 +156,14 @@ impl Define<'_> {
     /// Lets what follows read a value from scratch memory.
     fn keeping(&mut self, value: ValueId, strip: &Strip<'_>) {
         let (_, buffer) = strip.kept[usize::from(value == strip.kept[1].0)];
-        let first = strip.first.clone();
-        self.kept.insert(value, Kept { buffer, first });
+        let key = self.graph.ty(value).rank() - 1;
+        let kept = Kept {
+            buffer,
+            axes: vec![key - 1, key],
+            row: key - 1,
+            first: strip.first.clone(),
+        };
+        self.kept.insert(value, kept);
     }
 
     /// The rows of the result.

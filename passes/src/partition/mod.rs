@@ -9,6 +9,7 @@
 //! group is computed where its consumers ask for it, so the rules bound how often that is.
 mod rules;
 mod streams;
+mod tiles;
 mod why_not;
 
 pub use why_not::WhyNot;
@@ -18,7 +19,9 @@ use petgraph::graphmap::DiGraphMap;
 use rules::{Heavy, Info};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use streams::{Stream, find_streams};
-use tensmith_ir::define::{Definition, Streamed, define_streamed, define_task};
+use tensmith_ir::define::{
+    Definition, Streamed, Tiled, define_streamed, define_task, define_tiled,
+};
 use tensmith_ir::graph::{Graph, NodeId};
 use tensmith_ir::ops::{Class, Lower};
 
@@ -29,16 +32,27 @@ pub struct Group {
     pub root: NodeId,
     /// All nodes, `root` included.
     pub members: HashSet<NodeId>,
-    /// How it is streamed, if it has that definition instead of the plain one.
-    pub streamed: Option<Streamed>,
+    /// How it hands on values inside, if it has such a definition instead of the plain one.
+    pub strips: Option<Strips>,
+}
+
+/// How a kernel of several contractions hands on values between them: strip by strip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strips {
+    /// The scores of attention.
+    Scores(Streamed),
+    /// The tiles of a Winograd convolution.
+    Tiles(Tiled),
 }
 
 impl Group {
     /// The naive kernel of the group.
     pub fn define(&self, graph: &Graph) -> Definition {
-        match &self.streamed {
-            Some(streamed) => define_streamed(graph, self.root, &self.members, streamed),
-            None => define_task(graph, self.root, &self.members),
+        let (root, members) = (self.root, &self.members);
+        match &self.strips {
+            Some(Strips::Scores(streamed)) => define_streamed(graph, root, members, streamed),
+            Some(Strips::Tiles(tiled)) => define_tiled(graph, root, members, tiled),
+            None => define_task(graph, root, members),
         }
     }
 }
@@ -57,7 +71,7 @@ struct Draft {
     root: NodeId,
     members: HashMap<NodeId, Info>,
     heavy: Heavy,
-    streamed: Option<Streamed>,
+    strips: Option<Strips>,
 }
 
 struct Partitioner<'g> {
@@ -84,7 +98,8 @@ fn outputs(graph: &Graph) -> Vec<bool> {
 }
 
 /// Decides which nodes are computed inside of which kernels; chains around a softmax whose operand
-/// may take more than `stream_bytes` are streamed.
+/// may take more than `stream_bytes` are streamed, and so are Winograd convolutions whose tiles and
+/// products take more, if their weights take less.
 pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
     let mut cx = Partitioner {
         graph,
@@ -114,13 +129,14 @@ pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
     let group = |d: Draft| Group {
         root: d.root,
         members: d.members.into_keys().collect(),
-        streamed: d.streamed,
+        strips: d.strips,
     };
     let groups = cx.drafts.into_iter().map(|(root, d)| (root, group(d)));
-    let partition = Partition {
+    let mut partition = Partition {
         groups: groups.collect(),
         refusals,
     };
+    tiles::join_tiles(graph, &cx.uses, &mut partition, stream_bytes);
     debug_assert!(partition.is_convex(graph), "groups depend on each other");
     partition
 }
@@ -136,7 +152,7 @@ impl Partitioner<'_> {
                 root: id,
                 members: HashMap::from([(id, info)]),
                 heavy: Heavy::of_root(self.graph, node),
-                streamed: None,
+                strips: None,
             },
         );
         self.root_of.insert(id, id);
@@ -154,7 +170,7 @@ impl Partitioner<'_> {
                 root,
                 members,
                 heavy: Heavy::One,
-                streamed: Some(stream.streamed),
+                strips: Some(Strips::Scores(stream.streamed)),
             },
         );
     }
@@ -202,7 +218,7 @@ impl Partition {
     /// they are part of what is streamed.
     pub fn is_inside(&self, id: NodeId) -> bool {
         let mut groups = self.groups.values();
-        groups.any(|g| g.streamed.is_some() && g.root != id && g.members.contains(&id))
+        groups.any(|g| g.strips.is_some() && g.root != id && g.members.contains(&id))
     }
 
     /// Whether groups, taken as one node each, depend on each other without a cycle.

@@ -157,7 +157,7 @@ impl Partitioner<'_> {
         if info.copies() > COPIES {
             return Err(WhyNot::Copied(info.copies() as u32));
         }
-        if draft.streamed.is_some() && !info.in_contraction {
+        if draft.strips.is_some() && !info.in_contraction {
             return Err(WhyNot::Streamed);
         }
         let heavy = match node.op.class {

@@ -112,7 +112,7 @@ fn convolution(graph: &Graph, group: &Group) -> Option<NodeId> {
         let name = graph.node(*id).op.name;
         matches!(name, "conv" | "winograd_input" | "winograd_output")
     };
-    group.members.iter().copied().find(is)
+    group.members.iter().copied().filter(is).min()
 }
 
 /// The values that a group reads from others, and those that it makes for others.

@@ -15,7 +15,7 @@ use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use super::window::contiguous;
 use tensmith_ir::expr::{Atom, Expr, Var};
-use tensmith_ir::loops::{Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
+use tensmith_ir::loops::{BufferId, Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
 
 /// A loop of more iterations is not unrolled.
 const SMALL: i64 = 8;
@@ -120,14 +120,16 @@ fn decided_by(cond: &Expr, var: Var, extent: &Expr) -> Option<i64> {
     period.filter(|p| (1..=SMALL).contains(p))
 }
 
+/// Whether the statements of a body load what others of them store, but for registers.
 fn reads_results(kernel: &Kernel, body: &[Stmt]) -> bool {
+    let stored = |b: &BufferId| {
+        let in_memory = kernel.buffer(*b).scope != Scope::Register;
+        let stores = |s: &Stmt| matches!(s, Stmt::Store { buffer, .. } if buffer == b);
+        in_memory && body.iter().any(stores)
+    };
     let mut found = false;
     visit_scalars(body, &mut |s| {
-        s.visit(&mut |s| {
-            if let Scalar::Load(b, _) = s {
-                found |= !matches!(kernel.buffer(*b).scope, Scope::Input | Scope::Register);
-            }
-        });
+        s.visit(&mut |s| found |= matches!(s, Scalar::Load(b, _) if stored(b)));
     });
     found
 }

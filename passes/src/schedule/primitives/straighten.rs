@@ -95,7 +95,12 @@ fn check_buffers(kernel: &Kernel, l: &For) -> Result<(), Rejected> {
     let is_register = |b: &BufferId| kernel.buffer(*b).scope == Scope::Register;
     let written = written(&l.body);
     for b in read(&l.body) {
-        if !matches!(kernel.buffer(b).scope, Scope::Input | Scope::Register) {
+        let fixed = match kernel.buffer(b).scope {
+            Scope::Input | Scope::Register => true,
+            Scope::Scratch => !written.contains(&b),
+            Scope::Output => false,
+        };
+        if !fixed {
             return Err(Rejected::Use(b));
         }
     }
