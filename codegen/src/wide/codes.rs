@@ -277,6 +277,15 @@ pub(super) fn store_lane(w: Width) -> Code {
     pick(w, Code::VEX_Vmovss_m32_xmm, Code::EVEX_Vmovss_m32_k1_xmm)
 }
 
+/// `m128, src, imm8` of a part of 128 bits.
+pub(super) fn store_part(w: Width) -> Code {
+    pick(
+        w,
+        Code::VEX_Vextractf128_xmmm128_ymm_imm8,
+        Code::EVEX_Vextractf32x4_xmmm128_k1z_zmm_imm8,
+    )
+}
+
 /// `dst, dst, dst`: all bits zero.
 pub(super) fn zero(w: Width) -> Code {
     pick(

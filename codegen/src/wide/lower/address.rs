@@ -14,9 +14,20 @@ pub(super) struct Access {
     /// What is not linear in the open loops, in units of `scale` bytes.
     pub bent: Expr,
     scale: i64,
-    constant: i64,
+    /// Units: bytes.
+    pub constant: i64,
     /// Elements from one vector lane to the next.
     pub lane_step: LaneStep,
+}
+
+impl Access {
+    /// Whether another access is a constant number of bytes away, whatever the iteration.
+    pub fn differs_by_constant(&self, other: &Access) -> bool {
+        self.word == other.word
+            && self.strides == other.strides
+            && self.bent == other.bent
+            && self.scale == other.scale
+    }
 }
 
 /// How elements of vector lanes lie.

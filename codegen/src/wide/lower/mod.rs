@@ -16,6 +16,7 @@ mod find;
 mod index;
 mod join;
 mod ops;
+mod pending;
 mod registers;
 mod scalar;
 mod spread;
@@ -140,6 +141,7 @@ pub(crate) fn lower_tile(
         memo: Memo::default(),
         guarded: Vec::new(),
         stored: None,
+        pending: Vec::new(),
         tails: HashMap::new(),
         masks: HashMap::new(),
         current: entry,
@@ -241,6 +243,8 @@ struct Lowering<'k> {
     guarded: Vec<Expr>,
     /// What the statement at hand stores to.
     stored: Option<BufferId>,
+    /// Stores of the list of statements at hand that wait.
+    pending: Vec<pending::Pending>,
     tails: HashMap<i64, Value>,
     /// Masks of lanes, by their bits.
     masks: HashMap<u32, Value>,

@@ -1,5 +1,6 @@
 //! Statements in lock step.
 use super::address::LaneStep;
+use super::pending::loads;
 use super::spread::ELEMENT;
 use super::{Lane, Lowering, Memo, WhyNot};
 use crate::wide::vir::{Addr, Elem, LoadForm, StoreForm, Value};
@@ -8,7 +9,11 @@ use tensmith_ir::loops::{BufferId, Cond, Scalar, Scope, Stmt};
 
 impl Lowering<'_> {
     pub(super) fn statements(&mut self, stmts: &[Stmt]) -> Result<(), WhyNot> {
-        stmts.iter().try_for_each(|s| self.statement(s))
+        for stmt in stmts {
+            self.flush_before(stmt)?;
+            self.statement(stmt)?;
+        }
+        self.flush()
     }
 
     fn statement(&mut self, stmt: &Stmt) -> Result<(), WhyNot> {
@@ -102,10 +107,14 @@ impl Lowering<'_> {
         if vector && access.lane_step == LaneStep::Same {
             return Err(WhyNot::Operation("stores of all lanes to one element"));
         }
-        if access.lane_step == LaneStep::Far
-            && let Some(across) = self.across(&access)
-            && !loads(value, buffer)
-        {
+        let across = match access.lane_step {
+            LaneStep::Far => self.across(&access).filter(|_| !loads(value, buffer)),
+            _ => None,
+        };
+        if across.is_some() || access.lane_step != LaneStep::Far {
+            self.flush_of(buffer)?;
+        }
+        if let Some(across) = across {
             return self.turned_store(&access, mask, across, value);
         }
         self.each(mask, &mut |cx| {
@@ -123,7 +132,7 @@ impl Lowering<'_> {
                     };
                     cx.b.store_form(Elem::F32, form, addr, v);
                 }
-                LaneStep::Far => cx.scatter(&access, mask, v)?,
+                LaneStep::Far => cx.postpone(buffer, &access, mask, v)?,
             }
             Ok(())
         })
@@ -208,10 +217,4 @@ impl Lowering<'_> {
             self.b.prefetch(addr.disp(disp));
         }
     }
-}
-
-fn loads(value: &Scalar, buffer: BufferId) -> bool {
-    let mut found = false;
-    value.visit(&mut |s| found |= matches!(s, Scalar::Load(b, _) if *b == buffer));
-    found
 }

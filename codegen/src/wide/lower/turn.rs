@@ -141,7 +141,7 @@ impl Lowering<'_> {
     }
 
     /// In each part of 128 bits, the first columns, up to `count`, of the matrix of four rows.
-    fn turn_quad(&mut self, rows: &[Value], count: usize) -> Vec<Value> {
+    pub(super) fn turn_quad(&mut self, rows: &[Value], count: usize) -> Vec<Value> {
         use ZipOp::{High32, High64, Low32, Low64};
         let [a, b, c, d] = [rows[0], rows[1], rows[2], rows[3]];
         let mut columns = Vec::new();

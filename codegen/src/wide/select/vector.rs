@@ -212,6 +212,10 @@ impl Selector<'_> {
         match form {
             StoreForm::Full => self.code(codes::store(w), vec![mem, src]),
             StoreForm::Lane => self.code(codes::store_lane(w), vec![mem, src]),
+            StoreForm::Part(k) => {
+                let args = vec![mem, src, Arg::Imm(i64::from(k))];
+                self.code(codes::store_part(w), args);
+            }
             StoreForm::Masked(m) => {
                 let mask = self.reg(m);
                 match w {

@@ -297,7 +297,16 @@ impl Machine {
 
     fn store(&self, form: StoreForm, addr: &Addr, value: Value) -> Val {
         let (at, x) = (self.addr(addr) as *mut u32, self.vec(value));
+        if let StoreForm::Part(k) = form {
+            let part = &x[4 * usize::from(k)..][..4];
+            for (i, x) in part.iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { at.add(i).write_unaligned(*x) };
+            }
+            return Val::None;
+        }
         let keep: [bool; 16] = match form {
+            StoreForm::Part(_) => unreachable!("done above"),
             StoreForm::Full => [true; 16],
             StoreForm::Lane => std::array::from_fn(|i| i == 0),
             StoreForm::Masked(m) => self.mask(m),

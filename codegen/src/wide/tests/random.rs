@@ -201,6 +201,7 @@ impl Generator {
         let form = match self.rng.below(4) {
             0 => StoreForm::Masked(mask),
             1 => StoreForm::Lane,
+            2 => StoreForm::Part(self.rng.below(2) as u8),
             _ => StoreForm::Full,
         };
         let addr = Addr::at(self.output, self.free);

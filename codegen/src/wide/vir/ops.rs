@@ -101,6 +101,8 @@ pub enum StoreForm {
     Full,
     /// Lane 0 to one element.
     Lane,
+    /// The lanes of one part of 128 bits to consecutive elements.
+    Part(u8),
     /// Lanes of the mask; other elements are not accessed.
     Masked(Value),
 }

@@ -91,6 +91,7 @@ impl Display for Inst {
                 StoreForm::Masked(m) => {
                     write!(f, "store.{} masked {m}, {addr}, {value}", lower(elem))
                 }
+                StoreForm::Part(k) => write!(f, "store.{} part {k}, {addr}, {value}", lower(elem)),
                 _ => write!(f, "store.{} {} {addr}, {value}", lower(elem), lower(form)),
             },
             Inst::Unary { op, elem, a } => write!(f, "{}.{} {a}", lower(op), lower(elem)),

@@ -1,8 +1,8 @@
 //! The verifier: classes, definitions before uses, parameters, ranges of immediate fields.
 
 use super::{
-    Addr, BinaryOp, Block, Class, Cmp, Def, Elem, Function, Inst, Target, Terminator, UnaryOp,
-    Value, Width,
+    Addr, BinaryOp, Block, Class, Cmp, Def, Elem, Function, Inst, StoreForm, Target, Terminator,
+    UnaryOp, Value, Width,
 };
 
 /// Bound on the values of one function, so that compile time and memory stay bounded.
@@ -137,6 +137,10 @@ fn check_fields(inst: &Inst, width: Width) -> Result<(), String> {
     match inst {
         Inst::Lea(a) | Inst::Prefetch(a) => check_addr(a),
         Inst::IntLoad { addr, .. } | Inst::IntStore { addr, .. } => check_addr(addr),
+        Inst::Store {
+            form: StoreForm::Part(k),
+            ..
+        } if usize::from(*k) >= width.bytes() / 16 => Err(format!("no part {k}")),
         Inst::Load { addr, .. } | Inst::Store { addr, .. } => check_addr(addr),
         Inst::IntShift { amount, .. } if *amount >= 64 => Err("shift of 64 or more".into()),
         Inst::Shift { amount, .. } if *amount >= 32 => Err("shift of 32 or more".into()),
