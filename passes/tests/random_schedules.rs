@@ -157,7 +157,7 @@ fn random(s: &mut Sampler, kernel: &Kernel) -> Primitive {
         band
     };
     // Marks end what can be done to a loop, so they come seldom.
-    match s.int(0, 34) {
+    match s.int(0, 35) {
         0..=2 => Primitive::Split(var, *s.pick(&[2, 3, 4, 8, 32])),
         3..=5 => Primitive::Reorder(shuffled(s, band)),
         6 | 7 => Primitive::Fuse(band(s)),
@@ -188,6 +188,7 @@ fn random(s: &mut Sampler, kernel: &Kernel) -> Primitive {
             Primitive::DropUnitLoops(some)
         }
         33 => Primitive::ContractFma,
+        34 => Primitive::Prefetch(buffer(s), *s.pick(&[0, 16, 1024])),
         _ => layout(s, kernel),
     }
 }

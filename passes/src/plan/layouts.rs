@@ -49,37 +49,6 @@ pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, 
     last.into_iter().map(layout).collect()
 }
 
-/// A convolution that adds up so few products is done faster with channels innermost and a copy
-/// behind it than with results that lie apart.
-const FEW_TERMS: i64 = 64;
-
-/// Results of short convolutions that others see row-major although their operand has channels
-/// innermost, and the layouts in which they are made.
-pub fn converted_values(
-    graph: &Graph,
-    partition: &Partition,
-    layouts: &HashMap<ValueId, Layout>,
-) -> HashMap<ValueId, Layout> {
-    let mut found = HashMap::new();
-    for group in partition.groups.values() {
-        let Some(id) = convolution(graph, group) else {
-            continue;
-        };
-        let node = graph.node(id);
-        let value = graph.node(group.root).outputs[0];
-        let few = node.op.name == "conv" && {
-            let terms = graph.ty(node.inputs[1]).shape[1..].iter();
-            let terms: Option<i64> = terms.map(|e| e.as_const()).product();
-            terms.is_some_and(|n| n <= FEW_TERMS)
-        };
-        let inside = crossing(graph, group).any(|v| layouts.contains_key(&v));
-        if few && inside && !layouts.contains_key(&value) && is_spatial(graph.ty(value)) {
-            found.insert(value, channels_last(graph.ty(value).rank()));
-        }
-    }
-    found
-}
-
 /// Values whose bytes something else than a kernel with free loops sees.
 pub fn fixed_values(graph: &Graph) -> HashSet<ValueId> {
     let mut fixed: HashSet<ValueId> = graph.outputs.iter().copied().collect();

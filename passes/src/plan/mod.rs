@@ -17,7 +17,7 @@ use crate::pipeline::PassOptions;
 use crate::schedule::{Schedule, default_schedule};
 use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
-use layouts::{choose_layouts, converted_values};
+use layouts::choose_layouts;
 use padding::{Frame, framed_values, only_pads};
 use std::collections::HashMap;
 use tensmith_ir::define::Definition;
@@ -44,8 +44,6 @@ struct Level<'g> {
     bound: HashMap<ValueId, Bound>,
     /// The layouts of values that are not row-major.
     layouts: HashMap<ValueId, Layout>,
-    /// The layouts in which values are made that are row-major for all others.
-    converted: HashMap<ValueId, Layout>,
     /// The values that lie inside of their padded ones.
     framed: HashMap<ValueId, Frame>,
     /// Where kernels write values that are results of the graph.
@@ -213,7 +211,6 @@ impl<'o> Builder<'o> {
             graph,
             bound: graph.inputs.iter().copied().zip(inputs).collect(),
             layouts: HashMap::new(),
-            converted: HashMap::new(),
             framed: HashMap::new(),
             direct: HashMap::new(),
             steps: vec![],
@@ -228,8 +225,7 @@ impl<'o> Builder<'o> {
         let copied = self.assign_targets(&mut level, &targets);
         let partition = partition(graph, self.options.stream_bytes);
         level.layouts = choose_layouts(graph, &partition);
-        level.converted = converted_values(graph, &partition, &level.layouts);
-        let kept = |v| level.converted.contains_key(&v) || level.direct.contains_key(&v);
+        let kept = |v| level.direct.contains_key(&v);
         level.framed = framed_values(graph, &partition, &level.layouts, &kept);
         for id in graph.node_ids() {
             let node = graph.node(id);
@@ -355,26 +351,13 @@ impl<'o> Builder<'o> {
         let packable = self.packable(level, &definition);
         let naive = self.laid_out(level, &definition);
         let kernel = self.scheduled_kernel(naive, &packable);
-        let step = self.call(level, kernel, &definition, nodes.clone())?;
+        let step = self.call(level, kernel, &definition, nodes)?;
         level.steps.push(step);
-        for value in &definition.outputs {
-            if level.converted.contains_key(value)
-                && let Bound::Slot(from) = level.bound[value]
-            {
-                let to = self.result_slot(level, *value);
-                let step = self.copy_step(from, to, nodes.clone());
-                level.steps.push(step);
-                level.bound.insert(*value, Bound::Slot(to));
-            }
-        }
         Ok(())
     }
 
     /// Where a result of a kernel is written.
     fn new_bound(&mut self, level: &mut Level<'_>, value: ValueId) -> Bound {
-        if let Some(layout) = level.converted.get(&value) {
-            return Bound::Slot(self.converted_slot(level, value, layout.clone()));
-        }
         let Some(frame) = level.framed.get(&value).cloned() else {
             return Bound::Slot(self.result_slot(level, value));
         };
@@ -434,14 +417,6 @@ impl<'o> Builder<'o> {
         let step = self.helper_step(kernel, vec![padded], nodes);
         level.steps.push(step);
         Ok(())
-    }
-
-    /// A slot for a value before it is converted to the layout that others see.
-    fn converted_slot(&mut self, level: &Level<'_>, value: ValueId, layout: Layout) -> SlotId {
-        let v = level.graph.value(value);
-        let slot = self.arena_slot(&v.name, &v.ty);
-        self.plan.slots[slot.0 as usize].layout = layout;
-        slot
     }
 
     fn call(

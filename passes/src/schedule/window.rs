@@ -41,20 +41,23 @@ pub fn choose(
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Option<Choice> {
-    let columns = nest.loops.len().checked_sub(1)?;
-    let (var, extent) = nest.loops[columns].clone();
-    let count = extent.as_const().filter(|e| *e >= FEW)?;
-    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.to_vec()) else {
-        return None;
-    };
-    let packed = packed(kernel, l, packable);
-    let done = |b: BufferId| packed.iter().any(|(p, _)| *p == b);
-    if !reduces(nest.body) || !vectorisable(kernel, l) || !contiguous(kernel, l, &done) {
+    if !reduces(nest.body) {
         return None;
     }
+    let innermost = nest.loops.len().checked_sub(1)?;
+    // Wide vectors whose results lie apart are turned in registers, if those of the rows do not.
+    let others = if target.masks() { 0..innermost } else { 0..0 };
+    let candidates = [innermost].into_iter().chain(others);
+    let (columns, packed) = candidates
+        .filter_map(|k| Some((k, columns(kernel, nest, k, packable)?)))
+        .next()?;
+    let (var, extent) = nest.loops[columns].clone();
+    let count = extent.as_const()?;
     let lanes = target.lanes();
     let vectors = ((count + lanes - 1) / lanes).min(VECTORS);
-    let rows = rows(nest, columns, target.registers() / 2 / vectors);
+    let around = (0..nest.loops.len()).rfind(|k| *k != columns);
+    let most = target.registers() / 2 / vectors;
+    let rows = around.and_then(|k| Some((k, rows(&nest.loops[k].1, most)?)));
     let rows = rows.map(|(k, size)| Tile {
         var: nest.loops[k].0,
         size,
@@ -72,6 +75,28 @@ pub fn choose(
         packed: packed.into_iter().map(|(b, l)| (name(b), l)).collect(),
         short: short_windows(nest.body),
     })
+}
+
+/// The layouts of constants with which loop `k` can be the columns: all that is loaded lies one
+/// after the other along it, and results do, or lie so along the innermost loop.
+fn columns(
+    kernel: &Kernel,
+    nest: &Nest<'_>,
+    k: usize,
+    packable: &dyn Fn(BufferId) -> bool,
+) -> Option<Vec<(BufferId, Layout)>> {
+    let (var, extent) = nest.loops[k].clone();
+    extent.as_const().filter(|e| *e >= FEW)?;
+    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.to_vec()) else {
+        return None;
+    };
+    let packed = packed(kernel, l, packable);
+    let innermost = k + 1 == nest.loops.len();
+    let done = |b: BufferId| {
+        let result = kernel.buffer(b).scope == Scope::Output;
+        packed.iter().any(|(p, _)| *p == b) || result && !innermost
+    };
+    (vectorisable(kernel, l) && contiguous(kernel, l, &done)).then_some(packed)
 }
 
 /// Schedules the nest as was decided.
@@ -179,13 +204,11 @@ fn visit_stores(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
     }
 }
 
-/// The loop around the columns as rows, in tiles that leave the least over.
-fn rows(nest: &Nest<'_>, columns: usize, most: i64) -> Option<(usize, i64)> {
-    let k = columns.checked_sub(1)?;
-    let count = nest.loops[k].1.as_const()?;
+/// The rows of a tile, of which a loop leaves the least over.
+fn rows(extent: &Expr, most: i64) -> Option<i64> {
+    let count = extent.as_const()?;
     let tiles = |rows: &i64| (count + rows - 1) / rows;
-    let best = (2..=most.min(count)).min_by_key(|rows| (tiles(rows), *rows))?;
-    Some((k, best))
+    (2..=most.min(count)).min_by_key(|rows| (tiles(rows), *rows))
 }
 
 /// The loops of windows that are short enough to be unrolled.

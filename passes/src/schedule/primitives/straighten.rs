@@ -4,7 +4,8 @@
 //! variables, which decides the guards that look at them.
 //!
 //! Requires: loops without marks and of known extent, nested perfectly from `var` on; a body of
-//! stores to results and to registers that nothing else sees, which reads inputs and registers.
+//! stores to results and to registers that nothing else sees, which reads inputs, registers, and
+//! scratch that it does not write.
 //! Before:
 //! ```text
 //! kernel k() {
