@@ -45,11 +45,11 @@ fn fitting(lanes: i64, registers: i64) -> Vec<Tile> {
 
 /// Whether the first cache holds a line of each of `rows` rows that lie `stride` elements apart (the
 /// greatest number where that is not known),
-/// beside as much else.
+/// beside twice as much else.
 pub(super) fn rows_fit(rows: i64, stride: i64, l1_bytes: usize) -> bool {
     let step = gcd(stride.checked_mul(4).unwrap_or(0), WAY_BYTES).max(LINE_BYTES);
     let ways = l1_bytes as i64 / WAY_BYTES;
-    rows <= SAFE_ROWS || 2 * rows <= ways * (WAY_BYTES / step)
+    rows <= SAFE_ROWS || 3 * rows <= ways * (WAY_BYTES / step)
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
