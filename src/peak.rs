@@ -65,7 +65,11 @@ impl Probe {
         let mut f = FunctionBuilder::new("fma_probe", width);
         let (count, out) = (f.arg(0), f.arg(1));
         let zero = f.iconst(0);
-        let (x, y) = (f.splat_f32(0.5), f.splat_f32(0.25));
+        // Constants would be loaded at each use.
+        let [x, y] = [0, 1].map(|k| {
+            let at = wide::vir::Addr::at(out, (k * width.bytes()) as i32);
+            f.load(Elem::F32, at)
+        });
         let start: Vec<_> = (0..CHAINS).map(|_| f.zero()).collect();
         let open = f.begin_loop(zero, count, 1, &start);
         let carried = open.carried.clone();
@@ -114,7 +118,7 @@ impl Drop for Probe {
 
 /// Calls the tile whose address is the only input.
 unsafe extern "C" fn entry(context: *mut Context, _thread: u32, _threads: u32) {
-    let mut sink = [0_f32; CHAINS * 16];
+    let mut sink = [0.5_f32; CHAINS * 16];
     // SAFETY: `measure` passes the address of a loaded tile that takes these arguments; the
     // sink holds as many vectors of the widest width as there are chains.
     unsafe {

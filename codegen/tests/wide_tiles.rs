@@ -14,7 +14,7 @@ use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::graph::{NodeId, TensorType};
 use tensmith_ir::loops::interp::run_kernel;
 use tensmith_ir::loops::{
-    BinaryOp, BufferId, Kernel, Scalar, Scope, Stmt, UnaryOp, parse_kernel, verify_kernel,
+    BinaryOp, BufferId, Const, Kernel, Scalar, Scope, Stmt, UnaryOp, parse_kernel, verify_kernel,
 };
 use tensmith_ir::ops::{self, Lower, Op, Sample, Sampler, single_node_graph};
 use tensmith_ir::tensor::{Tensor, Wide};
@@ -413,6 +413,23 @@ fn horizontal_sums_round_alike() {
     }
 }
 
+/// The mantissa of `x` times a power of two by `y`, out of all that results can be.
+fn scaled(x: &Scalar, y: &Scalar) -> Scalar {
+    use BinaryOp as B;
+    let bits = |bits: i128| Scalar::Const(Const::int(DType::U32, bits));
+    let mantissa = Scalar::Bitcast(DType::U32, x.clone().into());
+    let mantissa = Scalar::binary(B::And, mantissa, bits(0x7f_ffff));
+    let mantissa = Scalar::binary(B::Or, mantissa, bits(0x3f80_0000));
+    let [least, most] = [-152.0, 130.0].map(|n| Scalar::num(DType::F32, n));
+    let n = Scalar::binary(B::Mul, y.clone(), Scalar::num(DType::F32, 40.0));
+    let above = Scalar::binary(B::Lt, least.clone(), n.clone());
+    let n = Scalar::select(above, n, least);
+    let below = Scalar::binary(B::Lt, n.clone(), most.clone());
+    let n = Scalar::select(below, n, most);
+    let mantissa = Scalar::Bitcast(DType::F32, mantissa.into());
+    Scalar::binary(B::Scale, mantissa, Scalar::unary(UnaryOp::Round, n))
+}
+
 /// Operations that a wide tile must carry, over `x` and `y`.
 fn operations(x: &Scalar, y: &Scalar) -> Vec<Scalar> {
     use BinaryOp as B;
@@ -451,6 +468,7 @@ fn operations(x: &Scalar, y: &Scalar) -> Vec<Scalar> {
     );
     let (a, b, c) = (x.clone().into(), y.clone().into(), x.clone().into());
     all.push(Scalar::Fma(a, b, c));
+    all.push(scaled(x, y));
     all.push(Scalar::cast(f32s, Scalar::cast(DType::I32, x.clone())));
     for d in ints {
         let bits = |s: &Scalar| Scalar::Bitcast(d, s.clone().into());

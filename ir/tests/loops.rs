@@ -308,7 +308,7 @@ fn scalar() -> impl Strategy<Value = Scalar> {
 fn binary() -> impl Strategy<Value = BinaryOp> {
     use BinaryOp::*;
     prop::sample::select(vec![
-        Add, Sub, Mul, Div, Rem, Min, Max, And, Or, Xor, Shl, Shr, Eq, Ne, Lt, Le,
+        Add, Sub, Mul, Div, Rem, Min, Max, And, Or, Xor, Shl, Shr, Scale, Eq, Ne, Lt, Le,
     ])
 }
 

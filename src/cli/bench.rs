@@ -13,6 +13,7 @@ use side::{Local, Ready, Remote, Side, serve};
 use std::path::PathBuf;
 use tensmith::flops::direct_flops;
 use tensmith::{Error, Executable, Result, peak};
+use tensmith_codegen::target::Target;
 use tensmith_ir::eval::bind_sizes;
 use tensmith_runtime::{Stopwatch, peak_rss_bytes, rss_bytes};
 
@@ -85,6 +86,8 @@ fn parse_percent(text: &str) -> std::result::Result<f64, String> {
 /// A compiled model and what is known before it runs.
 struct Subject {
     setting: Setting,
+    /// What it is compiled for.
+    target: Target,
     executable: Executable,
     compile_ms: f64,
     /// Units: floating-point operations of a run.
@@ -132,6 +135,7 @@ impl Bench {
             print_notes(&prepared.imported);
             eprintln!("inputs: {described}");
         }
+        let target = Target::named(prepared.options.target_name())?;
         let watch = Stopwatch::start();
         let executable = prepared.imported.compile(&prepared.options)?;
         let compile_ms = watch.elapsed_ms();
@@ -139,6 +143,7 @@ impl Bench {
             setting: Setting::here(executable.threads(), described),
             compile_ms,
             flops: flops(&prepared)?,
+            target,
             executable,
         };
         let local = Local::new(&subject.executable, prepared, self.duration / 10)?;
@@ -176,7 +181,8 @@ impl Bench {
         let each = self.duration / self.pairs;
         let (mut blocks, mut other_blocks) = (Vec::new(), Vec::new());
         for _ in 0..self.pairs {
-            let peak = Some(peak::fma_flops(subject.setting.threads)? / 1e9);
+            let peak = peak::fma_flops_for(subject.setting.threads, &subject.target)?;
+            let peak = Some(peak / 1e9);
             if let Some(remote) = &mut remote {
                 other_blocks.push(Block::new(remote.block(each)?, peak));
             }

@@ -238,6 +238,9 @@ impl Emitter<'_, '_> {
         let right = b;
         let (a, b) = (self.scalar(a)?, self.scalar(b)?);
         let d = a.dtype;
+        if op == BinaryOp::Scale {
+            return self.inline(math::scaling(d), vec![a, b]);
+        }
         let result = if op.is_compare() { DType::Bool } else { d };
         let number = matches!(right, Scalar::Const(c) if !c.as_f64().is_nan());
         if matches!(op, BinaryOp::Min | BinaryOp::Max) && d.is_float() && number {
@@ -421,6 +424,10 @@ impl Emitter<'_, '_> {
             Scalar::Unary(op, _) => {
                 let d = args[0].dtype;
                 self.map(d, &args, &mut |cx, v| cx.unary(*op, d, v[0]))
+            }
+            Scalar::Binary(BinaryOp::Scale, ..) => {
+                let body = math::scaling(args[0].dtype);
+                self.inline(body, children)?
             }
             Scalar::Binary(op, _, b) => self.math_binary(*op, b, &args),
             Scalar::Fma(..) => self.map(args[0].dtype, &args, &mut |cx, v| {

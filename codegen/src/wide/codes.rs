@@ -49,6 +49,8 @@ fn binary_f32(op: BinaryOp) -> (Code, Code) {
             VEX_Vdivps_ymm_ymm_ymmm256,
             EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
         ),
+        // The verifier keeps it to 512 bits.
+        BinaryOp::Scale => (INVALID, EVEX_Vscalefps_zmm_k1z_zmm_zmmm512b32_er),
         BinaryOp::Min => (
             VEX_Vminps_ymm_ymm_ymmm256,
             EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
@@ -123,7 +125,7 @@ fn binary_i32(op: BinaryOp) -> (Code, Code) {
             VEX_Vpsravd_ymm_ymm_ymmm256,
             EVEX_Vpsravd_zmm_k1z_zmm_zmmm512b32,
         ),
-        BinaryOp::Div => binary_f32(op),
+        BinaryOp::Div | BinaryOp::Scale => binary_f32(op),
     }
 }
 

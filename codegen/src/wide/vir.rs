@@ -6,11 +6,13 @@
 //! The element type is a field of the instruction, never of the value.
 
 mod build;
+mod interleave;
 mod ops;
 mod text;
 mod verify;
 
 pub use build::{FunctionBuilder, Loop};
+pub use interleave::Place;
 pub use ops::{
     BinaryOp, Cmp, Elem, FmaOp, IntOp, IntTy, LoadForm, MaskOp, ReduceOp, ShiftOp, StoreForm,
     UnaryOp, Width, ZipOp,

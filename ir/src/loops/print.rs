@@ -154,6 +154,7 @@ pub(super) fn binary_word(op: BinaryOp) -> (&'static str, Option<u8>) {
         BinaryOp::Xor => ("xor", None),
         BinaryOp::Shl => ("shl", None),
         BinaryOp::Shr => ("shr", None),
+        BinaryOp::Scale => ("scale", None),
     }
 }
 

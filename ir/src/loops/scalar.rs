@@ -110,6 +110,10 @@ pub enum BinaryOp {
     Shl,
     /// Shift right: logical for unsigned, arithmetic for signed types; counts as for `Shl`.
     Shr,
+    /// `a * 2^b`, rounded once (floats), for an integer `b` from `2 - 2*bias` to `2*bias`
+    /// with `a * 2^(b/2)` exact; any number elsewhere. What code generators have no instruction for is
+    /// [`math::scaling`](super::math::scaling).
+    Scale,
     /// Equal; the result is `bool`.
     Eq,
     /// Not equal; `bool`.

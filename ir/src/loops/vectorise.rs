@@ -91,7 +91,7 @@ fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
         Scalar::Load(b, _) => buffer_fits(kernel, *b),
         Scalar::Unary(UnaryOp::Not | UnaryOp::Neg | UnaryOp::Abs, _) => true,
         Scalar::Unary(_, a) | Scalar::Fma(a, ..) => dtype(a) == DType::F32,
-        Scalar::Binary(BinaryOp::Div, a, _) => dtype(a) == DType::F32,
+        Scalar::Binary(BinaryOp::Div | BinaryOp::Scale, a, _) => dtype(a) == DType::F32,
         Scalar::Binary(BinaryOp::Rem, ..) => false,
         Scalar::Binary(BinaryOp::Shl | BinaryOp::Shr, _, b) => matches!(**b, Scalar::Const(_)),
         Scalar::Binary(..) | Scalar::Select(..) => true,

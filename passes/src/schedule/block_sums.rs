@@ -38,9 +38,14 @@ fn collect(kernel: &Kernel, l: &For, found: &mut Vec<Var>) {
 fn is_long_sum(kernel: &Kernel, l: &For) -> bool {
     let long = l.extent.as_const().is_some_and(|n| n >= 2 * BLOCK);
     let plain = l.role == Role::Reduce && l.mark == Mark::Plain && l.reduction.is_none();
-    let [Stmt::Store { buffer, value, .. }] = &l.body[..] else {
+    let Some((Stmt::Store { buffer, value, .. }, others)) = l.body.split_last() else {
         return false;
     };
+    let sets =
+        |s: &Stmt| matches!(s, Stmt::Store { buffer, value, .. } if !is_update(*buffer, value));
+    if !others.iter().all(sets) {
+        return false;
+    }
     let sum = matches!(value, Scalar::Binary(BinaryOp::Add, ..));
     long && plain && sum && kernel.buffer(*buffer).dtype.is_float() && is_update(*buffer, value)
 }

@@ -6,6 +6,7 @@
 //! factor depends on it and the first does not. A tile of rows times columns stays in registers
 //! over the whole reduction.
 mod shapes;
+mod unroll;
 
 use super::Target;
 use super::nest::{Nest, all_ranges, visit_scalars};
@@ -19,6 +20,7 @@ use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
     BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
+use unroll::unroll_terms;
 
 /// Tiles of rows at most for which a packed factor streams through: it is fetched ahead.
 const FEW_TILES: i64 = 4;
@@ -136,7 +138,8 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
             s.prefetch(name, AHEAD)?;
         }
     }
-    tile(s, target, &plan.tiles, &plan.order).map(drop)
+    let tiles = tile(s, target, &plan.tiles, &plan.order)?;
+    unroll_terms(s, target, &tiles.concat())
 }
 
 /// The layout of a packed constant, as the loops run through it: for each of several contractions

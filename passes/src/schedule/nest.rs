@@ -28,11 +28,8 @@ impl<'k> Nest<'k> {
         Nest { loops, body }
     }
 
-    /// The variables of the reductions that stand in the body of a loop.
+    /// The variables of the reductions that stand in the body of the loops.
     pub fn sums(&self) -> Vec<Var> {
-        if self.loops.is_empty() {
-            return vec![];
-        }
         let loops = self.body.iter().filter_map(|s| match s {
             Stmt::For(l) if l.role == Role::Reduce => Some(l.var),
             _ => None,

@@ -55,9 +55,7 @@ fn eligible(kernel: &Kernel, target: &Target, l: &For) -> bool {
     let long = l.extent.as_const().is_none_or(|e| e >= FEW);
     let role = match l.role {
         Role::Space => contiguous(kernel, l),
-        Role::Reduce => {
-            target.reassociate && l.reduction.is_none() && plain_updates(kernel, &l.body)
-        }
+        Role::Reduce => target.reassociate && l.reduction.is_none() && plain_updates(kernel, l),
         Role::Serial => false,
     };
     (innermost && role || around_sums) && long && vectorisable(kernel, l)
@@ -65,31 +63,28 @@ fn eligible(kernel: &Kernel, target: &Target, l: &For) -> bool {
 
 /// Whether at least one store or load has consecutive lanes: else vectors only add work.
 fn contiguous(kernel: &Kernel, l: &For) -> bool {
-    let mut found = false;
-    let mut look = |b: BufferId, index: &[Expr]| {
-        let buffer = kernel.buffer(b);
-        found |= buffer.scope != Scope::Register
-            && buffer
-                .offset(index)
-                .simplify(&Ranges::new())
-                .linear_coefficient(l.var)
-                .is_some_and(|c| c.is(1));
-    };
-    for stmt in &l.body {
-        if let Stmt::Store { buffer, index, .. } = stmt {
-            look(*buffer, index);
-        }
-    }
-    found
+    l.body.iter().any(|s| match s {
+        Stmt::Store { buffer, index, .. } => beside(kernel, l, *buffer, index),
+        _ => false,
+    })
 }
 
-/// Whether every store is an update of a register, or sets a register that is read only after.
-fn plain_updates(kernel: &Kernel, body: &[Stmt]) -> bool {
-    body.iter().all(|s| match s {
-        Stmt::Store { buffer, value, .. } => {
-            kernel.buffer(*buffer).scope == Scope::Register
-                && (is_update(*buffer, value) || !reads(body, *buffer, s))
+/// Whether consecutive iterations have consecutive elements in memory.
+fn beside(kernel: &Kernel, l: &For, buffer: BufferId, index: &[Expr]) -> bool {
+    let buffer = kernel.buffer(buffer);
+    let offset = buffer.offset(index).simplify(&Ranges::new());
+    let step = offset.linear_coefficient(l.var);
+    buffer.scope != Scope::Register && step.is_some_and(|c| c.is(1))
+}
+
+/// Whether every store is an update of a register, or sets a register that is read only after, or
+/// an element of memory that lies beside that of the next iteration.
+fn plain_updates(kernel: &Kernel, l: &For) -> bool {
+    l.body.iter().all(|s| match s {
+        Stmt::Store { buffer, value, .. } if kernel.buffer(*buffer).scope == Scope::Register => {
+            is_update(*buffer, value) || !reads(&l.body, *buffer, s)
         }
+        Stmt::Store { buffer, index, .. } => beside(kernel, l, *buffer, index),
         _ => false,
     })
 }

@@ -1,8 +1,8 @@
 //! Scalar operations to vector instructions.
 use super::{Lowering, WhyNot};
-use crate::wide::vir::{self, Cmp, Elem, FmaOp, MaskOp, ShiftOp, Value};
+use crate::wide::vir::{self, Cmp, Elem, FmaOp, MaskOp, ShiftOp, Value, Width};
 use tensmith_ir::dtype::DType;
-use tensmith_ir::loops::{BinaryOp, Const, Scalar, UnaryOp};
+use tensmith_ir::loops::{BinaryOp, Const, Scalar, UnaryOp, math};
 
 /// The sign bit: flips the order of unsigned numbers to that of signed ones.
 pub(super) const SIGN: i32 = i32::MIN;
@@ -85,6 +85,8 @@ impl Lowering<'_> {
             BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le => {
                 return Ok(self.compare(op, d, elem, a, b));
             }
+            BinaryOp::Scale if self.b.width() == Width::Z512 => V::Scale,
+            BinaryOp::Scale => return self.inline(math::scaling(d), vec![(d, a), (d, b)]),
             BinaryOp::And => V::And,
             BinaryOp::Or => V::Or,
             BinaryOp::Xor => V::Xor,

@@ -1,10 +1,10 @@
 //! Scalars to vectors, for the lanes at hand.
 use super::{Lowering, TileArg, WhyNot};
-use crate::wide::vir::{Class, Cmp, Elem, Value};
+use crate::wide::vir::{self, Class, Cmp, Elem, Value};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
-use tensmith_ir::loops::math::{self, MathFn};
-use tensmith_ir::loops::{BufferId, Scalar, Scope};
+use tensmith_ir::loops::math::{self, MathBody, MathFn};
+use tensmith_ir::loops::{BinaryOp, BufferId, Scalar, Scope};
 
 /// What loads without an index mean.
 #[derive(Clone, Copy)]
@@ -100,6 +100,13 @@ impl Lowering<'_> {
             }
             Scalar::Select(c, a, b) => {
                 let d = self.dtype(a, env);
+                if let Some((op, x, y)) = extreme(c, a, b)
+                    && matches!(d, DType::F32 | DType::I32)
+                {
+                    let (x, y) = (self.eval(x, env)?, self.eval(y, env)?);
+                    let elem = self.word_type(d)?;
+                    return Ok(self.b.binary(op, elem, x, y));
+                }
                 let (c, a, b) = (self.eval(c, env)?, self.eval(a, env)?, self.eval(b, env)?);
                 Ok(self.choose(d, c, a, b))
             }
@@ -148,10 +155,19 @@ impl Lowering<'_> {
         carried.contains(&b) || local.contains(&b)
     }
 
-    fn call(&mut self, f: MathFn, d: DType, mut env: Vec<(DType, Value)>) -> Result<Value, WhyNot> {
+    fn call(&mut self, f: MathFn, d: DType, env: Vec<(DType, Value)>) -> Result<Value, WhyNot> {
         self.word_type(d)?;
         let body = math::body(f, d).ok_or(WhyNot::Operation(f.name()))?;
-        let mut last = Err(WhyNot::Operation(f.name()));
+        self.inline(body, env)
+    }
+
+    /// The result of a math body whose parameters have the given types and values.
+    pub(super) fn inline(
+        &mut self,
+        body: &MathBody,
+        mut env: Vec<(DType, Value)>,
+    ) -> Result<Value, WhyNot> {
+        let mut last = Err(WhyNot::Operation("nothing"));
         for (d, value) in &body.lets {
             let v = self.evaluate(value, Env::Math(&env))?;
             env.push((*d, v));
@@ -182,6 +198,24 @@ impl Lowering<'_> {
         self.guarded.truncate(outer);
         self.switch_to(join);
         Ok(params[0])
+    }
+}
+
+/// The operation that the choice `c ? a : b` is, with its operands, if it is a minimum or a maximum
+/// as instructions define them: the second operand where the two do not compare.
+fn extreme<'s>(
+    c: &Scalar,
+    a: &'s Scalar,
+    b: &'s Scalar,
+) -> Option<(vir::BinaryOp, &'s Scalar, &'s Scalar)> {
+    match c {
+        Scalar::Binary(BinaryOp::Lt, x, y) if **x == *a && **y == *b => {
+            Some((vir::BinaryOp::Min, a, b))
+        }
+        Scalar::Binary(BinaryOp::Lt, x, y) if **y == *a && **x == *b => {
+            Some((vir::BinaryOp::Max, a, b))
+        }
+        _ => None,
     }
 }
 

@@ -3,9 +3,14 @@ use super::address::LaneStep;
 use super::pending::loads;
 use super::spread::ELEMENT;
 use super::{Lane, Lowering, Memo, WhyNot};
-use crate::wide::vir::{Addr, Elem, LoadForm, StoreForm, Value};
+use crate::wide::vir::{Addr, Elem, LoadForm, StoreForm, Value, Width};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::loops::{BufferId, Cond, Scalar, Scope, Stmt};
+
+/// Vectors that are computed in turns at most: enough to hide the latency of a chain.
+const GROUP: i64 = 4;
+/// Units: registers that a function needs for a vector, about.
+const LIVE: i64 = 5;
 
 impl Lowering<'_> {
     pub(super) fn statements(&mut self, stmts: &[Stmt]) -> Result<(), WhyNot> {
@@ -57,7 +62,7 @@ impl Lowering<'_> {
         self.each_of(&order, f)
     }
 
-    pub(super) fn each_of(
+    fn each_of(
         &mut self,
         order: &[usize],
         f: &mut dyn FnMut(&mut Self) -> Result<(), WhyNot>,
@@ -79,13 +84,62 @@ impl Lowering<'_> {
         result
     }
 
+    /// Runs `f` as [`Self::each`], which computes `value`: if that takes functions, and there are
+    /// registers for several vectors of what they need, for these in turns.
+    fn each_in_turns(
+        &mut self,
+        mask: u32,
+        value: &Scalar,
+        f: &mut dyn FnMut(&mut Self) -> Result<(), WhyNot>,
+    ) -> Result<(), WhyNot> {
+        let group = self.group(mask, value);
+        if group < 2 {
+            return self.each(mask, f);
+        }
+        let mut places = vec![self.b.place()];
+        self.b.share_splats(true);
+        let result = self.each(mask, &mut |cx| {
+            f(cx)?;
+            places.push(cx.b.place());
+            if places.len() > group {
+                cx.b.interleave(&places);
+                cx.b.share_splats(true);
+                places = vec![cx.b.place()];
+            }
+            Ok(())
+        });
+        self.b.share_splats(false);
+        self.b.interleave(&places);
+        result
+    }
+
+    /// Vectors of a value that are computed in turns.
+    fn group(&self, mask: u32, value: &Scalar) -> usize {
+        let mut calls = false;
+        value.visit(&mut |s| calls |= matches!(s, Scalar::Call(..)));
+        let registers: i64 = match self.b.width() {
+            Width::Y256 => 16,
+            Width::Z512 => 32,
+        };
+        let step = |l: &Lane| if l.vector { self.width_lanes() } else { 1 };
+        let lanes = self.lanes.iter().enumerate();
+        let chosen = lanes.filter(|(k, _)| mask & (1 << k) != 0);
+        let vectors: i64 = chosen
+            .map(|(_, l)| (l.extent + step(l) - 1) / step(l))
+            .product();
+        match calls {
+            true => ((registers - vectors) / LIVE - 1).clamp(1, GROUP) as usize,
+            false => 1,
+        }
+    }
+
     fn store_register(&mut self, buffer: BufferId, value: &Scalar) -> Result<(), WhyNot> {
         let mask = self.register_mask(buffer);
         let joined = self.scalar_mask(value)? & !mask;
         if joined != 0 {
             return self.join(buffer, value, mask, joined);
         }
-        self.each(mask, &mut |cx| {
+        self.each_in_turns(mask, value, &mut |cx| {
             let v = cx.scalar(value)?;
             let slot = (buffer, cx.register_position(buffer));
             cx.registers.insert(slot, v);
@@ -117,7 +171,7 @@ impl Lowering<'_> {
         if let Some(across) = across {
             return self.turned_store(&access, mask, across, value);
         }
-        self.each(mask, &mut |cx| {
+        self.each_in_turns(mask, value, &mut |cx| {
             let v = cx.scalar(value)?;
             match access.lane_step {
                 LaneStep::Same => {

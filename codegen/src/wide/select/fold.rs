@@ -9,6 +9,9 @@ pub(super) struct Uses {
     postponed: Vec<bool>,
 }
 
+/// Uses of a constant that are worth a register.
+const OFTEN: usize = 3;
+
 #[derive(Clone, Copy, Default)]
 struct Fact {
     count: usize,
@@ -79,6 +82,12 @@ impl Uses {
     /// Whether the load that defines `v` is left to its only user.
     pub(super) fn postponed(&self, v: Value) -> bool {
         self.postponed[v.index()]
+    }
+
+    /// Whether `v` is read so often, and only in its block, that it is worth a register.
+    pub(super) fn often(&self, v: Value) -> bool {
+        let fact = self.facts[v.index()];
+        fact.count >= OFTEN && !fact.escapes
     }
 
     /// Whether `v`, defined in `block`, is read for the last time at this position.

@@ -122,7 +122,26 @@ impl Selector<'_> {
             self.f.def_inst(v),
             Some(Inst::Splat { .. } | Inst::Lanes { .. })
         );
-        constant || self.uses.postponed(v)
+        constant && !self.kept(v) || self.uses.postponed(v)
+    }
+
+    /// Whether a constant is kept in a register.
+    fn kept(&self, v: Value) -> bool {
+        self.width() == Width::Z512 && self.uses.often(v)
+    }
+
+    /// A constant in memory.
+    fn pooled(&mut self, v: Value) -> RegMem {
+        let (lanes, broadcast): (Vec<u32>, bool) = match self.f.def_inst(v) {
+            Some(Inst::Splat { bits, .. }) if self.width() == Width::Z512 => {
+                (vec![*bits as u32], true)
+            }
+            Some(Inst::Splat { bits, .. }) => (vec![*bits as u32; 8], false),
+            Some(Inst::Lanes { bits, .. }) => (bits.iter().map(|b| *b as u32).collect(), false),
+            _ => unreachable!("invariant: only constants are in the pool"),
+        };
+        let arg = Arg::Pool(self.pool_lanes(lanes.into_iter()));
+        RegMem { arg, broadcast }
     }
 
     fn reg_mem(&mut self, v: Value) -> RegMem {
@@ -132,19 +151,8 @@ impl Selector<'_> {
             broadcast: false,
         };
         match f.def_inst(v) {
-            Some(Inst::Splat { bits, .. }) => {
-                let broadcast = self.width() == Width::Z512;
-                let copies = if broadcast { 1 } else { 8 };
-                let id = self.pool_lanes(std::iter::repeat_n(*bits as u32, copies));
-                RegMem {
-                    arg: Arg::Pool(id),
-                    broadcast,
-                }
-            }
-            Some(Inst::Lanes { bits, .. }) => {
-                let id = self.pool_lanes(bits.iter().map(|b| *b as u32));
-                plain(Arg::Pool(id))
-            }
+            Some(Inst::Splat { .. }) if self.kept(v) => plain(Arg::Use(self.reg(v))),
+            Some(Inst::Splat { .. } | Inst::Lanes { .. }) => self.pooled(v),
             Some(Inst::Load { form, addr, .. }) if self.uses.postponed(v) => RegMem {
                 arg: Arg::Mem(self.mem(addr)),
                 broadcast: *form == LoadForm::Broadcast,
@@ -160,7 +168,7 @@ impl Selector<'_> {
         if matches!(self.f.def_inst(v), Some(Inst::Splat { bits: 0, .. })) {
             self.code(codes::zero(w), vec![Arg::Def(dst), Arg::Same, Arg::Same]);
         } else {
-            let src = self.reg_mem(v);
+            let src = self.pooled(v);
             let code = match src.broadcast {
                 true => codes::broadcast(w),
                 false => codes::load(w),

@@ -107,6 +107,7 @@ fn binary(op: BinaryOp, elem: Elem, x: u32, y: u32) -> u32 {
             BinaryOp::Sub => a - b,
             BinaryOp::Mul => a * b,
             BinaryOp::Div => a / b,
+            BinaryOp::Scale => scale(a, b),
             BinaryOp::Min if a < b => a,
             BinaryOp::Max if a > b => a,
             BinaryOp::Min | BinaryOp::Max => b,
@@ -126,6 +127,21 @@ fn binary(op: BinaryOp, elem: Elem, x: u32, y: u32) -> u32 {
         BinaryOp::Sar => (a >> y.min(31)) as u32,
         _ => unreachable!(),
     }
+}
+
+/// In double precision, which holds the products of all `f32` with powers up to 2^±400. By
+/// infinite powers the instruction makes numbers of NaN.
+fn scale(a: f32, b: f32) -> f32 {
+    if a.is_nan() && b.is_infinite() {
+        return b.max(0.0);
+    }
+    let n = f64::from(b).floor();
+    let n = if n.is_finite() {
+        n.clamp(-400.0, 400.0)
+    } else {
+        n
+    };
+    (f64::from(a) * n.exp2()) as f32
 }
 
 fn fma(op: FmaOp, a: u32, b: u32, c: u32) -> u32 {

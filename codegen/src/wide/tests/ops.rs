@@ -110,6 +110,14 @@ fn float_operations() {
 }
 
 #[test]
+fn scaling_by_powers_of_two() {
+    floats("Scale", |f, x, y| match f.width() {
+        Width::Z512 => f.binary(BinaryOp::Scale, Elem::F32, x, y),
+        Width::Y256 => x,
+    });
+}
+
+#[test]
 fn integer_operations() {
     use BinaryOp::*;
     for op in [Add, Sub, Mul, Min, Max, And, Or, Xor, AndNot, Shl, Shr, Sar] {

@@ -12,10 +12,12 @@ use std::collections::HashMap;
 ///
 /// Misuse (a wrong class, an open block) is reported by [`FunctionBuilder::finish`].
 pub struct FunctionBuilder {
-    func: Function,
-    current: Block,
+    pub(super) func: Function,
+    pub(super) current: Block,
     /// Integer constants of the current block.
     iconsts: HashMap<i64, Value>,
+    /// Vector constants of the current block, while they are shared.
+    splats: Option<HashMap<(Elem, u64), Value>>,
 }
 
 /// An open counted loop; see [`FunctionBuilder::begin_loop`].
@@ -45,6 +47,7 @@ impl FunctionBuilder {
             func,
             current: Block(0),
             iconsts: HashMap::new(),
+            splats: None,
         }
     }
 
@@ -102,6 +105,7 @@ impl FunctionBuilder {
     pub fn switch_to(&mut self, block: Block) {
         self.current = block;
         self.iconsts.clear();
+        self.splats.iter_mut().for_each(HashMap::clear);
     }
 
     /// Ends the current block.
@@ -255,14 +259,30 @@ impl FunctionBuilder {
 
     /// An F32 constant in every lane.
     pub fn splat_f32(&mut self, x: f32) -> Value {
-        let (elem, bits) = (Elem::F32, u64::from(x.to_bits()));
-        self.def(Inst::Splat { elem, bits })
+        self.splat(Elem::F32, u64::from(x.to_bits()))
     }
 
     /// An I32 constant in every lane.
     pub fn splat_i32(&mut self, x: i32) -> Value {
-        let (elem, bits) = (Elem::I32, u64::from(x as u32));
-        self.def(Inst::Splat { elem, bits })
+        self.splat(Elem::I32, u64::from(x as u32))
+    }
+
+    /// From now on, equal vector constants of a block are one value, or not. One that is used
+    /// often is kept in a register where there are many.
+    pub fn share_splats(&mut self, share: bool) {
+        self.splats = share.then(HashMap::new);
+    }
+
+    fn splat(&mut self, elem: Elem, bits: u64) -> Value {
+        let known = self.splats.as_ref().and_then(|s| s.get(&(elem, bits)));
+        if let Some(v) = known {
+            return *v;
+        }
+        let v = self.def(Inst::Splat { elem, bits });
+        if let Some(splats) = &mut self.splats {
+            splats.insert((elem, bits), v);
+        }
+        v
     }
 
     /// Zero in every lane.

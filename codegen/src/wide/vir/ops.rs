@@ -159,6 +159,8 @@ pub enum BinaryOp {
     Shr,
     /// I32 arithmetic right shift by the lanes of `b`; amounts of 32 and more give the sign.
     Sar,
+    /// F32 `a * 2^floor(b)`, rounded once (512 bits only).
+    Scale,
 }
 
 impl BinaryOp {

@@ -159,6 +159,7 @@ fn check_fields(inst: &Inst, width: Width) -> Result<(), String> {
         }
         Inst::Binary { op, elem, .. } => elem_ok(match op {
             BinaryOp::Div => *elem == Elem::F32,
+            BinaryOp::Scale => *elem == Elem::F32 && width == Width::Z512,
             BinaryOp::Shl | BinaryOp::Shr | BinaryOp::Sar => *elem == Elem::I32,
             _ => true,
         }),

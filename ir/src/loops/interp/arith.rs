@@ -90,6 +90,7 @@ macro_rules! int_ops {
                 BinaryOp::Ne => return u64::from(x != y),
                 BinaryOp::Lt => return u64::from(x < y),
                 BinaryOp::Le => return u64::from(x <= y),
+                BinaryOp::Scale => unreachable!("invariant: types are checked before"),
             };
             u64::from(value as $unsigned)
         }

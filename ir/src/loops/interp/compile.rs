@@ -319,6 +319,10 @@ impl<'k> Compiler<'k> {
                 let code = Box::new(go(a)?);
                 Code::Unary(*op, self.dtype(a, names), code)
             }
+            Scalar::Binary(BinaryOp::Scale, a, b) => {
+                let args = vec![go(a)?, go(b)?];
+                self.inline(math::scaling(self.dtype(a, names)), args)?
+            }
             Scalar::Binary(op, a, b) => {
                 let codes = Box::new((go(a)?, go(b)?));
                 Code::Binary(*op, self.dtype(a, names), codes)
@@ -347,6 +351,10 @@ impl<'k> Compiler<'k> {
     /// A call with registers of its own.
     fn call(&mut self, f: math::MathFn, dtype: DType, args: Vec<Code>) -> Result<Code, String> {
         let body = math::body(f, dtype).ok_or_else(|| format!("{f:?} has no code for {dtype}"))?;
+        self.inline(body, args)
+    }
+
+    fn inline(&mut self, body: &math::MathBody, args: Vec<Code>) -> Result<Code, String> {
         let base = self.registers;
         self.registers += body.params.len() + body.lets.len();
         let types: Vec<DType> = body

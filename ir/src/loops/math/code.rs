@@ -201,6 +201,11 @@ impl<'c> V<'c> {
         self.code.push(self.dtype, Scalar::Fma(x, y, z))
     }
 
+    /// `self * 2^n`, for an integer `n`.
+    pub(super) fn scale(self, n: V<'c>) -> V<'c> {
+        self.binary(BinaryOp::Scale, n)
+    }
+
     /// Less.
     pub(super) fn lt(self, other: V<'c>) -> V<'c> {
         self.binary(BinaryOp::Lt, other)

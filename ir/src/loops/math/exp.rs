@@ -6,38 +6,55 @@ use crate::dtype::DType;
 
 /// `x = n*ln 2 + r` with `|r| <= ln 2 / 2`.
 struct Reduced<'c> {
-    /// `e^r - 1`.
-    tail: V<'c>,
+    /// `n`.
+    n: V<'c>,
     /// `n + 2*bias`, unsigned.
     exponent: V<'c>,
+    /// `r`.
+    r: V<'c>,
 }
 
-/// Reduces `x + low`, which must lie in the format's range of `exp`; NaN goes to `tail`.
+/// Reduces `x + low`, which must lie in the format's range of `exp`; NaN goes to `r`.
 fn reduce<'c>(f: &Format, x: V<'c>, low: Option<V<'c>>) -> Reduced<'c> {
     let shifted = x.fma(x.num(std::f64::consts::LOG2_E), x.num(f.magic()));
     let n = shifted - f.magic();
     let r = n.fma(x.num(-f.ln2[0]), x);
     let r = n.fma(x.num(-f.ln2[1]), r);
     let r = low.map_or(r, |low| r + low);
-    let tail = (r * r).fma(r.poly(f.exp), r);
-    let bits = f.bits(shifted);
-    let offset = f.bits_of(f.magic()).wrapping_sub(2 * f.bias as u64);
     Reduced {
-        tail,
-        exponent: bits - bits.bits(offset),
+        n,
+        exponent: exponent(f, shifted),
+        r,
     }
 }
 
-/// `2^a` and `2^b` with `a + b = n`: each is normal even if `2^n` is not.
-fn scales<'c>(f: &Format, exponent: V<'c>) -> (V<'c>, V<'c>) {
+/// `n + 2*bias` of `n + magic`.
+fn exponent<'c>(f: &Format, shifted: V<'c>) -> V<'c> {
+    let bits = f.bits(shifted);
+    let offset = f.bits_of(f.magic()).wrapping_sub(2 * f.bias as u64);
+    bits - bits.bits(offset)
+}
+
+/// `e^r - 1`.
+fn tail<'c>(f: &Format, r: V<'c>) -> V<'c> {
+    (r * r).fma(r.poly(f.exp), r)
+}
+
+/// `e^r`.
+fn whole<'c>(f: &Format, r: V<'c>) -> V<'c> {
+    r.poly(&[&[1.0, 1.0], f.exp].concat())
+}
+
+/// `a * 2^n` by `2^h` and `2^(n - h)` with half of `n` as `h`: each is normal even if `2^n` is not.
+pub(super) fn scale_in_steps<'c>(f: &Format, a: V<'c>, n: V<'c>) -> V<'c> {
+    let exponent = exponent(f, n + f.magic());
     let half = exponent >> exponent.bits(1);
-    (f.scale(half), f.scale(exponent - half))
+    a * f.scale(half) * f.scale(exponent - half)
 }
 
 fn scaled_exp<'c>(f: &Format, x: V<'c>, low: Option<V<'c>>) -> V<'c> {
     let e = reduce(f, x, low);
-    let (a, b) = scales(f, e.exponent);
-    (e.tail + 1.0) * a * b
+    whole(f, e.r).scale(e.n)
 }
 
 /// `e^x`.
@@ -63,7 +80,7 @@ pub(super) fn tanh<'c>(f: &Format, x: V<'c>) -> V<'c> {
     let a = x.abs().at_most(f.tanh_max);
     let e = reduce(f, a + a, None);
     let scale = f.scale(e.exponent - e.exponent.bits(f.bias as u64));
-    let minus_one = scale.fma(e.tail, scale - 1.0);
+    let minus_one = scale.fma(tail(f, e.r), scale - 1.0);
     f.copy_sign(minus_one / (minus_one + 2.0), x)
 }
 
@@ -75,7 +92,7 @@ pub(super) fn sinh<'c>(f: &Format, x: V<'c>) -> V<'c> {
     let rest = e.exponent - e.exponent.bits(1) - half;
     let (s, t) = (f.scale(half), f.scale(rest));
     let half_over_t = f.scale(rest.bits(2 * f.bias as u64 - 1) - rest);
-    let half = s.fma(e.tail, s - half_over_t) * t;
+    let half = s.fma(tail(f, e.r), s - half_over_t) * t;
     let top = half.at_most(f.power(f.bias));
     let big = half + top / (half + half + 1.0);
     let y = a.lt(a.num(f.sinh_tiny)).select(a, big);
@@ -85,8 +102,7 @@ pub(super) fn sinh<'c>(f: &Format, x: V<'c>) -> V<'c> {
 /// `h + 1/(4h)` with `h = e^|x| / 2`.
 pub(super) fn cosh<'c>(f: &Format, x: V<'c>) -> V<'c> {
     let e = reduce(f, x.abs().at_most(f.sinh_max), None);
-    let (s, t) = scales(f, e.exponent - e.exponent.bits(1));
-    let half = (e.tail + 1.0) * s * t;
+    let half = whole(f, e.r).scale(e.n - 1.0);
     half + half.num(0.25) / half
 }
 
@@ -118,5 +134,5 @@ pub(super) fn erf<'c>(f: &Format, x: V<'c>) -> V<'c> {
 fn unscaled_exp<'c>(f: &Format, x: V<'c>) -> V<'c> {
     let e = reduce(f, x, None);
     let scale = f.scale(e.exponent - e.exponent.bits(f.bias as u64));
-    scale.fma(e.tail, scale)
+    scale.fma(tail(f, e.r), scale)
 }

@@ -203,6 +203,23 @@ fn write<'c>(function: MathFn, f: &Format, code: &'c Code) -> V<'c> {
     }
 }
 
+static SCALINGS: LazyLock<[MathBody; 2]> = LazyLock::new(|| {
+    [&format::F32, &format::F64].map(|f| {
+        code::build(vec![f.float; 2], |c| {
+            exp::scale_in_steps(f, c.param(0), c.param(1))
+        })
+    })
+});
+
+/// The code of [`BinaryOp::Scale`](super::BinaryOp::Scale) for a float that is not narrow.
+pub fn scaling(dtype: DType) -> &'static MathBody {
+    let [single, double] = &*SCALINGS;
+    match dtype {
+        DType::F64 => double,
+        _ => single,
+    }
+}
+
 /// The code of a function for `F32` or `F64`; `None` for other types.
 pub fn body(f: MathFn, dtype: DType) -> Option<&'static MathBody> {
     let found = BODIES.iter().find(|(g, d, _)| *g == f && *d == dtype);

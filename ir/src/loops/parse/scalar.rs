@@ -17,7 +17,7 @@ const UNARY: [UnaryOp; 8] = [
     UnaryOp::Not,
 ];
 
-const BINARY: [BinaryOp; 16] = [
+const BINARY: [BinaryOp; 17] = [
     BinaryOp::Add,
     BinaryOp::Sub,
     BinaryOp::Mul,
@@ -30,6 +30,7 @@ const BINARY: [BinaryOp; 16] = [
     BinaryOp::Xor,
     BinaryOp::Shl,
     BinaryOp::Shr,
+    BinaryOp::Scale,
     BinaryOp::Eq,
     BinaryOp::Ne,
     BinaryOp::Lt,

@@ -89,6 +89,7 @@ fn binary_type(op: BinaryOp, a: DType, b: DType) -> Result<DType, String> {
     use BinaryOp::*;
     let fine = match op {
         Add | Sub | Mul | Div => a != DType::Bool,
+        Scale => a.is_float(),
         Rem | Shl | Shr => a.is_int(),
         And | Or | Xor => !a.is_float(),
         Min | Max | Eq | Ne | Lt | Le => true,

@@ -20,57 +20,50 @@
 //!   }
 //! }
 //! ```
-//! Schedule: `stage i0 -> i2`
+//! Schedule: `stage i0`
 //! After:
 //! ```text
 //! kernel k() {
 //!   in a: f32[8]
 //!   out o: f32[8]
 //!   reg r: f32[]
+//!   reg r3: f32[]
 //!   r = 0.0f32
-//!   for i2 < 8 space {
-//!     o[i2] = exp(a[i2])
-//!   }
 //!   for i0 < 8 reduce {
-//!     r = r + o[i0]
+//!     r3 = exp(a[i0])
+//!     o[i0] = r3
+//!     r = r + r3
 //!   }
 //!   for i1 < 8 space {
 //!     o[i1] = o[i1] / r
 //!   }
 //! }
 //! ```
-use super::edit::find_plain;
+use super::edit::{find_plain, new_register};
 use super::{Forwarded, Rejected};
-use crate::schedule::nest::{all_ranges, space, visit_scalars};
+use crate::schedule::nest::{all_ranges, visit_scalars};
 use std::collections::HashSet;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update};
 
-/// Stages the terms of the sum over `var`; gives the loop that computes them.
+/// Stages the terms of the sum over `var`.
 ///
 /// Errors: what the head of this file requires.
 pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
     let (place, _) = find_plain(kernel, var)?;
-    let mut ranges = all_ranges(kernel);
+    let ranges = all_ranges(kernel);
     let mut stmts = std::mem::take(place.list_mut(&mut kernel.body));
-    let made = find(kernel, &ranges, &stmts, place.at).map(|found| {
-        let (var, keep) = keep(kernel, &mut ranges, &mut stmts, place.at, found);
-        stmts.insert(place.at, keep);
-        var
-    });
+    let found = find(kernel, &ranges, &stmts, place.at);
+    let done = found.map(|found| keep(kernel, &ranges, &mut stmts, place.at, &found));
     *place.list_mut(&mut kernel.body) = stmts;
-    match made {
-        Some(made) => Ok(Forwarded {
-            made: vec![made],
-            ..Forwarded::nothing()
-        }),
-        None => Err(Rejected::Body(var)),
-    }
+    done.map(|()| Forwarded::nothing())
+        .ok_or(Rejected::Body(var))
 }
 
 /// A sum whose terms a later loop computes again.
 struct Found {
-    /// The loop of the sum.
+    /// The register of the sum, and its loop.
+    sum: BufferId,
     sum_var: Var,
     /// The term, over `sum_var`.
     term: Scalar,
@@ -109,6 +102,7 @@ fn find(kernel: &Kernel, ranges: &Ranges, stmts: &[Stmt], at: usize) -> Option<F
             && lasts(kernel, &term, &stmts[at..=reader])
         {
             return Some(Found {
+                sum: register,
                 sum_var: sum.var,
                 term,
                 reader,
@@ -121,45 +115,41 @@ fn find(kernel: &Kernel, ranges: &Ranges, stmts: &[Stmt], at: usize) -> Option<F
     None
 }
 
-/// The loop that fills the result; the two others read it.
-fn keep(
-    kernel: &mut Kernel,
-    ranges: &mut Ranges,
-    stmts: &mut [Stmt],
-    at: usize,
-    found: Found,
-) -> (Var, Stmt) {
-    let Found {
-        sum_var,
-        reader_var,
-        ..
-    } = found;
-    for (stmt, var) in [(at, sum_var), (found.reader, reader_var)] {
-        let term = over(&found.term, sum_var, var, ranges);
-        let index = indices(&found.index, reader_var, var, ranges);
-        let kept = Scalar::load(found.result, index);
-        if let Stmt::For(l) = &mut stmts[stmt] {
-            let computed = l.body.clone();
-            for stmt in &mut l.body {
-                if let Stmt::Store { value, .. } = stmt {
-                    replace(value, &term, &kept, &computed);
-                }
+/// Lets the sum fill the result, and the later loop read it.
+fn keep(kernel: &mut Kernel, ranges: &Ranges, stmts: &mut [Stmt], at: usize, found: &Found) {
+    let term = new_register(kernel, found.sum);
+    let kept = Scalar::load(term, vec![]);
+    put(stmts, at, &found.term, &kept);
+    if let Stmt::For(l) = &mut stmts[at] {
+        let store = |buffer, index, value| Stmt::Store {
+            buffer,
+            index,
+            value,
+        };
+        let index = indices(&found.index, found.reader_var, found.sum_var, ranges);
+        let fill = [
+            store(term, vec![], found.term.clone()),
+            store(found.result, index, kept),
+        ];
+        l.body.splice(0..0, fill);
+    }
+    drop_unread(kernel, stmts, at);
+    let again = over(&found.term, found.sum_var, found.reader_var, ranges);
+    let kept = Scalar::load(found.result, found.index.clone());
+    put(stmts, found.reader, &again, &kept);
+    drop_unread(kernel, stmts, found.reader);
+}
+
+/// Puts `with` in the place of what computes `what` in a loop.
+fn put(stmts: &mut [Stmt], at: usize, what: &Scalar, with: &Scalar) {
+    if let Stmt::For(l) = &mut stmts[at] {
+        let computed = l.body.clone();
+        for stmt in &mut l.body {
+            if let Stmt::Store { value, .. } = stmt {
+                replace(value, what, with, &computed);
             }
         }
-        drop_unread(kernel, stmts, stmt);
     }
-    let var = kernel.fresh_var();
-    let Stmt::For(sum) = &stmts[at] else {
-        unreachable!("invariant: the caller looked");
-    };
-    ranges.bind(var, &sum.extent);
-    let keep = Stmt::Store {
-        buffer: found.result,
-        index: indices(&found.index, reader_var, var, ranges),
-        value: over(&found.term, sum_var, var, ranges),
-    };
-    let keep = space(var, sum.extent.clone(), Mark::Plain, vec![keep]);
-    (var, keep)
 }
 
 fn plain_loop(stmt: &Stmt, role: Role) -> Option<&For> {

@@ -124,6 +124,7 @@ macro_rules! float_binary {
                 BinaryOp::Sub => x - y,
                 BinaryOp::Mul => x * y,
                 BinaryOp::Div => x / y,
+                BinaryOp::Scale => scaled(f64::from(x), f64::from(y)) as $float,
                 BinaryOp::Eq => return u64::from(x == y),
                 BinaryOp::Ne => return u64::from(x != y),
                 BinaryOp::Lt => return u64::from(x < y),
@@ -136,6 +137,12 @@ macro_rules! float_binary {
 }
 float_binary!(f32_binary, f32);
 float_binary!(f64_binary, f64);
+
+/// `x * 2^n`: in two steps, since the power itself may be out of range.
+fn scaled(x: f64, n: f64) -> f64 {
+    let half = (n / 2.0).floor();
+    x * half.exp2() * (n - half).exp2()
+}
 
 #[inline(always)]
 fn int_binary(op: BinaryOp, width: u64, x: u64, y: u64) -> u64 {

@@ -1,0 +1,55 @@
+//! Several terms of a sum in one iteration, where vectors have 256 bits.
+//!
+//! Multiply-adds of such vectors share their ports with the instructions that count iterations:
+//! with a step of few multiply-adds, those cost a tenth of the rate. Those of 512-bit vectors do
+//! not.
+use crate::schedule::Target;
+use crate::schedule::primitives::registers::visit_stmts;
+use crate::schedule::primitives::{At, Primitive, Rejected};
+use crate::schedule::scheduler::Scheduler;
+use tensmith_ir::expr::Var;
+use tensmith_ir::loops::{For, Mark, Role, Stmt};
+
+/// Units: bytes of the vectors that this is for.
+const VECTOR_BYTES: usize = 32;
+/// Terms of an iteration.
+const TERMS: i64 = 4;
+
+/// Unrolls the innermost loops of the sums in the loops over `vars`.
+///
+/// Errors: as the primitives.
+pub(super) fn unroll_terms(
+    s: &mut Scheduler,
+    target: &Target,
+    vars: &[Var],
+) -> Result<(), Rejected> {
+    if target.vector_bytes != VECTOR_BYTES {
+        return Ok(());
+    }
+    let mut found: Vec<Var> = Vec::new();
+    for var in vars {
+        // A loop that runs once is gone.
+        let Ok(l) = s.find(*var) else { continue };
+        visit_stmts(&l.body, &mut |stmt| match stmt {
+            Stmt::For(l) if is_long_sum(l) && !found.contains(&l.var) => found.push(l.var),
+            _ => {}
+        });
+    }
+    found.into_iter().try_for_each(|var| unroll(s, var))
+}
+
+/// Whether a loop is an innermost one of a sum, with several iterations' worth of terms.
+fn is_long_sum(l: &For) -> bool {
+    let innermost = l.body.iter().all(|s| matches!(s, Stmt::Store { .. }));
+    let plain = l.mark == Mark::Plain && l.role == Role::Reduce && l.reduction.is_none();
+    innermost && plain && l.extent.as_const().is_some_and(|n| n >= 2 * TERMS)
+}
+
+fn unroll(s: &mut Scheduler, var: Var) -> Result<(), Rejected> {
+    let whole = match s.extent(var) {
+        Some(n) if n % TERMS != 0 => s.cut(var, At::Multiple(TERMS))?[0],
+        _ => var,
+    };
+    let (_, terms) = s.split(whole, TERMS)?;
+    s.apply(Primitive::Unroll(terms)).map(drop)
+}
