@@ -87,11 +87,14 @@ const WRITTEN: [&str; 4] = [
 
 fn work(stmts: &[Stmt]) -> i64 {
     let of = |stmt: &Stmt| {
-        let inner: i64 = stmt.bodies().into_iter().map(|b| work(b)).sum();
+        let bodies = stmt.bodies().into_iter().map(|b| work(b));
+        let inner = bodies.fold(0, i64::saturating_add);
         match stmt {
-            Stmt::For(l) => (inner + 1).saturating_mul(l.extent.as_const().unwrap_or(i64::MAX)),
+            Stmt::For(l) => inner
+                .saturating_add(1)
+                .saturating_mul(l.extent.as_const().unwrap_or(i64::MAX)),
             Stmt::While { .. } => inner.saturating_mul(64),
-            _ => inner + 1,
+            _ => inner.saturating_add(1),
         }
     };
     stmts.iter().map(of).fold(0, i64::saturating_add)
