@@ -2,9 +2,12 @@
 //! threads, side by side and in sections, in buffers that end and begin at unmapped pages.
 #[path = "../passes/tests/common/draw.rs"]
 mod draw;
+#[path = "../passes/tests/common/seeds.rs"]
+mod seeds;
 mod support;
 
 use draw::draw_wide;
+use seeds::seeds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::cases::panic_text;
 use support::guarded::{Edge, Runner, run_guarded};
@@ -36,10 +39,8 @@ const RUNS: [(Runner, usize, Edge); 8] = [
 
 #[test]
 fn random_graphs_compute_what_the_reference_does() {
-    let only = std::env::var("TENSMITH_SEED").ok();
-    let only: Option<u64> = only.map(|s| s.parse().expect("TENSMITH_SEED is a number"));
     let mut failures = Vec::new();
-    for seed in SEEDS.filter(|s| only.is_none_or(|o| o == *s)) {
+    for seed in seeds(SEEDS) {
         let (graph, inputs) = draw_wide(seed);
         let result = catch_unwind(AssertUnwindSafe(|| check(&graph, &inputs)));
         let result = result.unwrap_or_else(|e| Err(format!("panic: {}", panic_text(&*e))));
@@ -50,7 +51,7 @@ fn random_graphs_compute_what_the_reference_does() {
     }
     assert!(
         failures.is_empty(),
-        "failures at seeds {failures:?}; one alone: TENSMITH_SEED=N"
+        "failures at seeds {failures:?}; one alone: TENSMITH_SEEDS=N..N+1"
     );
 }
 

@@ -1,12 +1,11 @@
 //! Random contractions of any batch, row, column and depth axes, with epilogues and tails, as wide
 //! tiles of 256 and of 512 bits beside unmapped pages, against the loop interpreter.
-//!
-//! `TENSMITH_CONTRACTIONS` sets another number of cases than the default.
 mod support;
 
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
+use support::seeds::seeds;
 use support::{Edge, plan_of, run_for};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
@@ -15,8 +14,11 @@ use tensmith_ir::loops::{Kernel, Mark, Role, Scope, Stmt, parse_kernel, verify_k
 use tensmith_ir::tensor::Tensor;
 use tensmith_passes::schedule::{Target as ScheduleTarget, default_schedule};
 
-/// Contractions that must run as wide tiles, at each width.
-const CASES: u64 = 300;
+/// The seeds, one contraction each, at each width.
+const SEEDS: std::ops::Range<u64> = 0..330;
+
+/// Of so many contractions or more, most must run as wide tiles.
+const MANY: u64 = 100;
 
 /// Products of one contraction: more take the interpreter too long.
 const PRODUCTS: usize = 60_000;
@@ -271,19 +273,21 @@ fn contractions(name: &str) {
         eprintln!("skipped: this machine is no {name}");
         return;
     }
-    let cases = std::env::var("TENSMITH_CONTRACTIONS");
-    let cases = cases.map_or(CASES, |n| n.parse().expect("a number of cases"));
-    let (mut wide, mut seed) = (0, 0);
-    while wide < cases {
+    let seeds = seeds(SEEDS);
+    let count = seeds.end - seeds.start;
+    let mut wide = 0;
+    for seed in seeds {
         let mut rng = StdRng::seed_from_u64(seed);
         let naive = contraction(&mut rng);
         let found = check(&naive, &machine, &mut rng);
         wide += u64::from(found.unwrap_or_else(|e| panic!("{name}, seed {seed}: {e}\n{naive}")));
-        seed += 1;
     }
-    println!("{name}: {cases} contractions of {seed} are wide");
+    println!("{name}: {wide} contractions of {count} are wide");
     // Schedules give no vectors to nests whose columns they find too few.
-    assert!(seed - cases <= cases / 5, "{cases} of {seed} are wide");
+    assert!(
+        count < MANY || (count - wide) * 6 <= count,
+        "{wide} of {count} are wide"
+    );
 }
 
 #[test]

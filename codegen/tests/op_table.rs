@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::HashSet;
+use support::seeds::seeds;
 use support::{Edge, arguments, run};
 use tensmith_ir::define::define_task;
 use tensmith_ir::graph::{NodeId, TensorType};
@@ -16,7 +17,7 @@ fn machine_code_agrees_with_the_interpreter() {
     let rows = ops::all().filter(|op| matches!(op.lower, Lower::Pointwise(_) | Lower::Kernel(_)));
     let mut failures = Vec::new();
     for op in rows {
-        for seed in 0..12 {
+        for seed in seeds(0..12) {
             for sample in (op.samples)(&mut Sampler::new(seed)) {
                 if let Err(e) = check(op, &sample) {
                     failures.push(format!(

@@ -326,6 +326,10 @@ fn horizontal(dtype: DType, start: &str, join: &str, columns: usize) -> Kernel {
     let load = "a0[i0, i2, i1]";
     let term = match dtype {
         DType::F32 => load.to_owned(),
+        // Some are greater than what signed integers hold.
+        DType::U32 => format!("u32(i32({load}))"),
+        // Every row and every lane has both, unless it is short.
+        DType::Bool => format!("{load} <= 400.0f32"),
         _ => format!("{ty}({load})"),
     };
     let result = match dtype {
@@ -365,6 +369,16 @@ fn horizontal_reductions() {
         (DType::I32, "-1i32", "and($a, $b)"),
         (DType::I32, "0i32", "or($a, $b)"),
         (DType::I32, "0i32", "xor($a, $b)"),
+        (DType::U32, "0u32", "$a + $b"),
+        (DType::U32, "1u32", "$a * $b"),
+        (DType::U32, "0u32", "max($a, $b)"),
+        (DType::U32, "4294967295u32", "min($a, $b)"),
+        (DType::U32, "4294967295u32", "and($a, $b)"),
+        (DType::U32, "0u32", "or($a, $b)"),
+        (DType::U32, "0u32", "xor($a, $b)"),
+        (DType::Bool, "true", "and($a, $b)"),
+        (DType::Bool, "false", "or($a, $b)"),
+        (DType::Bool, "false", "xor($a, $b)"),
     ];
     for (dtype, start, join) in cases {
         for columns in [5, 8, 16, 17, 20, 49, 64, 70] {

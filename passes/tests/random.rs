@@ -3,13 +3,14 @@ mod common;
 
 use common::check;
 use common::draw::draw;
+use common::seeds::seeds;
 
-/// As many graphs are drawn.
-const GRAPHS: u64 = 2000;
+/// The seeds, one graph each.
+const SEEDS: std::ops::Range<u64> = 0..2000;
 
 #[test]
 fn random_graphs() {
-    for seed in 0..GRAPHS {
+    for seed in seeds(SEEDS) {
         let (graph, inputs) = draw(seed);
         let text = graph.to_string();
         let run = std::panic::AssertUnwindSafe(|| check(&graph, &inputs));

@@ -1,10 +1,9 @@
 //! Random schedules: what primitives make of a kernel computes what the kernel computes, reads
 //! back from its text, and comes out the same again.
-//!
-//! `SCHEDULES` in the environment sets how many are tried for each kernel, for a longer run.
 mod common;
 
 use common::draw::draw;
+use common::seeds::seeds;
 use std::collections::{BTreeMap, HashSet};
 use tensmith_ir::define::define_task;
 use tensmith_ir::dtype::DType;
@@ -28,11 +27,6 @@ const WORK: i64 = 20_000;
 const STATEMENTS: usize = 400;
 /// Steps that are tried on a kernel.
 const STEPS: i64 = 24;
-
-fn schedules() -> u64 {
-    let set = std::env::var("SCHEDULES").ok();
-    set.map_or(4, |n| n.parse().expect("a number"))
-}
 
 /// Naive kernels of a seed: those of the op table, some that are written down, and groups of a
 /// random graph.
@@ -67,8 +61,9 @@ fn read(text: &str) -> Kernel {
     parse_kernel(text).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
-/// Kernels for what is seldom among others: scratch, independent statements, serial loops, state.
-const WRITTEN: [&str; 4] = [
+/// Kernels for what is seldom among others: scratch, independent statements, serial loops, state,
+/// sizes that are known at run time only.
+const WRITTEN: [&str; 9] = [
     "kernel scratch() { in a: f32[9, 6] out o: f32[9, 6] scratch t: f32[9, 6]
        for i0 < 9 space { for i1 < 6 space { t[i0, i1] = exp(a[i0, i1]) } }
        for i2 < 9 space { for i3 < 6 space { o[i2, i3] = t[i2, i3] + a[i2, i3] } } }",
@@ -83,15 +78,45 @@ const WRITTEN: [&str; 4] = [
          r = 0.0f32
          for i2 < 37 reduce { r = r + exp(a[i0, i2] - m) }
          for i3 < 37 space { o[i0, i3] = exp(a[i0, i3] - m) / r } } }",
+    "kernel products($n in 0..=64) { in a: f32[$n, 6] in b: f32[6, 9] out o: f32[$n, 9] reg r: f32[]
+       for i0 < $n space { for i1 < 9 space { r = 0.0f32
+         for i2 < 6 reduce { r = r + a[i0, i2] * b[i2, i1] }
+         o[i0, i1] = r } } }",
+    "kernel terms($n in 0..=64) { in a: f32[4, $n] in b: f32[$n, 5] out o: f32[4, 5] reg r: f32[]
+       for i0 < 4 space { for i1 < 5 space { r = 0.0f32
+         for i2 < $n reduce { r = r + a[i0, i2] * b[i2, i1] }
+         o[i0, i1] = r } } }",
+    "kernel plane($m in 0..=64, $n in 0..=64) {
+       in a: f32[$m, $n] in b: f32[$n] out o: f32[$n, $m] scratch t: f32[$m, $n]
+       for i0 < $m space { for i1 < $n space { t[i0, i1] = exp(a[i0, i1]) } }
+       for i2 < $m space { for i3 < $n space { o[i3, i2] = t[i2, i3] * b[i3] + a[i2, i3] } } }",
+    "kernel rows($n in 0..=64) { in a: f32[3, $n] out o: f32[3, $n] reg m: f32[] reg r: f32[]
+       for i0 < 3 space { m = -inf_f32
+         for i1 < $n reduce { m = max(m, a[i0, i1]) }
+         r = 0.0f32
+         for i2 < $n reduce { r = r + exp(a[i0, i2] - m) }
+         for i3 < $n space { o[i0, i3] = exp(a[i0, i3] - m) / r } } }",
+    "kernel steps($n in 0..=64) { in a: f32[$n, 6] in h0: f32[6] out o: f32[$n, 6] scratch h: f32[6]
+       for i0 < 6 space { h[i0] = h0[i0] }
+       for i1 < $n serial { for i2 < 6 space { h[i2] = tanh(h[i2] + a[i1, i2]) o[i1, i2] = h[i2] } } }",
 ];
+
+/// What sizes are at run time, those of a kernel in order.
+const SIZES: [[i64; 2]; 4] = [[0, 5], [1, 0], [7, 2], [33, 9]];
+
+/// Iterations of a loop whose extent is known at run time only.
+const UNKNOWN: i64 = 64;
 
 fn work(stmts: &[Stmt]) -> i64 {
     let of = |stmt: &Stmt| {
-        let inner: i64 = stmt.bodies().into_iter().map(|b| work(b)).sum();
+        let bodies = stmt.bodies().into_iter().map(|b| work(b));
+        let inner = bodies.fold(0, i64::saturating_add);
         match stmt {
-            Stmt::For(l) => (inner + 1).saturating_mul(l.extent.as_const().unwrap_or(i64::MAX)),
+            Stmt::For(l) => inner
+                .saturating_add(1)
+                .saturating_mul(l.extent.as_const().unwrap_or(UNKNOWN)),
             Stmt::While { .. } => inner.saturating_mul(64),
-            _ => inner + 1,
+            _ => inner.saturating_add(1),
         }
     };
     stmts.iter().map(of).fold(0, i64::saturating_add)
@@ -240,14 +265,21 @@ fn layout(s: &mut Sampler, kernel: &Kernel) -> Primitive {
     Primitive::SetLayout(buffer.name.clone(), Layout(dims))
 }
 
+/// An expression with numbers in the place of sizes.
+fn bound(kernel: &Kernel, e: &Expr, sizes: &[i64]) -> Option<i64> {
+    let known = kernel.sizes.iter().zip(sizes);
+    let bound = e.bind_sizes(&|s| known.clone().find(|(k, _)| *k == s).map(|(_, v)| *v));
+    bound.as_const()
+}
+
 /// Inputs of a naive kernel, which is row-major.
-fn inputs(s: &mut Sampler, kernel: &Kernel) -> Option<Vec<Tensor>> {
+fn inputs(s: &mut Sampler, kernel: &Kernel, sizes: &[i64]) -> Option<Vec<Tensor>> {
     let params = kernel.params().filter(|(_, b)| b.scope == Scope::Input);
     let tensor = |b: &Buffer, s: &mut Sampler| {
         let shape: Option<Vec<usize>> = b
             .shape
             .iter()
-            .map(|e| Some(e.as_const()? as usize))
+            .map(|e| Some(bound(kernel, e, sizes)? as usize))
             .collect();
         Some(s.tensor(b.dtype, &shape?, -2.0, 2.0))
     };
@@ -255,8 +287,8 @@ fn inputs(s: &mut Sampler, kernel: &Kernel) -> Option<Vec<Tensor>> {
 }
 
 /// The inputs of a scheduled kernel: those of the naive one in other layouts.
-fn laid_out(kernel: &Kernel, inputs: &[Tensor]) -> Vec<Tensor> {
-    let program = Program::new(kernel, &[]).expect("the kernel is well formed");
+fn laid_out(kernel: &Kernel, sizes: &[i64], inputs: &[Tensor]) -> Vec<Tensor> {
+    let program = Program::new(kernel, sizes).expect("the kernel is well formed");
     let physical = program.physical_shapes();
     let params = kernel.params().zip(&physical);
     let params = params.filter(|((_, b), _)| b.scope == Scope::Input);
@@ -273,7 +305,7 @@ fn laid_out(kernel: &Kernel, inputs: &[Tensor]) -> Vec<Tensor> {
                 index[d] = Expr::from(left % t.shape[d]);
                 left /= t.shape[d];
             }
-            let at = b.offset(&index).as_const().expect("static") as usize;
+            let at = bound(kernel, &b.offset(&index), sizes).expect("all is known") as usize;
             data[at * width..(at + 1) * width].copy_from_slice(element);
         }
         Tensor {
@@ -372,26 +404,59 @@ fn walk(s: &mut Sampler, naive: &Kernel, counts: &mut Counts) -> (Kernel, Trace,
     (kernel, trace, exact)
 }
 
+/// What a naive kernel computes with some sizes.
+struct Run {
+    sizes: Vec<i64>,
+    given: Vec<Tensor>,
+    want: Vec<Tensor>,
+    /// The largest sum of magnitudes.
+    scale: f64,
+}
+
+impl Run {
+    fn of(s: &mut Sampler, naive: &Kernel, sizes: &[i64]) -> Option<Self> {
+        let given = inputs(s, naive, sizes)?;
+        let want = run_kernel(naive, sizes, &given).ok()?;
+        let scale = run_kernel(naive, sizes, &magnitudes(&given));
+        let scale = scale.map_or(1.0, |sums| largest(&sums)).max(largest(&want));
+        let sizes = sizes.to_vec();
+        Some(Run {
+            sizes,
+            given,
+            want,
+            scale,
+        })
+    }
+
+    /// Whether a schedule of the kernel computes the same.
+    fn holds(&self, kernel: &Kernel, exact: bool) -> Result<bool, String> {
+        let args = laid_out(kernel, &self.sizes, &self.given);
+        let found = run_kernel(kernel, &self.sizes, &args).map_err(|e| e.to_string())?;
+        Ok(agree(&self.want, &found, exact, self.scale))
+    }
+}
+
 fn check(seed: u64, naive: &Kernel, times: u64, counts: &mut Counts) {
     let s = &mut Sampler::new(seed);
-    let Some(given) = inputs(s, naive) else {
-        return;
+    let sizes: Vec<&[i64]> = match naive.sizes.len() {
+        0 => vec![&[]],
+        n => SIZES.iter().map(|sizes| &sizes[..n]).collect(),
     };
-    let Ok(want) = run_kernel(naive, &[], &given) else {
+    let runs: Vec<Run> = (sizes.iter())
+        .filter_map(|n| Run::of(s, naive, n))
+        .collect();
+    if runs.is_empty() {
         return;
-    };
-    let scale = run_kernel(naive, &[], &magnitudes(&given));
-    let scale = scale.map_or(1.0, |sums| largest(&sums)).max(largest(&want));
+    }
     for _ in 0..times {
         let (kernel, trace, exact) = walk(s, naive, counts);
         let context = || format!("seed {seed}\n{naive}\n{trace}\n{kernel}");
-        let found = run_kernel(&kernel, &[], &laid_out(&kernel, &given));
-        let found = found.unwrap_or_else(|e| panic!("{e}\n{}", context()));
-        assert!(
-            agree(&want, &found, exact, scale),
-            "exact: {exact}, {}",
-            context()
-        );
+        for run in &runs {
+            let sizes = &run.sizes;
+            let holds = run.holds(&kernel, exact);
+            let holds = holds.unwrap_or_else(|e| panic!("{e}\nsizes {sizes:?}, {}", context()));
+            assert!(holds, "sizes {sizes:?}, exact: {exact}, {}", context());
+        }
         let text = trace.to_string();
         assert_eq!(text.parse().as_ref(), Ok(&trace), "{}", context());
         let again = replay(naive.clone(), &trace);
@@ -404,28 +469,35 @@ fn check(seed: u64, naive: &Kernel, times: u64, counts: &mut Counts) {
 }
 
 /// Seeds that kernels and schedules are drawn from.
-const SEEDS: u64 = 12;
+const SEEDS: std::ops::Range<u64> = 0..12;
 
 #[test]
 fn random_schedules_keep_what_kernels_compute() {
     let mut counts = Counts::default();
-    for seed in 0..SEEDS {
+    let seeds = seeds(SEEDS);
+    for seed in seeds.clone() {
         for (k, naive) in kernels(seed).iter().enumerate() {
             // Those that are written down show what the others seldom do.
-            let times = if k < WRITTEN.len() { 30 } else { 1 };
+            let times = match k < WRITTEN.len() {
+                true if naive.sizes.is_empty() => 120,
+                true => 40,
+                false => 4,
+            };
             if work(&naive.body) <= WORK {
-                check(
-                    seed * 1000 + k as u64,
-                    naive,
-                    times * schedules(),
-                    &mut counts,
-                );
+                check(seed * 1000 + k as u64, naive, times, &mut counts);
             }
         }
     }
     println!("accepted {:?}", counts.accepted);
     println!("rejected {:?}", counts.rejected);
     println!("without a proof {}", counts.unproved);
+    if seeds == SEEDS {
+        enough(&counts);
+    }
+}
+
+/// The usual seeds try enough of every primitive.
+fn enough(counts: &Counts) {
     for name in Primitive::NAMES {
         let accepted = counts.accepted.get(name).copied().unwrap_or(0);
         assert!(accepted >= 50, "`{name}` applied {accepted} times only");

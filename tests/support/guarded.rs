@@ -134,13 +134,24 @@ pub fn run_guarded(
     by: (Runner, usize),
     edge: Edge,
 ) -> Result<Vec<Tensor>, RuntimeError> {
+    run_guarded_for(&Target::host(), plan, inputs, by, edge)
+}
+
+/// As [`run_guarded`], as code for a target.
+pub fn run_guarded_for(
+    target: &Target,
+    plan: &Plan,
+    inputs: &[Tensor],
+    by: (Runner, usize),
+    edge: Edge,
+) -> Result<Vec<Tensor>, RuntimeError> {
     let sizes = plan.sizes.iter().map(|s| {
         let (port, dim) = s.source;
         inputs[port].shape[dim] as i64
     });
     let sizes: Vec<i64> = sizes.collect();
     let inputs: Vec<&[u8]> = inputs.iter().map(|t| &t.data[..]).collect();
-    let outputs = run_bytes(plan, &inputs, &sizes, by, edge, UNWRITTEN)?;
+    let outputs = run_bytes(target, plan, &inputs, &sizes, by, edge, UNWRITTEN)?;
     let tensors = plan.outputs.iter().zip(outputs).map(|(port, bytes)| {
         let shape = port.ty.shape.iter().map(|d| value(d, plan, &sizes));
         let tensor = Tensor::new(port.ty.dtype, shape.collect(), bytes.into());
@@ -150,9 +161,14 @@ pub fn run_guarded(
 }
 
 /// The block of constants; what the plan of preparation does not write is 0.
-fn constants(plan: &Plan, by: (Runner, usize), edge: Edge) -> Result<Vec<u8>, RuntimeError> {
+fn constants(
+    target: &Target,
+    plan: &Plan,
+    by: (Runner, usize),
+    edge: Edge,
+) -> Result<Vec<u8>, RuntimeError> {
     let prepared = match &plan.prepare {
-        Some(prepare) => run_bytes(prepare, &[], &[], by, edge, 0)?,
+        Some(prepare) => run_bytes(target, prepare, &[], &[], by, edge, 0)?,
         None => Vec::new(),
     };
     let (offsets, bytes) = constant_offsets(plan);
@@ -169,6 +185,7 @@ fn constants(plan: &Plan, by: (Runner, usize), edge: Edge) -> Result<Vec<u8>, Ru
 
 /// Runs a plan on so many threads; `fill` is what its outputs hold before.
 fn run_bytes(
+    target: &Target,
     plan: &Plan,
     inputs: &[&[u8]],
     sizes: &[i64],
@@ -176,11 +193,11 @@ fn run_bytes(
     edge: Edge,
     fill: u8,
 ) -> Result<Vec<Vec<u8>>, RuntimeError> {
-    let code = JitCode::compile_with(plan, &Target::host(), runner.form());
+    let code = JitCode::compile_with(plan, target, runner.form());
     let code = code.expect("the plan compiles");
     let pool = Pool::new(threads).expect("threads can be started");
     let guard = |bytes: &[u8]| GuardedBytes::new(bytes, edge);
-    let constants = guard(&constants(plan, (runner, threads), edge)?);
+    let constants = guard(&constants(target, plan, (runner, threads), edge)?);
     let inputs: Vec<GuardedBytes> = inputs.iter().map(|b| guard(b)).collect();
     let output = |k: usize| {
         let slots = plan.slots.iter().filter(|s| s.place == Place::Output(k));

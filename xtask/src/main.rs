@@ -5,6 +5,7 @@ mod docs;
 mod models;
 mod peers;
 mod process;
+mod soak;
 mod stamp;
 mod test;
 mod tidy;
@@ -41,6 +42,9 @@ enum Command {
         #[arg(long)]
         keep_going: bool,
     },
+    /// Run the random tests on new seeds, for long
+    #[command(after_help = soak::EXAMPLES)]
+    Soak(soak::Options),
     /// Write the tables in docs/ that are made from the code
     Docs,
     /// Measure the same models on other engines, and print the table of ratios
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Command::Models { names, .. } => models::make(&workspace, &names),
         Command::ConformanceData => conformance::make(&workspace),
         Command::Test { keep_going } => test::run(&workspace, keep_going),
+        Command::Soak(options) => soak::run(&workspace, &options),
         Command::Docs => docs::write(&workspace),
         Command::Peers(options) => peers::run(&workspace, &options),
         Command::Tidy => tidy::run(&workspace),

@@ -28,6 +28,16 @@ impl Emitter<'_, '_> {
         self.b.ins().splat(vector_type(dtype), v)
     }
 
+    /// One element of a vector; a mask becomes `bool`.
+    pub(super) fn extract(&mut self, dtype: DType, v: Value, lane: u8) -> Value {
+        let element = self.b.ins().extractlane(v, lane);
+        if dtype == DType::Bool {
+            let word = self.b.ins().ineg(element);
+            return self.b.ins().ireduce(types::I8, word);
+        }
+        element
+    }
+
     fn is_vector(&self, v: Value) -> bool {
         self.b.func.dfg.value_type(v).is_vector()
     }

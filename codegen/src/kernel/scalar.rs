@@ -581,7 +581,7 @@ impl Emitter<'_, '_> {
                 self.join_pairwise(op, d, &mut parts);
                 if lane.vector {
                     parts = (0..GROUP as u8)
-                        .map(|j| self.b.ins().extractlane(parts[0], j))
+                        .map(|j| self.extract(d, parts[0], j))
                         .collect();
                     self.join_pairwise(op, d, &mut parts);
                 }

@@ -1,6 +1,9 @@
 //! Runs plans of one kernel as machine code, in buffers that touch unmapped pages.
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+#[path = "../../../passes/tests/common/seeds.rs"]
+pub mod seeds;
+
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::kernel::scratch_bytes;

@@ -1,15 +1,14 @@
 //! Recurrent layers in one direction. What does not depend on the state, the input times its
 //! weights and the biases, is an operand.
+mod lower;
+
 use super::activation::{Activation, NAMES, activations};
-use super::elementwise::{compute_type, widen};
 use super::types::FLOATS;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
-use crate::define::Define;
 use crate::dtype::DType;
 use crate::eval::{EvalCx, EvalError};
 use crate::expr::Expr;
-use crate::graph::{AttrKind, Attrs, NodeId, TensorType};
-use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar, UnaryOp};
+use crate::graph::{AttrKind, Attrs, TensorType};
 use crate::tensor::{Tensor, Wide};
 
 const REVERSE: AttrDef = attr(
@@ -56,7 +55,7 @@ pub const OPS: &[OpDef] = &[
         types: FLOATS,
         infer: infer_lstm,
         eval: eval_lstm,
-        lower: Lower::Kernel(lower_lstm),
+        lower: Lower::Kernel(lower::lower_lstm),
         row_axes: None,
         tolerance: STEPS,
         samples: sample_lstm,
@@ -64,8 +63,8 @@ pub const OPS: &[OpDef] = &[
     },
     OpDef {
         name: "gru",
-        doc: "z = f(gz + H*Rz'), r = f(gr + H*Rr'), n = g(gh + (r.H)*Rh' + Rb) or g(gh + r.(H*Rh' + Rb)) with linear_before_reset, H = (1 - z).n + z.H per step; operands: gates [seq, b, 3h] (z, r, h), R [3h, h], Rb [h], h0 [b, h], lengths [b]; results: all H (0 beyond the length), the last H",
-        arity: (5, 5),
+        doc: "z = f(gz + H*Rz'), r = f(gr + H*Rr'), n = g(gh + (r.H)*Rh' + Rb) or g(gh + r.(H*Rh' + Rb)) with linear_before_reset, H = (1 - z).n + z.H per step; operands: gates [seq, b, 3h] (z, r, h), R [2h, h] (z, r), Rh [h, h], Rb [h], h0 [b, h], lengths [b]; results: all H (0 beyond the length), the last H",
+        arity: (6, 6),
         attrs: &[
             REVERSE,
             ACTIVATIONS,
@@ -82,7 +81,7 @@ pub const OPS: &[OpDef] = &[
         types: FLOATS,
         infer: infer_gru,
         eval: eval_gru,
-        lower: Lower::Kernel(lower_gru),
+        lower: Lower::Kernel(lower::lower_gru),
         row_axes: None,
         tolerance: STEPS,
         samples: sample_gru,
@@ -97,7 +96,7 @@ pub const OPS: &[OpDef] = &[
         types: FLOATS,
         infer: infer_rnn,
         eval: eval_rnn,
-        lower: Lower::Kernel(lower_rnn),
+        lower: Lower::Kernel(lower::lower_rnn),
         row_axes: None,
         tolerance: STEPS,
         samples: sample_rnn,
@@ -107,11 +106,12 @@ pub const OPS: &[OpDef] = &[
 
 // Types and shapes
 
-/// Checks operands of `gates` gates: `vectors` are per hidden element (operand and multiple),
-/// `states` per batch and hidden element; the last operand is the lengths.
+/// Checks operands: `weights` are the recurrences of gates (operand and number of gates), `vectors`
+/// are per hidden element (operand and multiple), `states` per batch and hidden element; the last
+/// operand is the lengths.
 fn infer_steps(
     cx: &InferCx<'_>,
-    gates: i64,
+    weights: &[(usize, i64)],
     vectors: &[(usize, i64)],
     states: &[usize],
     functions: usize,
@@ -124,15 +124,20 @@ fn infer_steps(
     }
     let (batch, hidden) = (g.shape[1].clone(), r.shape[1].clone());
     let last = cx.inputs.len() - 1;
+    let gates: i64 = weights.iter().map(|(_, n)| n).sum();
     let mut want: Vec<(usize, DType, Vec<Expr>)> = vec![
         (
             0,
             g.dtype,
             vec![g.shape[0].clone(), batch.clone(), hidden.clone() * gates],
         ),
-        (1, g.dtype, vec![hidden.clone() * gates, hidden.clone()]),
         (last, DType::I64, vec![batch.clone()]),
     ];
+    let matrix = |(k, n): &(usize, i64)| {
+        let shape = vec![hidden.clone() * *n, hidden.clone()];
+        (*k, g.dtype, shape)
+    };
+    want.extend(weights.iter().map(matrix));
     want.extend(
         vectors
             .iter()
@@ -158,270 +163,15 @@ fn infer_steps(
 }
 
 fn infer_lstm(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
-    infer_steps(cx, 4, &[(4, 3)], &[2, 3], 3)
+    infer_steps(cx, &[(1, 4)], &[(4, 3)], &[2, 3], 3)
 }
 
 fn infer_gru(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
-    infer_steps(cx, 3, &[(2, 1)], &[3], 2)
+    infer_steps(cx, &[(1, 2), (2, 1)], &[(3, 1)], &[4], 2)
 }
 
 fn infer_rnn(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
-    infer_steps(cx, 1, &[], &[2], 1)
-}
-
-// Definition in loops: per batch element, the steps in order; the state lies in scratch.
-
-/// What the definitions of all layers share.
-struct Layer {
-    node: NodeId,
-    functions: Vec<Activation>,
-    hidden: Expr,
-    acc: DType,
-    /// The state that steps read.
-    h: BufferId,
-    /// The state that a step computes, copied to `h` at its end.
-    next: BufferId,
-}
-
-fn add(a: Scalar, b: Scalar) -> Scalar {
-    Scalar::binary(BinaryOp::Add, a, b)
-}
-
-fn mul(a: Scalar, b: Scalar) -> Scalar {
-    Scalar::binary(BinaryOp::Mul, a, b)
-}
-
-fn one_minus(cx: &Define<'_>, x: Scalar) -> Scalar {
-    let one = Scalar::num(cx.dtype_of(&x), 1.0);
-    Scalar::binary(BinaryOp::Sub, one, x)
-}
-
-impl Layer {
-    fn new(cx: &mut Define<'_>, node: NodeId, functions: usize) -> Self {
-        let hidden = cx.operand_type(node, 1).shape[1].clone();
-        let acc = compute_type(cx.operand_type(node, 0).dtype);
-        let functions = activations(&cx.node(node).attrs, functions);
-        Layer {
-            node,
-            functions: functions.expect("invariant: inference checked the activations"),
-            h: cx.scratch(acc, vec![hidden.clone()]),
-            next: cx.scratch(acc, vec![hidden.clone()]),
-            hidden,
-            acc,
-        }
-    }
-
-    fn operand(&self, cx: &mut Define<'_>, k: usize, index: &[Expr]) -> Scalar {
-        let x = cx.operand(self.node, k, index);
-        widen(cx, x)
-    }
-
-    /// The row of gate `gate` for hidden element `j`.
-    fn row(&self, gate: i64, j: &Expr) -> Expr {
-        self.hidden.clone() * gate + j.clone()
-    }
-
-    /// The row `gate` of the recurrence times a vector.
-    fn product(&self, cx: &mut Define<'_>, gate: i64, j: &Expr, vector: BufferId) -> Scalar {
-        let row = self.row(gate, j);
-        let zero = Const::new(self.acc, 0.0);
-        let extents = std::slice::from_ref(&self.hidden);
-        cx.reduce(extents, BinaryOp::Add, zero, &mut |cx, k| {
-            let weight = self.operand(cx, 1, &[row.clone(), k[0].clone()]);
-            mul(Scalar::load(vector, k.to_vec()), weight)
-        })
-    }
-
-    /// The operand of gate `gate` at a step.
-    fn gate(&self, cx: &mut Define<'_>, gate: i64, at: &At) -> Scalar {
-        let index = [at.t.clone(), at.b.clone(), self.row(gate, &at.j)];
-        self.operand(cx, 0, &index)
-    }
-
-    /// That plus the recurrence.
-    fn sum(&self, cx: &mut Define<'_>, gate: i64, at: &At) -> Scalar {
-        let product = self.product(cx, gate, &at.j, self.h);
-        add(self.gate(cx, gate, at), product)
-    }
-
-    /// Applies activation `k`.
-    fn apply(&self, cx: &mut Define<'_>, k: usize, x: Scalar) -> Scalar {
-        let y = self.functions[k].lower(cx, x);
-        cx.bind(y)
-    }
-
-    fn each(&self, cx: &mut Define<'_>, body: &mut dyn FnMut(&mut Define<'_>, &Expr)) {
-        let extents = std::slice::from_ref(&self.hidden);
-        cx.nest(extents, Role::Space, &mut |cx, j| body(cx, &j[0]));
-    }
-
-    /// Stores to result `k`, in its type.
-    fn store(&self, cx: &mut Define<'_>, k: usize, index: Vec<Expr>, value: Scalar) {
-        let out = cx.output_buffer(cx.node(self.node).outputs[k]);
-        let to = cx.result_type(self.node, k).dtype;
-        let value = if to == self.acc {
-            value
-        } else {
-            Scalar::cast(to, value)
-        };
-        cx.store(out, index, value);
-    }
-
-    /// All statements: `states` are the scratch buffers with their initial operands; `step`
-    /// computes `next` (and other states) out of them.
-    fn define(
-        &self,
-        cx: &mut Define<'_>,
-        states: &[(BufferId, usize)],
-        step: &mut dyn FnMut(&mut Define<'_>, &Expr, &Expr),
-    ) {
-        let g = cx.operand_type(self.node, 0);
-        let reverse = cx.node(self.node).attrs.flag("reverse");
-        let lengths = cx.node(self.node).inputs.len() - 1;
-        cx.nest(&g.shape[1..2], Role::Space, &mut |cx, batch| {
-            let b = &batch[0];
-            self.each(cx, &mut |cx, j| {
-                for (buffer, k) in states {
-                    let start = self.operand(cx, *k, &[b.clone(), j.clone()]);
-                    cx.store(*buffer, vec![j.clone()], start);
-                }
-            });
-            cx.nest(&g.shape[..1], Role::Serial, &mut |cx, steps| {
-                let t = if reverse {
-                    g.shape[0].clone() - 1 - steps[0].clone()
-                } else {
-                    steps[0].clone()
-                };
-                let length = cx.operand(self.node, lengths, batch);
-                let inside = Scalar::binary(BinaryOp::Lt, Scalar::Index(t.clone()), length);
-                let inside = cx.bind(inside);
-                cx.when(inside.clone(), &mut |cx| {
-                    step(cx, &t, b);
-                    self.finish_step(cx, &t, b);
-                });
-                let outside = Scalar::unary(UnaryOp::Not, inside);
-                cx.when(outside, &mut |cx| {
-                    self.each(cx, &mut |cx, j| {
-                        let at = vec![t.clone(), b.clone(), j.clone()];
-                        self.store(cx, 0, at, Scalar::num(self.acc, 0.0));
-                    });
-                });
-            });
-            self.each(cx, &mut |cx, j| {
-                for (k, (buffer, _)) in states.iter().enumerate() {
-                    let value = Scalar::load(*buffer, vec![j.clone()]);
-                    self.store(cx, k + 1, vec![b.clone(), j.clone()], value);
-                }
-            });
-        });
-    }
-
-    fn finish_step(&self, cx: &mut Define<'_>, t: &Expr, b: &Expr) {
-        self.each(cx, &mut |cx, j| {
-            let value = Scalar::load(self.next, vec![j.clone()]);
-            cx.store(self.h, vec![j.clone()], value.clone());
-            self.store(cx, 0, vec![t.clone(), b.clone(), j.clone()], value);
-        });
-    }
-}
-
-/// Where a step is: time, batch element, hidden element.
-struct At {
-    t: Expr,
-    b: Expr,
-    j: Expr,
-}
-
-impl At {
-    fn new(t: &Expr, b: &Expr, j: &Expr) -> Self {
-        At {
-            t: t.clone(),
-            b: b.clone(),
-            j: j.clone(),
-        }
-    }
-}
-
-fn lower_rnn(cx: &mut Define<'_>, node: NodeId) {
-    let layer = Layer::new(cx, node, 1);
-    layer.define(cx, &[(layer.h, 2)], &mut |cx, t, b| {
-        layer.each(cx, &mut |cx, j| {
-            let x = layer.sum(cx, 0, &At::new(t, b, j));
-            let y = layer.apply(cx, 0, x);
-            cx.store(layer.next, vec![j.clone()], y);
-        });
-    });
-}
-
-fn lower_gru(cx: &mut Define<'_>, node: NodeId) {
-    let layer = Layer::new(cx, node, 2);
-    let linear = cx.node(node).attrs.flag("linear_before_reset");
-    let reset = cx.scratch(layer.acc, vec![layer.hidden.clone()]);
-    layer.define(cx, &[(layer.h, 3)], &mut |cx, t, b| {
-        layer.each(cx, &mut |cx, j| {
-            let x = layer.sum(cx, 1, &At::new(t, b, j));
-            let r = layer.apply(cx, 0, x);
-            let scaled = mul(r.clone(), Scalar::load(layer.h, vec![j.clone()]));
-            cx.store(reset, vec![j.clone()], if linear { r } else { scaled });
-        });
-        layer.each(cx, &mut |cx, j| {
-            let at = At::new(t, b, j);
-            let x = layer.sum(cx, 0, &at);
-            let z = layer.apply(cx, 0, x);
-            let vector = if linear { layer.h } else { reset };
-            let product = layer.product(cx, 2, j, vector);
-            let bias = layer.operand(cx, 2, std::slice::from_ref(j));
-            let mut inner = add(product, bias);
-            if linear {
-                inner = mul(Scalar::load(reset, vec![j.clone()]), inner);
-            }
-            let x = add(layer.gate(cx, 2, &at), inner);
-            let n = layer.apply(cx, 1, x);
-            let old = mul(z.clone(), Scalar::load(layer.h, vec![j.clone()]));
-            let y = add(mul(one_minus(cx, z), n), old);
-            cx.store(layer.next, vec![j.clone()], y);
-        });
-    });
-}
-
-fn lower_lstm(cx: &mut Define<'_>, node: NodeId) {
-    let layer = Layer::new(cx, node, 3);
-    let coupled = cx.node(node).attrs.flag("input_forget");
-    let cell = cx.scratch(layer.acc, vec![layer.hidden.clone()]);
-    let states = [(layer.h, 2), (cell, 3)];
-    layer.define(cx, &states, &mut |cx, t, b| {
-        layer.each(cx, &mut |cx, j| {
-            let at = At::new(t, b, j);
-            let old = Scalar::load(cell, vec![j.clone()]);
-            let i = peephole_gate(cx, &layer, 0, 0, &at, &old);
-            let forget = if coupled {
-                one_minus(cx, i.clone())
-            } else {
-                peephole_gate(cx, &layer, 2, 2, &at, &old)
-            };
-            let x = layer.sum(cx, 3, &at);
-            let n = layer.apply(cx, 1, x);
-            let c = cx.bind(add(mul(forget, old), mul(i, n)));
-            let o = peephole_gate(cx, &layer, 1, 1, &at, &c);
-            let squashed = layer.apply(cx, 2, c.clone());
-            cx.store(cell, vec![j.clone()], c);
-            cx.store(layer.next, vec![j.clone()], mul(o, squashed));
-        });
-    });
-}
-
-/// A gate that sees the cell, by peephole `peephole`.
-fn peephole_gate(
-    cx: &mut Define<'_>,
-    layer: &Layer,
-    gate: i64,
-    peephole: i64,
-    at: &At,
-    cell: &Scalar,
-) -> Scalar {
-    let sum = layer.sum(cx, gate, at);
-    let p = layer.operand(cx, 4, &[layer.row(peephole, &at.j)]);
-    layer.apply(cx, 0, add(sum, mul(p, cell.clone())))
+    infer_steps(cx, &[(1, 1)], &[], &[2], 1)
 }
 
 // Reference evaluation
@@ -455,9 +205,9 @@ impl Steps {
         })
     }
 
-    /// Row `row` of the recurrence times a vector.
-    fn dot(&self, row: usize, vector: &[f64]) -> f64 {
-        let weights = &self.operands[1][row * self.hidden..][..self.hidden];
+    /// Row `row` of the weights that are operand `k` times a vector.
+    fn dot(&self, k: usize, row: usize, vector: &[f64]) -> f64 {
+        let weights = &self.operands[k][row * self.hidden..][..self.hidden];
         weights.iter().zip(vector).map(|(w, h)| w * h).sum()
     }
 
@@ -509,7 +259,7 @@ impl Steps {
 fn eval_rnn(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
     let s = Steps::new(cx, 1)?;
     s.run(cx, &[2], |g, state| {
-        let h = |j: usize| s.functions[0].eval(g[j] + s.dot(j, &state[0]));
+        let h = |j: usize| s.functions[0].eval(g[j] + s.dot(1, j, &state[0]));
         state[0] = (0..s.hidden).map(h).collect();
     })
 }
@@ -517,18 +267,18 @@ fn eval_rnn(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
 fn eval_gru(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
     let s = Steps::new(cx, 2)?;
     let linear = cx.attrs.flag("linear_before_reset");
-    let (n, bias) = (s.hidden, &s.operands[2]);
-    s.run(cx, &[3], |g, state| {
+    let (n, bias) = (s.hidden, &s.operands[3]);
+    s.run(cx, &[4], |g, state| {
         let h = &state[0];
-        let gate = |k: usize| s.functions[0].eval(g[k] + s.dot(k, h));
+        let gate = |k: usize| s.functions[0].eval(g[k] + s.dot(1, k, h));
         let z: Vec<f64> = (0..n).map(gate).collect();
         let r: Vec<f64> = (n..2 * n).map(gate).collect();
         let reset: Vec<f64> = r.iter().zip(h).map(|(r, h)| r * h).collect();
         let new = |j: usize| {
             let inner = if linear {
-                r[j] * (s.dot(2 * n + j, h) + bias[j])
+                r[j] * (s.dot(2, j, h) + bias[j])
             } else {
-                s.dot(2 * n + j, &reset) + bias[j]
+                s.dot(2, j, &reset) + bias[j]
             };
             let candidate = s.functions[1].eval(g[2 * n + j] + inner);
             (1.0 - z[j]) * candidate + z[j] * h[j]
@@ -544,7 +294,7 @@ fn eval_lstm(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
     s.run(cx, &[2, 3], |g, state| {
         let old = state.clone();
         for j in 0..n {
-            let sum = |gate: usize| g[gate * n + j] + s.dot(gate * n + j, &old[0]);
+            let sum = |gate: usize| g[gate * n + j] + s.dot(1, gate * n + j, &old[0]);
             let i = f[0].eval(sum(0) + p[j] * old[1][j]);
             let forget = if coupled {
                 1.0 - i
@@ -569,7 +319,7 @@ fn sample_steps(
 ) -> Sample {
     let (seq, batch, hidden) = (
         *s.pick(&[0, 1, 2, 3, 5]),
-        *s.pick(&[0, 1, 1, 2, 3]),
+        *s.pick(&[0, 1, 1, 2, 3, 9]),
         *s.pick(&[0, 1, 3, 8, 9, 17]),
     );
     let dtype = *s.pick(&[DType::F32, DType::F32, DType::F64, DType::F16]);
@@ -613,7 +363,15 @@ fn sample_lstm(s: &mut Sampler) -> Vec<Sample> {
 }
 
 fn sample_gru(s: &mut Sampler) -> Vec<Sample> {
-    let shapes = |t, b, h| vec![vec![t, b, 3 * h], vec![3 * h, h], vec![h], vec![b, h]];
+    let shapes = |t, b, h| {
+        vec![
+            vec![t, b, 3 * h],
+            vec![2 * h, h],
+            vec![h, h],
+            vec![h],
+            vec![b, h],
+        ]
+    };
     let mut sample = sample_steps(s, "sigmoid,tanh", shapes);
     sample.attrs.set("linear_before_reset", s.int(0, 1) == 0);
     vec![sample]

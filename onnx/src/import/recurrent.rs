@@ -236,7 +236,9 @@ fn direction(
                 Some(rb) => rb,
                 None => zeros(cx, o.dtype, vec![o.hidden.into()])?,
             };
-            vec![g, r, rb, states[0], o.lengths]
+            let gates = cx.slice_axis(r, 0, 0, 2 * o.hidden)?;
+            let candidate = cx.slice_axis(r, 0, 2 * o.hidden, o.hidden)?;
+            vec![g, gates, candidate, rb, states[0], o.lengths]
         }
         _ => vec![g, r, states[0], o.lengths],
     };

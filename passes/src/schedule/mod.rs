@@ -12,6 +12,7 @@ mod nest;
 pub mod primitives;
 mod reorder;
 mod scheduler;
+mod steps;
 mod strips;
 mod tile;
 pub mod trace;
@@ -158,8 +159,9 @@ fn schedule_nest(
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) {
-    if let Some(strips) = strips::choose(s.kernel(), at) {
-        for list in strips {
+    let lists = strips::choose(s.kernel(), at).or_else(|| steps::choose(s.kernel(), at));
+    if let Some(lists) = lists {
+        for list in lists {
             schedule_list(s, list, target, packable);
         }
         return;

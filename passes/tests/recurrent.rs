@@ -1,0 +1,135 @@
+//! Recurrent layers: sums over the state are register tiles over packed weights, activations are
+//! vectors, and results are those of the reference for any number of sequences.
+mod common;
+
+use common::{check, check_with, f32s, iota, ty};
+use tensmith_ir::graph::{Attrs, Graph};
+use tensmith_ir::loops::{Kernel, Layout, Mark, Role, Scope, Stmt};
+use tensmith_ir::ops::op;
+use tensmith_ir::plan::Plan;
+use tensmith_ir::tensor::Tensor;
+use tensmith_passes::PassOptions;
+use tensmith_passes::schedule::Target;
+
+const HIDDEN: usize = 40;
+const STEPS: usize = 3;
+
+/// A layer with constant weights; lengths are an input.
+fn layer(name: &str, batch: usize, linear: bool) -> (Graph, Vec<Tensor>) {
+    let (gates, weights, vectors, states, functions): (_, &[usize], &[usize], _, _) = match name {
+        "lstm" => (4, &[4], &[3], 2, "sigmoid,tanh,tanh"),
+        "gru" => (3, &[2, 1], &[1], 1, "sigmoid,tanh"),
+        _ => (1, &[1], &[], 1, "tanh"),
+    };
+    let mut g = Graph::default();
+    let x = [STEPS, batch, gates * HIDDEN];
+    let mut operands = vec![g.add_input("x", ty(&x))];
+    for (k, n) in weights.iter().enumerate() {
+        let w = f32s(&[n * HIDDEN, HIDDEN], 0.2);
+        operands.push(g.add_constant(&format!("r{k}"), w));
+    }
+    let vectors = vectors.iter().map(|n| f32s(&[n * HIDDEN], 0.3));
+    let vectors: Vec<_> = vectors.map(|v| g.add_constant("v", v)).collect();
+    let start = f32s(&[batch, HIDDEN], 0.5);
+    let states: Vec<_> = (0..states)
+        .map(|_| g.add_constant("h", start.clone()))
+        .collect();
+    let both = match name {
+        "lstm" => [states, vectors],
+        _ => [vectors, states],
+    };
+    operands.extend(both.concat());
+    let lengths = (0..batch)
+        .map(|b| (STEPS - b % 3) as i64)
+        .collect::<Vec<_>>();
+    operands.push(g.add_constant("lengths", Tensor::from_i64(vec![batch], &lengths)));
+    let count = functions.split(',').count();
+    let mut attrs = Attrs::new()
+        .with("reverse", batch % 2 == 1)
+        .with("activations", functions)
+        .with("alpha", vec![0.0; count])
+        .with("beta", vec![0.0; count])
+        .with("clip", f64::INFINITY);
+    match name {
+        "lstm" => attrs.set("input_forget", false),
+        "gru" => attrs.set("linear_before_reset", linear),
+        _ => {}
+    }
+    let results = g.add(op(name), name, &operands, attrs).unwrap();
+    for (k, y) in results.into_iter().enumerate() {
+        g.add_output(&format!("y{k}"), y);
+    }
+    (g, vec![iota(&x)])
+}
+
+fn marks(stmts: &[Stmt], inside: bool, found: &mut Vec<(Mark, bool)>) {
+    for stmt in stmts {
+        let mut steps = inside;
+        if let Stmt::For(l) = stmt {
+            found.push((l.mark, inside));
+            steps |= l.role == Role::Serial;
+        }
+        stmt.bodies()
+            .into_iter()
+            .for_each(|b| marks(b, steps, found));
+    }
+}
+
+fn kernel<'p>(plan: &'p Plan, name: &str) -> &'p Kernel {
+    let mut kernels = plan.kernels.iter();
+    kernels
+        .find(|k| k.name == name)
+        .expect("the layer is a kernel")
+}
+
+#[test]
+fn sums_over_states_are_tiles_over_packed_weights() {
+    for (name, linear) in [
+        ("lstm", false),
+        ("gru", false),
+        ("gru", true),
+        ("rnn", false),
+    ] {
+        for batch in [1, 3, 8, 11, 16] {
+            let (graph, inputs) = layer(name, batch, linear);
+            let plan = check(&graph, &inputs);
+            let kernel = kernel(&plan, name);
+            let matrices = kernel.buffers.iter().filter(|b| {
+                b.scope == Scope::Input
+                    && b.shape.len() == 2
+                    && b.shape[1].is(HIDDEN as i64)
+                    && b.shape[0].as_const() >= Some(HIDDEN as i64)
+            });
+            for b in matrices {
+                let packed = b.layout != Layout::row_major(2);
+                assert!(
+                    packed,
+                    "{name}, {batch} sequences: `{}` in {kernel}",
+                    b.name
+                );
+            }
+            let mut found = Vec::new();
+            marks(&kernel.body, false, &mut found);
+            assert!(found.contains(&(Mark::Vector, true)), "{kernel}");
+            assert_eq!(found.contains(&(Mark::Jam, true)), batch > 1, "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn strips_of_sequences_are_parallel() {
+    let target = Target {
+        vector_bytes: 32,
+        fma: true,
+        threads: 2,
+        ..Target::default()
+    };
+    let options = PassOptions {
+        target,
+        ..PassOptions::default()
+    };
+    let (graph, inputs) = layer("lstm", 16, false);
+    let plan = check_with(&graph, &inputs, &options);
+    let outermost = &kernel(&plan, "lstm").body[..];
+    assert!(matches!(outermost, [Stmt::For(l)] if l.mark == Mark::Parallel && l.extent.is(2)));
+}
