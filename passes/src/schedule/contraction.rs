@@ -11,6 +11,7 @@ mod unroll;
 use super::Target;
 use super::nest::{Nest, all_ranges, visit_scalars};
 use super::primitives::Rejected;
+use super::primitives::registers::visit_stmts;
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use crate::cost::{self, Contraction};
@@ -31,6 +32,13 @@ const AHEAD: i64 = 1024;
 
 /// What rows cost that lie farther apart than those of another loop.
 const FAR: f64 = 1.1;
+
+/// What terms cost of which each lies in another line than the one before, for all rows: few of
+/// the elements of a line are used before the next.
+const FAR_TERMS: f64 = 1.2;
+
+/// Units: elements of a line of a cache.
+const LINE: i64 = 16;
 
 /// One way to tile an anchor.
 #[derive(Clone, Debug)]
@@ -297,6 +305,10 @@ fn candidates(
 ) -> Vec<Choice> {
     // Packed columns are read in order; the others from as many pages as there are terms.
     let scattered = if pack.is_some() { 1.0 } else { 1.02 };
+    let far_terms = match nearest_terms(nest.body, &y.offset) {
+        Some(stride) if stride >= LINE => FAR_TERMS,
+        _ => 1.0,
+    };
     let is_row = |k: &usize| {
         *k != columns && y.offset.mentions(nest.loops[*k].0) && !x.offset.mentions(nest.loops[*k].0)
     };
@@ -324,7 +336,7 @@ fn candidates(
         shape,
         rows_offset: y.offset.clone(),
         packed_index: x.index.to_vec(),
-        cost: target.cost.contraction_cycles(&work(rows, shape)) * scattered,
+        cost: target.cost.contraction_cycles(&work(rows, shape)) * scattered * far_terms,
     };
     let mut found = Vec::new();
     let stride = |k: &usize| {
@@ -364,6 +376,22 @@ fn depth(body: &[Stmt]) -> Option<i64> {
         terms = l.extent.as_const()?.checked_mul(depth(inner)?)?;
     }
     Some(terms)
+}
+
+/// The least stride of a factor along a reduction loop of more than one term.
+fn nearest_terms(body: &[Stmt], offset: &Expr) -> Option<i64> {
+    let mut nearest: Option<i64> = None;
+    visit_stmts(body, &mut |stmt| {
+        if let Stmt::For(l) = stmt
+            && l.role == Role::Reduce
+            && !l.extent.is(1)
+            && let Some(stride) = offset.linear_coefficient(l.var).and_then(|c| c.as_const())
+            && stride != 0
+        {
+            nearest = Some(nearest.map_or(stride.abs(), |n| n.min(stride.abs())));
+        }
+    });
+    nearest
 }
 
 /// The reduction loops of a body in the order of their strides in a factor, the greatest outermost.
