@@ -45,12 +45,10 @@ pub fn choose(
         return None;
     }
     let innermost = nest.loops.len().checked_sub(1)?;
-    // Wide vectors whose results lie apart are turned in registers, if those of the rows do not.
-    let others = if target.masks() { 0..innermost } else { 0..0 };
-    let candidates = [innermost].into_iter().chain(others);
-    let (columns, packed) = candidates
-        .filter_map(|k| Some((k, columns(kernel, nest, k, packable)?)))
-        .next()?;
+    // Results may lie apart where those of neighbouring rows do not.
+    let mut candidates = [innermost].into_iter().chain(0..innermost);
+    let (columns, packed) =
+        candidates.find_map(|k| Some((k, columns(kernel, nest, k, packable)?)))?;
     let (var, extent) = nest.loops[columns].clone();
     let count = extent.as_const()?;
     let lanes = target.lanes();
