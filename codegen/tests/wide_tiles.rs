@@ -3,37 +3,19 @@
 mod support;
 
 use std::collections::HashSet;
-use support::{Edge, arguments, plan_of, run_for};
+use support::{Edge, arguments, inputs, kernel, plan_of, run_for, same, targets};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::kernel::KernelStats;
 use tensmith_codegen::target::Target;
-use tensmith_codegen::wide::vir::Width;
 use tensmith_ir::define::define_task;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::graph::{NodeId, TensorType};
 use tensmith_ir::loops::interp::run_kernel;
-use tensmith_ir::loops::{
-    BinaryOp, BufferId, Const, Kernel, Scalar, Scope, Stmt, UnaryOp, parse_kernel, verify_kernel,
-};
+use tensmith_ir::loops::{BinaryOp, BufferId, Const, Kernel, Scalar, Stmt, UnaryOp, verify_kernel};
 use tensmith_ir::ops::{self, Lower, Op, Sample, Sampler, single_node_graph};
-use tensmith_ir::tensor::{Tensor, Wide};
+use tensmith_ir::tensor::Tensor;
 use tensmith_passes::schedule::{Target as ScheduleTarget, default_schedule};
-
-/// The host without wide tiles, and with those of each width that it has.
-fn targets() -> Vec<Target> {
-    let host = Target::host();
-    let widths = match host.wide {
-        Some(Width::Z512) => vec![None, Some(Width::Y256), Some(Width::Z512)],
-        Some(Width::Y256) => vec![None, Some(Width::Y256)],
-        None => vec![None],
-    };
-    let with = |wide| Target {
-        wide,
-        ..host.clone()
-    };
-    widths.into_iter().map(with).collect()
-}
 
 /// A target without AVX and FMA, if this machine runs its code.
 fn older() -> Option<Target> {
@@ -46,51 +28,6 @@ fn older() -> Option<Target> {
 fn stats(kernel: &Kernel, target: &Target) -> KernelStats {
     let code = JitCode::compile(&plan_of(kernel.clone()), target).unwrap();
     code.stats[0]
-}
-
-fn kernel(text: &str) -> Kernel {
-    let k = parse_kernel(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    verify_kernel(&k).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    k
-}
-
-/// Values of both signs, with fractions that sums round.
-fn inputs(kernel: &Kernel, sizes: &[i64]) -> Vec<Tensor> {
-    let size = |e: &tensmith_ir::expr::Expr| {
-        let known = kernel.sizes.iter().zip(sizes);
-        let bound = e.bind_sizes(&|s| known.clone().find(|(k, _)| *k == s).map(|(_, v)| *v));
-        bound.as_const().unwrap() as usize
-    };
-    let params = kernel.params().filter(|(_, b)| b.scope == Scope::Input);
-    params
-        .enumerate()
-        .map(|(n, (_, b))| {
-            let shape: Vec<usize> = b.shape.iter().map(size).collect();
-            let count: usize = shape.iter().product();
-            let value = |k: usize| ((k * 7919 + 31 * n + 13) % 1013) as f32 / 337.0 - 1.5;
-            assert_eq!(b.dtype, DType::F32);
-            Tensor::from_f32(shape, &(0..count).map(value).collect::<Vec<_>>())
-        })
-        .collect()
-}
-
-/// The same bits, but any NaN equals any NaN.
-fn same(want: &[Tensor], got: &[Tensor]) -> Result<(), String> {
-    for (k, (w, g)) in want.iter().zip(got).enumerate() {
-        let at = match (w.to_wide(), g.to_wide()) {
-            (Wide::Float(a), Wide::Float(b)) => {
-                let same = |x: f64, y: f64| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
-                a.iter().zip(&b).position(|(x, y)| !same(*x, *y))
-            }
-            (Wide::Int(a), Wide::Int(b)) => a.iter().zip(&b).position(|(x, y)| x != y),
-            _ => Some(0),
-        };
-        if let Some(at) = at {
-            let (a, b) = (w.to_f64()[at], g.to_f64()[at]);
-            return Err(format!("result {k}, element {at}: want {a:e}, got {b:e}"));
-        }
-    }
-    Ok(())
 }
 
 /// Holds a kernel to the interpreter for every target; the wide ones must use `tiles` tiles.

@@ -1,7 +1,7 @@
 //! Recipes beside contractions: what they schedule is vectors, and right.
 mod common;
 
-use common::{check, f32s, iota, ty};
+use common::{check, check_with, f32s, iota, ty};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::loops::{Kernel, Mark, Scalar, Stmt};
@@ -9,6 +9,7 @@ use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::Tensor;
 use tensmith_passes::pipeline::Precision;
+use tensmith_passes::schedule::Target;
 use tensmith_passes::{PassOptions, optimise};
 
 fn has_vectors(stmts: &[Stmt]) -> bool {
@@ -57,6 +58,27 @@ fn winograd_convolutions_keep_their_epilogues() {
     let plan = check(&residual(32, &shape), &[iota(&shape)]);
     for part in ["winograd_input", "winograd_output_max_add"] {
         assert!(has_vectors(&kernel(&plan, part).body), "{part} is scalar");
+    }
+}
+
+#[test]
+fn winograd_convolutions_are_streamed_in_strips() {
+    // One strip; whole strips and a tail of one row; strips of several rows; whole strips only.
+    for (height, width, vector_bytes) in [(9, 11, 16), (9, 48, 64), (17, 21, 32), (8, 48, 16)] {
+        let shape = [2, 32, height, width];
+        let options = PassOptions {
+            target: Target {
+                vector_bytes,
+                fma: vector_bytes > 16,
+                ..Target::default()
+            },
+            // Between the bytes of the weights and those of the tiles and their products.
+            stream_bytes: 150_000,
+            ..PassOptions::default()
+        };
+        let plan = check_with(&residual(32, &shape), &[iota(&shape)], &options);
+        let strips = kernel(&plan, "streamed_winograd_input_contract_winograd_output");
+        assert!(has_vectors(&strips.body), "{height}x{width} is scalar");
     }
 }
 
