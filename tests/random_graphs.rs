@@ -6,13 +6,13 @@ mod draw;
 mod seeds;
 mod support;
 
-use draw::draw_wide;
+use draw::{draw_wide, largest_magnitude};
 use seeds::seeds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::cases::panic_text;
 use support::guarded::{Edge, Runner, run_guarded};
 use tensmith::{Options, compile};
-use tensmith_ir::eval::{eval_graph, eval_graph_with};
+use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::verify_plan;
 use tensmith_ir::tensor::{Tensor, Wide};
@@ -75,20 +75,6 @@ fn check(graph: &Graph, inputs: &[Tensor]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// The largest finite magnitude of all values, at least 1.
-fn largest_magnitude(graph: &Graph, inputs: &[Tensor]) -> f64 {
-    let mut largest = 1f64;
-    let mut see = |tensor: &Tensor| {
-        if tensor.dtype.is_float() {
-            let finite = tensor.to_f64().into_iter().filter(|x| x.is_finite());
-            largest = finite.fold(largest, |m, x| m.max(x.abs()));
-        }
-    };
-    inputs.iter().for_each(&mut see);
-    eval_graph_with(graph, inputs, &mut |_, tensor| see(tensor)).expect("it was evaluated before");
-    largest
 }
 
 /// Integers are the same; floats differ by rounding.

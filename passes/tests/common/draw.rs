@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "no test program uses all of it")]
 
 use tensmith_ir::dtype::DType;
-use tensmith_ir::eval::eval_graph;
+use tensmith_ir::eval::{eval_graph, eval_graph_with};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
 use tensmith_ir::ops::{self, Class, Lower, Op, Sample, Sampler, op};
@@ -352,4 +352,18 @@ fn draw_steps(seed: u64, wide: bool) -> (Graph, Vec<Tensor>) {
         d.graph.add_output(&format!("y{k}"), v);
     }
     (d.graph, d.inputs)
+}
+
+/// The largest finite magnitude of all values, at least 1.
+pub fn largest_magnitude(graph: &Graph, inputs: &[Tensor]) -> f64 {
+    let mut largest = 1f64;
+    let mut see = |tensor: &Tensor| {
+        if tensor.dtype.is_float() {
+            let finite = tensor.to_f64().into_iter().filter(|x| x.is_finite());
+            largest = finite.fold(largest, |m, x| m.max(x.abs()));
+        }
+    };
+    inputs.iter().for_each(&mut see);
+    eval_graph_with(graph, inputs, &mut |_, tensor| see(tensor)).expect("it was evaluated before");
+    largest
 }
