@@ -230,10 +230,10 @@ fn best(
     let mut best: Option<Choice> = None;
     for (x, y) in [(&factors[0], &factors[1]), (&factors[1], &factors[0])] {
         for columns in 0..nest.loops.len() {
-            let Some(pack) = column_access(kernel, nest, columns, x, y, packable) else {
+            let Some(access) = column_access(kernel, nest, columns, x, y, packable) else {
                 continue;
             };
-            for choice in candidates(nest, target, columns, [x, y], pack) {
+            for choice in candidates(nest, target, columns, [x, y], access) {
                 if best.as_ref().is_none_or(|b| choice.cost < b.cost) {
                     best = Some(choice);
                 }
@@ -257,7 +257,18 @@ fn lanes_fit(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
     vectorisable(kernel, &l)
 }
 
-/// Whether loop `columns` can be the columns, and what has to be packed for that.
+/// How the factor of the columns lies.
+#[derive(Clone, Copy)]
+enum Columns {
+    /// A constant to be packed, with the dimension that the columns run along.
+    ToPack(BufferId, usize),
+    /// Packed before, in panels of so many columns.
+    Panels(i64),
+    /// One after the other.
+    Plain,
+}
+
+/// Whether loop `columns` can be the columns, and how their factor lies.
 fn column_access(
     kernel: &Kernel,
     nest: &Nest<'_>,
@@ -265,34 +276,40 @@ fn column_access(
     x: &Factor<'_>,
     y: &Factor<'_>,
     packable: &dyn Fn(BufferId) -> bool,
-) -> Option<Option<(BufferId, usize)>> {
+) -> Option<Columns> {
     let var = nest.loops[columns].0;
     nest.loops[columns].1.as_const()?;
     if y.offset.mentions(var) {
         return None;
     }
-    if packable(x.buffer) && once(kernel, nest, x.buffer) {
+    if packable(x.buffer) && once(nest, x.buffer) {
         let dims: Vec<usize> = (0..x.index.len())
             .filter(|d| x.index[*d].mentions(var))
             .collect();
+        let layout = &kernel.buffer(x.buffer).layout;
         if let [d] = dims[..]
             && x.index[d].as_var() == Some(var)
         {
-            return Some(Some((x.buffer, d)));
+            match layout.0.last() {
+                _ if layout.is_row_major() => return Some(Columns::ToPack(x.buffer, d)),
+                Some(last) if (last.dim, last.step) == (d, 1) && last.extent.is_some() => {
+                    return last.extent.map(Columns::Panels);
+                }
+                _ => {}
+            }
         }
     }
     let stride = x.offset.linear_coefficient(var)?;
-    stride.is(1).then_some(None)
+    stride.is(1).then_some(Columns::Plain)
 }
 
-/// Whether a buffer is loaded in one place only, and lies row-major so far.
-fn once(kernel: &Kernel, nest: &Nest<'_>, buffer: BufferId) -> bool {
+/// Whether a buffer is loaded in one place only.
+fn once(nest: &Nest<'_>, buffer: BufferId) -> bool {
     let mut loads = 0;
     visit_scalars(nest.body, &mut |s| {
         s.visit(&mut |s| loads += usize::from(matches!(s, Scalar::Load(b, _) if *b == buffer)));
     });
-    let b = kernel.buffer(buffer);
-    loads == 1 && b.layout == Layout::row_major(b.shape.len())
+    loads == 1
 }
 
 /// Tile shapes for a choice of columns, with their costs.
@@ -301,10 +318,17 @@ fn candidates(
     target: &Target,
     columns: usize,
     [x, y]: [&Factor<'_>; 2],
-    pack: Option<(BufferId, usize)>,
+    access: Columns,
 ) -> Vec<Choice> {
     // Packed columns are read in order; the others from as many pages as there are terms.
-    let scattered = if pack.is_some() { 1.0 } else { 1.02 };
+    let scattered = match access {
+        Columns::Plain => 1.02,
+        Columns::ToPack(..) | Columns::Panels(_) => 1.0,
+    };
+    let pack = match access {
+        Columns::ToPack(buffer, dim) => Some((buffer, dim)),
+        Columns::Panels(_) | Columns::Plain => None,
+    };
     let far_terms = match nearest_terms(nest.body, &y.offset) {
         Some(stride) if stride >= LINE => FAR_TERMS,
         _ => 1.0,
@@ -362,6 +386,9 @@ fn candidates(
         }));
     }
     found.extend(lone_shapes(target).map(|shape| choice(None, shape)));
+    if let Columns::Panels(width) = access {
+        found.retain(|c| width % c.shape.width() == 0);
+    }
     found
 }
 
