@@ -11,6 +11,7 @@
 mod compute_at;
 mod contract_fma;
 mod cut;
+mod distinct;
 mod drop_unit_loops;
 pub(super) mod edit;
 mod fission;

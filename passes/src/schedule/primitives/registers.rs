@@ -1,8 +1,8 @@
 //! What statements do with buffers: who reads and writes them, and which registers an iteration
 //! hands on to the next one.
-use crate::schedule::nest::{all_ranges, visit_scalars};
+use super::distinct::writes_are_distinct;
+use crate::schedule::nest::visit_scalars;
 use std::collections::{BTreeMap, BTreeSet};
-use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::{BufferId, Cond, For, Kernel, Role, Scalar, Scope, Stmt, is_update};
 
 /// Buffers.
@@ -165,10 +165,12 @@ pub fn accumulators(kernel: &Kernel, l: &For) -> Option<Vec<Accumulator>> {
     let mut fine = l.role == Role::Reduce;
     let mut updates: BTreeMap<BufferId, usize> = BTreeMap::new();
     let read = read(&l.body);
+    let mut memory = false;
     visit_stmts(&l.body, &mut |s| match s {
         Stmt::Store { buffer, .. } if own.contains(buffer) => {}
-        Stmt::Store { buffer, index, .. } if !is_scalar(kernel, *buffer) => {
-            fine &= !read.contains(buffer) && distinct(kernel, l, *buffer, index);
+        Stmt::Store { buffer, .. } if !is_scalar(kernel, *buffer) => {
+            memory = true;
+            fine &= !read.contains(buffer) && kernel.buffer(*buffer).scope != Scope::Register;
         }
         Stmt::Store { buffer, value, .. } => {
             let op = update_op(*buffer, value).filter(|_| is_scalar(kernel, *buffer));
@@ -188,37 +190,8 @@ pub fn accumulators(kernel: &Kernel, l: &For) -> Option<Vec<Accumulator>> {
     // An update stores and loads once each.
     let counts = counts(&l.body);
     fine &= updates.iter().all(|(b, n)| counts[b] == 2 * n);
+    fine &= !memory || writes_are_distinct(kernel, l);
     fine.then_some(found)
-}
-
-/// Whether all iterations of a loop, and of those in it, have elements of their own for an index:
-/// each stride is longer than all that shorter ones reach.
-fn distinct(kernel: &Kernel, l: &For, buffer: BufferId, index: &[Expr]) -> bool {
-    let buffer = kernel.buffer(buffer);
-    if buffer.scope == Scope::Register {
-        return false;
-    }
-    let offset = buffer.offset(index).simplify(&all_ranges(kernel));
-    let mut loops = vec![(l.var, l.extent.as_const())];
-    visit_stmts(&l.body, &mut |s| {
-        if let Stmt::For(l) = s {
-            loops.push((l.var, l.extent.as_const()));
-        }
-    });
-    let stride = |(var, extent): (Var, Option<i64>)| {
-        let stride = offset.linear_coefficient(var)?.as_const()?;
-        Some((stride, extent.unwrap_or(i64::MAX)))
-    };
-    let Some(mut strides) = loops.into_iter().map(stride).collect::<Option<Vec<_>>>() else {
-        return false;
-    };
-    strides.sort_unstable();
-    let mut reach = 0_i64;
-    strides.into_iter().all(|(stride, extent)| {
-        let apart = stride > reach;
-        reach = reach.saturating_add(stride.saturating_mul(extent.saturating_sub(1)));
-        apart
-    })
 }
 
 /// By which operation a store updates its register.
