@@ -15,7 +15,7 @@ use super::primitives::registers::visit_stmts;
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use crate::cost::{self, Contraction};
-use shapes::{lone_shapes, rows_fit, shapes};
+use shapes::{SAFE_ROWS, lone_shapes, rows_fit, shapes};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -29,6 +29,9 @@ const FEW_TILES: i64 = 4;
 /// Units: elements that a streaming factor is fetched ahead, a page: the hardware's own streams end
 /// with each page.
 const AHEAD: i64 = 1024;
+
+/// Rows at most that tall tiles are worth their registers for.
+const FEW_ROWS: i64 = 64;
 
 /// What rows cost that lie farther apart than those of another loop.
 const FAR: f64 = 1.1;
@@ -378,7 +381,10 @@ fn candidates(
             FAR
         };
         let l1_bytes = target.cost.l1_bytes();
-        let fits = |s: &cost::Tile| rows_fit(s.rows, stride(&rows), l1_bytes);
+        let few = extent(rows).is_some_and(|n| n <= FEW_ROWS);
+        let fits = |s: &cost::Tile| {
+            s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride(&rows), l1_bytes)
+        };
         found.extend(shapes(target).into_iter().filter(fits).map(|shape| {
             let mut choice = choice(Some(rows), shape);
             choice.cost *= far;

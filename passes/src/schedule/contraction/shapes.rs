@@ -5,7 +5,7 @@ use crate::schedule::Target;
 /// Rows of a tile at most.
 const ROWS: i64 = 16;
 /// So many rows are kept apart by every first cache, wherever they lie.
-const SAFE_ROWS: i64 = 8;
+pub(super) const SAFE_ROWS: i64 = 8;
 /// Units: bytes from a line to the next that falls on the same ways of a first cache.
 const WAY_BYTES: i64 = 4096;
 /// Units: bytes of a line of a cache.
