@@ -92,6 +92,22 @@ fn winograd_convolutions_are_streamed_in_strips() {
 }
 
 #[test]
+fn groups_of_convolutions_are_contractions() {
+    // Groups of whole vectors, of part of one, and of several panels with and without tails.
+    for (groups, channels, results) in [(4, 32, 32), (3, 18, 15), (2, 10, 40), (2, 8, 100)] {
+        let shape = [1, channels, 5, 9];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let w = [results, channels / groups, 3, 3];
+        let y = convolved(&mut g, "a", x, &w, groups as i64);
+        g.add_output("y", y);
+        let plan = check(&g, &[iota(&shape)]);
+        let conv = kernel(&plan, "conv");
+        assert!(has_vectors(&conv.body), "{conv}");
+    }
+}
+
+#[test]
 fn exact_convolutions_stay_direct() {
     let options = PassOptions {
         precision: Precision::Exact,

@@ -50,6 +50,8 @@ struct Choice {
     rows: Option<usize>,
     /// The buffer to pack, with the dimension that the columns run along.
     pack: Option<(BufferId, usize)>,
+    /// Columns that lie side by side in what is packed.
+    panel: i64,
     shape: cost::Tile,
     /// The offset of the factor that varies along the rows.
     rows_offset: Expr,
@@ -161,7 +163,7 @@ fn packed_layout(choice: &Choice, dim: usize, terms: &[Var], batch: &[Var]) -> L
         let used = |v: &Var| index[*d].mentions(*v);
         terms.iter().position(used).map_or(0, |k| k + 1)
     };
-    let width = choice.shape.width();
+    let width = choice.panel;
     let part = |dim, step, extent| LayoutDim { dim, step, extent };
     let others = (0..index.len()).filter(|d| *d != dim);
     let is_batch = |d: &usize| batch.iter().any(|v| index[*d].as_var() == Some(*v));
@@ -263,8 +265,9 @@ fn lanes_fit(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
 /// How the factor of the columns lies.
 #[derive(Clone, Copy)]
 enum Columns {
-    /// A constant to be packed, with the dimension that the columns run along.
-    ToPack(BufferId, usize),
+    /// A constant to be packed, with the dimension that the columns run along, and how many of them
+    /// belong together.
+    ToPack(BufferId, usize, i64),
     /// Packed before, in panels of so many columns.
     Panels(i64),
     /// One after the other.
@@ -281,7 +284,7 @@ fn column_access(
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Option<Columns> {
     let var = nest.loops[columns].0;
-    nest.loops[columns].1.as_const()?;
+    let extent = nest.loops[columns].1.as_const()?;
     if y.offset.mentions(var) {
         return None;
     }
@@ -291,11 +294,13 @@ fn column_access(
             .collect();
         let layout = &kernel.buffer(x.buffer).layout;
         if let [d] = dims[..]
-            && x.index[d].as_var() == Some(var)
+            && let Some(together) = together(&x.index[d], var, extent)
         {
             match layout.0.last() {
-                _ if layout.is_row_major() => return Some(Columns::ToPack(x.buffer, d)),
-                Some(last) if (last.dim, last.step) == (d, 1) && last.extent.is_some() => {
+                _ if layout.is_row_major() => {
+                    return Some(Columns::ToPack(x.buffer, d, together));
+                }
+                Some(last) if (last.dim, last.step) == (d, 1) && together == i64::MAX => {
                     return last.extent.map(Columns::Panels);
                 }
                 _ => {}
@@ -304,6 +309,16 @@ fn column_access(
     }
     let stride = x.offset.linear_coefficient(var)?;
     stride.is(1).then_some(Columns::Plain)
+}
+
+/// How many indices of the columns follow each other: all where the loop is the index, those of a
+/// group where the index is a multiple of the loop's extent and the loop.
+fn together(index: &Expr, var: Var, extent: i64) -> Option<i64> {
+    if index.as_var() == Some(var) {
+        return Some(i64::MAX);
+    }
+    let rest = index.clone() - Expr::from(var);
+    (!rest.mentions(var) && extent > 0 && rest.rem(extent).is(0)).then_some(extent)
 }
 
 /// Whether a buffer is loaded in one place only.
@@ -329,8 +344,12 @@ fn candidates(
         Columns::ToPack(..) | Columns::Panels(_) => 1.0,
     };
     let pack = match access {
-        Columns::ToPack(buffer, dim) => Some((buffer, dim)),
+        Columns::ToPack(buffer, dim, _) => Some((buffer, dim)),
         Columns::Panels(_) | Columns::Plain => None,
+    };
+    let together = match access {
+        Columns::ToPack(_, _, together) => together,
+        Columns::Panels(_) | Columns::Plain => i64::MAX,
     };
     let far_terms = match nearest_terms(nest.body, &y.offset) {
         Some(stride) if stride >= LINE => FAR_TERMS,
@@ -360,6 +379,7 @@ fn candidates(
         columns,
         rows,
         pack,
+        panel: shape.width().min(together),
         shape,
         rows_offset: y.offset.clone(),
         packed_index: x.index.to_vec(),
@@ -392,8 +412,10 @@ fn candidates(
         }));
     }
     found.extend(lone_shapes(target).map(|shape| choice(None, shape)));
-    if let Columns::Panels(width) = access {
-        found.retain(|c| width % c.shape.width() == 0);
+    match access {
+        Columns::Panels(width) => found.retain(|c| width % c.shape.width() == 0),
+        Columns::ToPack(..) if together < i64::MAX => found.retain(|c| together % c.panel == 0),
+        _ => {}
     }
     found
 }

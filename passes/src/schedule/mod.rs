@@ -7,6 +7,7 @@
 mod block_sums;
 mod collapse;
 mod contraction;
+mod groups;
 mod index_split;
 mod nest;
 pub mod primitives;
@@ -167,6 +168,7 @@ fn schedule_nest(
         return;
     }
     reorder::follow_results(s, at);
+    groups::split_groups(s, at);
     // What is packed along a loop needs an index of its own.
     let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at));
     collapse::collapse(s, at, &|b| anchor && packable(b));

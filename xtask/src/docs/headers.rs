@@ -48,7 +48,7 @@ gives the same kernel.
 A primitive keeps what a kernel computes, or is rejected with a reason. Those that reorder the terms \
 of sums say so; all others keep every bit. Before and After are run as tests.
 
-Not among them: *prefetch*, for which loops have no statement; *fusing kernels*, which the partition \
+Not among them: *fusing kernels*, which the partition \
 does on the graph; *tensorizing*, as code generation takes every nest of lanes that it can to the \
 wide-vector emitter.
 ";
