@@ -379,7 +379,12 @@ fn candidates(
         columns,
         rows,
         pack,
-        panel: shape.width().min(together),
+        // A group that is no multiple of tiles is one panel.
+        panel: match together % shape.width() {
+            _ if together == i64::MAX => shape.width(),
+            0 => shape.width(),
+            _ => together,
+        },
         shape,
         rows_offset: y.offset.clone(),
         packed_index: x.index.to_vec(),
@@ -412,10 +417,8 @@ fn candidates(
         }));
     }
     found.extend(lone_shapes(target).map(|shape| choice(None, shape)));
-    match access {
-        Columns::Panels(width) => found.retain(|c| width % c.shape.width() == 0),
-        Columns::ToPack(..) if together < i64::MAX => found.retain(|c| together % c.panel == 0),
-        _ => {}
+    if let Columns::Panels(width) = access {
+        found.retain(|c| width % c.shape.width() == 0);
     }
     found
 }
