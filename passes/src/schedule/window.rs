@@ -115,16 +115,18 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
     tile(s, target, &choice.tiles, &choice.order).map(drop)
 }
 
-/// Whether statements are reductions and scalar work, at least one of the former.
+/// Whether statements are reductions and scalar work, at least one of the former; loops of scalar
+/// work among them, such as those that write the rows of a softmax, run along other axes.
 pub fn reduces(body: &[Stmt]) -> bool {
     fn plain(stmts: &[Stmt]) -> bool {
         stmts.iter().all(|s| match s {
-            Stmt::For(l) => l.role == Role::Reduce && l.mark == Mark::Plain && plain(&l.body),
+            Stmt::For(l) => l.role != Role::Serial && l.mark == Mark::Plain && plain(&l.body),
             Stmt::Store { .. } => true,
             _ => false,
         })
     }
-    body.iter().any(|s| matches!(s, Stmt::For(_))) && plain(body)
+    let reduce = |s: &Stmt| matches!(s, Stmt::For(l) if l.role == Role::Reduce);
+    body.iter().any(reduce) && plain(body)
 }
 
 /// Constants with a dimension along the loop, and layouts that have it innermost.
