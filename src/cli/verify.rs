@@ -27,17 +27,27 @@ pub struct Verify {
     )]
     against: String,
     /// Largest absolute error over the largest reference magnitude of a tensor
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = limit)]
     limit: f64,
     /// Elementwise relative limit; replaces --limit
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = limit)]
     rtol: Option<f64>,
     /// Elementwise absolute limit; replaces --limit
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = limit)]
     atol: Option<f64>,
     /// Prints all comparisons as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A limit of errors.
+///
+/// Errors: not a number of at least 0.
+fn limit(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x >= 0.0 => Ok(x),
+        _ => Err("want a number of at least 0, such as 1e-4".into()),
+    }
 }
 
 /// Steps of the progress bar.

@@ -370,7 +370,7 @@ impl Cx<'_> {
             recipe: schedule::recipe_text(kernel, stats),
             loops: schedule::loops_text(kernel),
             schedule: trace.to_string(),
-            fallback: schedule::fallback_text(stats),
+            fallback: schedule::fallback_text(kernel, stats),
             spills: stats.spills,
             parallel: !label.serial,
             calls: cost.count,

@@ -113,9 +113,52 @@ fn largest(stmts: &[Stmt], around: Tile, best: &mut Tile) {
     }
 }
 
-/// Why parts of a kernel run with narrower vectors than the target has; empty if none does.
-pub fn fallback_text(stats: &KernelStats) -> String {
+/// Nests of fewer iterations are not worth vectors.
+const FEW_ITERATIONS: i64 = 64;
+
+/// Nests without lanes that run at least [`FEW_ITERATIONS`] iterations, or an unknown number.
+fn scalar_nests(stmts: &[Stmt]) -> usize {
+    let count = |stmt: &Stmt| match stmt {
+        Stmt::For(l) if !has_lanes(&l.body) && l.mark != Mark::Vector => {
+            usize::from(iterations(stmt).is_none_or(|n| n >= FEW_ITERATIONS))
+        }
+        Stmt::For(l) if l.mark == Mark::Vector => 0,
+        other => other.bodies().into_iter().map(|b| scalar_nests(b)).sum(),
+    };
+    stmts.iter().map(count).sum()
+}
+
+fn has_lanes(stmts: &[Stmt]) -> bool {
+    stmts.iter().any(|s| {
+        let own = matches!(s, Stmt::For(l) if l.mark == Mark::Vector);
+        own || s.bodies().into_iter().any(|b| has_lanes(b))
+    })
+}
+
+/// Iterations of the innermost statements; `None` if they are not known.
+fn iterations(stmt: &Stmt) -> Option<i64> {
+    let mut inside = 0_i64;
+    for stmt in stmt.bodies().into_iter().flatten() {
+        inside = inside.saturating_add(iterations(stmt)?);
+    }
+    match stmt {
+        Stmt::For(l) => Some(l.extent.as_const()?.max(0).saturating_mul(inside.max(1))),
+        Stmt::While { .. } => None,
+        _ => Some(inside.max(1)),
+    }
+}
+
+/// Why parts of a kernel run with narrower vectors than the target has, or with none; empty if
+/// none does.
+pub fn fallback_text(kernel: &Kernel, stats: &KernelStats) -> String {
     let mut reasons = Vec::new();
+    match scalar_nests(&kernel.body) {
+        0 => {}
+        1 => reasons.push("a nest runs element by element: no recipe makes vectors of it".into()),
+        n => reasons.push(format!(
+            "{n} nests run element by element: no recipe makes vectors of them"
+        )),
+    }
     if stats.narrow_tiles > 0 {
         let why = stats.narrow_reason.map(|r| format!(" because of {r}"));
         let why = why.unwrap_or_default();
@@ -180,6 +223,17 @@ mod tests {
         let text = |stats: &KernelStats| recipe_text(&kernel, stats);
         assert_eq!(text(&wide), "register tile 2x8, 256-bit");
         assert_eq!(text(&KernelStats::default()), "register tile 2x8, 128-bit");
-        assert_eq!(fallback_text(&wide), "");
+        assert_eq!(fallback_text(&kernel, &wide), "");
+    }
+
+    #[test]
+    fn nests_without_lanes_are_named() {
+        let text = "kernel k() { in a: f32[64, 64] out o: f32[64, 64] \
+                    for i0 < 64 space { for i1 < 64 space { o[i0, i1] = a[i1, i0] } } }";
+        let kernel = parse_kernel(text).unwrap();
+        assert_eq!(
+            fallback_text(&kernel, &KernelStats::default()),
+            "a nest runs element by element: no recipe makes vectors of it"
+        );
     }
 }
