@@ -85,6 +85,12 @@ fn buffer_fits(kernel: &Kernel, id: BufferId) -> bool {
 
 fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
     let dtype = |s: &Scalar| s.dtype(&|b| kernel.buffer(b).dtype);
+    // An index that all lanes share is a number like any other.
+    if let Scalar::Cast(DType::F32, a) = s
+        && let Scalar::Index(e) = &**a
+    {
+        return !e.mentions(lane);
+    }
     let this = match s {
         Scalar::Const(c) => fits_register(c.dtype),
         Scalar::Index(_) => false,

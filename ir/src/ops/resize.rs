@@ -1,7 +1,8 @@
 //! Resampling along axes: nearest, linear and cubic.
 //!
-//! Coordinates depend on one axis each, so the definition fills, per resized axis, a table of the
-//! positions that are read and of their weights, and then goes over the result.
+//! Coordinates depend on one axis each. Where those of linear ones move by a ratio of whole
+//! numbers, positions and weights are quotients and remainders; else the definition fills, per
+//! resized axis, a table of both, and then goes over the result.
 use super::movement::{convert, pick, position};
 use super::types::{ANY, FLOATS};
 use super::{Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
@@ -232,7 +233,48 @@ struct Axis<'a> {
 enum Source {
     /// The quotient by a whole number.
     Quotient(i64),
+    /// Two neighbours, by a ratio of whole numbers.
+    Between(Ratio),
     Table(Table),
+}
+
+/// A coordinate that moves by a known ratio: `(step * o + start) / divisor`.
+#[derive(Clone, Copy)]
+struct Ratio {
+    step: i64,
+    start: i64,
+    divisor: i64,
+    /// The extent of x.
+    n: i64,
+}
+
+impl Ratio {
+    fn new(step: i64, start: i64, divisor: i64, n: i64) -> Self {
+        let common = gcd(gcd(step, start), divisor).max(1);
+        Ratio {
+            step: step / common,
+            start: start / common,
+            divisor: divisor / common,
+            n,
+        }
+    }
+
+    /// The position of neighbour `tap`, 0 or 1, of position `o` in y.
+    fn position(self, o: &Expr, tap: i64) -> Expr {
+        let below = (o.clone() * self.step + self.start).div(self.divisor);
+        (below + tap).at_most(self.n - 1).at_least(0)
+    }
+
+    /// How far the coordinate of position `o` is past its lower neighbour.
+    fn past(self, o: &Expr, compute: DType) -> Scalar {
+        let part = (o.clone() * self.step + self.start).rem(self.divisor);
+        let part = Scalar::cast(compute, Scalar::Index(part));
+        mul(part, Scalar::num(compute, 1.0 / self.divisor as f64))
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a.abs() } else { gcd(b, a % b) }
 }
 
 /// Positions and weights by position in y and tap.
@@ -265,6 +307,32 @@ impl Axis<'_> {
             _ => false,
         };
         (whole && plain && self.attrs.str("mode") == "nearest").then_some(k)
+    }
+
+    /// The ratio by which linear coordinates move, where that is known.
+    fn ratio(&self) -> Option<Ratio> {
+        let plain = !self.attrs.flag("antialias") && !self.attrs.flag("exclude_outside");
+        if self.attrs.str("mode") != "linear" || !plain {
+            return None;
+        }
+        let known = |e: &Expr| e.as_const().filter(|n| (1..1 << 24).contains(n));
+        let (n, size) = (known(self.n)?, known(self.size)?);
+        let scale = self.attrs.floats("scales").get(self.d);
+        if scale.is_some_and(|s| s * n as f64 != size as f64) {
+            return None;
+        }
+        match self.attrs.str("coordinate") {
+            "half_pixel" | "half_pixel_symmetric" => Some(Ratio::new(2 * n, n - size, 2 * size, n)),
+            "pytorch_half_pixel" if size > 1 => Some(Ratio::new(2 * n, n - size, 2 * size, n)),
+            "asymmetric" => Some(Ratio::new(n, 0, size, n)),
+            "align_corners" if size > 1 => Some(Ratio::new(n - 1, 0, size - 1, n)),
+            _ => None,
+        }
+    }
+
+    fn source(&self) -> Option<Source> {
+        let quotient = self.quotient().map(Source::Quotient);
+        quotient.or_else(|| self.ratio().map(Source::Between))
     }
 
     fn scale(&self) -> Scalar {
@@ -455,7 +523,13 @@ fn define(cx: &mut Define<'_>, node: NodeId) {
         DType::F32
     };
     let out = cx.output_buffer(cx.node(node).outputs[0]);
-    let first = axes.iter().position(|a| a.quotient().is_none());
+    // Where one axis needs a table, the others have one, too, unless they are quotients.
+    let known = axes.iter().all(|a| a.source().is_some());
+    let source = |axis: &Axis<'_>| match known {
+        true => axis.source(),
+        false => axis.quotient().map(Source::Quotient),
+    };
+    let first = axes.iter().position(|a| source(a).is_none());
     let (outer, inner) = axes.split_at(first.unwrap_or(axes.len()));
     let extents = |axes: &[Axis<'_>]| axes.iter().map(|a| a.size.clone()).collect::<Vec<_>>();
     let mut outer_extents = extents(outer);
@@ -467,8 +541,8 @@ fn define(cx: &mut Define<'_>, node: NodeId) {
         let before = &vars[..outer.len()];
         let sources: Vec<Source> = axes
             .iter()
-            .map(|axis| match axis.quotient() {
-                Some(k) => Source::Quotient(k),
+            .map(|axis| match source(axis) {
+                Some(source) => source,
                 None => Source::Table(axis.fill(cx, compute)),
             })
             .collect();
@@ -492,10 +566,14 @@ fn define_element(
     let tables = || {
         sources.iter().filter_map(|s| match s {
             Source::Table(table) => Some(table),
-            Source::Quotient(_) => None,
+            Source::Quotient(_) | Source::Between(_) => None,
         })
     };
-    let value = if tables().any(|t| t.weights.is_some()) {
+    let between = sources.iter().any(|s| matches!(s, Source::Between(_)));
+    let value = if between {
+        let sum = interpolate(cx, node, sources, index, compute);
+        convert(dtype, compute, sum)
+    } else if tables().any(|t| t.weights.is_some()) {
         let taps: Vec<Expr> = tables().map(|t| t.taps.into()).collect();
         let zero = Const::new(compute, 0.0);
         let sum = cx.reduce(&taps, BinaryOp::Add, zero, &mut |cx, taps| {
@@ -512,13 +590,62 @@ fn define_element(
         .zip(index)
         .filter_map(|(source, o)| match source {
             Source::Table(table) => Some(Scalar::load(table.outside?, vec![o.clone()])),
-            Source::Quotient(_) => None,
+            Source::Quotient(_) | Source::Between(_) => None,
         });
     let extrapolation = cx.node(node).attrs.float("extrapolation");
     match flags.reduce(|a, b| Scalar::binary(BinaryOp::Or, a, b)) {
         Some(outside) => Scalar::select(outside, Scalar::num(dtype, extrapolation), value),
         None => value,
     }
+}
+
+/// What lies between neighbours, on all axes that have them.
+fn interpolate(
+    cx: &mut Define<'_>,
+    node: NodeId,
+    sources: &[Source],
+    index: &[Expr],
+    compute: DType,
+) -> Scalar {
+    let axes = sources.iter().zip(index).map(|(source, o)| match source {
+        Source::Quotient(k) => vec![(o.div(*k), None)],
+        Source::Between(ratio) => {
+            let past = cx.bind(ratio.past(o, compute));
+            let before = cx.bind(sub(Scalar::num(compute, 1.0), past.clone()));
+            let weights = [before, past].into_iter().enumerate();
+            let tap = |(tap, w)| (ratio.position(o, tap as i64), Some(w));
+            weights.map(tap).collect()
+        }
+        Source::Table(_) => unreachable!("invariant: no axis has a table where one has a ratio"),
+    });
+    let axes: Vec<Vec<(Expr, Option<Scalar>)>> = axes.collect();
+    between(cx, node, &axes, compute, &[])
+}
+
+/// The weighted sum over the axes behind those of which `own` has the positions in x.
+fn between(
+    cx: &mut Define<'_>,
+    node: NodeId,
+    axes: &[Vec<(Expr, Option<Scalar>)>],
+    compute: DType,
+    own: &[Expr],
+) -> Scalar {
+    let Some((axis, others)) = axes.split_first() else {
+        let dtype = cx.result_type(node, 0).dtype;
+        let x = cx.operand(node, 0, own);
+        return convert(compute, dtype, x);
+    };
+    let parts = axis.iter().map(|(position, weight)| {
+        let own = [own, std::slice::from_ref(position)].concat();
+        let x = between(cx, node, others, compute, &own);
+        match weight {
+            Some(weight) => mul(x, weight.clone()),
+            None => x,
+        }
+    });
+    let parts: Vec<Scalar> = parts.collect();
+    let sum = parts.into_iter().reduce(add);
+    cx.bind(sum.expect("invariant: each axis has a position"))
 }
 
 /// The element of x at a tap of each table, and the taps' weights.
@@ -533,6 +660,7 @@ fn read(
     for (d, (source, o)) in sources.iter().zip(index).enumerate() {
         own.push(match source {
             Source::Quotient(k) => o.div(*k),
+            Source::Between(_) => unreachable!("invariant: interpolated elsewhere"),
             Source::Table(table) => {
                 let tap = taps.next().expect("invariant: one tap per table");
                 let slot = vec![o.clone(), tap.clone()];

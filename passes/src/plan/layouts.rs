@@ -55,7 +55,9 @@ pub fn fixed_values(graph: &Graph) -> HashSet<ValueId> {
     for id in graph.node_ids() {
         let node = graph.node(id);
         let seen = matches!(node.op.lower, Lower::View | Lower::Plan);
-        if seen || node.op.class == Class::Opaque {
+        // Resampling is a kernel of its own, but goes element by element wherever these lie.
+        let opaque = node.op.class == Class::Opaque && node.op.name != "resize";
+        if seen || opaque {
             fixed.extend(node.inputs.iter().chain(&node.outputs));
         }
     }

@@ -1,6 +1,6 @@
 //! Scalars to vectors, for the lanes at hand.
 use super::{Lowering, TileArg, WhyNot};
-use crate::wide::vir::{self, Class, Cmp, Elem, Value};
+use crate::wide::vir::{self, Class, Cmp, Elem, UnaryOp, Value};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::loops::math::{self, MathBody, MathFn};
@@ -110,6 +110,12 @@ impl Lowering<'_> {
                 let (c, a, b) = (self.eval(c, env)?, self.eval(a, env)?, self.eval(b, env)?);
                 Ok(self.choose(d, c, a, b))
             }
+            Scalar::Cast(DType::F32, a) if matches!(**a, Scalar::Index(_)) => {
+                let Scalar::Index(e) = &**a else {
+                    unreachable!("invariant: just matched")
+                };
+                self.index_as_float(e)
+            }
             Scalar::Cast(to, a) => {
                 let from = self.dtype(a, env);
                 let a = self.eval(a, env)?;
@@ -123,6 +129,19 @@ impl Lowering<'_> {
             }
             Scalar::Guard(conds, a, b) => self.guard(conds, a, b),
         }
+    }
+
+    /// The value of an index that all lanes share and 32 bits hold.
+    fn index_as_float(&mut self, e: &Expr) -> Result<Value, WhyNot> {
+        let varies = |l: &super::Lane| l.vector && e.mentions(l.var);
+        let (least, greatest) = self.ranges.bounds(e);
+        let fits = least >= i64::from(i32::MIN) && greatest <= i64::from(i32::MAX);
+        if self.lanes.iter().any(varies) || !fits {
+            return Err(WhyNot::Operation("index values"));
+        }
+        let v = self.int_expr(e)?;
+        let v = self.b.splat_int(v);
+        Ok(self.b.unary(UnaryOp::FromI32, Elem::I32, v))
     }
 
     pub(super) fn word_type(&self, d: DType) -> Result<Elem, WhyNot> {
