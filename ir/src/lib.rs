@@ -6,6 +6,7 @@ pub mod dtype;
 pub mod eval;
 pub mod expr;
 pub mod graph;
+pub mod integer;
 pub mod loops;
 pub mod machine;
 pub mod ops;

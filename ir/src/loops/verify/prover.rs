@@ -1,5 +1,6 @@
 //! Proves that index expressions are not negative: linear reasoning over loop extents and facts.
 use crate::expr::{Atom, Expr, Ranges, Var};
+use crate::integer::gcd;
 
 /// How many facts a proof may combine.
 const DEPTH: usize = 4;
@@ -124,10 +125,6 @@ impl Prover {
             })
         })
     }
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// A compound atom that stands alone in a term, its coefficient, and the other terms.

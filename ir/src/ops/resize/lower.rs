@@ -7,6 +7,7 @@ use crate::define::Define;
 use crate::dtype::DType;
 use crate::expr::Expr;
 use crate::graph::{Attrs, NodeId};
+use crate::integer::gcd;
 use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar, UnaryOp};
 
 fn num(value: f64) -> Scalar {
@@ -92,10 +93,6 @@ impl Ratio {
         let part = Scalar::cast(compute, Scalar::Index(part));
         mul(part, Scalar::num(compute, 1.0 / self.divisor as f64))
     }
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a.abs() } else { gcd(b, a % b) }
 }
 
 /// Positions and weights by position in y and tap.

@@ -1,6 +1,7 @@
 //! The shapes of register tiles that a target has registers for.
 use crate::cost::Tile;
 use crate::schedule::Target;
+use tensmith_ir::integer::gcd;
 
 /// Rows of a tile at most.
 const ROWS: i64 = 16;
@@ -50,10 +51,6 @@ pub(super) fn rows_fit(rows: i64, stride: i64, l1_bytes: usize) -> bool {
     let step = gcd(stride.checked_mul(4).unwrap_or(0), WAY_BYTES).max(LINE_BYTES);
     let ways = l1_bytes as i64 / WAY_BYTES;
     rows <= SAFE_ROWS || 3 * rows <= ways * (WAY_BYTES / step)
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The shapes of tiles without rows.

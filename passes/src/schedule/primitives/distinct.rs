@@ -1,6 +1,7 @@
 //! Whether all iterations of a loop, and of those in it, write elements of their own.
 use crate::schedule::nest::all_ranges;
 use tensmith_ir::expr::{Expr, Ranges, Var};
+use tensmith_ir::integer::gcd;
 use tensmith_ir::loops::{BufferId, For, Kernel, Scope, Stmt};
 
 /// A loop as a digit of an offset: the stride, and how many steps it takes.
@@ -125,10 +126,6 @@ fn joined_digits(a: &Write, b: &Write) -> Option<Vec<Digit>> {
     let span = first.1.max(second.1).saturating_sub(first.0.min(second.0));
     digits.push((granule, (span / granule).saturating_add(1)));
     Some(digits)
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]
