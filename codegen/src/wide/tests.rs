@@ -8,6 +8,7 @@ mod matmul;
 mod ops;
 mod random;
 mod rejects;
+mod steps;
 
 use super::vir::Width;
 use super::{WideTarget, compile};

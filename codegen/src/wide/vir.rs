@@ -8,6 +8,7 @@
 mod build;
 mod interleave;
 mod ops;
+mod steps;
 mod text;
 mod verify;
 
@@ -467,6 +468,16 @@ impl Addr {
 impl Terminator {
     /// The targets, in order.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        let (first, second) = match self {
+            Terminator::Jump(t) => (Some(t), None),
+            Terminator::Branch { then, other, .. } => (Some(then), Some(other)),
+            Terminator::Return => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// The targets, in order, to be changed.
+    fn targets_mut(&mut self) -> impl Iterator<Item = &mut Target> {
         let (first, second) = match self {
             Terminator::Jump(t) => (Some(t), None),
             Terminator::Branch { then, other, .. } => (Some(then), Some(other)),

@@ -152,6 +152,7 @@ pub(crate) fn lower_tile(
     lowering.for_loop(nest)?;
     lowering.give_registers();
     lowering.b.ret();
+    lowering.b.step_products();
     let (args, results) = (lowering.args, lowering.shared);
     let function = lowering.b.finish().map_err(LowerError::Defect)?;
     Ok(Tile {
