@@ -2,13 +2,16 @@
 mod common;
 
 use common::{check, check_with, f32s, iota, ty};
+use std::sync::Arc;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::loops::{Kernel, Mark, Role, Scalar, Stmt};
+use tensmith_ir::machine::Machine;
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::Tensor;
-use tensmith_passes::pipeline::Precision;
+use tensmith_passes::cost::Analytic;
+use tensmith_passes::pipeline::{Precision, plan_with_schedules};
 use tensmith_passes::schedule::Target;
 use tensmith_passes::{PassOptions, optimise};
 
@@ -104,6 +107,45 @@ fn groups_of_convolutions_are_contractions() {
         let plan = check(&g, &[iota(&shape)]);
         let conv = kernel(&plan, "conv");
         assert!(has_vectors(&conv.body), "{conv}");
+    }
+}
+
+#[test]
+fn rows_that_overflow_a_cache_run_in_blocks() {
+    let machine = Machine {
+        l2_bytes: 32 << 10,
+        ..Machine::GENERIC
+    };
+    // Blocks of whole tiles, a last block that is shorter, rows that end in the middle of a tile.
+    for (rows, columns, vector_bytes) in [
+        (400, 320, 32),
+        (523, 150, 16),
+        (701, 300, 64),
+        (200, 300, 32),
+    ] {
+        let options = PassOptions {
+            target: Target {
+                vector_bytes,
+                fma: vector_bytes > 16,
+                cost: Arc::new(Analytic { machine }),
+                ..Target::default()
+            },
+            ..PassOptions::default()
+        };
+        let shape = [rows, 20];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let w = g.add_constant("w", f32s(&[20, columns], 0.1));
+        let spec = Attrs::new().with("spec", "mk,kn->mn");
+        let y = g.add_one(op("contract"), "y", &[x, w], spec).unwrap();
+        g.add_output("y", y);
+        check_with(&g, &[iota(&shape)], &options);
+        let graph = optimise(g, &options).unwrap();
+        let (_, schedules) = plan_with_schedules(&graph, &options).unwrap();
+        let traces: Vec<String> = schedules.iter().map(|s| s.trace.to_string()).collect();
+        let splits = traces.concat().matches("split i0 ").count();
+        let blocks = traces.concat().matches("split i3 ").count();
+        assert_eq!((splits, blocks), (1, usize::from(rows > 204)), "{traces:?}");
     }
 }
 

@@ -28,13 +28,27 @@ pub struct Analytic {
 
 impl CostModel for Analytic {
     fn contraction_cycles(&self, work: &Contraction) -> f64 {
-        let depth = work.depth.unwrap_or(TYPICAL_DEPTH) as f64;
+        let depth = depth_of(work);
         let groups = (work.batch * work.outer) as f64;
         let arithmetic = self.column_tiles(work, depth) * groups;
         // The first tile of rows waits for the columns, the others find them near.
         let first = arithmetic / row_tiles_of(work);
-        let others = overlapped(arithmetic - first, self.near(work, depth));
-        overlapped(first, self.columns(work, depth)) + others
+        let others = overlapped(arithmetic - first, self.near(work));
+        overlapped(first, self.columns(work)) + others
+    }
+
+    fn row_blocks(&self, work: &Contraction) -> i64 {
+        let Some(bytes) = work.rows_bytes else {
+            return 1;
+        };
+        // A block and as much else fit the second cache.
+        let blocks = (2.0 * bytes / self.machine.l2_bytes as f64).ceil().max(1.0);
+        let panels = (work.columns as f64 / work.tile.width() as f64).ceil();
+        let columns = self.columns_bytes(work);
+        match (blocks - 1.0) * columns < (panels - 1.0) * bytes {
+            true => blocks as i64,
+            false => 1,
+        }
     }
 
     fn pass_cycles(&self, work: &Pass) -> f64 {
@@ -101,25 +115,42 @@ impl Analytic {
         arithmetic.max(loads).max(self.machine.rates.fma_latency)
     }
 
+    /// Units: bytes of the factor of the columns of one contraction.
+    fn columns_bytes(&self, work: &Contraction) -> f64 {
+        ELEMENT * (depth_of(work) * work.columns as f64)
+    }
+
     /// Units: cycles of reading the factor of the columns for the first time.
-    fn columns(&self, work: &Contraction, depth: f64) -> f64 {
-        let weights = ELEMENT * depth * (work.columns * work.batch) as f64;
+    fn columns(&self, work: &Contraction) -> f64 {
+        let weights = self.columns_bytes(work) * work.batch as f64;
         let source = work.source.unwrap_or(self.machine.level_of(weights));
         self.machine.read_cycles(weights, source)
     }
 
     /// Units: cycles of reading the other factor, and of reading the columns again.
-    fn near(&self, work: &Contraction, depth: f64) -> f64 {
-        let rows = (work.rows.unwrap_or(1) * work.outer) as f64;
-        let (columns, batch) = (work.columns as f64, work.batch as f64);
+    fn near(&self, work: &Contraction) -> f64 {
+        let depth = depth_of(work);
         let machine = &self.machine;
+        let (blocks, batch) = (self.row_blocks(work) as f64, work.batch as f64);
         let panel = ELEMENT * depth * work.tile.width().min(work.columns) as f64;
-        let again = ELEMENT * depth * columns * batch * (row_tiles_of(work) - 1.0);
+        let columns = self.columns_bytes(work) * batch;
+        let again = columns * (row_tiles_of(work) - blocks).max(0.0);
         let again = machine.read_cycles(again, machine.level_of(panel));
-        let panels = (columns / work.tile.width() as f64).ceil();
-        let factor = ELEMENT * depth * rows;
-        again + machine.read_cycles(factor * panels * batch, machine.level_of(factor))
+        let far = machine.read_cycles(columns * (blocks - 1.0), machine.level_of(columns));
+        let panels = (work.columns as f64 / work.tile.width() as f64).ceil();
+        let rows = ELEMENT * depth * (work.rows.unwrap_or(1) * work.outer) as f64 * batch;
+        let factor = |panels, bytes| machine.read_cycles(rows * panels, machine.level_of(bytes));
+        let factor = match blocks > 1.0 {
+            true => factor(1.0, rows) + factor(panels - 1.0, rows / blocks / batch),
+            false => factor(panels, rows / batch),
+        };
+        again + far + factor
     }
+}
+
+/// Terms of a sum.
+fn depth_of(work: &Contraction) -> f64 {
+    work.depth.unwrap_or(TYPICAL_DEPTH) as f64
 }
 
 /// Tiles of rows that read the same columns.
@@ -161,6 +192,7 @@ mod tests {
             batch: 1,
             columns: n,
             depth: Some(n),
+            rows_bytes: Some(4.0 * (n * n) as f64),
             source: None,
         }
     }
@@ -173,6 +205,19 @@ mod tests {
         assert!(cycles(8, 3) < 1.35 * peak);
         assert!(cycles(8, 3) < cycles(4, 3));
         assert!(cycles(4, 3) < cycles(1, 1));
+    }
+
+    #[test]
+    fn rows_beyond_the_second_cache_are_cut() {
+        let model = full_rate();
+        assert_eq!(model.row_blocks(&square(8, 3, 512)), 1);
+        assert_eq!(model.row_blocks(&square(8, 3, 1024)), 4);
+        // One tile of columns reads each row once.
+        let narrow = Contraction {
+            columns: 48,
+            ..square(8, 3, 1024)
+        };
+        assert_eq!(model.row_blocks(&narrow), 1);
     }
 
     #[test]

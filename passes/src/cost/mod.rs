@@ -15,6 +15,10 @@ pub trait CostModel: Debug + Send + Sync {
     /// Units: cycles of one core for a contraction whose sums stay in a register tile.
     fn contraction_cycles(&self, work: &Contraction) -> f64;
 
+    /// Into how many blocks the rows of a contraction are cut, each of which is run through all
+    /// columns before the next, so that it stays in a cache; 1 where that does not pay.
+    fn row_blocks(&self, work: &Contraction) -> i64;
+
     /// Units: cycles of one core for passing over memory.
     fn pass_cycles(&self, work: &Pass) -> f64;
 
@@ -50,7 +54,7 @@ impl Tile {
 }
 
 /// A sum of products over `depth` terms for each of `outer` groups of rows times columns, computed
-/// tile by tile: all rows for one tile of columns, then the next columns.
+/// tile by tile: all rows of a block for one tile of columns, then the next columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Contraction {
     /// The tile.
@@ -67,6 +71,9 @@ pub struct Contraction {
     pub columns: i64,
     /// Terms of a sum; `None` if that is not known.
     pub depth: Option<i64>,
+    /// Units: bytes of the factor of all groups of rows of one contraction; `None` if that is not
+    /// known.
+    pub rows_bytes: Option<f64>,
     /// Where the factor of the columns lies before it is read for the first time; `None`: in the
     /// fastest level that holds it.
     pub source: Option<Level>,

@@ -203,6 +203,7 @@ impl Layer {
             batch: 1,
             columns: self.results,
             depth: None,
+            rows_bytes: None,
             source: Some(source),
         }
     }

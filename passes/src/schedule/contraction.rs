@@ -13,7 +13,7 @@ use super::nest::{Nest, all_ranges, visit_scalars};
 use super::primitives::Rejected;
 use super::primitives::registers::visit_stmts;
 use super::scheduler::Scheduler;
-use super::tile::{Tile, tile};
+use super::tile::{Blocks, Tile, tile};
 use crate::cost::{self, Contraction};
 use shapes::{SAFE_ROWS, lone_shapes, rows_fit, shapes};
 use tensmith_ir::dtype::DType;
@@ -53,6 +53,8 @@ struct Choice {
     /// Columns that lie side by side in what is packed.
     panel: i64,
     shape: cost::Tile,
+    /// Blocks of rows that stay in a cache.
+    blocks: i64,
     /// The offset of the factor that varies along the rows.
     rows_offset: Expr,
     /// The index of the other one.
@@ -88,6 +90,7 @@ pub struct Plan {
     /// of them stays in cache.
     order: Vec<Var>,
     tiles: Vec<Tile>,
+    blocks: Option<Blocks>,
     packed: Option<(String, Layout)>,
     /// Whether what is packed is read too few times to be worth keeping near.
     streams: bool,
@@ -128,9 +131,24 @@ pub fn choose(
     let rows = choice.rows.map(|k| tile(k, choice.shape.rows, Mark::Jam));
     let outer = outer.into_iter();
     let outer = outer.filter(|v| *v != columns.var && rows.is_none_or(|r| *v != r.var));
-    let order = batch.into_iter().chain([columns.var]).chain(outer);
+    let inside: Vec<Var> = outer.chain(rows.map(|r| r.var)).collect();
+    let tiles_of = |v: &Var| {
+        let (_, extent) = nest.loops.iter().find(|(w, _)| w == v)?;
+        let size = rows.filter(|r| r.var == *v).map_or(1, |r| r.size);
+        extent.as_const().map(|n| n.div_euclid(size))
+    };
+    let blocks = inside.iter().find_map(|v| {
+        let tiles = tiles_of(v).filter(|n| choice.blocks > 1 && *n >= choice.blocks)?;
+        Some(Blocks {
+            var: *v,
+            size: (tiles + choice.blocks - 1) / choice.blocks,
+            around: columns.var,
+        })
+    });
+    let order = batch.into_iter().chain([columns.var]);
     Some(Plan {
-        order: order.chain(rows.map(|r| r.var)).collect(),
+        order: order.chain(inside).collect(),
+        blocks,
         tiles: rows.into_iter().chain([columns]).collect(),
         packed,
         streams,
@@ -151,7 +169,7 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
             s.prefetch(name, AHEAD)?;
         }
     }
-    let tiles = tile(s, target, &plan.tiles, &plan.order)?;
+    let tiles = tile(s, target, &plan.tiles, &plan.order, plan.blocks)?;
     unroll_terms(s, target, &tiles.concat())
 }
 
@@ -238,7 +256,7 @@ fn best(
             let Some(access) = column_access(kernel, nest, columns, x, y, packable) else {
                 continue;
             };
-            for choice in candidates(nest, target, columns, [x, y], access) {
+            for choice in candidates(kernel, nest, target, columns, [x, y], access) {
                 if best.as_ref().is_none_or(|b| choice.cost < b.cost) {
                     best = Some(choice);
                 }
@@ -332,6 +350,7 @@ fn once(nest: &Nest<'_>, buffer: BufferId) -> bool {
 
 /// Tile shapes for a choice of columns, with their costs.
 fn candidates(
+    kernel: &Kernel,
     nest: &Nest<'_>,
     target: &Target,
     columns: usize,
@@ -363,19 +382,21 @@ fn candidates(
         let others = (0..nest.loops.len()).filter(|k| *k != columns && Some(*k) != rows);
         let shares = |k: &usize| !x.offset.mentions(nest.loops[*k].0);
         let (outer, batch): (Vec<usize>, Vec<usize>) = others.partition(shares);
-        let count = |loops: Vec<usize>| loops.into_iter().filter_map(extent).product();
+        let count = |loops: &[usize]| -> i64 { loops.iter().filter_map(|k| extent(*k)).product() };
         Contraction {
             tile,
             masks: target.masks(),
             rows: rows.map_or(Some(1), extent),
-            outer: count(outer),
-            batch: count(batch),
+            outer: count(&outer),
+            batch: count(&batch),
             columns: extent(columns).unwrap_or(1),
             depth: depth(nest.body),
+            rows_bytes: bytes(kernel, y.buffer).map(|n| n / count(&batch) as f64),
             source: None,
         }
     };
     let choice = |rows: Option<usize>, shape: cost::Tile| Choice {
+        blocks: target.cost.row_blocks(&work(rows, shape)),
         columns,
         rows,
         pack,
@@ -421,6 +442,13 @@ fn candidates(
         found.retain(|c| width % c.shape.width() == 0);
     }
     found
+}
+
+/// Units: bytes of a buffer; `None` if its size is not known.
+fn bytes(kernel: &Kernel, buffer: BufferId) -> Option<f64> {
+    let buffer = kernel.buffer(buffer);
+    let count = buffer.count().as_const()?;
+    Some(count as f64 * buffer.dtype.bytes() as f64)
 }
 
 /// The terms of a sum: those of the reduction loops of a body; `None` if they are not known.

@@ -24,6 +24,18 @@ pub struct Tile {
     pub mark: Mark,
 }
 
+/// Blocks of a loop that are run, one after the other, around another loop: what they read stays in
+/// a cache while the other loop passes over it.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    /// The loop; of a tiled one, the loop over its tiles.
+    pub var: Var,
+    /// Iterations of a block.
+    pub size: i64,
+    /// The loop that is run for each block.
+    pub around: Var,
+}
+
 /// Tiles loops of a nest. `order` lists all loops of the nest; a tiled one stands for the loop over
 /// its blocks. `tiles` is from the outermost to the innermost loop inside of blocks. Gives those
 /// loops, with their copies for tails, as they are listed in `tiles`.
@@ -34,21 +46,33 @@ pub fn tile(
     target: &Target,
     tiles: &[Tile],
     order: &[Var],
+    blocks: Option<Blocks>,
 ) -> Result<Vec<Vec<Var>>, Rejected> {
+    let places = |b: Blocks| [b.var, b.around].map(|v| order.iter().position(|w| *w == v));
+    let places = blocks.map(places);
     let mut order = order.to_vec();
-    let mut inner = Vec::new();
+    let (mut inner, mut alone) = (Vec::new(), Vec::new());
     for tile in tiles {
         let at = order.iter().position(|v| *v == tile.var);
         let at = at.ok_or(Rejected::NoLoop(tile.var))?;
         // A loop of one block is that block.
         if s.extent(tile.var).is_some_and(|n| n <= tile.size) {
-            inner.push(order.remove(at));
+            inner.push(order[at]);
+            alone.push(order[at]);
             continue;
         }
         let (blocks, inside) = s.split(tile.var, tile.size)?;
         order[at] = blocks;
         inner.push(inside);
     }
+    if let (Some(blocks), Some([Some(at), Some(around)])) = (blocks, places)
+        && s.extent(order[at]).is_none_or(|n| n > blocks.size)
+    {
+        let (outer, inside) = s.split(order[at], blocks.size)?;
+        order[at] = inside;
+        order.insert(around, outer);
+    }
+    order.retain(|v| !alone.contains(v));
     s.reorder(order.into_iter().chain(inner.iter().copied()).collect())?;
     let peeled = s.try_apply(Primitive::Peel(inner.clone()))?;
     let copies = |v: &Var| peeled.as_ref().map_or(vec![*v], |p| p.of(*v));

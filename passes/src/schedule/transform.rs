@@ -78,7 +78,7 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choic
 ///
 /// Errors: as the primitives.
 pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<(), Rejected> {
-    let copies = tile(s, target, &choice.tiles, &choice.order)?;
+    let copies = tile(s, target, &choice.tiles, &choice.order, None)?;
     // The outermost of the small loops that are left holds the others.
     for var in copies[1..].concat() {
         if s.extent(var).is_some() {

@@ -76,7 +76,7 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choic
 ///
 /// Errors: as the primitives.
 pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<(), Rejected> {
-    tile(s, target, &choice.tiles, &choice.order).map(drop)
+    tile(s, target, &choice.tiles, &choice.order, None).map(drop)
 }
 
 /// Whether statements are stores and branches on indices.

@@ -115,7 +115,7 @@ fn split_space(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejec
         size: REGISTERS * target.lanes(),
         mark: Mark::Vector,
     };
-    tile(s, target, &[lanes], &[var]).map(drop)
+    tile(s, target, &[lanes], &[var], None).map(drop)
 }
 
 /// Lanes of the narrowest register.

@@ -112,7 +112,7 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
     {
         block_sums(s, *outermost)?;
     }
-    tile(s, target, &choice.tiles, &choice.order).map(drop)
+    tile(s, target, &choice.tiles, &choice.order, None).map(drop)
 }
 
 /// Whether statements are reductions and scalar work, at least one of the former; loops of scalar
