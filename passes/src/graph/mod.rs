@@ -4,6 +4,7 @@ mod average_by_sums;
 mod conv_algorithm;
 mod conv_to_winograd;
 mod conv_transpose_to_conv;
+pub mod egraph;
 mod eliminate_common_subexpressions;
 mod eliminate_dead_code;
 mod fold_constants;

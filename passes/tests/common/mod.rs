@@ -81,7 +81,7 @@ fn run(graph: &Graph, inputs: &[Tensor], options: &PassOptions, magnitude: f64) 
 
 /// Within 1e-5 of the largest magnitude, `least` at least: reductions of up to some hundred terms
 /// reassociate and functions are within a few ULP of `f32`.
-fn assert_close(output: usize, want: &Tensor, found: &Tensor, least: f64) {
+pub fn assert_close(output: usize, want: &Tensor, found: &Tensor, least: f64) {
     assert_eq!(want.shape, found.shape, "shape of output {output}");
     assert_eq!(want.dtype, found.dtype, "type of output {output}");
     let (want, found) = (want.to_f64(), found.to_f64());

@@ -1,0 +1,189 @@
+//! Graphs to e-graphs and back.
+use super::extract::Choice;
+use super::facts::{Leaf, Leaves, SMALL, Terms};
+use super::term::{Call, Known, Term};
+use crate::graph::Rewriter;
+use egg::{EGraph, Id};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tensmith_ir::graph::{Def, Graph, GraphError, Node, NodeId, ValueId};
+use tensmith_ir::ops::Class;
+
+/// A graph as terms.
+pub struct Imported {
+    /// The terms.
+    pub terms: Terms,
+    /// The class of each value of the graph.
+    pub classes: Vec<Id>,
+    /// The values that leaves stand for.
+    leaves: Vec<ValueId>,
+    /// The node that a class was imported from first.
+    homes: HashMap<Id, NodeId>,
+}
+
+/// Whether a node stays outside: its results are leaves.
+fn stays(node: &Node) -> bool {
+    node.op.class == Class::Control || !node.regions.is_empty()
+}
+
+/// Adds all values of a graph.
+pub fn import(graph: &Graph) -> Imported {
+    let mut leaves = Vec::new();
+    let mut kinds = Vec::new();
+    for (k, value) in graph.values.iter().enumerate() {
+        let outside = match &value.def {
+            Def::Input(_) => true,
+            Def::Constant(t) => t.count() > SMALL,
+            Def::Node(n, _) => stays(graph.node(*n)),
+        };
+        if outside {
+            leaves.push(ValueId(k as u32));
+            kinds.push(Leaf {
+                ty: value.ty.clone(),
+                fixed: matches!(value.def, Def::Constant(_)),
+            });
+        }
+    }
+    let mut terms: Terms = EGraph::new(Leaves(kinds));
+    let mut classes = vec![None; graph.values.len()];
+    for (k, id) in leaves.iter().enumerate() {
+        classes[id.0 as usize] = Some(terms.add(Term::Leaf(k as u32)));
+    }
+    for (k, value) in graph.values.iter().enumerate() {
+        if let (None, Def::Constant(t)) = (classes[k], &value.def) {
+            classes[k] = Some(terms.add(Term::Constant(Known(Arc::new(t.clone())))));
+        }
+    }
+    let mut homes = HashMap::new();
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        if stays(node) {
+            continue;
+        }
+        let operand = |v: &ValueId| classes[v.0 as usize].expect("invariant: nodes are in order");
+        let args = node.inputs.iter().map(operand).collect();
+        let whole = terms.add(Term::Call(Call::new(node.op, node.attrs.clone(), args)));
+        homes.entry(whole).or_insert(id);
+        let single = node.outputs.len() == 1;
+        for (k, output) in node.outputs.iter().enumerate() {
+            let class = match single {
+                true => whole,
+                false => terms.add(Term::Part(k as u32, [whole])),
+            };
+            classes[output.0 as usize] = Some(class);
+        }
+    }
+    terms.rebuild();
+    let all = "invariant: all values were visited";
+    Imported {
+        terms,
+        classes: classes.into_iter().map(|c| c.expect(all)).collect(),
+        leaves,
+        homes,
+    }
+}
+
+/// Rebuilds a graph from the members that were chosen.
+///
+/// Errors: never for terms of valid graphs.
+pub fn export(graph: &Graph, from: &Imported, choice: &Choice) -> Result<Graph, GraphError> {
+    let mut homes = HashMap::new();
+    for (class, node) in &from.homes {
+        let home = homes.entry(from.terms.find(*class)).or_insert(*node);
+        *home = (*home).min(*node);
+    }
+    let mut exporter = Exporter {
+        cx: Rewriter::new(graph),
+        from,
+        choice,
+        homes,
+        made: HashMap::new(),
+    };
+    let needed = exporter.needed();
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        if stays(node) {
+            for input in &node.inputs {
+                exporter.set(*input)?;
+            }
+            exporter.cx.copy(node)?;
+            continue;
+        }
+        for output in &node.outputs {
+            let class = from.terms.find(from.classes[output.0 as usize]);
+            if needed.contains(&class) {
+                exporter.value(class, &node.name)?;
+            }
+        }
+    }
+    for output in &graph.outputs {
+        exporter.set(*output)?;
+    }
+    Ok(exporter.cx.finish())
+}
+
+struct Exporter<'g> {
+    cx: Rewriter<'g>,
+    from: &'g Imported,
+    choice: &'g Choice,
+    homes: HashMap<Id, NodeId>,
+    made: HashMap<Id, Vec<ValueId>>,
+}
+
+impl Exporter<'_> {
+    /// The classes that outputs and nodes that stay need.
+    fn needed(&self) -> std::collections::HashSet<Id> {
+        let graph = self.cx.old;
+        let staying = graph.nodes.iter().filter(|n| stays(n));
+        let roots = staying.flat_map(|n| &n.inputs).chain(&graph.outputs);
+        let class = |v: &ValueId| self.from.terms.find(self.from.classes[v.0 as usize]);
+        let mut todo: Vec<Id> = roots.map(class).collect();
+        let mut needed = std::collections::HashSet::new();
+        while let Some(class) = todo.pop() {
+            if needed.insert(class) {
+                let term = self.choice.term(&self.from.terms, class);
+                let children = egg::Language::children(term);
+                todo.extend(children.iter().map(|c| self.from.terms.find(*c)));
+            }
+        }
+        needed
+    }
+
+    /// States the new value of an old one.
+    fn set(&mut self, old: ValueId) -> Result<(), GraphError> {
+        let name = self.cx.old.value(old).name.clone();
+        let new = self.value(self.from.classes[old.0 as usize], &name)?;
+        self.cx.set(old, new);
+        Ok(())
+    }
+
+    /// The value of a class of single values.
+    fn value(&mut self, class: Id, label: &str) -> Result<ValueId, GraphError> {
+        Ok(self.values(class, label)?[0])
+    }
+
+    /// The values of a class, made where they are needed first; `label` names nodes that the graph
+    /// did not have.
+    fn values(&mut self, class: Id, label: &str) -> Result<Vec<ValueId>, GraphError> {
+        let class = self.from.terms.find(class);
+        if let Some(values) = self.made.get(&class) {
+            return Ok(values.clone());
+        }
+        let home = self.homes.get(&class).map(|id| self.cx.old.node(*id));
+        let label = home.map_or(label, |n| n.name.as_str());
+        let values = match self.choice.term(&self.from.terms, class) {
+            Term::Leaf(k) => vec![self.cx.get(self.from.leaves[*k as usize])],
+            Term::Constant(Known(t)) => vec![self.cx.new.add_constant(label, (**t).clone())],
+            Term::Part(k, [of]) => vec![self.values(*of, label)?[*k as usize]],
+            Term::Call(call) => {
+                let args = call.args.iter().map(|c| self.value(*c, label));
+                let args = args.collect::<Result<Vec<_>, _>>()?;
+                self.cx
+                    .new
+                    .add(call.op, label, &args, (*call.attrs).clone())?
+            }
+        };
+        self.made.insert(class, values.clone());
+        Ok(values)
+    }
+}

@@ -1,0 +1,220 @@
+//! Rules: what may stand for what, and what that does to rounding.
+use super::facts::{Terms, infer};
+use super::pattern::{Bindings, Pattern, calls};
+use super::syntax::{DERIVED, Names, Syntax, parse};
+use super::term::{Call, Known, Term};
+use egg::Id;
+use std::sync::Arc;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::graph::{Attrs, Graph};
+use tensmith_ir::ops::{Op, Sampler};
+use tensmith_ir::tensor::Tensor;
+
+/// What a rule does to rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rounding {
+    /// Both sides have the same bits.
+    Exact,
+    /// Both sides are equal in real numbers; roundings differ.
+    Reassociates,
+}
+
+impl Rounding {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rounding::Exact => "exact",
+            Rounding::Reassociates => "reassociates",
+        }
+    }
+}
+
+/// One rule.
+pub struct Rule {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does to rounding.
+    pub rounding: Rounding,
+    /// What it replaces by what.
+    pub kind: Kind,
+}
+
+/// The form of a rule.
+pub enum Kind {
+    /// An equation between terms, matched modulo algebra.
+    Equation(Equation),
+    /// A rule over attributes and shapes.
+    Structure(Structure),
+}
+
+/// An equation; see [`super::syntax`] for its text.
+pub struct Equation {
+    /// What is found.
+    pub left: &'static str,
+    /// What may stand for it.
+    pub right: &'static str,
+    /// What the first variable stands for in tests, where not everything may; the text of a term.
+    pub first: Option<&'static str>,
+    /// Whether the right side is the normal form of what is found: taken even where another term
+    /// looks cheaper.
+    pub normal: bool,
+    /// The attributes `@!` of the right side, from those of the left side in the order of their
+    /// names, and the types of the variables; `None`: the equation does not hold.
+    pub derive: Option<fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>>,
+}
+
+/// A rule in code.
+pub struct Structure {
+    /// The equation, for people.
+    pub equation: &'static str,
+    /// The name of the op that is looked at.
+    pub op: &'static str,
+    /// What may stand for an application.
+    pub rewrite: fn(&Terms, &Call) -> Vec<Tree>,
+    /// A graph with a place for the rule, for tests.
+    pub sample: fn(&mut Sampler) -> Graph,
+}
+
+/// A term to be added.
+#[derive(Clone, Debug)]
+pub enum Tree {
+    /// A class that exists.
+    Class(Id),
+    /// A number of an element type.
+    Number(f64, DType),
+    /// An application.
+    Call(Op, Attrs, Vec<Tree>),
+}
+
+/// A rule that is ready to be looked for.
+pub struct Ready {
+    /// The rule.
+    pub rule: &'static Rule,
+    sides: Option<Sides>,
+}
+
+struct Sides {
+    pattern: Pattern,
+    right: Syntax,
+    names: Names,
+}
+
+impl Rule {
+    /// Whether what it adds are normal forms.
+    pub fn normal(&self) -> bool {
+        matches!(&self.kind, Kind::Equation(e) if e.normal)
+    }
+
+    /// The equation, for people.
+    pub fn equation(&self) -> String {
+        match &self.kind {
+            Kind::Equation(e) => format!("{} => {}", e.left, e.right),
+            Kind::Structure(s) => s.equation.into(),
+        }
+    }
+}
+
+impl Ready {
+    /// Parses a rule.
+    pub fn new(rule: &'static Rule) -> Self {
+        let sides = match &rule.kind {
+            Kind::Structure(_) => None,
+            Kind::Equation(e) => {
+                let mut names = Names::default();
+                let left = parse(e.left, &mut names);
+                let right = parse(e.right, &mut names);
+                Some(Sides {
+                    pattern: Pattern::new(&left),
+                    right,
+                    names,
+                })
+            }
+        };
+        Ready { rule, sides }
+    }
+
+    /// The terms that may stand for a class.
+    pub fn search(&self, terms: &Terms, class: Id) -> Vec<Tree> {
+        match (&self.rule.kind, &self.sides) {
+            (Kind::Structure(s), _) => {
+                let places = calls(terms, class).filter(|c| c.op.name == s.op);
+                places.flat_map(|c| (s.rewrite)(terms, c)).collect()
+            }
+            (Kind::Equation(e), Some(sides)) => {
+                let nodes = &terms[class].nodes;
+                let dtype = terms[class].data.ty().dtype;
+                let wide = matches!(dtype, DType::F32 | DType::F64);
+                if !wide || !nodes.iter().any(|n| sides.pattern.may_match(n)) {
+                    return vec![];
+                }
+                let counts = (sides.names.vars.len(), sides.names.attrs.len());
+                let found = sides.pattern.search(terms, class, counts);
+                let build = |b: &Bindings| sides.build(terms, e, b, dtype);
+                found.iter().filter_map(build).collect()
+            }
+            (Kind::Equation(_), None) => vec![],
+        }
+    }
+}
+
+impl Sides {
+    fn build(&self, terms: &Terms, e: &Equation, found: &Bindings, dtype: DType) -> Option<Tree> {
+        let known = |k: usize| found.attrs[k].clone();
+        let of_left = (0..self.names.attrs.len()).filter(|k| self.names.attrs[*k] != DERIVED);
+        let left: Vec<Arc<Attrs>> = of_left.map(known).collect::<Option<_>>()?;
+        let derived = match e.derive {
+            Some(derive) => Some(derive(&left, terms, found)?),
+            None => None,
+        };
+        self.tree(&self.right, found, derived.as_ref(), dtype)
+    }
+
+    fn tree(
+        &self,
+        side: &Syntax,
+        found: &Bindings,
+        derived: Option<&Attrs>,
+        dtype: DType,
+    ) -> Option<Tree> {
+        Some(match side {
+            Syntax::Var(v) => Tree::Class(found.vars[*v]?),
+            Syntax::Number(n) => Tree::Number(*n, dtype),
+            Syntax::Call { op, attrs, args } => {
+                let attrs = match attrs {
+                    None => Attrs::new(),
+                    Some(k) if self.names.attrs[*k] == DERIVED => derived?.clone(),
+                    Some(k) => (*found.attrs[*k].clone()?).clone(),
+                };
+                let args = args.iter().map(|a| self.tree(a, found, derived, dtype));
+                let mut args: Vec<Tree> = args.collect::<Option<_>>()?;
+                // Of ops of any number of operands in the text.
+                while args.len() > 2 && matches!(op.name, "add" | "mul") {
+                    let rest = args.split_off(2);
+                    args = vec![Tree::Call(*op, attrs.clone(), args)];
+                    args.extend(rest);
+                }
+                Tree::Call(*op, attrs, args)
+            }
+        })
+    }
+}
+
+/// Adds a term; `None` if its operands do not fit each other. `made` are its nodes, and whether
+/// they are new.
+pub fn add(terms: &mut Terms, tree: Tree, made: &mut Vec<(Term, bool)>) -> Option<Id> {
+    let term = match tree {
+        Tree::Class(id) => return Some(terms.find(id)),
+        Tree::Number(n, dtype) => Term::Constant(Known(Arc::new(Tensor::splat(dtype, vec![], n)))),
+        Tree::Call(op, attrs, args) => {
+            let args = args.into_iter().map(|t| add(terms, t, made));
+            let call = Call::new(op, attrs, args.collect::<Option<_>>()?);
+            if infer(terms, &call).ok()?.len() != 1 {
+                return None;
+            }
+            Term::Call(call)
+        }
+    };
+    let new = terms.lookup(term.clone()).is_none();
+    made.push((term.clone(), new));
+    Some(terms.add(term))
+}

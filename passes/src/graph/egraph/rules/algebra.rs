@@ -1,0 +1,53 @@
+//! Powers, quotients and factors.
+use super::super::facts::{Sign, Terms};
+use super::super::pattern::Bindings;
+use super::super::rule::{Equation, Kind, Rounding, Rule};
+use super::{equal, normal};
+use std::sync::Arc;
+use tensmith_ir::graph::Attrs;
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    equal("factor-one", "(mul ?x 1)", "?x"),
+    normal("square", "(pow ?x 2)", "(mul ?x ?x)"),
+    normal("cube", "(pow ?x 3)", "(mul (mul ?x ?x) ?x)"),
+    normal("inverse-power", "(pow ?x -1)", "(reciprocal ?x)"),
+    rooted("root-power", "(pow ?x 0.5)", "(sqrt ?x)"),
+    rooted(
+        "inverse-root-power",
+        "(pow ?x -0.5)",
+        "(reciprocal (sqrt ?x))",
+    ),
+    // One root and one quotient for each row instead of a quotient for each element.
+    normal(
+        "divide-by-root",
+        "(div ?y (sqrt ?x))",
+        "(mul ?y (reciprocal (sqrt ?x)))",
+    ),
+    equal(
+        "common-factor",
+        "(add (mul ?x ?y) (mul ?x ?z))",
+        "(mul ?x (add ?y ?z))",
+    ),
+];
+
+/// A rule about roots, which powers are only where what they are of is not negative: those of -0
+/// and minus infinity differ.
+const fn rooted(name: &'static str, left: &'static str, right: &'static str) -> Rule {
+    Rule {
+        name,
+        rounding: Rounding::Reassociates,
+        kind: Kind::Equation(Equation {
+            left,
+            right,
+            first: Some("(add (mul ?x ?x) 0.1)"),
+            normal: true,
+            derive: Some(positive),
+        }),
+    }
+}
+
+fn positive(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
+    let x = found.vars[0]?;
+    (terms[x].data.sign == Sign::Positive).then(Attrs::new)
+}

@@ -1,0 +1,189 @@
+//! Recognisers: what exporters spell in many ways gets one normal form.
+//!
+//! The normal forms are those in which the importer writes the operators of the same names.
+use super::super::facts::Terms;
+use super::super::pattern::{Bindings, calls};
+use super::super::rule::{Equation, Kind, Rounding, Rule};
+use super::normal;
+use std::sync::Arc;
+use tensmith_ir::graph::Attrs;
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    normal(
+        "sigmoid",
+        "(reciprocal (add 1 (exp (neg ?x))))",
+        "(sigmoid ?x)",
+    ),
+    normal(
+        "sigmoid-of-powers",
+        "(div (exp ?x) (add 1 (exp ?x)))",
+        "(sigmoid ?x)",
+    ),
+    normal(
+        "sigmoid-of-tanh",
+        "(mul 0.5 (add 1 (tanh (mul 0.5 ?x))))",
+        "(sigmoid ?x)",
+    ),
+    normal(
+        "gate",
+        "(div ?y (add 1 (exp (neg ?x))))",
+        "(mul ?y (sigmoid ?x))",
+    ),
+    normal(
+        "tanh-of-powers",
+        "(div (sub (exp ?x) (exp (neg ?x))) (add (exp ?x) (exp (neg ?x))))",
+        "(tanh ?x)",
+    ),
+    normal(
+        "tanh-of-sigmoid",
+        "(sub (mul 2 (sigmoid (mul 2 ?x))) 1)",
+        "(tanh ?x)",
+    ),
+    // A power that never overflows.
+    derived(
+        "softplus",
+        "(log (add 1 (exp ?x)))",
+        "(add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))",
+        may_be_above,
+    ),
+    normal(
+        "hard-sigmoid",
+        "(mul 1/6 (min (max (add ?x 3) 0) 6))",
+        "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
+    ),
+    normal(
+        "hard-sigmoid-from-above",
+        "(mul 1/6 (max (min (add ?x 3) 6) 0))",
+        "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
+    ),
+    normal(
+        "hard-gate",
+        "(mul 1/6 ?y (min (max (add ?x 3) 0) 6))",
+        "(mul ?y (min (max (add (mul ?x 1/6) 0.5) 0) 1))",
+    ),
+    normal(
+        "hard-gate-from-above",
+        "(mul 1/6 ?y (max (min (add ?x 3) 6) 0))",
+        "(mul ?y (min (max (add (mul ?x 1/6) 0.5) 0) 1))",
+    ),
+    normal(
+        "bounds",
+        "(max (min (add (mul ?x 1/6) 0.5) 1) 0)",
+        "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
+    ),
+    normal(
+        "gelu",
+        "(mul 0.5 ?x (add 1 (erf (mul ?x 1/sqrt2))))",
+        "(mul (mul ?x 0.5) (add (erf (mul ?x 1/sqrt2)) 1))",
+    ),
+    normal(
+        "gelu-distributed",
+        "(add (mul 0.5 ?x) (mul 0.5 ?x (erf (mul ?x 1/sqrt2))))",
+        "(mul (mul ?x 0.5) (add (erf (mul ?x 1/sqrt2)) 1))",
+    ),
+    normal(
+        "gelu-tanh",
+        "(mul 0.5 ?x (add 1 (tanh (mul sqrt2/pi (add ?x (mul 0.044715 ?x ?x ?x))))))",
+        "(mul (mul ?x 0.5) (add (tanh (mul (add ?x (mul (mul ?x ?x ?x) 0.044715)) sqrt2/pi)) 1))",
+    ),
+    normal(
+        "gelu-tanh-factored",
+        "(mul 0.5 ?x (add 1 (tanh (mul sqrt2/pi ?x (add 1 (mul 0.044715 ?x ?x))))))",
+        "(mul (mul ?x 0.5) (add (tanh (mul (add ?x (mul (mul ?x ?x ?x) 0.044715)) sqrt2/pi)) 1))",
+    ),
+    // 1.702 and 1.595769 as approximations of a gate stay what the model says.
+    normal(
+        "gelu-tanh-as-gate",
+        "(mul ?x (sigmoid (mul 1.5957691216057308 (add ?x (mul 0.044715 ?x ?x ?x)))))",
+        "(mul (mul ?x 0.5) (add (tanh (mul (add ?x (mul (mul ?x ?x ?x) 0.044715)) sqrt2/pi)) 1))",
+    ),
+    derived(
+        "softmax",
+        "(div (exp (sub ?x (reduce_max@a ?x))) (reduce_sum@a (exp (sub ?x (reduce_max@a ?x)))))",
+        "(softmax@! ?x)",
+        one_axis,
+    ),
+    derived(
+        "softmax-unshifted",
+        "(div (exp ?x) (reduce_sum@a (exp ?x)))",
+        "(softmax@! ?x)",
+        one_axis,
+    ),
+    derived(
+        "softmax-shifted-before",
+        "(softmax@s (sub ?x (reduce_max@a ?x)))",
+        "(softmax@! ?x)",
+        same_axis,
+    ),
+    normal(
+        "log-of-softmax",
+        "(log (softmax@s ?x))",
+        "(log_softmax@s ?x)",
+    ),
+    derived(
+        "log-softmax",
+        "(sub (sub ?x (reduce_max@a ?x)) (log (reduce_sum@a (exp (sub ?x (reduce_max@a ?x))))))",
+        "(log_softmax@! ?x)",
+        one_axis,
+    ),
+    derived(
+        "log-softmax-unshifted",
+        "(sub ?x (log (reduce_sum@a (exp ?x))))",
+        "(log_softmax@! ?x)",
+        one_axis,
+    ),
+    derived(
+        "variance-of-squares",
+        "(sub (reduce_mean@a (mul ?x ?x)) (mul (reduce_mean@a ?x) (reduce_mean@a ?x)))",
+        "(reduce_mean@a (mul (sub ?x (reduce_mean@a ?x)) (sub ?x (reduce_mean@a ?x))))",
+        keeps_axes,
+    ),
+];
+
+type Derive = fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>;
+
+const fn derived(
+    name: &'static str,
+    left: &'static str,
+    right: &'static str,
+    derive: Derive,
+) -> Rule {
+    Rule {
+        name,
+        rounding: Rounding::Reassociates,
+        kind: Kind::Equation(Equation {
+            left,
+            right,
+            first: None,
+            normal: true,
+            derive: Some(derive),
+        }),
+    }
+}
+
+/// Nothing, unless the first variable is the negative of a magnitude.
+fn may_be_above(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
+    let signs = calls(terms, found.vars[0]?).filter(|c| c.op.name == "neg");
+    let mut of_sizes = signs.flat_map(|c| calls(terms, c.args[0]));
+    (!of_sizes.any(|c| c.op.name == "abs")).then(Attrs::new)
+}
+
+/// The attributes of a softmax along the one axis of reductions.
+fn one_axis(left: &[Arc<Attrs>], _: &Terms, _: &Bindings) -> Option<Attrs> {
+    match left[0].ints("axes") {
+        [axis] if left[0].flag("keepdims") => Some(Attrs::new().with("axis", *axis)),
+        _ => None,
+    }
+}
+
+/// The attributes of a softmax along the axis that a reduction has, too.
+fn same_axis(left: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
+    let of_softmax = left[0].int("axis");
+    let of_reduction = one_axis(&left[1..], terms, found)?;
+    (of_reduction.int("axis") == of_softmax).then_some(of_reduction)
+}
+
+fn keeps_axes(left: &[Arc<Attrs>], _: &Terms, _: &Bindings) -> Option<Attrs> {
+    left[0].flag("keepdims").then(Attrs::new)
+}

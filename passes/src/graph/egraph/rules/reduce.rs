@@ -1,0 +1,157 @@
+//! Reductions: the axes they keep, and means of sums.
+use super::super::facts::Terms;
+use super::super::pattern::{calls, near};
+use super::super::rule::{Kind, Rounding, Rule, Structure, Tree};
+use super::super::term::Call;
+use egg::Id;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, TensorType};
+use tensmith_ir::ops::{Class, Sampler, op};
+use tensmith_ir::tensor::Tensor;
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "keep-reduced-axes",
+        rounding: Rounding::Exact,
+        kind: Kind::Structure(Structure {
+            equation: "(reshape (reduce{keepdims=false} ?x)) => (reduce{keepdims=true} ?x), if the shapes are the same",
+            op: "reshape",
+            rewrite: keep_axes,
+            sample: sample_keep_axes,
+        }),
+    },
+    Rule {
+        name: "mean-of-sum",
+        rounding: Rounding::Reassociates,
+        kind: Kind::Structure(Structure {
+            equation: "(mul (reduce_sum ?x) 1/n) => (reduce_mean ?x), if n elements are added",
+            op: "mul",
+            rewrite: mean_by_product,
+            sample: |s| sample_mean(s, "mul"),
+        }),
+    },
+    Rule {
+        name: "mean-of-sum-quotient",
+        rounding: Rounding::Reassociates,
+        kind: Kind::Structure(Structure {
+            equation: "(div (reduce_sum ?x) n) => (reduce_mean ?x), if n elements are added",
+            op: "div",
+            rewrite: mean_by_quotient,
+            sample: |s| sample_mean(s, "div"),
+        }),
+    },
+];
+
+fn keep_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let shape = call.attrs.dims("shape");
+    let inner = calls(terms, call.args[0]).filter(|c| c.op.class == Class::Reduction);
+    let kept = inner.filter(|c| {
+        c.attrs.get("axes").is_some()
+            && !c.attrs.flag("keepdims")
+            && kept_shape(&terms[c.args[0]].data.types[0].shape, c.attrs.ints("axes")) == shape
+    });
+    let with = |c: &Call| {
+        let attrs = (*c.attrs).clone().with("keepdims", true);
+        Tree::Call(c.op, attrs, vec![Tree::Class(c.args[0])])
+    };
+    kept.map(with).collect()
+}
+
+fn kept_shape(shape: &[Expr], axes: &[i64]) -> Vec<Expr> {
+    let kept = |(k, d): (usize, &Expr)| match axes.contains(&(k as i64)) {
+        true => Expr::from(1),
+        false => d.clone(),
+    };
+    shape.iter().enumerate().map(kept).collect()
+}
+
+fn mean_by_product(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let [x, y] = call.args[..] else { return vec![] };
+    [(x, y), (y, x)]
+        .into_iter()
+        .flat_map(|(sum, c)| mean(terms, sum, number(terms, c)))
+        .collect()
+}
+
+fn mean_by_quotient(terms: &Terms, call: &Call) -> Vec<Tree> {
+    mean(
+        terms,
+        call.args[0],
+        number(terms, call.args[1]).map(|n| 1.0 / n),
+    )
+}
+
+fn number(terms: &Terms, class: Id) -> Option<f64> {
+    let data = &terms[class].data;
+    data.ty().dtype.is_float().then(|| data.uniform()).flatten()
+}
+
+/// The means that are sums in a class times a number.
+fn mean(terms: &Terms, sum: Id, factor: Option<f64>) -> Vec<Tree> {
+    let Some(factor) = factor else { return vec![] };
+    let sums = calls(terms, sum).filter(|c| c.op.name == "reduce_sum");
+    let of = sums.filter(|c| {
+        let shape = &terms[c.args[0]].data.ty().shape;
+        let axes = c.attrs.ints("axes").iter();
+        let extents: Option<Vec<i64>> = axes.map(|a| shape[*a as usize].as_const()).collect();
+        let count = extents.map(|e| e.iter().product::<i64>());
+        count.is_some_and(|n| n > 0 && near(factor * n as f64, 1.0))
+    });
+    let mean = |c: &Call| {
+        Tree::Call(
+            op("reduce_mean"),
+            (*c.attrs).clone(),
+            vec![Tree::Class(c.args[0])],
+        )
+    };
+    of.map(mean).collect()
+}
+
+/// A float tensor, some of its axes in order, and whether they stay.
+fn sample_reduction(s: &mut Sampler, keepdims: bool) -> (Graph, TensorType, Attrs) {
+    let rank = s.int(1, 3) as usize;
+    let shape: Vec<usize> = (0..rank).map(|_| s.int(1, 5) as usize).collect();
+    let axes: Vec<i64> = (0..rank as i64).filter(|_| s.int(0, 1) == 1).collect();
+    let extents = shape.iter().map(|d| Expr::from(*d as i64)).collect();
+    let attrs = Attrs::new().with("axes", axes).with("keepdims", keepdims);
+    (
+        Graph::default(),
+        TensorType::new(DType::F32, extents),
+        attrs,
+    )
+}
+
+fn sample_keep_axes(s: &mut Sampler) -> Graph {
+    let (mut g, ty, attrs) = sample_reduction(s, false);
+    let shape = kept_shape(&ty.shape, attrs.ints("axes"));
+    let reduction = *s.pick(&["reduce_sum", "reduce_mean", "reduce_max", "reduce_min"]);
+    let x = g.add_input("x", ty);
+    let fits = "invariant: the sample's types fit";
+    let y = g.add_one(op(reduction), "r", &[x], attrs).expect(fits);
+    let shape = Attrs::new().with("shape", shape);
+    let y = g.add_one(op("reshape"), "y", &[y], shape).expect(fits);
+    g.add_output("y", y);
+    g
+}
+
+fn sample_mean(s: &mut Sampler, by: &'static str) -> Graph {
+    let keepdims = s.int(0, 1) == 1;
+    let (mut g, ty, attrs) = sample_reduction(s, keepdims);
+    let extent = |a: &i64| ty.shape[*a as usize].as_const().unwrap_or(1);
+    let count = attrs.ints("axes").iter().map(extent).product::<i64>() as f64;
+    let number = if by == "mul" { 1.0 / count } else { count };
+    let x = g.add_input("x", ty);
+    let c = g.add_constant("c", Tensor::splat(DType::F32, vec![], number));
+    let fits = "invariant: the sample's types fit";
+    let y = g.add_one(op("reduce_sum"), "r", &[x], attrs).expect(fits);
+    let operands = if by == "mul" && s.int(0, 1) == 0 {
+        [c, y]
+    } else {
+        [y, c]
+    };
+    let y = g.add_one(op(by), "y", &operands, Attrs::new()).expect(fits);
+    g.add_output("y", y);
+    g
+}

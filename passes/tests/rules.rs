@@ -1,0 +1,91 @@
+//! Every rule of the e-graph alone, on random places: it finds them however they are spelled, gives
+//! one normal form, and keeps what the reference evaluator computes.
+mod common;
+
+use common::assert_close;
+use common::seeds::seeds;
+use tensmith_ir::eval::eval_graph;
+use tensmith_ir::graph::{Def, Graph, verify_graph};
+use tensmith_ir::ops::Sampler;
+use tensmith_ir::tensor::Tensor;
+use tensmith_passes::graph::egraph::{Rule, Spelling, rewrite_by_rules, rules};
+use tensmith_passes::pipeline::Precision;
+
+/// Random values for the inputs of a graph.
+fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
+    let mut sampler = Sampler::new(seed ^ 0x5eed);
+    let ty = |v: &_| graph.ty(*v).clone();
+    let types = graph.inputs.iter().map(ty);
+    let tensor = |ty: tensmith_ir::graph::TensorType| {
+        let shape = ty.static_shape().expect("samples are static");
+        sampler.tensor(ty.dtype, &shape, -3.0, 3.0)
+    };
+    types.map(tensor).collect()
+}
+
+/// The nodes of a graph from its output on, without names and orders that do not matter.
+fn canonical(graph: &Graph) -> String {
+    fn value(graph: &Graph, v: tensmith_ir::graph::ValueId) -> String {
+        match &graph.value(v).def {
+            Def::Input(k) => format!("x{k}"),
+            Def::Constant(t) => format!("{:?}", t.to_f64()),
+            Def::Node(n, _) => {
+                let node = graph.node(*n);
+                let inputs = node.inputs.iter().map(|v| value(graph, *v));
+                let mut inputs: Vec<String> = inputs.collect();
+                if matches!(node.op.name, "add" | "mul" | "min" | "max") {
+                    inputs.sort();
+                }
+                format!("{}{:?}({})", node.op.name, node.attrs, inputs.join(", "))
+            }
+        }
+    }
+    value(graph, graph.outputs[0])
+}
+
+fn check(rule: &Rule, seed: u64) {
+    let name = rule.name;
+    let left = rule
+        .sample(seed, Spelling::Left)
+        .expect("rules have left sides");
+    let (found, report) = rewrite_by_rules(&left, Precision::Standard).expect("a valid graph");
+    verify_graph(&found).unwrap_or_else(|e| panic!("{name}, seed {seed}: {e}\n{found}"));
+    let x = inputs(&left, seed);
+    let want = eval_graph(&left, &x).expect("samples evaluate");
+    let got = eval_graph(&found, &x).expect("results evaluate");
+    for (k, (want, got)) in want.iter().zip(&got).enumerate() {
+        assert_close(k, want, got, 10.0);
+    }
+    match rule.sample(seed, Spelling::Right) {
+        Some(right) => {
+            let (right, _) = rewrite_by_rules(&right, Precision::Standard).expect("a valid graph");
+            let (a, b) = (canonical(&found), canonical(&right));
+            assert_eq!(a, b, "{name}, seed {seed}:\n{left}\n{report:?}");
+        }
+        None => {
+            let fired = report.fired.iter().find(|(n, _)| *n == name);
+            assert!(
+                fired.is_some_and(|f| f.1 > 0),
+                "{name}, seed {seed}:\n{left}"
+            );
+        }
+    }
+}
+
+#[test]
+fn rules_find_all_spellings_and_keep_values() {
+    for rule in rules::all() {
+        for seed in seeds(0..100) {
+            check(rule, seed);
+        }
+    }
+}
+
+#[test]
+fn names_of_rules_are_unique() {
+    for rule in rules::all() {
+        let same = rules::all().filter(|r| r.name == rule.name).count();
+        assert_eq!(same, 1, "{}", rule.name);
+        assert!(!rule.equation().is_empty());
+    }
+}
