@@ -47,6 +47,9 @@ pub struct Options {
     /// Units: bytes of constants, at most, where a faster algorithm (Winograd convolutions) needs
     /// more of them than the model has; `None`: as many as it takes.
     pub max_constant_bytes: Option<u64>,
+    /// Whether equal terms are chosen among in an e-graph: see `docs/egraph.md`. Without, only the
+    /// directed passes rewrite the graph.
+    pub no_egraph: bool,
     /// Whether the code notes when each of its steps begins: see
     /// [`Session::run_profiled`](crate::Session::run_profiled).
     pub profile: bool,
@@ -76,6 +79,7 @@ impl Options {
         let mut options = PassOptions {
             precision: self.precision,
             constant_bytes: self.max_constant_bytes,
+            egraph: !self.no_egraph,
             ..PassOptions::default()
         };
         options.target.fma = target.has_fma();

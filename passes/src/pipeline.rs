@@ -1,5 +1,6 @@
 //! From a graph to a plan, one line a step.
 use crate::error::PassError;
+use crate::graph::egraph::rewrite_by_rules;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
@@ -33,6 +34,8 @@ pub struct PassOptions {
     /// Units: bytes of constants, at most, where an algorithm that is faster needs more of them;
     /// `None`: as many as it takes. Constants of the model itself are not refused.
     pub constant_bytes: Option<u64>,
+    /// Whether rules choose among equal terms in an e-graph; else only the directed passes rewrite.
+    pub egraph: bool,
     /// Units: bytes of the scores of one softmax between contractions beyond which they are
     /// streamed: half of a second cache, which they would fill.
     pub stream_bytes: usize,
@@ -45,6 +48,7 @@ impl Default for PassOptions {
             precision: Precision::default(),
             fold_bytes: 64 << 10,
             constant_bytes: None,
+            egraph: true,
             stream_bytes: 1 << 20,
         }
     }
@@ -63,6 +67,10 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = fold_identities(&graph)?;
     let graph = eliminate_common_subexpressions(&graph)?;
+    let graph = match options.egraph {
+        true => rewrite_by_rules(&graph, options.precision)?.0,
+        false => graph,
+    };
     let graph = match options.precision {
         Precision::Exact => graph,
         Precision::Standard => {

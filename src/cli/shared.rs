@@ -29,6 +29,9 @@ pub struct ModelArgs {
     /// of those of the model; as many as it takes by default
     #[arg(long, value_name = "N")]
     pub max_constant_bytes: Option<u64>,
+    /// Rewrites the graph by directed passes only, without the rules of the e-graph
+    #[arg(long)]
+    pub no_egraph: bool,
 }
 
 impl ModelArgs {
@@ -44,6 +47,7 @@ impl ModelArgs {
             target: self.target.clone(),
             memory_bytes: self.memory_bytes,
             max_constant_bytes: self.max_constant_bytes,
+            no_egraph: self.no_egraph,
             ..Options::default()
         };
         for text in &self.dims {

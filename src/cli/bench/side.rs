@@ -194,6 +194,7 @@ fn pass_on(command: &mut Command, model: &ModelArgs, inputs: &InputArgs, threads
         target,
         memory_bytes,
         max_constant_bytes,
+        no_egraph,
     } = model;
     let InputArgs {
         inputs,
@@ -216,6 +217,9 @@ fn pass_on(command: &mut Command, model: &ModelArgs, inputs: &InputArgs, threads
         if let Some(bytes) = bytes {
             command.arg(flag).arg(bytes.to_string());
         }
+    }
+    if *no_egraph {
+        command.arg("--no-egraph");
     }
     if let Some(path) = inputs {
         command.arg("--inputs").arg(path);
