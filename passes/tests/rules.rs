@@ -3,12 +3,13 @@
 mod common;
 
 use common::assert_close;
+use common::draw::{draw, largest_magnitude};
 use common::seeds::seeds;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::{Def, Graph, verify_graph};
 use tensmith_ir::ops::Sampler;
 use tensmith_ir::tensor::Tensor;
-use tensmith_passes::graph::egraph::{Rule, Spelling, rewrite_by_rules, rules};
+use tensmith_passes::graph::egraph::{Rule, Spelling, extremes, rewrite_by_rules, rules};
 use tensmith_passes::pipeline::Precision;
 
 /// Random values for the inputs of a graph.
@@ -77,6 +78,39 @@ fn rules_find_all_spellings_and_keep_values() {
     for rule in rules::all() {
         for seed in seeds(0..100) {
             check(rule, seed);
+        }
+    }
+}
+
+/// The results of a graph, or that it has none.
+fn results(graph: &Graph, x: &[Tensor]) -> Vec<Tensor> {
+    verify_graph(graph).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    eval_graph(graph, x).expect("equal graphs evaluate")
+}
+
+#[test]
+fn extremes_of_an_egraph_are_equal() {
+    for seed in seeds(0..300) {
+        let (graph, x) = draw(seed);
+        let magnitude = largest_magnitude(&graph, &x);
+        let [cheapest, dearest] = extremes(&graph, Precision::Standard).expect("a valid graph");
+        let pairs = results(&cheapest, &x)
+            .into_iter()
+            .zip(results(&dearest, &x));
+        for (k, (a, b)) in pairs.enumerate() {
+            assert_close(k, &a, &b, magnitude);
+        }
+    }
+    for rule in rules::all() {
+        for seed in seeds(0..20) {
+            let graph = rule
+                .sample(seed, Spelling::Left)
+                .expect("rules have left sides");
+            let x = inputs(&graph, seed);
+            let [cheapest, dearest] = extremes(&graph, Precision::Standard).expect("valid");
+            for (a, b) in results(&cheapest, &x).iter().zip(&results(&dearest, &x)) {
+                assert_close(0, a, b, 10.0);
+            }
         }
     }
 }

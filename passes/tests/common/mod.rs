@@ -37,8 +37,8 @@ pub fn iota(shape: &[usize]) -> Tensor {
     f32s(shape, 1.0)
 }
 
-/// Optimises, plans and runs a graph, for a narrow and a wide target; the results must be those
-/// of the graph as it was. Gives the plan for the narrow one.
+/// Optimises, plans and runs a graph, for a narrow target by rules and for a wide one by directed
+/// passes only; the results must be those of the graph as it was. Gives the plan for the narrow one.
 pub fn check(graph: &Graph, inputs: &[Tensor]) -> Plan {
     check_within(graph, inputs, 1.0)
 }
@@ -51,12 +51,13 @@ pub fn check_within(graph: &Graph, inputs: &[Tensor], magnitude: f64) -> Plan {
         threads: 2,
         ..Target::default()
     };
-    let options = |target| PassOptions {
+    let options = |target, egraph| PassOptions {
         target,
+        egraph,
         ..PassOptions::default()
     };
-    run(graph, inputs, &options(wide), magnitude);
-    run(graph, inputs, &options(Target::default()), magnitude)
+    run(graph, inputs, &options(wide, false), magnitude);
+    run(graph, inputs, &options(Target::default(), true), magnitude)
 }
 
 /// As [`check`], with options.

@@ -71,6 +71,21 @@ pub fn rewrite_by_rules(
     Ok((region::export(graph, &imported, &choice)?, report))
 }
 
+/// Two graphs that the rules find equal to a graph: the cheapest, and the dearest member of each
+/// class. For tests of rules and classes.
+///
+/// Errors: never for a valid graph.
+pub fn extremes(graph: &Graph, precision: Precision) -> Result<[Graph; 2], GraphError> {
+    let mut imported = region::import(graph);
+    let run = saturate::saturate(&mut imported.terms, admitted(precision));
+    let cheapest = extract::extract(&imported.terms, &run.normal);
+    let dearest = extract::extract_dearest(&imported.terms);
+    Ok([
+        region::export(graph, &imported, &cheapest)?,
+        region::export(graph, &imported, &dearest)?,
+    ])
+}
+
 /// How many nodes of the result each rule made.
 fn used(
     graph: &Graph,
