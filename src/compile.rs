@@ -10,6 +10,7 @@ use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
+use tensmith_passes::graph::egraph::Report;
 use tensmith_passes::pipeline;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Pool, Tensor};
@@ -18,9 +19,18 @@ use tensmith_runtime::{Pool, Tensor};
 ///
 /// Errors: an unknown target; a defect of the compiler.
 pub fn optimised(graph: &Graph, options: &Options) -> Result<Graph> {
+    optimised_by_rules(graph, options).map(|(graph, _)| graph)
+}
+
+/// As [`optimised`]; also gives what the e-graph did, to subgraphs first.
+///
+/// Errors: as [`optimised`].
+pub fn optimised_by_rules(graph: &Graph, options: &Options) -> Result<(Graph, Vec<Report>)> {
     let target = Target::named(options.target_name())?;
     let passes = options.pass_options(&target, options.thread_count());
-    Ok(pipeline::optimise(graph.clone(), &passes)?)
+    let mut reports = Vec::new();
+    let graph = pipeline::optimise_and_tell(graph.clone(), &passes, &mut reports)?;
+    Ok((graph, reports))
 }
 
 /// Plans a graph for a target.

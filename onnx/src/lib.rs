@@ -9,6 +9,7 @@ mod budget;
 mod check;
 mod elem;
 mod error;
+pub mod export;
 mod external;
 pub mod import;
 mod inline;

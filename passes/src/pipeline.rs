@@ -1,6 +1,6 @@
 //! From a graph to a plan, one line a step.
 use crate::error::PassError;
-use crate::graph::egraph::rewrite_by_rules;
+use crate::graph::egraph;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
@@ -57,10 +57,21 @@ impl Default for PassOptions {
 /// Rewrites a graph to an equal one that plans better.
 ///
 /// Errors: a defect of a pass.
-pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassError> {
+pub fn optimise(graph: Graph, options: &PassOptions) -> Result<Graph, PassError> {
+    optimise_and_tell(graph, options, &mut Vec::new())
+}
+
+/// As [`optimise`]; `reports` gets what the e-graph did, to subgraphs first.
+///
+/// Errors: as [`optimise`].
+pub fn optimise_and_tell(
+    mut graph: Graph,
+    options: &PassOptions,
+    reports: &mut Vec<egraph::Report>,
+) -> Result<Graph, PassError> {
     for node in &mut graph.nodes {
         for region in &mut node.regions {
-            *region = optimise(std::mem::take(region), options)?;
+            *region = optimise_and_tell(std::mem::take(region), options, reports)?;
         }
     }
     let graph = fold_identities(&graph)?;
@@ -68,7 +79,11 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     let graph = fold_identities(&graph)?;
     let graph = eliminate_common_subexpressions(&graph)?;
     let graph = match options.egraph {
-        true => rewrite_by_rules(&graph, options.precision)?.0,
+        true => {
+            let (graph, report) = egraph::rewrite_by_rules(&graph, options.precision)?;
+            reports.push(report);
+            graph
+        }
         false => graph,
     };
     let graph = match options.precision {

@@ -2,14 +2,20 @@
 use super::bench::parse_duration;
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, human_bytes, print_notes};
-use crate::cli::out::outln;
+use crate::cli::out::{out, out_bytes, outln};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
+use tensmith::compile::optimised_by_rules;
+use tensmith::explain::graph::{dot, svg};
 use tensmith::explain::html::html;
+use tensmith::explain::rules::RulesReport;
+use tensmith::explain::why_not::why_not;
 use tensmith::explain::{KernelReport, Report, explain};
 use tensmith::files::write_atomic;
-use tensmith::{Result, TensorView};
+use tensmith::{Options, Result, TensorView};
+use tensmith_ir::graph::Graph;
+use tensmith_onnx::export::export;
 
 /// Show what each kernel of a model does, how fast it is and how fast it could be.
 #[derive(Args)]
@@ -18,6 +24,9 @@ use tensmith::{Result, TensorView};
   tensmith explain model.onnx --inputs in.npz --top 10
   tensmith explain model.onnx --html report.html
   tensmith explain model.onnx --json
+  tensmith explain model.onnx --rules
+  tensmith explain model.onnx --why-not /Conv_5 /Clip_6
+  tensmith explain model.onnx --graph svg > model.svg
 
 Times are medians over runs, of the thread that takes longest. GFLOP/s count the direct algorithm of
 contractions and convolutions; bytes are those over the kernel's boundary. The bound is the time that
@@ -36,9 +45,28 @@ pub struct Explain {
     /// Writes everything as one page, with a timeline and rooflines
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
+    /// Lists the rules of the e-graph instead of running the model: how often each found something,
+    /// how many nodes it made, what it does to rounding, and its equation
+    #[arg(long, conflicts_with_all = ["top", "html", "why_not", "graph"])]
+    rules: bool,
+    /// Says why two nodes are not computed by one kernel, instead of running the model
+    #[arg(long, num_args = 2, value_names = ["NODE", "NODE"], conflicts_with_all = ["top", "html", "json", "graph"])]
+    why_not: Option<Vec<String>>,
+    /// Prints the optimised graph instead of running the model: dot for Graphviz, svg as a picture,
+    /// onnx for viewers such as Netron
+    #[arg(long, value_name = "FORM", conflicts_with_all = ["top", "html", "json"])]
+    graph: Option<Drawing>,
     /// Prints everything as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// How a graph is drawn.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Drawing {
+    Dot,
+    Svg,
+    Onnx,
 }
 
 impl Explain {
@@ -48,6 +76,9 @@ impl Explain {
         let given = self.inputs.read(&model)?;
         let prepared = given.prepare(&model, self.model.options()?, true)?;
         print_notes(&prepared.imported);
+        if self.rules || self.why_not.is_some() || self.graph.is_some() {
+            return self.show_graph(&prepared.imported.graph, &prepared.options);
+        }
         eprintln!("inputs: {}", prepared.describe());
         let views: Vec<TensorView<'_>> = prepared.inputs.iter().map(|(_, t)| t.view()).collect();
         let (imported, options) = (&prepared.imported, &prepared.options);
@@ -69,6 +100,30 @@ impl Explain {
     }
 }
 
+impl Explain {
+    /// What can be said without running the model.
+    fn show_graph(&self, source: &Graph, options: &Options) -> Result<()> {
+        let (graph, reports) = optimised_by_rules(source, options)?;
+        if self.rules {
+            let report = RulesReport::of(&reports);
+            match self.json {
+                true => outln!("{}", serde_json::json!(report)),
+                false => out!("{}", report.text()),
+            }
+        }
+        if let Some([a, b]) = self.why_not.as_deref() {
+            out!("{}", why_not(source, &graph, a, b)?);
+        }
+        match self.graph {
+            Some(Drawing::Dot) => out!("{}", dot(&graph)),
+            Some(Drawing::Svg) => out!("{}", svg(&graph)),
+            Some(Drawing::Onnx) => out_bytes(&export(&graph)),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
 fn print_text(report: &Report, top: Option<usize>) {
     let mut rows: Vec<&KernelReport> = report.kernels.iter().collect();
     if let Some(count) = top {
@@ -80,6 +135,9 @@ fn print_text(report: &Report, top: Option<usize>) {
         outln!("{}", line(row));
         outln!("{:>22}  {}", "", row.nodes.join(", "));
         outln!("{:>22}  {}: {}", "", row.recipe, row.loops);
+        if !row.rules.is_empty() {
+            outln!("{:>22}  rules: {}", "", row.rules.join(", "));
+        }
         if !row.fallback.is_empty() {
             outln!("{:>22}  narrow: {}", "", row.fallback);
         }

@@ -21,8 +21,17 @@ pub(super) use {out, outln};
 
 /// What the macros do.
 pub(super) fn write(text: Arguments<'_>) {
+    written(&mut |out| out.write_fmt(text));
+}
+
+/// Prints bytes, as [`out!`] prints text.
+pub(super) fn out_bytes(bytes: &[u8]) {
+    written(&mut |out| out.write_all(bytes));
+}
+
+fn written(put: &mut dyn FnMut(&mut dyn Write) -> std::io::Result<()>) {
     let mut out = std::io::stdout().lock();
-    match out.write_fmt(text).and_then(|()| out.flush()) {
+    match put(&mut out).and_then(|()| out.flush()) {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(e) => {

@@ -5,14 +5,17 @@
 //! is counted from the model's nodes and the kernel's loops, and compared with the roofline of
 //! this machine.
 pub mod footprint;
+pub mod graph;
 pub mod html;
 pub mod machine;
+pub mod rules;
 pub mod schedule;
 pub mod timeline;
 pub mod trace;
+pub mod why_not;
 pub mod work;
 
-use crate::compile::{optimised, plan_with_schedules};
+use crate::compile::{optimised_by_rules, plan_with_schedules};
 use crate::error::Result;
 use crate::executable::Executable;
 use crate::model::Imported;
@@ -57,6 +60,8 @@ pub struct KernelReport {
     pub step: usize,
     /// The nodes of the model that it computes.
     pub nodes: Vec<String>,
+    /// The rules of the e-graph that made nodes of it.
+    pub rules: Vec<&'static str>,
     /// The ops whose definitions it is made of, in order.
     pub definition: String,
     /// How its work is laid out: the register tile and the width of vectors.
@@ -148,6 +153,8 @@ pub struct Report {
     pub lost_marks: usize,
     /// The roofline.
     pub machine: Machine,
+    /// What the rules of the e-graph did.
+    pub egraph: rules::RulesReport,
     /// The kernel calls, in the order of the plan.
     pub kernels: Vec<KernelReport>,
     /// What each step is; the numbers in `timeline` count these.
@@ -173,7 +180,8 @@ pub fn explain(
         ..options.clone()
     };
     let target = Target::named(options.target_name())?;
-    let graph = optimised(&imported.graph, &options)?;
+    let (graph, reports) = optimised_by_rules(&imported.graph, &options)?;
+    let egraph = rules::RulesReport::of(&reports);
     let (plan, schedules) = plan_with_schedules(&graph, &options)?;
     let executable = imported.compile_plan(&plan, &options)?;
     let before = Machine::probe(executable.threads(), &target)?;
@@ -190,6 +198,7 @@ pub fn explain(
         measured: &measured,
         sizes: &sizes,
         stats: &stats,
+        egraph: &egraph,
     };
     let kernels = cx.kernels(&steps, &flops);
     let total = |f: &dyn Fn(&KernelReport) -> f64| kernels.iter().map(f).fold(0.0, |a, b| a + b);
@@ -207,6 +216,7 @@ pub fn explain(
         lost_marks: measured.fastest.lost,
         kernels,
         machine,
+        egraph,
         labels: measured.labels,
         timeline: measured.fastest,
     })
@@ -334,6 +344,7 @@ struct Cx<'a> {
     measured: &'a Measured,
     sizes: &'a Sizes,
     stats: &'a [KernelStats],
+    egraph: &'a rules::RulesReport,
 }
 
 impl Cx<'_> {
@@ -366,6 +377,7 @@ impl Cx<'_> {
             name: label.name.clone(),
             step,
             nodes: label.nodes.clone(),
+            rules: self.egraph.rules_of(&label.nodes),
             definition: kernel.name.clone(),
             recipe: schedule::recipe_text(kernel, stats),
             loops: schedule::loops_text(kernel),

@@ -21,8 +21,6 @@ pub use sample::Spelling;
 pub use saturate::Stop;
 
 use crate::pipeline::Precision;
-use region::Imported;
-use std::collections::{BTreeMap, HashSet};
 use tensmith_ir::graph::{Graph, GraphError};
 
 /// What the e-graph did to a graph.
@@ -32,12 +30,14 @@ pub struct Report {
     pub stop: Stop,
     /// Rounds of rules.
     pub rounds: usize,
-    /// Nodes and classes at the end.
-    pub size: (usize, usize),
+    /// Nodes at the end.
+    pub nodes: usize,
+    /// Classes at the end.
+    pub classes: usize,
     /// How often each rule found something new.
     pub fired: Vec<(&'static str, usize)>,
-    /// How many nodes of the result each rule made.
-    pub used: BTreeMap<&'static str, usize>,
+    /// The nodes of the result that a rule made, by their names, with the rule's.
+    pub made: Vec<(String, &'static str)>,
 }
 
 /// The rules that a precision admits.
@@ -58,17 +58,16 @@ pub fn rewrite_by_rules(
     let mut imported = region::import(graph);
     let run = saturate::saturate(&mut imported.terms, admitted(precision));
     let choice = extract::extract(&imported.terms, &run.normal);
+    let (graph, made) = region::export(graph, &imported, &choice, &run.origin)?;
     let report = Report {
         stop: run.stop,
         rounds: run.rounds,
-        size: (
-            imported.terms.total_number_of_nodes(),
-            imported.terms.number_of_classes(),
-        ),
-        used: used(graph, &imported, &choice, &run),
+        nodes: imported.terms.total_number_of_nodes(),
+        classes: imported.terms.number_of_classes(),
         fired: run.fired,
+        made,
     };
-    Ok((region::export(graph, &imported, &choice)?, report))
+    Ok((graph, report))
 }
 
 /// Two graphs that the rules find equal to a graph: the cheapest, and the dearest member of each
@@ -81,34 +80,7 @@ pub fn extremes(graph: &Graph, precision: Precision) -> Result<[Graph; 2], Graph
     let cheapest = extract::extract(&imported.terms, &run.normal);
     let dearest = extract::extract_dearest(&imported.terms);
     Ok([
-        region::export(graph, &imported, &cheapest)?,
-        region::export(graph, &imported, &dearest)?,
+        region::export(graph, &imported, &cheapest, &run.origin)?.0,
+        region::export(graph, &imported, &dearest, &run.origin)?.0,
     ])
-}
-
-/// How many nodes of the result each rule made.
-fn used(
-    graph: &Graph,
-    imported: &Imported,
-    choice: &extract::Choice,
-    run: &saturate::Run,
-) -> BTreeMap<&'static str, usize> {
-    let terms = &imported.terms;
-    let canonical = |t: &term::Term| egg::Language::map_children(t.clone(), |c| terms.find(c));
-    let mut todo: Vec<egg::Id> = graph
-        .outputs
-        .iter()
-        .map(|v| imported.classes[v.0 as usize])
-        .collect();
-    let (mut seen, mut used) = (HashSet::new(), BTreeMap::new());
-    while let Some(class) = todo.pop() {
-        if seen.insert(terms.find(class)) {
-            let term = canonical(choice.term(terms, class));
-            todo.extend(egg::Language::children(&term));
-            if let Some(rule) = run.origin.get(&term) {
-                *used.entry(*rule).or_default() += 1;
-            }
-        }
-    }
-    used
 }

@@ -3,8 +3,8 @@ use super::extract::Choice;
 use super::facts::{Leaf, Leaves, SMALL, Terms};
 use super::term::{Call, Known, Term};
 use crate::graph::Rewriter;
-use egg::{EGraph, Id};
-use std::collections::HashMap;
+use egg::{EGraph, Id, Language};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tensmith_ir::graph::{Def, Graph, GraphError, Node, NodeId, ValueId};
 use tensmith_ir::ops::Class;
@@ -83,10 +83,18 @@ pub fn import(graph: &Graph) -> Imported {
     }
 }
 
-/// Rebuilds a graph from the members that were chosen.
+/// The nodes that a rule made, by their names, with the rule's.
+pub type Made = Vec<(String, &'static str)>;
+
+/// Rebuilds a graph from the members that were chosen; `origin` says which rule made a term.
 ///
 /// Errors: never for terms of valid graphs.
-pub fn export(graph: &Graph, from: &Imported, choice: &Choice) -> Result<Graph, GraphError> {
+pub fn export(
+    graph: &Graph,
+    from: &Imported,
+    choice: &Choice,
+    origin: &HashMap<Term, &'static str>,
+) -> Result<(Graph, Made), GraphError> {
     let mut homes = HashMap::new();
     for (class, node) in &from.homes {
         let home = homes.entry(from.terms.find(*class)).or_insert(*node);
@@ -96,8 +104,10 @@ pub fn export(graph: &Graph, from: &Imported, choice: &Choice) -> Result<Graph, 
         cx: Rewriter::new(graph),
         from,
         choice,
+        origin,
         homes,
-        made: HashMap::new(),
+        values: HashMap::new(),
+        made: Vec::new(),
     };
     let needed = exporter.needed();
     for id in graph.node_ids() {
@@ -119,30 +129,32 @@ pub fn export(graph: &Graph, from: &Imported, choice: &Choice) -> Result<Graph, 
     for output in &graph.outputs {
         exporter.set(*output)?;
     }
-    Ok(exporter.cx.finish())
+    Ok((exporter.cx.finish(), exporter.made))
 }
 
 struct Exporter<'g> {
     cx: Rewriter<'g>,
     from: &'g Imported,
     choice: &'g Choice,
+    origin: &'g HashMap<Term, &'static str>,
     homes: HashMap<Id, NodeId>,
-    made: HashMap<Id, Vec<ValueId>>,
+    values: HashMap<Id, Vec<ValueId>>,
+    made: Made,
 }
 
 impl Exporter<'_> {
     /// The classes that outputs and nodes that stay need.
-    fn needed(&self) -> std::collections::HashSet<Id> {
+    fn needed(&self) -> HashSet<Id> {
         let graph = self.cx.old;
         let staying = graph.nodes.iter().filter(|n| stays(n));
         let roots = staying.flat_map(|n| &n.inputs).chain(&graph.outputs);
         let class = |v: &ValueId| self.from.terms.find(self.from.classes[v.0 as usize]);
         let mut todo: Vec<Id> = roots.map(class).collect();
-        let mut needed = std::collections::HashSet::new();
+        let mut needed = HashSet::new();
         while let Some(class) = todo.pop() {
             if needed.insert(class) {
                 let term = self.choice.term(&self.from.terms, class);
-                let children = egg::Language::children(term);
+                let children = term.children();
                 todo.extend(children.iter().map(|c| self.from.terms.find(*c)));
             }
         }
@@ -159,22 +171,27 @@ impl Exporter<'_> {
 
     /// The value of a class of single values.
     fn value(&mut self, class: Id, label: &str) -> Result<ValueId, GraphError> {
-        Ok(self.values(class, label)?[0])
+        Ok(self.values_of(class, label)?[0])
     }
 
     /// The values of a class, made where they are needed first; `label` names nodes that the graph
     /// did not have.
-    fn values(&mut self, class: Id, label: &str) -> Result<Vec<ValueId>, GraphError> {
+    fn values_of(&mut self, class: Id, label: &str) -> Result<Vec<ValueId>, GraphError> {
         let class = self.from.terms.find(class);
-        if let Some(values) = self.made.get(&class) {
+        if let Some(values) = self.values.get(&class) {
             return Ok(values.clone());
         }
         let home = self.homes.get(&class).map(|id| self.cx.old.node(*id));
         let label = home.map_or(label, |n| n.name.as_str());
-        let values = match self.choice.term(&self.from.terms, class) {
+        let term = self.choice.term(&self.from.terms, class);
+        let now = term.clone().map_children(|c| self.from.terms.find(c));
+        if let (Some(rule), Term::Call(_)) = (self.origin.get(&now), term) {
+            self.made.push((label.into(), rule));
+        }
+        let values = match term {
             Term::Leaf(k) => vec![self.cx.get(self.from.leaves[*k as usize])],
             Term::Constant(Known(t)) => vec![self.cx.new.add_constant(label, (**t).clone())],
-            Term::Part(k, [of]) => vec![self.values(*of, label)?[*k as usize]],
+            Term::Part(k, [of]) => vec![self.values_of(*of, label)?[*k as usize]],
             Term::Call(call) => {
                 let args = call.args.iter().map(|c| self.value(*c, label));
                 let args = args.collect::<Result<Vec<_>, _>>()?;
@@ -183,7 +200,7 @@ impl Exporter<'_> {
                     .add(call.op, label, &args, (*call.attrs).clone())?
             }
         };
-        self.made.insert(class, values.clone());
+        self.values.insert(class, values.clone());
         Ok(values)
     }
 }

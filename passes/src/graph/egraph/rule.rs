@@ -60,8 +60,11 @@ pub struct Equation {
     pub normal: bool,
     /// The attributes `@!` of the right side, from those of the left side in the order of their
     /// names, and the types of the variables; `None`: the equation does not hold.
-    pub derive: Option<fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>>,
+    pub derive: Option<Derive>,
 }
+
+/// What an equation derives; see [`Equation::derive`].
+pub type Derive = fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>;
 
 /// A rule in code.
 pub struct Structure {

@@ -1,0 +1,96 @@
+//! What the rules of the e-graph did to a model.
+use serde::Serialize;
+use tensmith_passes::graph::egraph::{Report, rules};
+
+/// What the rules did, over a model and its subgraphs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RulesReport {
+    /// Why the rules ended, for each graph: subgraphs first.
+    pub stop: Vec<&'static str>,
+    /// Rounds of rules.
+    pub rounds: usize,
+    /// Nodes of all e-graphs.
+    pub nodes: usize,
+    /// Classes of all e-graphs.
+    pub classes: usize,
+    /// All rules, in the order of their families.
+    pub rules: Vec<RuleReport>,
+    /// The nodes that rules made, by their names, with the rule's.
+    pub made: Vec<(String, &'static str)>,
+}
+
+/// What one rule did.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleReport {
+    /// The rule's name.
+    pub name: &'static str,
+    /// What it does to rounding: exact, or reassociates.
+    pub rounding: &'static str,
+    /// What it replaces by what.
+    pub equation: String,
+    /// How often it found something new.
+    pub fired: usize,
+    /// How many nodes of the optimised graph it made.
+    pub made: usize,
+}
+
+impl RulesReport {
+    /// Sums up what was done to a graph and its subgraphs; empty without an e-graph.
+    pub fn of(reports: &[Report]) -> Self {
+        let made: Vec<_> = reports
+            .iter()
+            .flat_map(|r| r.made.iter().cloned())
+            .collect();
+        let rules = rules::all().map(|rule| {
+            let fired = reports.iter().flat_map(|r| &r.fired);
+            RuleReport {
+                name: rule.name,
+                rounding: rule.rounding.name(),
+                equation: rule.equation(),
+                fired: fired.filter(|(n, _)| *n == rule.name).map(|(_, k)| k).sum(),
+                made: made.iter().filter(|(_, n)| *n == rule.name).count(),
+            }
+        });
+        RulesReport {
+            stop: reports.iter().map(|r| r.stop.text()).collect(),
+            rounds: reports.iter().map(|r| r.rounds).sum(),
+            nodes: reports.iter().map(|r| r.nodes).sum(),
+            classes: reports.iter().map(|r| r.classes).sum(),
+            rules: rules.collect(),
+            made,
+        }
+    }
+
+    /// The rules that made nodes of these names.
+    pub fn rules_of(&self, nodes: &[String]) -> Vec<&'static str> {
+        let of = self.made.iter().filter(|(node, _)| nodes.contains(node));
+        let mut rules: Vec<&'static str> = of.map(|(_, rule)| *rule).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        rules
+    }
+
+    /// A line for each rule.
+    pub fn text(&self) -> String {
+        let line = |r: &RuleReport| {
+            let (fired, made) = (r.fired, r.made);
+            format!(
+                "{fired:>5} {made:>5}  {:<12} {:<26} {}\n",
+                r.rounding, r.name, r.equation
+            )
+        };
+        let rules: String = self.rules.iter().map(line).collect();
+        format!(
+            "found  made  rounding     rule                       equation\n{rules}\n\
+             {} nodes in {} classes after {} rounds: {}\n",
+            self.nodes,
+            self.classes,
+            self.rounds,
+            if self.stop.is_empty() {
+                "no e-graph".into()
+            } else {
+                self.stop.join(", ")
+            },
+        )
+    }
+}
