@@ -47,8 +47,8 @@ pub struct Options {
     /// Units: bytes of constants, at most, where a faster algorithm (Winograd convolutions) needs
     /// more of them than the model has; `None`: as many as it takes.
     pub max_constant_bytes: Option<u64>,
-    /// Whether equal terms are chosen among in an e-graph: see `docs/egraph.md`. Without, only the
-    /// directed passes rewrite the graph.
+    /// Whether the graph is rewritten by directed passes only, without the rules of the e-graph
+    /// (`docs/rules.md`).
     pub no_egraph: bool,
     /// Whether the code notes when each of its steps begins: see
     /// [`Session::run_profiled`](crate::Session::run_profiled).

@@ -197,3 +197,65 @@ fn the_peak_is_that_of_the_target() {
         );
     }
 }
+
+#[test]
+fn rules_are_listed_with_what_they_did() {
+    let text = tensmith(Path::new("."), "explain", &["--rules", "--json"]);
+    let report: Value = serde_json::from_str(&text).expect("only JSON on stdout");
+    let rules = report["rules"].as_array().unwrap();
+    assert_eq!(
+        rules.len(),
+        tensmith_passes::graph::egraph::rules::all().count()
+    );
+    assert!(
+        rules
+            .iter()
+            .all(|r| !r["equation"].as_str().unwrap().is_empty())
+    );
+    assert_eq!(report["stop"], serde_json::json!(["saturated"]));
+    let directed = tensmith(Path::new("."), "explain", &["--rules", "--no-egraph"]);
+    assert!(directed.contains("no e-graph"), "{directed}");
+}
+
+#[test]
+fn nodes_of_one_kernel_and_of_several_are_told_apart() {
+    let why = |a, b| tensmith(Path::new("."), "explain", &["--why-not", a, b]);
+    assert!(why("conv2", "relu2").contains("both are in the kernel of"));
+    let apart = why("conv1", "dense");
+    assert!(
+        apart.contains("between `relu1` (max) and `pool` (pool_max):"),
+        "{apart}"
+    );
+    assert!(apart.contains("is a view, not a kernel"), "{apart}");
+    assert_eq!(why("dense", "conv1"), apart);
+}
+
+#[test]
+fn graphs_are_drawn_in_three_forms() {
+    let drawn = |form| tensmith(Path::new("."), "explain", &["--graph", form]);
+    let dot = drawn("dot");
+    assert!(
+        dot.starts_with("digraph") && dot.contains("pool_max\\npool"),
+        "{dot}"
+    );
+    let svg = drawn("svg");
+    assert!(svg.starts_with("<svg") && svg.matches("<rect").count() == dot.matches("f32[").count());
+}
+
+#[test]
+fn exported_graphs_are_onnx_files() {
+    let imported = digits().import(&symbolic(1)).unwrap();
+    let bytes = tensmith_onnx::export::export(&imported.graph);
+    let read: tensmith_onnx::proto::ModelProto = prost::Message::decode(&bytes[..]).unwrap();
+    let graph = read.graph.unwrap();
+    assert_eq!(graph.node.len(), imported.graph.nodes.len());
+    assert!(
+        graph
+            .node
+            .iter()
+            .all(|n| n.domain == tensmith_onnx::export::DOMAIN)
+    );
+    let names: Vec<&String> = graph.node.iter().flat_map(|n| &n.output).collect();
+    let unique: std::collections::BTreeSet<&&String> = names.iter().collect();
+    assert_eq!(names.len(), unique.len());
+}

@@ -43,6 +43,7 @@ fn pages(workspace: &Workspace) -> Result<Vec<Page>> {
         page("docs/onnx.md", tables::onnx()),
         page("docs/ops.md", tables::ops()),
         page("docs/passes.md", headers::passes(workspace)?),
+        page("docs/rules.md", tables::rules()),
         page("docs/schedules.md", headers::schedules(workspace)?),
     ])
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::loops::math::MathFn;
 use tensmith_ir::ops::{self, AttrDef, Lower, Op, Tolerance};
+use tensmith_passes::graph::egraph::rules;
 
 const NOTE: &str = "Made by `cargo xtask docs`; do not edit.";
 
@@ -119,6 +120,35 @@ pub fn math() -> String {
          place of the true value. Narrow floats compute in `f32` and round once more. \
          The bounds of `sin`, `cos` and `tan` hold for magnitudes up to 2^30; results \
          of greater ones stay in range but are not accurate.\n\n{}",
+        table.text
+    )
+}
+
+/// The page of the e-graph's rules.
+pub fn rules() -> String {
+    let mut table = Table::new(&["rule", "rounding", "equation"]);
+    for rule in rules::all() {
+        table.row(&[
+            format!("`{}`", rule.name),
+            rule.rounding.name().into(),
+            format!("`{}`", rule.equation()),
+        ]);
+    }
+    format!(
+        "# Rules of the e-graph\n\n{NOTE} The rules are in `passes/src/graph/egraph/rules/`.\n\n\
+         A graph becomes classes of equal terms. Rules add terms that are equal to others until \
+         nothing is new or a count of nodes or rounds is reached; then the cheapest member of each \
+         class makes the new graph. `tensmith explain MODEL --rules` says what they did to a model; \
+         `--no-egraph` leaves them out.\n\n\
+         - `?x` is any value, a number a constant with it in all places, `reduce_sum@a` an op whose \
+         attributes are called `a`: equal wherever that name stands, and `@!` where the rule derives \
+         them.\n\
+         - Products and sums are matched modulo algebra: factors and terms in any order, divisions, \
+         reciprocals, signs and differences as what they are, numbers wherever they stand.\n\
+         - *exact* rules keep all bits; *reassociates*: both sides are equal in real numbers, and \
+         the rule is left out where the precision is exact.\n\n\
+         Each rule is tested alone on random spellings of its left side, by values and by the one \
+         form that they must end as (`passes/tests/rules.rs`).\n\n{}",
         table.text
     )
 }
