@@ -37,7 +37,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     (
         "xtask",
-        &["tensmith-ir", "tensmith-onnx", "tensmith-runtime"],
+        &[
+            "tensmith-ir",
+            "tensmith-onnx",
+            "tensmith-passes",
+            "tensmith-runtime",
+        ],
     ),
 ];
 

@@ -43,7 +43,7 @@ const RULES: [Rule; 11] = [
     rule(
         "egg::",
         PRODUCT,
-        &["passes/src/egraph"],
+        &["passes/src/graph/egraph"],
         "only the e-graph names egg",
     ),
     rule("Instant::now", PRODUCT, &["runtime/src/clock.rs"], CLOCK),
