@@ -1,0 +1,72 @@
+//! Kernels of row-major images: what they compute is what the graph says, and they are vectors.
+mod common;
+
+use common::images::draw_pool;
+use common::seeds::seeds;
+use common::{check, iota, ty};
+use tensmith_ir::graph::{Attrs, Graph};
+use tensmith_ir::loops::{Mark, Scalar, Stmt};
+use tensmith_ir::ops::op;
+
+/// The seeds, one graph each.
+const SEEDS: std::ops::Range<u64> = 0..300;
+
+#[test]
+fn random_pooling() {
+    for seed in seeds(SEEDS) {
+        let (graph, inputs) = draw_pool(seed);
+        let text = graph.to_string();
+        let run = std::panic::AssertUnwindSafe(|| check(&graph, &inputs));
+        if std::panic::catch_unwind(run).is_err() {
+            panic!("seed {seed}:\n{text}");
+        }
+    }
+}
+
+/// Stores inside of vector loops, and those of them whose value has a guard.
+fn stores_of_lanes(stmts: &[Stmt], lanes: bool) -> (usize, usize) {
+    let mut found = (0, 0);
+    for stmt in stmts {
+        let vector = matches!(stmt, Stmt::For(l) if l.mark == Mark::Vector);
+        if let Stmt::Store { value, .. } = stmt
+            && lanes
+        {
+            let mut guarded = false;
+            value.visit(&mut |s| guarded |= matches!(s, Scalar::Guard(..)));
+            found.0 += 1;
+            found.1 += usize::from(guarded);
+        }
+        for body in stmt.bodies() {
+            let (all, guarded) = stores_of_lanes(body, lanes || vector);
+            found = (found.0 + all, found.1 + guarded);
+        }
+    }
+    found
+}
+
+#[test]
+fn windows_that_reach_out_leave_vectors_without_guards() {
+    for (name, stride, pads) in [
+        ("pool_max", 2, [1, 1]),
+        ("pool_max", 1, [1, 1]),
+        ("pool_sum", 2, [0, 1]),
+        ("pool_sum", 1, [1, 0]),
+        ("pool_max", 2, [0, 0]),
+    ] {
+        let mut g = Graph::default();
+        let shape = [1, 3, 20, 28];
+        let x = g.add_input("x", ty(&shape));
+        let attrs = Attrs::new()
+            .with("kernel", vec![3, 3])
+            .with("strides", vec![stride, stride])
+            .with("dilations", vec![1, 1])
+            .with("pads_before", vec![pads[0]; 2])
+            .with("pads_after", vec![pads[1]; 2]);
+        let y = g.add_one(op(name), "p", &[x], attrs).unwrap();
+        g.add_output("y", y);
+        let plan = check(&g, &[iota(&shape)]);
+        let (all, guarded) = stores_of_lanes(&plan.kernels[0].body, false);
+        assert!(all > 0, "{name} of {pads:?} is scalar");
+        assert_eq!(guarded, 0, "{name} of {pads:?}");
+    }
+}
