@@ -70,3 +70,30 @@ fn windows_that_reach_out_leave_vectors_without_guards() {
         assert_eq!(guarded, 0, "{name} of {pads:?}");
     }
 }
+
+fn pooled(name: &str, shape: &[usize]) -> Graph {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(shape));
+    let attrs = Attrs::new()
+        .with("kernel", vec![3, 3])
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("pads_before", vec![1, 1])
+        .with("pads_after", vec![1, 1]);
+    let y = g.add_one(op(name), "p", &[x], attrs).unwrap();
+    g.add_output("y", y);
+    g
+}
+
+#[test]
+fn small_images_are_padded_by_a_kernel_and_large_ones_are_not() {
+    for name in ["pool_max", "pool_sum"] {
+        for (extent, kernels) in [(7, 2), (15, 2), (16, 1), (40, 1)] {
+            let shape = [1, 3, extent, extent];
+            let plan = check(&pooled(name, &shape), &[iota(&shape)]);
+            assert_eq!(plan.kernels.len(), kernels, "{name} of {extent}");
+            let (all, _) = stores_of_lanes(&plan.kernels[kernels - 1].body, false);
+            assert!(all > 0, "{name} of {extent} is scalar");
+        }
+    }
+}
