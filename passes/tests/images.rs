@@ -3,9 +3,9 @@ mod common;
 
 use common::images::draw_pool;
 use common::seeds::seeds;
-use common::{check, iota, ty};
-use tensmith_ir::graph::{Attrs, Graph};
-use tensmith_ir::loops::{Mark, Scalar, Stmt};
+use common::{check, f32s, iota, ty};
+use tensmith_ir::graph::{Attrs, Graph, ValueId};
+use tensmith_ir::loops::{Mark, Scalar, Scope, Stmt};
 use tensmith_ir::ops::op;
 
 /// The seeds, one graph each.
@@ -95,5 +95,40 @@ fn small_images_are_padded_by_a_kernel_and_large_ones_are_not() {
             let (all, _) = stores_of_lanes(&plan.kernels[kernels - 1].body, false);
             assert!(all > 0, "{name} of {extent} is scalar");
         }
+    }
+}
+
+fn pointwise(g: &mut Graph, name: &str, x: ValueId, w: &[usize]) -> ValueId {
+    let w = g.add_constant(name, f32s(w, 0.1));
+    let attrs = Attrs::new()
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("groups", 1)
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0]);
+    g.add_one(op("conv"), name, &[x, w], attrs).unwrap()
+}
+
+#[test]
+fn rows_of_channels_with_row_major_results_have_positions_in_their_lanes() {
+    for shared in [false, true] {
+        let mut g = Graph::default();
+        let shape = [2, 8, 6, 7];
+        let x = g.add_input("x", ty(&shape));
+        let c = pointwise(&mut g, "c", x, &[5, 8, 1, 1]);
+        let axis = Attrs::new().with("axis", 1);
+        let y = g.add_one(op("softmax"), "s", &[c], axis).unwrap();
+        g.add_output("y", y);
+        if shared {
+            let z = pointwise(&mut g, "d", c, &[6, 5, 1, 1]);
+            g.add_output("z", z);
+        }
+        let plan = check(&g, &[iota(&shape)]);
+        let softmax = plan.kernels.iter().find(|k| k.name == "softmax").unwrap();
+        let read = softmax.buffers.iter().find(|b| b.scope == Scope::Input);
+        let row_major = read.unwrap().layout.is_row_major();
+        assert_eq!(row_major, !shared, "{softmax}");
+        let (stores, _) = stores_of_lanes(&softmax.body, false);
+        assert!(stores > 0, "{softmax}");
     }
 }
