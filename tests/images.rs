@@ -6,7 +6,7 @@ mod images;
 mod seeds;
 mod support;
 
-use images::draw_pool;
+use images::{draw_pool, draw_resize};
 use seeds::seeds;
 use support::guarded::{Edge, Runner, run_guarded_for};
 use tensmith::{Options, compile};
@@ -21,13 +21,21 @@ const SEEDS: std::ops::Range<u64> = 0..60;
 /// 128-, 256- and 512-bit vectors.
 const TARGETS: [&str; 3] = ["x86-64-v2", "x86-64-v3", "x86-64-v4"];
 
-/// Largest error: sums of up to 64 terms of up to 1.5 reassociate.
+/// Largest error: sums of up to 64 terms of up to 1.5 reassociate, and weights are rounded to `f32`.
 const LIMIT: f64 = 1e-5;
 
 #[test]
 fn random_pooling() {
     for seed in seeds(SEEDS) {
         let (graph, inputs) = draw_pool(seed);
+        check(seed, &graph, &inputs);
+    }
+}
+
+#[test]
+fn random_resampling() {
+    for seed in seeds(SEEDS) {
+        let (graph, inputs) = draw_resize(seed);
         check(seed, &graph, &inputs);
     }
 }

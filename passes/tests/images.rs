@@ -1,20 +1,33 @@
 //! Kernels of row-major images: what they compute is what the graph says, and they are vectors.
 mod common;
 
-use common::images::draw_pool;
+use common::images::{draw_pool, draw_resize};
 use common::seeds::seeds;
-use common::{check, f32s, iota, ty};
+use common::{check, check_with, f32s, iota, ty};
+use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::loops::{Mark, Scalar, Scope, Stmt};
 use tensmith_ir::ops::op;
+use tensmith_ir::tensor::Tensor;
+use tensmith_passes::PassOptions;
+use tensmith_passes::schedule::Target;
 
 /// The seeds, one graph each.
 const SEEDS: std::ops::Range<u64> = 0..300;
 
 #[test]
 fn random_pooling() {
+    check_drawn(&draw_pool);
+}
+
+#[test]
+fn random_resampling() {
+    check_drawn(&draw_resize);
+}
+
+fn check_drawn(draw: &dyn Fn(u64) -> (Graph, Vec<Tensor>)) {
     for seed in seeds(SEEDS) {
-        let (graph, inputs) = draw_pool(seed);
+        let (graph, inputs) = draw(seed);
         let text = graph.to_string();
         let run = std::panic::AssertUnwindSafe(|| check(&graph, &inputs));
         if std::panic::catch_unwind(run).is_err() {
@@ -130,5 +143,43 @@ fn rows_of_channels_with_row_major_results_have_positions_in_their_lanes() {
         assert_eq!(row_major, !shared, "{softmax}");
         let (stores, _) = stores_of_lanes(&softmax.body, false);
         assert!(stores > 0, "{softmax}");
+    }
+}
+
+#[test]
+fn linear_resampling_is_vectors_but_for_its_borders() {
+    for (coordinate, width) in [
+        ("half_pixel", 20),
+        ("align_corners", 20),
+        ("asymmetric", 31),
+    ] {
+        let mut g = Graph::default();
+        let shape = [1, 3, 5, width];
+        let x = g.add_input("x", ty(&shape));
+        let sizes = [1, 3, 10, 2 * width].map(Expr::from).to_vec();
+        let attrs = Attrs::new()
+            .with("sizes", sizes)
+            .with("mode", "linear")
+            .with("scales", Vec::<f64>::new())
+            .with("coordinate", coordinate)
+            .with("nearest", "floor")
+            .with("cubic_coeff", -0.75)
+            .with("exclude_outside", false)
+            .with("antialias", false)
+            .with("roi", Vec::<f64>::new())
+            .with("extrapolation", 0.0);
+        let y = g.add_one(op("resize"), "r", &[x], attrs).unwrap();
+        g.add_output("y", y);
+        let options = PassOptions {
+            target: Target {
+                vector_bytes: 64,
+                fma: true,
+                ..Target::default()
+            },
+            ..PassOptions::default()
+        };
+        let plan = check_with(&g, &[iota(&shape)], &options);
+        let (stores, _) = stores_of_lanes(&plan.kernels[0].body, false);
+        assert!(stores > 0, "{coordinate}: {}", plan.kernels[0]);
     }
 }

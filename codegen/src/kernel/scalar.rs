@@ -217,10 +217,13 @@ impl Emitter<'_, '_> {
                 let d = a.dtype;
                 self.map_select(d, &c, &a, &b)
             }
-            Scalar::Cast(to, a) => {
-                let a = self.scalar(a)?;
-                self.cast_val(*to, a)?
-            }
+            Scalar::Cast(to, a) => match &**a {
+                Scalar::Index(e) if self.has_vector(self.expr_mask(e)) => self.index_lanes(*to, e),
+                a => {
+                    let a = self.scalar(a)?;
+                    self.cast_val(*to, a)?
+                }
+            },
             Scalar::Bitcast(to, a) => {
                 let a = self.scalar(a)?;
                 self.map(*to, &[&a], &mut |cx, v| cx.bitcast(*to, v[0]))
@@ -265,6 +268,28 @@ impl Emitter<'_, '_> {
             .collect();
         Val {
             dtype: DType::I64,
+            mask,
+            elems,
+        }
+    }
+
+    /// Vectors of floating-point numbers that are indices.
+    fn index_lanes(&mut self, to: DType, e: &Expr) -> Val {
+        let mask = self.expr_mask(e);
+        let lane = self.vector_lane(mask).expect("invariant: vector lanes");
+        let mut elems = Vec::new();
+        for k in 0..self.count(mask) {
+            let mut vector = self.zero(vector_type(to));
+            for j in 0..GROUP {
+                let at = self.lane_offset(e, k, mask, lane, j);
+                let v = self.expr(&at);
+                let v = self.b.ins().fcvt_from_sint(scalar_type(to), v);
+                vector = self.b.ins().insertlane(vector, v, j as u8);
+            }
+            elems.push(vector);
+        }
+        Val {
+            dtype: to,
             mask,
             elems,
         }

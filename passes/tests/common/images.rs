@@ -1,4 +1,4 @@
-//! Random pooling of row-major images.
+//! Random pooling and resampling of row-major images.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
 use tensmith_ir::dtype::DType;
@@ -66,6 +66,39 @@ pub fn draw_pool(seed: u64) -> (Graph, Vec<Tensor>) {
         y = added.expect("a function of a number");
     }
     graph.add_output("y", y);
+    let input = s.tensor(DType::F32, &shape, -1.5, 1.5);
+    (graph, vec![input])
+}
+
+/// A resampling of an image of one or two axes, and its input; the same for a seed.
+pub fn draw_resize(seed: u64) -> (Graph, Vec<Tensor>) {
+    let s = &mut Sampler::new(seed);
+    let mut shape = vec![1, s.int(1, 3) as usize];
+    if s.int(0, 2) > 0 {
+        shape.push(s.int(1, 9) as usize);
+    }
+    shape.push(s.int(8, 40) as usize);
+    let scales = [2.0, 2.0, 1.5, 3.0, 4.0, 0.5, 1.25, 2.6];
+    let scaled = |n: usize, scale: f64| Expr::from((n as f64 * scale) as usize);
+    let mut sizes: Vec<Expr> = shape[..2].iter().map(|n| Expr::from(*n)).collect();
+    sizes.extend(shape[2..].iter().map(|n| scaled(*n, *s.pick(&scales))));
+    let coordinates = ["half_pixel", "asymmetric", "align_corners"];
+    let attrs = Attrs::new()
+        .with("sizes", sizes)
+        .with("mode", *s.pick(&["linear", "linear", "nearest"]))
+        .with("scales", Vec::<f64>::new())
+        .with("coordinate", *s.pick(&coordinates))
+        .with("nearest", *s.pick(&["floor", "round_prefer_floor"]))
+        .with("cubic_coeff", -0.75)
+        .with("exclude_outside", false)
+        .with("antialias", false)
+        .with("roi", Vec::<f64>::new())
+        .with("extrapolation", 0.0);
+    let mut graph = Graph::default();
+    let dims = shape.iter().map(|d| Expr::from(*d)).collect();
+    let x = graph.add_input("x", TensorType::new(DType::F32, dims));
+    let y = graph.add_one(op("resize"), "r", &[x], attrs);
+    graph.add_output("y", y.expect("a resampling"));
     let input = s.tensor(DType::F32, &shape, -1.5, 1.5);
     (graph, vec![input])
 }
