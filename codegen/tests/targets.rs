@@ -263,7 +263,7 @@ kernel rows() {
     let kernel = parse_kernel(text).unwrap();
     verify_kernel(&kernel).unwrap();
     let a = Tensor::from_f32(vec![7], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-    let want = run_kernel(&kernel, &[], &[a.clone()]).unwrap();
+    let want = run_kernel(&kernel, &[], std::slice::from_ref(&a)).unwrap();
     let target = Target::named("x86-64-v2").unwrap();
     let got = run_for(&target, &kernel, &[], &[a], 1, Edge::End).unwrap();
     assert_eq!(want[0].data, got[0].data);

@@ -13,7 +13,7 @@ use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
-    BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
+    BufferId, Cond, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
 
 /// Vectors along the innermost loop at most: more would each need a load of their weights, where
@@ -117,13 +117,19 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
     tile(s, target, &choice.tiles, &choice.order).map(drop)
 }
 
-/// Whether statements are reductions and scalar work, at least one of the former; loops of scalar
-/// work among them, such as those that write the rows of a softmax, run along other axes.
+/// Whether statements are reductions and scalar work, at least one of the former, and branches on
+/// indices; loops of scalar work among them, such as those that write the rows of a softmax, run
+/// along other axes.
 pub fn reduces(body: &[Stmt]) -> bool {
     fn plain(stmts: &[Stmt]) -> bool {
         stmts.iter().all(|s| match s {
             Stmt::For(l) => l.role != Role::Serial && l.mark == Mark::Plain && plain(&l.body),
             Stmt::Store { .. } => true,
+            Stmt::If {
+                cond: Cond::Affine(_),
+                then,
+                otherwise,
+            } => plain(then) && plain(otherwise),
             _ => false,
         })
     }
