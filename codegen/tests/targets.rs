@@ -238,3 +238,33 @@ kernel least() {
         }
     }
 }
+
+/// A load that a loop repeats is done once before it, but not where a condition decides whether it
+/// is done at all.
+#[test]
+fn loads_stay_behind_their_conditions() {
+    let text = "
+kernel rows() {
+  in a: f32[7]
+  out o: f32[7, 3]
+  for i0 < 2 space {
+    for i1 < 3 space {
+      if [-i0] {
+        o[4*i0, i1] = a[4*i0] o[4*i0 + 1, i1] = a[4*i0 + 1]
+        o[4*i0 + 2, i1] = a[4*i0 + 2] o[4*i0 + 3, i1] = a[4*i0 + 3]
+      } else {
+        o[4*i0, i1] = guard([i0 - 1], a[4*i0], 0.0f32)
+        o[4*i0 + 1, i1] = a[4*i0 + 1] o[4*i0 + 2, i1] = a[4*i0 + 2]
+      }
+    }
+  }
+}
+";
+    let kernel = parse_kernel(text).unwrap();
+    verify_kernel(&kernel).unwrap();
+    let a = Tensor::from_f32(vec![7], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    let want = run_kernel(&kernel, &[], std::slice::from_ref(&a)).unwrap();
+    let target = Target::named("x86-64-v2").unwrap();
+    let got = run_for(&target, &kernel, &[], &[a], 1, Edge::End).unwrap();
+    assert_eq!(want[0].data, got[0].data);
+}

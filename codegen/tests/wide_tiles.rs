@@ -185,6 +185,32 @@ fn loops_around_nests() {
     check(&kernel(text), &[7], 1);
 }
 
+/// Numbers that are indices: the same steps in each vector, or others in each of few vectors.
+#[test]
+fn numbers_that_are_indices() {
+    for index in [
+        "mod(2*i1 + 3, 4)",
+        "mod(5*i1 + i0, 7)",
+        "3*i1 - i0",
+        "div(5*i1, 9)",
+    ] {
+        let text = format!(
+            "kernel numbers() {{
+              in a0: f32[3, 40] out o1: f32[3, 2, 40] reg r2: f32[]
+              for i0 < 3 space parallel {{
+                for i2 < 2 space jam {{
+                  for i1 < 40 space vector {{
+                    r2 = f32(index({index})) * 0.25f32
+                    o1[i0, i2, i1] = a0[i0, i1] * r2 + f32(index(i2 + 1))
+                  }}
+                }}
+              }}
+            }}"
+        );
+        check(&kernel(&text), &[], 1);
+    }
+}
+
 /// Registers computed before a tile are read inside, and those that it sums are read after it.
 #[test]
 fn registers_across_the_edge() {

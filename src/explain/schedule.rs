@@ -115,15 +115,37 @@ fn largest(stmts: &[Stmt], around: Tile, best: &mut Tile) {
 
 /// Nests of fewer iterations are not worth vectors.
 const FEW_ITERATIONS: i64 = 64;
+/// Nor are nests of a smaller part of the iterations of a kernel, such as the borders of an image.
+const SMALL_PART: i64 = 16;
 
-/// Nests without lanes that run at least [`FEW_ITERATIONS`] iterations, or an unknown number.
-fn scalar_nests(stmts: &[Stmt]) -> usize {
+/// Nests without lanes that run at least [`FEW_ITERATIONS`] iterations and one in [`SMALL_PART`] of
+/// the kernel, or an unknown number.
+fn scalar_nests(kernel: &Kernel) -> usize {
+    let all = sum(kernel.body.iter().map(iterations));
+    let least = all.map_or(0, |n| n / SMALL_PART).max(FEW_ITERATIONS);
+    scalar_nests_of(&kernel.body, 1, least)
+}
+
+/// As [`scalar_nests`], of statements that run `around` times.
+fn scalar_nests_of(stmts: &[Stmt], around: i64, least: i64) -> usize {
     let count = |stmt: &Stmt| match stmt {
-        Stmt::For(l) if !has_lanes(&l.body) && l.mark != Mark::Vector => {
-            usize::from(iterations(stmt).is_none_or(|n| n >= FEW_ITERATIONS))
-        }
         Stmt::For(l) if l.mark == Mark::Vector => 0,
-        other => other.bodies().into_iter().map(|b| scalar_nests(b)).sum(),
+        Stmt::For(l) if !has_lanes(&l.body) => {
+            let all = iterations(stmt).map(|n| n.saturating_mul(around));
+            usize::from(all.is_none_or(|n| n >= least))
+        }
+        Stmt::For(l) => {
+            let times = l.extent.as_const().unwrap_or(1).max(0);
+            scalar_nests_of(&l.body, around.saturating_mul(times), least)
+        }
+        other => {
+            let sides = other.bodies();
+            let lanes = sides.iter().any(|b| has_lanes(b));
+            // Beside a side with lanes, one without is the tail of a loop, which runs last.
+            let around = |b: &[Stmt]| if lanes && !has_lanes(b) { 1 } else { around };
+            let counts = sides.iter().map(|b| scalar_nests_of(b, around(b), least));
+            counts.sum()
+        }
     };
     stmts.iter().map(count).sum()
 }
@@ -135,24 +157,28 @@ fn has_lanes(stmts: &[Stmt]) -> bool {
     })
 }
 
-/// Iterations of the innermost statements; `None` if they are not known.
+/// Iterations of the innermost statements, of the longer side of a branch; `None` if they are not
+/// known.
 fn iterations(stmt: &Stmt) -> Option<i64> {
-    let mut inside = 0_i64;
-    for stmt in stmt.bodies().into_iter().flatten() {
-        inside = inside.saturating_add(iterations(stmt)?);
-    }
+    let sides = stmt.bodies().into_iter();
+    let sides: Option<Vec<i64>> = sides.map(|b| sum(b.iter().map(iterations))).collect();
+    let inside = sides?.into_iter().max().unwrap_or(0).max(1);
     match stmt {
-        Stmt::For(l) => Some(l.extent.as_const()?.max(0).saturating_mul(inside.max(1))),
+        Stmt::For(l) => Some(l.extent.as_const()?.max(0).saturating_mul(inside)),
         Stmt::While { .. } => None,
-        _ => Some(inside.max(1)),
+        _ => Some(inside),
     }
+}
+
+fn sum(mut counts: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    counts.try_fold(0_i64, |sum, n| Some(sum.saturating_add(n?)))
 }
 
 /// Why parts of a kernel run with narrower vectors than the target has, or with none; empty if
 /// none does.
 pub fn fallback_text(kernel: &Kernel, stats: &KernelStats) -> String {
     let mut reasons = Vec::new();
-    match scalar_nests(&kernel.body) {
+    match scalar_nests(kernel) {
         0 => {}
         1 => reasons.push("a nest runs element by element: no recipe makes vectors of it".into()),
         n => reasons.push(format!(
@@ -224,6 +250,22 @@ mod tests {
         assert_eq!(text(&wide), "register tile 2x8, 256-bit");
         assert_eq!(text(&KernelStats::default()), "register tile 2x8, 128-bit");
         assert_eq!(fallback_text(&kernel, &wide), "");
+    }
+
+    #[test]
+    fn borders_are_no_nests_of_their_own() {
+        let text = |inside: &str| {
+            let text = format!(
+                "kernel k() {{ in a: f32[64, 96] out o: f32[64, 96] \
+                for i0 < 64 space {{ \
+                  for i1 < 4 space {{ o[i0, i1] = a[i0, i1] }} \
+                  for i2 < 92 space{inside} {{ o[i0, i2 + 4] = a[i0, i2 + 4] }} }} }}"
+            );
+            let kernel = parse_kernel(&text).unwrap();
+            fallback_text(&kernel, &KernelStats::default())
+        };
+        assert_eq!(text(" vector"), "");
+        assert!(text("").starts_with("a nest runs"));
     }
 
     #[test]

@@ -93,6 +93,8 @@ pub(crate) struct Emitter<'a, 'f> {
     ranges: Ranges,
     tiles: &'a TileCalls,
     native_fma: bool,
+    /// Whether the code at hand runs whenever the kernel has anything to do.
+    always: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -173,6 +175,7 @@ pub(crate) fn emit(
         ranges: kernel.ranges(),
         tiles,
         native_fma,
+        always: true,
     };
     emitter.prologue(p[1], p[4]);
     emitter.declare_registers();
@@ -265,6 +268,14 @@ impl Emitter<'_, '_> {
         let result = f(self);
         self.exprs.close_scope();
         self.addresses.pop();
+        result
+    }
+
+    /// Runs `f` in a scope whose code may not run, so that none of its loads may run earlier.
+    fn conditional<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        let around = std::mem::replace(&mut self.always, false);
+        let result = self.scoped(f);
+        self.always = around;
         result
     }
 

@@ -217,10 +217,13 @@ impl Emitter<'_, '_> {
                 let d = a.dtype;
                 self.map_select(d, &c, &a, &b)
             }
-            Scalar::Cast(to, a) => {
-                let a = self.scalar(a)?;
-                self.cast_val(*to, a)?
-            }
+            Scalar::Cast(to, a) => match &**a {
+                Scalar::Index(e) if self.has_vector(self.expr_mask(e)) => self.index_lanes(*to, e),
+                a => {
+                    let a = self.scalar(a)?;
+                    self.cast_val(*to, a)?
+                }
+            },
             Scalar::Bitcast(to, a) => {
                 let a = self.scalar(a)?;
                 self.map(*to, &[&a], &mut |cx, v| cx.bitcast(*to, v[0]))
@@ -270,6 +273,28 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Vectors of floating-point numbers that are indices.
+    fn index_lanes(&mut self, to: DType, e: &Expr) -> Val {
+        let mask = self.expr_mask(e);
+        let lane = self.vector_lane(mask).expect("invariant: vector lanes");
+        let mut elems = Vec::new();
+        for k in 0..self.count(mask) {
+            let mut vector = self.zero(vector_type(to));
+            for j in 0..GROUP {
+                let at = self.lane_offset(e, k, mask, lane, j);
+                let v = self.expr(&at);
+                let v = self.b.ins().fcvt_from_sint(scalar_type(to), v);
+                vector = self.b.ins().insertlane(vector, v, j as u8);
+            }
+            elems.push(vector);
+        }
+        Val {
+            dtype: to,
+            mask,
+            elems,
+        }
+    }
+
     fn load(&mut self, b: BufferId, index: &[Expr]) -> Val {
         let buffer = self.kernel.buffer(b);
         if buffer.scope == Scope::Register {
@@ -280,7 +305,10 @@ impl Emitter<'_, '_> {
         let mask = self.expr_mask(&offset);
         let mut flags = MemFlagsData::new().with_notrap();
         if buffer.scope == Scope::Input {
-            flags = flags.with_readonly().with_can_move();
+            flags = flags.with_readonly();
+            if self.always {
+                flags = flags.with_can_move();
+            }
         }
         let lane = self.vector_lane(mask);
         let stride = lane.map(|l| offset.linear_coefficient(l.var));
@@ -550,7 +578,7 @@ impl Emitter<'_, '_> {
             .collect();
         for (block, side) in [(yes, a), (no, b)] {
             self.b.switch_to_block(block);
-            let values = self.scoped(|cx| {
+            let values = self.conditional(|cx| {
                 let v = cx.scalar(side)?;
                 Ok::<_, CodegenError>(cx.broadcast(&v, rest))
             })?;

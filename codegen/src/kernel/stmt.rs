@@ -109,7 +109,10 @@ impl Emitter<'_, '_> {
         }
         self.b.switch_to_block(head);
         self.exprs.bind(l.var, i);
-        self.scoped(|cx| cx.statements(&l.body))?;
+        match l.extent.as_const().is_some_and(|n| n > 0) {
+            true => self.scoped(|cx| cx.statements(&l.body))?,
+            false => self.conditional(|cx| cx.statements(&l.body))?,
+        }
         let one = self.b.ins().iconst(types::I64, 1);
         let next = self.b.ins().iadd(i, one);
         let more = self.b.ins().icmp(IntCC::SignedLessThan, next, end);
@@ -206,7 +209,7 @@ impl Emitter<'_, '_> {
         for (block, stmts) in [(yes, then), (no, otherwise)] {
             self.b.seal_block(block);
             self.b.switch_to_block(block);
-            self.scoped(|cx| cx.statements(stmts))?;
+            self.conditional(|cx| cx.statements(stmts))?;
             self.b.ins().jump(join, &[]);
         }
         self.b.seal_block(join);
@@ -242,7 +245,7 @@ impl Emitter<'_, '_> {
         self.b.switch_to_block(yes);
         self.exprs.bind(var, index);
         self.ranges.bind(var, &extent);
-        self.scoped(|cx| cx.statements(body))?;
+        self.conditional(|cx| cx.statements(body))?;
         self.b.ins().jump(join, &[]);
         self.b.seal_block(join);
         self.b.switch_to_block(join);
@@ -284,7 +287,7 @@ impl Emitter<'_, '_> {
         self.b.ins().brif(flag, inside, &[], exit, &[]);
         self.b.seal_block(inside);
         self.b.switch_to_block(inside);
-        self.scoped(|cx| cx.statements(body))?;
+        self.conditional(|cx| cx.statements(body))?;
         self.b.ins().jump(head, &[]);
         self.b.seal_block(head);
         self.b.seal_block(exit);

@@ -85,11 +85,11 @@ fn buffer_fits(kernel: &Kernel, id: BufferId) -> bool {
 
 fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
     let dtype = |s: &Scalar| s.dtype(&|b| kernel.buffer(b).dtype);
-    // An index that all lanes share is a number like any other.
+    // The number that an index is.
     if let Scalar::Cast(DType::F32, a) = s
-        && let Scalar::Index(e) = &**a
+        && matches!(**a, Scalar::Index(_))
     {
-        return !e.mentions(lane);
+        return true;
     }
     let this = match s {
         Scalar::Const(c) => fits_register(c.dtype),

@@ -562,10 +562,13 @@ pub const OPS: &[OpDef] = &[
         lower: Lower::Pointwise(|cx, node, _, index| {
             let x = cx.operand(node, 0, index);
             let to = cx.result_type(node, 0).dtype;
-            if cx.dtype_of(&x) == to {
-                x
-            } else {
-                Scalar::cast(to, x)
+            match cx.dtype_of(&x) {
+                from if from == to => x,
+                // A choice of constants, which vectors have.
+                DType::Bool if matches!(to, DType::F32 | DType::I32) => {
+                    Scalar::select(x, Scalar::num(to, 1.0), Scalar::num(to, 0.0))
+                }
+                _ => Scalar::cast(to, x),
             }
         }),
         row_axes: None,

@@ -1,4 +1,5 @@
-//! Makes the padding of convolutions a node, so that their inner loops need no conditions.
+//! Makes padding a node, so that inner loops need no conditions: that of convolutions, and that of
+//! pooling of row-major images many of whose windows reach out.
 //!
 //! Requires: nothing.
 //! Ensures: no convolution pads.
@@ -26,24 +27,55 @@
 //! Source: the definition of convolution.
 use super::Rewriter;
 use tensmith_ir::expr::Expr;
-use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
+use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, ValueId};
+use tensmith_ir::ops::Lower;
 use tensmith_ir::tensor::Tensor;
 
-/// The graph with padding nodes before convolutions.
+/// Of so many windows along an axis at least one must reach out: fewer are cut off by the schedule
+/// for less than a copy of the image costs.
+const INSIDE: i64 = 8;
+
+/// The graph with padding nodes before convolutions, and before pooling where that pays.
 ///
 /// Errors: never for a valid graph.
 pub fn materialise_padding(graph: &Graph) -> Result<Graph, GraphError> {
     Rewriter::run(graph, &mut |cx, node| {
-        let pads = |name: &str| node.attrs.ints(name).iter().any(|p| *p > 0);
-        if node.op.name != "conv" || !(pads("pads_before") || pads("pads_after")) {
-            return Ok(None);
-        }
-        rewrite(cx, node).map(|v| Some(vec![v]))
+        let fill = match node.op.name {
+            "conv" if pads(node) => 0.0,
+            "pool_sum" if reaches_out(cx.old, node) => 0.0,
+            "pool_max" if reaches_out(cx.old, node) => f64::NEG_INFINITY,
+            _ => return Ok(None),
+        };
+        rewrite(cx, node, fill).map(|v| Some(vec![v]))
     })
 }
 
-fn rewrite(cx: &mut Rewriter<'_>, node: &Node) -> Result<ValueId, GraphError> {
-    let (x, w) = (cx.get(node.inputs[0]), cx.get(node.inputs[1]));
+fn pads(node: &Node) -> bool {
+    let amounts = ["pads_before", "pads_after"].map(|name| node.attrs.ints(name));
+    amounts.concat().iter().any(|p| *p > 0)
+}
+
+/// Whether many windows of an axis reach out of an image that lies row-major whatever is around
+/// it: an input, or what a view or control makes.
+fn reaches_out(graph: &Graph, node: &Node) -> bool {
+    let x = node.inputs[0];
+    let fixed = match graph.producer(x) {
+        Some(maker) => matches!(graph.node(maker).op.lower, Lower::View | Lower::Plan),
+        None => matches!(graph.value(x).def, Def::Input(_)),
+    };
+    let extents = graph.ty(node.outputs[0]).shape[2..].iter();
+    let [before, after, strides] =
+        ["pads_before", "pads_after", "strides"].map(|name| node.attrs.ints(name));
+    let many = extents.enumerate().any(|(d, extent)| {
+        let out = |pad: i64| (pad + strides[d] - 1) / strides[d];
+        let out = out(before[d]) + out(after[d]);
+        extent.as_const().is_some_and(|n| out * INSIDE > n)
+    });
+    fixed && many && graph.ty(x).dtype.is_float()
+}
+
+fn rewrite(cx: &mut Rewriter<'_>, node: &Node, fill: f64) -> Result<ValueId, GraphError> {
+    let x = cx.get(node.inputs[0]);
     let amounts = |name: &str| -> Vec<Expr> {
         let spatial = node.attrs.ints(name).iter().map(|p| Expr::from(*p));
         [Expr::from(0), Expr::from(0)]
@@ -51,16 +83,18 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node) -> Result<ValueId, GraphError> {
             .chain(spatial)
             .collect()
     };
-    let zero = Tensor::splat(cx.ty(x).dtype, vec![], 0.0);
-    let zero = cx.new.add_constant(&node.name, zero);
+    let fill = Tensor::splat(cx.ty(x).dtype, vec![], fill);
+    let fill = cx.new.add_constant(&node.name, fill);
     let pad = Attrs::new()
         .with("before", amounts("pads_before"))
         .with("after", amounts("pads_after"))
         .with("mode", "constant");
-    let x = cx.add("pad", &node.name, &[x, zero], pad)?;
+    let x = cx.add("pad", &node.name, &[x, fill], pad)?;
     let none = vec![0; node.attrs.ints("strides").len()];
     let mut attrs = node.attrs.clone();
     attrs.set("pads_before", none.clone());
     attrs.set("pads_after", none);
-    cx.add("conv", &node.name, &[x, w], attrs)
+    let others = node.inputs[1..].iter().map(|v| cx.get(*v));
+    let inputs: Vec<ValueId> = [x].into_iter().chain(others).collect();
+    cx.add(node.op.name, &node.name, &inputs, attrs)
 }

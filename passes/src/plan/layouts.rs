@@ -4,6 +4,7 @@
 //! so its operand and its result lie with channels innermost, and so does what is computed
 //! element by element, pooled or padded in between. Values that a view, a control node or the
 //! model's interface sees stay row-major; a kernel between both converts as it reads and writes.
+//! So do values that only such kernels read of which each result needs a row of channels.
 //!
 //! Requires: a partition of the graph.
 //! Ensures: only results of kernels change their layout.
@@ -15,13 +16,14 @@ use tensmith_ir::ops::{Class, Lower};
 
 /// The values that are not row-major.
 pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, Layout> {
-    let fixed = fixed_values(graph);
-    let free = |v: &ValueId| {
-        !fixed.contains(v) && graph.producer(*v).is_some() && is_spatial(graph.ty(*v))
-    };
     let groups: Vec<&Group> = (graph.node_ids())
         .filter_map(|id| partition.groups.get(&id))
         .collect();
+    let mut fixed = fixed_values(graph);
+    fixed.extend(of_rows(graph, &groups, &fixed));
+    let free = |v: &ValueId| {
+        !fixed.contains(v) && graph.producer(*v).is_some() && is_spatial(graph.ty(*v))
+    };
     let mut last: HashSet<ValueId> = HashSet::new();
     for group in &groups {
         if let Some(id) = convolution(graph, group) {
@@ -64,6 +66,36 @@ pub fn fixed_values(graph: &Graph) -> HashSet<ValueId> {
     fixed
 }
 
+/// Values that are only read where rows of channels, such as those of a softmax, make a row-major
+/// result: with channels innermost, each row would be written by elements that lie far apart.
+fn of_rows(graph: &Graph, groups: &[&Group], fixed: &HashSet<ValueId>) -> Vec<ValueId> {
+    let along_channels = |g: &&&Group| {
+        let root = graph.node(g.root);
+        let rank = graph.ty(root.outputs[0]).rank();
+        root.outputs.iter().all(|v| fixed.contains(v))
+            && g.members.iter().any(|id| {
+                let node = graph.node(*id);
+                let axes = node.op.row_axes.map(|axes| axes(&node.attrs, rank));
+                node.op.class == Class::Row && axes == Some(vec![1])
+            })
+    };
+    let (rows, others): (Vec<&&Group>, Vec<&&Group>) = groups.iter().partition(along_channels);
+    let elsewhere: HashSet<ValueId> = others.iter().flat_map(|g| reads(graph, g)).collect();
+    let read = rows.iter().flat_map(|g| reads(graph, g));
+    read.filter(|v| !elsewhere.contains(v)).collect()
+}
+
+/// The values that a group reads from others.
+fn reads<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = ValueId> + 'g {
+    let inside = |v: &ValueId| {
+        graph
+            .producer(*v)
+            .is_some_and(|p| group.members.contains(&p))
+    };
+    let read = group.members.iter().flat_map(|id| &graph.node(*id).inputs);
+    read.copied().filter(move |v| !inside(v))
+}
+
 /// Runs of so few channels are too short to be moved as vectors; a convolution reads them one by
 /// one wherever they lie.
 const FEW_CHANNELS: i64 = 4;
@@ -92,15 +124,9 @@ fn crossing<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = Valu
         tiles if tiles.op.name == "winograd_input" => graph.ty(tiles.inputs[0]).rank(),
         root => graph.ty(root.outputs[0]).rank(),
     };
-    let inside = |v: &ValueId| {
-        graph
-            .producer(*v)
-            .is_some_and(|p| group.members.contains(&p))
-    };
-    let read = group.members.iter().flat_map(|id| &graph.node(*id).inputs);
-    let read = read.copied().filter(move |v| !inside(v));
     let made = graph.node(group.root).outputs.iter().copied();
-    read.chain(made)
+    reads(graph, group)
+        .chain(made)
         .filter(move |v| graph.ty(*v).rank() == rank)
 }
 

@@ -1,12 +1,15 @@
-//! Cuts the innermost loop of a nest where a guard changes, so that no guard depends on it.
+//! Cuts the innermost loop of a nest where a guard changes, so that no guard depends on it, and
+//! where the lesser or the greater of two indices does.
 //!
 //! `for i < 8 { o[i] = guard([i - 5], b[i - 5], a[i]) }` becomes
-//! `for i < 5 { o[i] = a[i] } for i < 3 { o[i + 5] = b[i] }`.
+//! `for i < 5 { o[i] = a[i] } for i < 3 { o[i + 5] = b[i] }`;
+//! `for i < 8 { o[i] = a[min(i, 5)] }` becomes
+//! `for i < 6 { o[i] = a[i] } for i < 2 { o[i + 6] = a[5] }`.
 use super::nest::{Nest, visit_scalars};
 use super::primitives::{At, Primitive, Rejected};
 use super::scheduler::Scheduler;
 use std::collections::BTreeSet;
-use tensmith_ir::expr::{Expr, Var};
+use tensmith_ir::expr::{Atom, Expr, Var};
 use tensmith_ir::loops::{Cond, Scalar, Stmt};
 
 /// Loops that one loop becomes at most.
@@ -16,7 +19,9 @@ const PARTS: usize = 16;
 /// bound.
 pub fn choose(nest: &Nest<'_>) -> Option<(Var, Vec<i64>)> {
     let (var, extent) = nest.loops.last()?;
-    let mut starts = starts(nest.body, *var, extent.as_const()?)?;
+    let extent = extent.as_const()?;
+    let mut starts = starts(nest.body, *var, extent)?;
+    starts.extend(crossings(nest.body, *var, extent));
     if starts.len() < 2 || starts.len() > PARTS {
         return None;
     }
@@ -61,6 +66,57 @@ fn starts(body: &[Stmt], var: Var, extent: i64) -> Option<BTreeSet<i64>> {
     visit_branches(body, &mut look);
     starts.retain(|s| (0..extent).contains(s));
     fine.then_some(starts)
+}
+
+/// Where in `0..extent` another operand of a minimum or a maximum becomes the result: once, as
+/// both rise or fall steadily.
+fn crossings(body: &[Stmt], var: Var, extent: i64) -> BTreeSet<i64> {
+    let mut found = BTreeSet::new();
+    let mut look = |difference: &Expr| found.extend(crossing(difference, var, extent));
+    visit_scalars(body, &mut |s| {
+        s.visit(&mut |s| match s {
+            Scalar::Load(_, index) => index.iter().for_each(|e| visit_extremes(e, &mut look)),
+            Scalar::Index(e) => visit_extremes(e, &mut look),
+            _ => {}
+        });
+    });
+    found
+}
+
+/// Calls `f` with the difference of the operands of each minimum and maximum.
+fn visit_extremes(e: &Expr, f: &mut dyn FnMut(&Expr)) {
+    for atom in e.terms().iter().flat_map(|(atoms, _)| atoms) {
+        let (Atom::Div(pair) | Atom::Mod(pair) | Atom::Min(pair) | Atom::Max(pair)) = atom else {
+            continue;
+        };
+        if matches!(atom, Atom::Min(_) | Atom::Max(_)) {
+            f(&(pair.0.clone() - pair.1.clone()));
+        }
+        visit_extremes(&pair.0, f);
+        visit_extremes(&pair.1, f);
+    }
+}
+
+/// The first value of a variable in `0..extent` for which an expression of it alone has another
+/// sign than for 0.
+fn crossing(e: &Expr, var: Var, extent: i64) -> Option<i64> {
+    let negative = |at: i64| {
+        let value = e.substitute(&|v| (v == var).then(|| at.into()));
+        value.as_const().map(|n| n < 0)
+    };
+    let (mut before, mut from) = (0, extent - 1);
+    let first = negative(before)?;
+    if negative(from)? == first {
+        return None;
+    }
+    while from - before > 1 {
+        let middle = before + (from - before) / 2;
+        match negative(middle)? == first {
+            true => before = middle,
+            false => from = middle,
+        }
+    }
+    Some(from)
 }
 
 fn visit_branches(stmts: &[Stmt], look: &mut dyn FnMut(&[Expr])) {

@@ -5,6 +5,7 @@
 //! kernel lists those that made it. Every primitive keeps what the kernel computes; only sums
 //! change their order.
 mod block_sums;
+mod borders;
 mod collapse;
 mod contraction;
 mod groups;
@@ -110,7 +111,8 @@ pub fn default_schedule(
     let mut s = Scheduler::new(kernel);
     clean_up(&mut s, target);
     let work = work(&s.kernel().body);
-    schedule_list(&mut s, Place::default(), target, packable);
+    let all = s.kernel().body.len();
+    schedule_list(&mut s, Place::default(), all, target, packable);
     if work.is_none_or(|w| w >= PARALLEL_WORK * target.lanes()) {
         // A kernel without an outermost loop of independent iterations is one thread's.
         let _ = s.recipe("threads", parallelise);
@@ -137,19 +139,24 @@ fn clean_up(s: &mut Scheduler, target: &Target) {
     }
 }
 
-/// Schedules the statements from a place to the end of its list, one after the other.
+/// Schedules so many statements from a place on, one after the other.
 fn schedule_list(
     s: &mut Scheduler,
     mut place: Place,
+    count: usize,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) {
-    let length = |s: &Scheduler, place: &Place| place.list(&s.kernel().body).len();
-    while place.at < length(s, &place) {
+    for _ in 0..count {
         let before = length(s, &place);
         schedule_nest(s, &place, target, packable);
         place.at += 1 + length(s, &place) - before;
     }
+}
+
+/// The statements of the list that a place is in.
+fn length(s: &Scheduler, place: &Place) -> usize {
+    place.list(&s.kernel().body).len()
 }
 
 /// Schedules the statement at a place by the first recipe that fits. A recipe that a primitive
@@ -163,7 +170,8 @@ fn schedule_nest(
     let lists = strips::choose(s.kernel(), at).or_else(|| steps::choose(s.kernel(), at));
     if let Some(lists) = lists {
         for list in lists {
-            schedule_list(s, list, target, packable);
+            let all = length(s, &list);
+            schedule_list(s, list, all, target, packable);
         }
         return;
     }
@@ -183,6 +191,13 @@ fn schedule_nest(
     if let Some(choice) = window::choose(s.kernel(), &nest, target, packable) {
         let steps = |s: &mut Scheduler| window::schedule(s, target, choice);
         if s.recipe("window", steps).is_ok() {
+            return;
+        }
+    }
+    if let Some(choice) = borders::choose(s.kernel(), &Nest::at(s.kernel(), at)) {
+        let steps = |s: &mut Scheduler| borders::schedule(s, at, choice);
+        if let Ok((parts, count)) = s.recipe("borders", steps) {
+            schedule_list(s, parts, count, target, packable);
             return;
         }
     }
@@ -206,15 +221,14 @@ fn schedule_nest(
 /// The recipe of everything else: each loop that can be vectors. A part that a primitive rejects
 /// does no harm to the others.
 fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
-    let length = |s: &Scheduler| at.list(&s.kernel().body).len();
-    let before = length(s);
+    let before = length(s, at);
     if let Some(choice) = index_split::choose(&Nest::at(s.kernel(), at)) {
         let _ = s.recipe("ranges", |s| index_split::schedule(s, choice));
     }
     for sum in Nest::at(s.kernel(), at).sums() {
         let _ = s.step("terms", Primitive::Stage(sum));
     }
-    let end = at.at + 1 + length(s) - before;
+    let end = at.at + 1 + length(s, at) - before;
     let stmts = &at.list(&s.kernel().body)[at.at..end];
     for var in vectorise::choose(s.kernel(), target, stmts) {
         let _ = s.recipe("vectors", |s| vectorise::schedule(s, target, var));

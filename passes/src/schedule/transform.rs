@@ -52,7 +52,7 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choic
     };
     if reads_results(kernel, nest.body)
         || !vectorisable(kernel, l)
-        || !contiguous(kernel, l, &|b| kernel.buffer(b).scope == Scope::Output)
+        || !contiguous(kernel, l, 1, &|b| kernel.buffer(b).scope == Scope::Output)
     {
         return None;
     }

@@ -40,7 +40,7 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choic
         return None;
     };
     let loaded = |b| kernel.buffer(b).scope == Scope::Input;
-    if !long(&columns) || !vectorisable(kernel, l) || !contiguous(kernel, l, &loaded) {
+    if !long(&columns) || !vectorisable(kernel, l) || !contiguous(kernel, l, 1, &loaded) {
         return None;
     }
     let along = Tile {

@@ -3,17 +3,20 @@
 //! Innermost space loops are split into tiles of vector lanes; innermost reductions by plain
 //! updates become lanes that each reduce their share of the terms and are joined once.
 use super::block_sums::block_sums;
+use super::nest::visit_scalars;
 use super::primitives::{At, Primitive, Rejected};
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use super::{Target, window};
-use tensmith_ir::expr::{Expr, Ranges, Var};
+use tensmith_ir::expr::{Atom, Expr, Ranges, Var};
 use tensmith_ir::loops::{
     BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update, vectorisable,
 };
 
 /// Registers of a tile: enough to hide the latency of short chains.
 const REGISTERS: i64 = 4;
+/// Registers of a tile whose lanes have indices that are constants of each register.
+const LISTED: i64 = 64;
 /// Fewer iterations than these are no vector.
 const FEW: i64 = 4;
 
@@ -51,10 +54,10 @@ fn eligible(kernel: &Kernel, target: &Target, l: &For) -> bool {
         .any(|s| matches!(s, Stmt::For(_) | Stmt::While { .. } | Stmt::Check { .. }));
     let around_sums = l.role == Role::Space
         && window::reduces(&l.body)
-        && window::contiguous(kernel, l, &|_| false);
+        && window::contiguous(kernel, l, window::STEP, &|_| false);
     let long = l.extent.as_const().is_none_or(|e| e >= FEW);
     let role = match l.role {
-        Role::Space => contiguous(kernel, l),
+        Role::Space => contiguous(kernel, l) && indices_fit(l, target),
         Role::Reduce => target.reassociate && l.reduction.is_none() && plain_updates(kernel, l),
         Role::Serial => false,
     };
@@ -103,6 +106,44 @@ fn reads(body: &[Stmt], buffer: BufferId, at: &Stmt) -> bool {
     found
 }
 
+/// Whether numbers that are indices are the same steps for all registers, or few enough to be
+/// constants: else each lane computes its own, which takes longer than without lanes.
+fn indices_fit(l: &For, target: &Target) -> bool {
+    repeats(l, target.lanes()) || (target.masks() && listed(l, target))
+}
+
+/// Whether all registers of a loop can be listed in its code.
+fn listed(l: &For, target: &Target) -> bool {
+    let most = LISTED * target.lanes();
+    l.extent.as_const().is_some_and(|n| n <= most)
+}
+
+/// Whether the numbers that are indices move by the same steps within each register.
+fn repeats(l: &For, lanes: i64) -> bool {
+    let mut fine = true;
+    visit_scalars(&l.body, &mut |s| {
+        s.visit(&mut |s| {
+            if let Scalar::Index(e) = s {
+                fine &= steps_repeat(e, l.var, lanes);
+            }
+        });
+    });
+    fine
+}
+
+fn steps_repeat(e: &Expr, var: Var, lanes: i64) -> bool {
+    let mut atoms = e.terms().iter().flat_map(|(atoms, _)| atoms);
+    atoms.all(|atom| match atom {
+        Atom::Size(_) | Atom::Var(_) => true,
+        Atom::Div(pair) | Atom::Mod(pair) => {
+            let step = pair.0.linear_coefficient(var).and_then(|c| c.as_const());
+            let whole = |(c, d): (i64, i64)| c.checked_mul(lanes).is_some_and(|n| n % d == 0);
+            step == Some(0) || step.zip(pair.1.as_const()).is_some_and(whole)
+        }
+        Atom::Min(pair) | Atom::Max(pair) => !pair.0.mentions(var) && !pair.1.mentions(var),
+    })
+}
+
 fn split_space(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejected> {
     for window in window::short_windows(&s.find(var)?.body) {
         s.apply(Primitive::Unroll(window))?;
@@ -110,9 +151,13 @@ fn split_space(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejec
     if target.reassociate {
         block_sums(s, var)?;
     }
+    let registers = match repeats(s.find(var)?, target.lanes()) {
+        true => REGISTERS,
+        false => LISTED,
+    };
     let lanes = Tile {
         var,
-        size: REGISTERS * target.lanes(),
+        size: registers * target.lanes(),
         mark: Mark::Vector,
     };
     tile(s, target, &[lanes], &[var], None).map(drop)

@@ -13,7 +13,7 @@ use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
-    BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
+    BufferId, Cond, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
 
 /// Vectors along the innermost loop at most: more would each need a load of their weights, where
@@ -23,6 +23,8 @@ const VECTORS: i64 = 2;
 const UNROLLED: i64 = 25;
 /// Fewer columns are no vector.
 const FEW: i64 = 4;
+/// Elements from one column of an operand to the next at most: as many vectors are loaded for one.
+pub const STEP: i64 = 2;
 
 /// What is decided for an anchor.
 pub struct Choice {
@@ -94,7 +96,7 @@ fn columns(
         let result = kernel.buffer(b).scope == Scope::Output;
         packed.iter().any(|(p, _)| *p == b) || result && !innermost
     };
-    (vectorisable(kernel, l) && contiguous(kernel, l, &done)).then_some(packed)
+    (vectorisable(kernel, l) && contiguous(kernel, l, STEP, &done)).then_some(packed)
 }
 
 /// Schedules the nest as was decided.
@@ -115,13 +117,19 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
     tile(s, target, &choice.tiles, &choice.order, None).map(drop)
 }
 
-/// Whether statements are reductions and scalar work, at least one of the former; loops of scalar
-/// work among them, such as those that write the rows of a softmax, run along other axes.
+/// Whether statements are reductions and scalar work, at least one of the former, and branches on
+/// indices; loops of scalar work among them, such as those that write the rows of a softmax, run
+/// along other axes.
 pub fn reduces(body: &[Stmt]) -> bool {
     fn plain(stmts: &[Stmt]) -> bool {
         stmts.iter().all(|s| match s {
             Stmt::For(l) => l.role != Role::Serial && l.mark == Mark::Plain && plain(&l.body),
             Stmt::Store { .. } => true,
+            Stmt::If {
+                cond: Cond::Affine(_),
+                then,
+                otherwise,
+            } => plain(then) && plain(otherwise),
             _ => false,
         })
     }
@@ -150,7 +158,10 @@ fn packed(
     let once = |b: BufferId| loads.iter().filter(|(other, _)| *other == b).count() == 1;
     let candidates = loads.iter().filter_map(|(b, dim)| {
         let buffer = kernel.buffer(*b);
-        let fits = packable(*b) && once(*b) && buffer.layout.is_row_major();
+        let fits = buffer.scope == Scope::Input
+            && packable(*b)
+            && once(*b)
+            && buffer.layout.is_row_major();
         let (rank, dim) = (buffer.shape.len(), (*dim)?);
         let order = (0..rank).filter(|d| *d != dim).chain([dim]);
         let layout = order.map(|dim| LayoutDim {
@@ -173,9 +184,9 @@ fn visit_loads(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
     });
 }
 
-/// Whether every element that varies with the loop lies beside the next one's; `packed` names the
-/// buffers that will be laid out so.
-pub fn contiguous(kernel: &Kernel, l: &For, packed: &dyn Fn(BufferId) -> bool) -> bool {
+/// Whether every element that varies with the loop lies beside the next one's, or up to `most`
+/// elements before it if it is loaded; `packed` names the buffers that will be laid out so.
+pub fn contiguous(kernel: &Kernel, l: &For, most: i64, packed: &dyn Fn(BufferId) -> bool) -> bool {
     let mut fine = true;
     let mut stores = 0;
     let mut look = |b: BufferId, index: &[Expr], store: bool| {
@@ -188,7 +199,8 @@ pub fn contiguous(kernel: &Kernel, l: &For, packed: &dyn Fn(BufferId) -> bool) -
         }
         let offset = kernel.buffer(b).offset(index).simplify(&Ranges::new());
         let step = offset.linear_coefficient(l.var);
-        fine &= step.is_some_and(|c| c.is(1) || (c.is(0) && !store));
+        let steps = if store { 1..=1 } else { 0..=most };
+        fine &= step.is_some_and(|c| c.as_const().is_some_and(|c| steps.contains(&c)));
     };
     visit_loads(&l.body, &mut |b, index| look(b, index, false));
     visit_stores(&l.body, &mut |b, index| look(b, index, true));

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "no test file uses all of it")]
 
 pub mod draw;
+pub mod images;
 pub mod seeds;
 
 use tensmith_ir::dtype::DType;

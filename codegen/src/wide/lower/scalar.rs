@@ -25,17 +25,21 @@ impl Lowering<'_> {
                 let access = self.access(key_of(s), *b, index)?;
                 self.access_mask(&access)
             }
-            Scalar::Guard(conds, ..) => {
-                let open = self.lanes.iter().enumerate();
-                open.filter(|(_, l)| !l.pinned && conds.iter().any(|c| c.mentions(l.var)))
-                    .fold(0, |m, (k, _)| m | 1 << k)
-            }
+            Scalar::Guard(conds, ..) => self.mentioned(conds),
+            Scalar::Index(e) => self.mentioned(std::slice::from_ref(e)),
             _ => 0,
         };
         for child in s.children() {
             mask |= self.scalar_mask(child)?;
         }
         Ok(mask)
+    }
+
+    /// The lanes on which expressions depend.
+    fn mentioned(&self, es: &[Expr]) -> u32 {
+        let open = self.lanes.iter().enumerate();
+        open.filter(|(_, l)| !l.pinned && es.iter().any(|e| e.mentions(l.var)))
+            .fold(0, |m, (k, _)| m | 1 << k)
     }
 
     /// The value of a scalar of the statement at hand.
@@ -131,16 +135,19 @@ impl Lowering<'_> {
         }
     }
 
-    /// The value of an index that all lanes share and 32 bits hold.
+    /// The values of an index that 32 bits hold.
     fn index_as_float(&mut self, e: &Expr) -> Result<Value, WhyNot> {
-        let varies = |l: &super::Lane| l.vector && e.mentions(l.var);
         let (least, greatest) = self.ranges.bounds(e);
-        let fits = least >= i64::from(i32::MIN) && greatest <= i64::from(i32::MAX);
-        if self.lanes.iter().any(varies) || !fits {
+        if least < i64::from(i32::MIN) || greatest > i64::from(i32::MAX) {
             return Err(WhyNot::Operation("index values"));
         }
-        let v = self.int_expr(e)?;
-        let v = self.b.splat_int(v);
+        let v = match self.lanes.iter().any(|l| l.vector && e.mentions(l.var)) {
+            true => self.index_lanes(e)?,
+            false => {
+                let v = self.int_expr(e)?;
+                self.b.splat_int(v)
+            }
+        };
         Ok(self.b.unary(UnaryOp::FromI32, Elem::I32, v))
     }
 

@@ -1,7 +1,8 @@
 //! Elements of vector lanes that do not lie one after the other.
 use super::address::Access;
 use super::{Lowering, WhyNot};
-use crate::wide::vir::{Addr, Cmp, Elem, IntTy, LoadForm, Value};
+use crate::wide::vir::{Addr, BinaryOp, Cmp, Elem, IntTy, LoadForm, Value};
+use tensmith_ir::expr::{Expr, Var};
 
 /// Units: bytes of an element.
 pub(super) const ELEMENT: i64 = 4;
@@ -35,6 +36,29 @@ impl Lowering<'_> {
             let addr = self.addr(access, j)?;
             let lane = self.b.int_load(IntTy::I32, addr);
             self.b.int_store(IntTy::I32, self.scratch(j), lane);
+        }
+        Ok(self.b.load(Elem::F32, self.scratch(0)))
+    }
+
+    /// The 32-bit values of an index that differs between the lanes of the vector at hand: constants
+    /// from the first one where they are, else one by one by way of the scratch words.
+    pub(super) fn index_lanes(&mut self, e: &Expr) -> Result<Value, WhyNot> {
+        let first = self.at_lanes(e, 0);
+        let offset = |j| (self.at_lanes(e, j) - first.clone()).as_const();
+        let offsets: Option<Vec<i64>> = (0..self.width_lanes()).map(offset).collect();
+        if let Some(offsets) = offsets
+            && offsets.iter().all(|o| i32::try_from(*o).is_ok())
+        {
+            let first = self.int_expr(e)?;
+            let first = self.b.splat_int(first);
+            let offsets = self.b.lanes_i32(|j| offsets[j] as i32);
+            return Ok(self.b.binary(BinaryOp::Add, Elem::I32, first, offsets));
+        }
+        let lanes: Vec<Var> = (self.lanes.iter().filter(|l| l.vector).map(|l| l.var)).collect();
+        for j in 0..self.width_lanes() {
+            let at = e.substitute(&|v| lanes.contains(&v).then(|| Expr::from(v) + j));
+            let v = self.int_expr(&at)?;
+            self.b.int_store(IntTy::I32, self.scratch(j), v);
         }
         Ok(self.b.load(Elem::F32, self.scratch(0)))
     }

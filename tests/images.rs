@@ -1,0 +1,65 @@
+//! Kernels of row-major images as machine code against the reference evaluator, with vectors of
+//! 128, 256 and 512 bits, on several threads, in buffers that end and begin at unmapped pages.
+#[path = "../passes/tests/common/images.rs"]
+mod images;
+#[path = "../passes/tests/common/seeds.rs"]
+mod seeds;
+mod support;
+
+use images::{draw_pool, draw_resize};
+use seeds::seeds;
+use support::guarded::{Edge, Runner, run_guarded_for};
+use tensmith::{Options, compile};
+use tensmith_codegen::target::Target;
+use tensmith_ir::eval::eval_graph;
+use tensmith_ir::graph::Graph;
+use tensmith_ir::tensor::Tensor;
+
+/// The seeds, one graph each.
+const SEEDS: std::ops::Range<u64> = 0..60;
+
+/// 128-, 256- and 512-bit vectors.
+const TARGETS: [&str; 3] = ["x86-64-v2", "x86-64-v3", "x86-64-v4"];
+
+/// Largest error: sums of up to 64 terms of up to 1.5 reassociate, and weights are rounded to `f32`.
+const LIMIT: f64 = 1e-5;
+
+#[test]
+fn random_pooling() {
+    for seed in seeds(SEEDS) {
+        let (graph, inputs) = draw_pool(seed);
+        check(seed, &graph, &inputs);
+    }
+}
+
+#[test]
+fn random_resampling() {
+    for seed in seeds(SEEDS) {
+        let (graph, inputs) = draw_resize(seed);
+        check(seed, &graph, &inputs);
+    }
+}
+
+fn check(seed: u64, graph: &Graph, inputs: &[Tensor]) {
+    let want = eval_graph(graph, inputs).unwrap()[0].to_f64();
+    let host = Target::host();
+    for name in TARGETS {
+        let target = Target::named(name).unwrap();
+        if !target.features.iter().all(|f| host.features.contains(f)) {
+            eprintln!("skipped: this machine is no {name}");
+            continue;
+        }
+        let options = Options {
+            target: name.to_owned(),
+            ..Options::default()
+        };
+        let plan = compile::plan(graph, &options).unwrap();
+        for (threads, edge) in [(1, Edge::End), (2, Edge::Begin)] {
+            let found = run_guarded_for(&target, &plan, inputs, (Runner::Spmd, threads), edge);
+            let found = found.unwrap()[0].to_f64();
+            let mut pairs = want.iter().zip(&found);
+            let wrong = pairs.find(|(w, f)| w != f && (*w - *f).abs() > LIMIT);
+            assert_eq!(wrong, None, "seed {seed} for {name}:\n{graph}");
+        }
+    }
+}
