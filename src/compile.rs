@@ -10,6 +10,7 @@ use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
+use tensmith_passes::graph::Algorithm;
 use tensmith_passes::pipeline;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Pool, Tensor};
@@ -18,9 +19,20 @@ use tensmith_runtime::{Pool, Tensor};
 ///
 /// Errors: an unknown target; a defect of the compiler.
 pub fn optimised(graph: &Graph, options: &Options) -> Result<Graph> {
+    optimised_with_algorithms(graph, options).map(|(graph, _)| graph)
+}
+
+/// The graph as [`optimised`] gives it, and which algorithm computes each convolution that has
+/// several.
+///
+/// Errors: as [`optimised`].
+pub fn optimised_with_algorithms(
+    graph: &Graph,
+    options: &Options,
+) -> Result<(Graph, Vec<Algorithm>)> {
     let target = Target::named(options.target_name())?;
     let passes = options.pass_options(&target, options.thread_count());
-    Ok(pipeline::optimise(graph.clone(), &passes)?)
+    Ok(pipeline::optimise_with_algorithms(graph.clone(), &passes)?)
 }
 
 /// Plans a graph for a target.

@@ -1,9 +1,10 @@
 //! From a graph to a plan, one line a step.
 use crate::error::PassError;
 use crate::graph::{
-    average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
-    eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    resize_to_repeat, simplify_powers, sink_reshapes, transpose_columns, widen_masks,
+    Algorithm, average_by_sums, conv_to_winograd, conv_transpose_to_conv,
+    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
+    fold_identities, materialise_padding, resize_to_repeat, simplify_powers, sink_reshapes,
+    transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -53,10 +54,24 @@ impl Default for PassOptions {
 /// Rewrites a graph to an equal one that plans better.
 ///
 /// Errors: a defect of a pass.
-pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassError> {
+pub fn optimise(graph: Graph, options: &PassOptions) -> Result<Graph, PassError> {
+    optimise_with_algorithms(graph, options).map(|(graph, _)| graph)
+}
+
+/// Rewrites a graph as [`optimise`] does; also says which algorithm computes each convolution that
+/// has several, and why.
+///
+/// Errors: as [`optimise`].
+pub fn optimise_with_algorithms(
+    mut graph: Graph,
+    options: &PassOptions,
+) -> Result<(Graph, Vec<Algorithm>), PassError> {
+    let mut algorithms = Vec::new();
     for node in &mut graph.nodes {
         for region in &mut node.regions {
-            *region = optimise(std::mem::take(region), options)?;
+            let (inner, found) = optimise_with_algorithms(std::mem::take(region), options)?;
+            *region = inner;
+            algorithms.extend(found);
         }
     }
     let graph = fold_identities(&graph)?;
@@ -68,7 +83,10 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
         Precision::Standard => {
             let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
             let graph = simplify_powers(&graph)?;
-            conv_to_winograd(&conv_transpose_to_conv(&graph)?, options)?
+            let graph = conv_transpose_to_conv(&graph)?;
+            let (graph, found) = conv_to_winograd(&graph, options)?;
+            algorithms.extend(found);
+            graph
         }
     };
     let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
@@ -78,7 +96,7 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;
     let graph = eliminate_dead_code(&graph)?;
-    Ok(widen_masks(&graph, options.stream_bytes)?)
+    Ok((widen_masks(&graph, options.stream_bytes)?, algorithms))
 }
 
 /// Plans a graph: what kernels run, in which order, and where their data lies.

@@ -80,6 +80,9 @@ fn print_text(report: &Report, top: Option<usize>) {
         outln!("{}", line(row));
         outln!("{:>22}  {}", "", row.nodes.join(", "));
         outln!("{:>22}  {}: {}", "", row.recipe, row.loops);
+        if !row.algorithm.is_empty() {
+            outln!("{:>22}  algorithm: {}", "", row.algorithm);
+        }
         if !row.fallback.is_empty() {
             outln!("{:>22}  narrow: {}", "", row.fallback);
         }

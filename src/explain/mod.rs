@@ -12,7 +12,7 @@ pub mod timeline;
 pub mod trace;
 pub mod work;
 
-use crate::compile::{optimised, plan_with_schedules};
+use crate::compile::{optimised_with_algorithms, plan_with_schedules};
 use crate::error::Result;
 use crate::executable::Executable;
 use crate::model::Imported;
@@ -27,6 +27,7 @@ use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::Ranges;
 use tensmith_ir::loops::Kernel;
 use tensmith_ir::plan::{Plan, Step};
+use tensmith_passes::graph::Algorithm;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Profile, Stopwatch, TensorView};
 use timeline::{Kind, StepCost, StepLabel, Timeline, step_labels};
@@ -59,6 +60,8 @@ pub struct KernelReport {
     pub nodes: Vec<String>,
     /// The ops whose definitions it is made of, in order.
     pub definition: String,
+    /// Which algorithm computes its convolution, and why, if there are several.
+    pub algorithm: String,
     /// How its work is laid out: the register tile and the width of vectors.
     pub recipe: String,
     /// Its loops from the outermost to the innermost, and layouts.
@@ -173,7 +176,7 @@ pub fn explain(
         ..options.clone()
     };
     let target = Target::named(options.target_name())?;
-    let graph = optimised(&imported.graph, &options)?;
+    let (graph, algorithms) = optimised_with_algorithms(&imported.graph, &options)?;
     let (plan, schedules) = plan_with_schedules(&graph, &options)?;
     let executable = imported.compile_plan(&plan, &options)?;
     let before = Machine::probe(executable.threads(), &target)?;
@@ -185,6 +188,7 @@ pub fn explain(
     let stats: Vec<KernelStats> = executable.kernel_stats().iter().map(|(_, s)| *s).collect();
     let cx = Cx {
         plan: &plan,
+        algorithms: &algorithms,
         schedules: &schedules,
         machine: &machine,
         measured: &measured,
@@ -329,6 +333,7 @@ fn median_cost(runs: Vec<StepCost>) -> StepCost {
 /// What rows are made of.
 struct Cx<'a> {
     plan: &'a Plan,
+    algorithms: &'a [Algorithm],
     schedules: &'a [Schedule],
     machine: &'a Machine,
     measured: &'a Measured,
@@ -367,6 +372,7 @@ impl Cx<'_> {
             step,
             nodes: label.nodes.clone(),
             definition: kernel.name.clone(),
+            algorithm: self.algorithm(&kernel.name, &label.nodes),
             recipe: schedule::recipe_text(kernel, stats),
             loops: schedule::loops_text(kernel),
             schedule: trace.to_string(),
@@ -383,6 +389,15 @@ impl Cx<'_> {
             barriers: 0,
             wait_ns: 0.0,
         }
+    }
+
+    /// What was decided for the convolution that a kernel computes.
+    fn algorithm(&self, kernel: &str, nodes: &[String]) -> String {
+        let ops = ["conv", "winograd_input", "winograd_output"];
+        let of = |a: &&Algorithm| nodes.contains(&a.node);
+        let found = self.algorithms.iter().find(of);
+        let found = found.filter(|_| ops.iter().any(|op| work::names_op(kernel, op)));
+        found.map(|a| a.text.clone()).unwrap_or_default()
     }
 
     /// What is known of a kernel's sizes: their values.

@@ -87,6 +87,16 @@ fn points(m: usize) -> &'static [f64] {
     }
 }
 
+/// What tiles are divided by along an axis, and weights multiplied with. Rows of `B` add up to 5.7
+/// in magnitude for `m = 4`, so without it tiles of inputs beyond a 32nd of the largest number
+/// would overflow; a power of two is exact, and a larger one would cost digits of denormals.
+fn divisor(m: usize) -> f64 {
+    match m {
+        2 => 1.0,
+        _ => 4.0,
+    }
+}
+
 /// The coefficients of the product of `x - p` over points, lowest first.
 fn polynomial(roots: impl Iterator<Item = f64>) -> Vec<f64> {
     roots.fold(vec![1.0], |poly, p| {
@@ -97,7 +107,28 @@ fn polynomial(roots: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 /// A row of coefficients for each output of a transform, in order of its terms.
-type Matrix = Vec<Vec<f64>>;
+pub type Matrix = Vec<Vec<f64>>;
+
+/// The matrices of tiles of `m` times `m` results, whose rows are what one axis is made of.
+pub struct Matrices {
+    /// B transposed: transformed elements of `m + 2` elements.
+    pub input: Matrix,
+    /// G: transformed weights of 3 taps.
+    pub weights: Matrix,
+    /// A transposed: results of `m + 2` products.
+    pub output: Matrix,
+}
+
+impl Matrices {
+    /// For `m` of 2 or 4.
+    pub fn new(m: usize) -> Self {
+        Matrices {
+            input: input_matrix(m),
+            weights: weight_matrix(m),
+            output: output_matrix(m),
+        }
+    }
+}
 
 /// B transposed: row `i` gives transformed element `i` of `a` elements.
 fn input_matrix(m: usize) -> Matrix {
@@ -105,7 +136,9 @@ fn input_matrix(m: usize) -> Matrix {
     let others = |i: usize| (0..p.len()).filter(move |k| *k != i).map(|k| p[k]);
     let row = |i| [polynomial(others(i)), vec![0.0]].concat();
     let last = polynomial(p.iter().copied());
-    (0..p.len()).map(row).chain([last]).collect()
+    let rows = (0..p.len()).map(row).chain([last]);
+    let scaled = |row: Vec<f64>| row.iter().map(|c| c / divisor(m)).collect();
+    rows.map(scaled).collect()
 }
 
 /// G: row `i` gives transformed weight `i` of 3 taps.
@@ -115,8 +148,13 @@ fn weight_matrix(m: usize) -> Matrix {
         let others = (0..p.len()).filter(|k| *k != i);
         others.map(|k| p[i] - p[k]).product()
     };
-    let row = |i: usize| (0..TAPS).map(|r| p[i].powi(r as i32) / scale(i)).collect();
-    let last = vec![0.0, 0.0, 1.0];
+    let by = divisor(m);
+    let row = |i: usize| {
+        (0..TAPS)
+            .map(|r| by * p[i].powi(r as i32) / scale(i))
+            .collect()
+    };
+    let last = vec![0.0, 0.0, by];
     (0..p.len()).map(row).chain([last]).collect()
 }
 
