@@ -91,6 +91,10 @@ pub(crate) struct Emitter<'a, 'f> {
     /// How often a `vector` loop had to run lane by lane.
     scalarised: usize,
     ranges: Ranges,
+    /// Whether no condition stands around what is emitted. Else loads must stay where they are: what
+    /// they read may exist only if the condition holds. That a loop has iterations is no such
+    /// condition: what does not depend on its variable is in bounds without it.
+    always: bool,
     tiles: &'a TileCalls,
     native_fma: bool,
 }
@@ -171,6 +175,7 @@ pub(crate) fn emit(
         entry,
         scalarised: 0,
         ranges: kernel.ranges(),
+        always: true,
         tiles,
         native_fma,
     };
@@ -258,13 +263,17 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// Runs `f` in a scope of its own for values that are computed once.
-    fn scoped<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+    /// Runs `f` in a scope of its own for values that are computed once; `always` says that no
+    /// condition stands before it.
+    fn scoped<T>(&mut self, always: bool, f: impl FnOnce(&mut Self) -> T) -> T {
+        let around = self.always;
+        self.always &= always;
         self.exprs.open_scope();
         self.addresses.push(HashMap::new());
         let result = f(self);
         self.exprs.close_scope();
         self.addresses.pop();
+        self.always = around;
         result
     }
 

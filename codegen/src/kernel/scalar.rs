@@ -280,7 +280,10 @@ impl Emitter<'_, '_> {
         let mask = self.expr_mask(&offset);
         let mut flags = MemFlagsData::new().with_notrap();
         if buffer.scope == Scope::Input {
-            flags = flags.with_readonly().with_can_move();
+            flags = flags.with_readonly();
+            if self.always {
+                flags = flags.with_can_move();
+            }
         }
         let lane = self.vector_lane(mask);
         let stride = lane.map(|l| offset.linear_coefficient(l.var));
@@ -550,7 +553,7 @@ impl Emitter<'_, '_> {
             .collect();
         for (block, side) in [(yes, a), (no, b)] {
             self.b.switch_to_block(block);
-            let values = self.scoped(|cx| {
+            let values = self.scoped(false, |cx| {
                 let v = cx.scalar(side)?;
                 Ok::<_, CodegenError>(cx.broadcast(&v, rest))
             })?;

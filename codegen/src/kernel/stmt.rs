@@ -109,7 +109,7 @@ impl Emitter<'_, '_> {
         }
         self.b.switch_to_block(head);
         self.exprs.bind(l.var, i);
-        self.scoped(|cx| cx.statements(&l.body))?;
+        self.scoped(true, |cx| cx.statements(&l.body))?;
         let one = self.b.ins().iconst(types::I64, 1);
         let next = self.b.ins().iadd(i, one);
         let more = self.b.ins().icmp(IntCC::SignedLessThan, next, end);
@@ -206,7 +206,7 @@ impl Emitter<'_, '_> {
         for (block, stmts) in [(yes, then), (no, otherwise)] {
             self.b.seal_block(block);
             self.b.switch_to_block(block);
-            self.scoped(|cx| cx.statements(stmts))?;
+            self.scoped(false, |cx| cx.statements(stmts))?;
             self.b.ins().jump(join, &[]);
         }
         self.b.seal_block(join);
@@ -242,7 +242,7 @@ impl Emitter<'_, '_> {
         self.b.switch_to_block(yes);
         self.exprs.bind(var, index);
         self.ranges.bind(var, &extent);
-        self.scoped(|cx| cx.statements(body))?;
+        self.scoped(false, |cx| cx.statements(body))?;
         self.b.ins().jump(join, &[]);
         self.b.seal_block(join);
         self.b.switch_to_block(join);
@@ -280,11 +280,11 @@ impl Emitter<'_, '_> {
         );
         self.b.ins().jump(head, &[]);
         self.b.switch_to_block(head);
-        let flag = self.scoped(|cx| cx.flag(cond))?;
+        let flag = self.scoped(true, |cx| cx.flag(cond))?;
         self.b.ins().brif(flag, inside, &[], exit, &[]);
         self.b.seal_block(inside);
         self.b.switch_to_block(inside);
-        self.scoped(|cx| cx.statements(body))?;
+        self.scoped(false, |cx| cx.statements(body))?;
         self.b.ins().jump(head, &[]);
         self.b.seal_block(head);
         self.b.seal_block(exit);
