@@ -17,7 +17,7 @@ use tensmith_passes::graph::Algorithm;
 /// What errors may be of the largest result.
 const TOLERANCE: f64 = 1e-4;
 /// Units of the least denormal number, for each unit of a result's weights: inputs are divided by
-/// 16 before they are rounded, and what is transformed adds up in every result.
+/// 8 before they are rounded, and what is transformed adds up in every result.
 const DENORMAL_UNITS: f64 = 8.0;
 
 /// A convolution of 3x3 taps.
