@@ -10,8 +10,7 @@ use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
-use tensmith_passes::graph::egraph::Report;
-use tensmith_passes::pipeline;
+use tensmith_passes::pipeline::{self, Decisions};
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Pool, Tensor};
 
@@ -19,18 +18,18 @@ use tensmith_runtime::{Pool, Tensor};
 ///
 /// Errors: an unknown target; a defect of the compiler.
 pub fn optimised(graph: &Graph, options: &Options) -> Result<Graph> {
-    optimised_by_rules(graph, options).map(|(graph, _)| graph)
+    optimised_and_told(graph, options).map(|(graph, _)| graph)
 }
 
-/// As [`optimised`]; also gives what the e-graph did, to subgraphs first.
+/// The graph as [`optimised`] gives it, and what was chosen on the way.
 ///
 /// Errors: as [`optimised`].
-pub fn optimised_by_rules(graph: &Graph, options: &Options) -> Result<(Graph, Vec<Report>)> {
+pub fn optimised_and_told(graph: &Graph, options: &Options) -> Result<(Graph, Decisions)> {
     let target = Target::named(options.target_name())?;
     let passes = options.pass_options(&target, options.thread_count());
-    let mut reports = Vec::new();
-    let graph = pipeline::optimise_and_tell(graph.clone(), &passes, &mut reports)?;
-    Ok((graph, reports))
+    let mut decisions = Decisions::default();
+    let graph = pipeline::optimise_and_tell(graph.clone(), &passes, &mut decisions)?;
+    Ok((graph, decisions))
 }
 
 /// Plans a graph for a target.

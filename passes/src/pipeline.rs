@@ -2,9 +2,10 @@
 use crate::error::PassError;
 use crate::graph::egraph;
 use crate::graph::{
-    average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
-    eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    resize_to_repeat, simplify_powers, sink_reshapes, transpose_columns, widen_masks,
+    Algorithm, average_by_sums, conv_to_winograd, conv_transpose_to_conv,
+    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
+    fold_identities, materialise_padding, resize_to_repeat, simplify_powers, sink_reshapes,
+    transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -58,20 +59,29 @@ impl Default for PassOptions {
 ///
 /// Errors: a defect of a pass.
 pub fn optimise(graph: Graph, options: &PassOptions) -> Result<Graph, PassError> {
-    optimise_and_tell(graph, options, &mut Vec::new())
+    optimise_and_tell(graph, options, &mut Decisions::default())
 }
 
-/// As [`optimise`]; `reports` gets what the e-graph did, to subgraphs first.
+/// What was chosen while a graph was rewritten, in its subgraphs first.
+#[derive(Clone, Debug, Default)]
+pub struct Decisions {
+    /// What the e-graph did to each graph.
+    pub egraph: Vec<egraph::Report>,
+    /// Which algorithm computes each convolution that has several, and why.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// Rewrites a graph as [`optimise`] does; `decisions` gets what was chosen.
 ///
 /// Errors: as [`optimise`].
 pub fn optimise_and_tell(
     mut graph: Graph,
     options: &PassOptions,
-    reports: &mut Vec<egraph::Report>,
+    decisions: &mut Decisions,
 ) -> Result<Graph, PassError> {
     for node in &mut graph.nodes {
         for region in &mut node.regions {
-            *region = optimise_and_tell(std::mem::take(region), options, reports)?;
+            *region = optimise_and_tell(std::mem::take(region), options, decisions)?;
         }
     }
     let graph = fold_identities(&graph)?;
@@ -81,7 +91,7 @@ pub fn optimise_and_tell(
     let graph = match options.egraph {
         true => {
             let (graph, report) = egraph::rewrite_by_rules(&graph, options.precision)?;
-            reports.push(report);
+            decisions.egraph.push(report);
             graph
         }
         false => graph,
@@ -91,7 +101,10 @@ pub fn optimise_and_tell(
         Precision::Standard => {
             let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
             let graph = simplify_powers(&graph)?;
-            conv_to_winograd(&conv_transpose_to_conv(&graph)?, options)?
+            let graph = conv_transpose_to_conv(&graph)?;
+            let (graph, found) = conv_to_winograd(&graph, options)?;
+            decisions.algorithms.extend(found);
+            graph
         }
     };
     let graph = average_by_sums(&resize_to_repeat(&graph)?)?;

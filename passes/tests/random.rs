@@ -21,3 +21,26 @@ fn random_graphs() {
         }
     }
 }
+
+/// Graphs have convolutions of all kinds of groups, so that the test above is not idle.
+#[test]
+fn convolutions_have_groups() {
+    let mut found = [0; 4];
+    for seed in SEEDS {
+        let (graph, _) = draw(seed);
+        for node in graph.nodes.iter().filter(|n| n.op.name.starts_with("conv")) {
+            let groups = node.attrs.int("groups");
+            let channels = graph.ty(node.inputs[0]).shape[1].as_const().unwrap();
+            let results = graph.ty(node.outputs[0]).shape[1].as_const().unwrap();
+            let steps = node.attrs.ints("dilations").iter().any(|d| *d > 1);
+            let is = [
+                groups > 1 && groups < channels,
+                groups > 1 && groups == channels && results == channels,
+                groups > 1 && groups == channels && results > channels,
+                groups > 1 && steps && node.op.name == "conv_transpose",
+            ];
+            (found.iter_mut().zip(is)).for_each(|(count, is)| *count += usize::from(is));
+        }
+    }
+    assert!(found.iter().all(|count| *count >= 10), "{found:?}");
+}

@@ -6,7 +6,7 @@ use crate::cli::out::{out, out_bytes, outln};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
-use tensmith::compile::optimised_by_rules;
+use tensmith::compile::optimised_and_told;
 use tensmith::explain::graph::{dot, svg};
 use tensmith::explain::html::html;
 use tensmith::explain::rules::RulesReport;
@@ -103,9 +103,9 @@ impl Explain {
 impl Explain {
     /// What can be said without running the model.
     fn show_graph(&self, source: &Graph, options: &Options) -> Result<()> {
-        let (graph, reports) = optimised_by_rules(source, options)?;
+        let (graph, decisions) = optimised_and_told(source, options)?;
         if self.rules {
-            let report = RulesReport::of(&reports);
+            let report = RulesReport::of(&decisions.egraph);
             match self.json {
                 true => outln!("{}", serde_json::json!(report)),
                 false => out!("{}", report.text()),
@@ -137,6 +137,9 @@ fn print_text(report: &Report, top: Option<usize>) {
         outln!("{:>22}  {}: {}", "", row.recipe, row.loops);
         if !row.rules.is_empty() {
             outln!("{:>22}  rules: {}", "", row.rules.join(", "));
+        }
+        if !row.algorithm.is_empty() {
+            outln!("{:>22}  algorithm: {}", "", row.algorithm);
         }
         if !row.fallback.is_empty() {
             outln!("{:>22}  narrow: {}", "", row.fallback);

@@ -15,7 +15,7 @@ pub mod trace;
 pub mod why_not;
 pub mod work;
 
-use crate::compile::{optimised_by_rules, plan_with_schedules};
+use crate::compile::{optimised_and_told, plan_with_schedules};
 use crate::error::Result;
 use crate::executable::Executable;
 use crate::model::Imported;
@@ -30,6 +30,7 @@ use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::Ranges;
 use tensmith_ir::loops::Kernel;
 use tensmith_ir::plan::{Plan, Step};
+use tensmith_passes::graph::Algorithm;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Profile, Stopwatch, TensorView};
 use timeline::{Kind, StepCost, StepLabel, Timeline, step_labels};
@@ -64,6 +65,8 @@ pub struct KernelReport {
     pub rules: Vec<&'static str>,
     /// The ops whose definitions it is made of, in order.
     pub definition: String,
+    /// Which algorithm computes its convolution, and why, if there are several.
+    pub algorithm: String,
     /// How its work is laid out: the register tile and the width of vectors.
     pub recipe: String,
     /// Its loops from the outermost to the innermost, and layouts.
@@ -180,8 +183,8 @@ pub fn explain(
         ..options.clone()
     };
     let target = Target::named(options.target_name())?;
-    let (graph, reports) = optimised_by_rules(&imported.graph, &options)?;
-    let egraph = rules::RulesReport::of(&reports);
+    let (graph, decisions) = optimised_and_told(&imported.graph, &options)?;
+    let egraph = rules::RulesReport::of(&decisions.egraph);
     let (plan, schedules) = plan_with_schedules(&graph, &options)?;
     let executable = imported.compile_plan(&plan, &options)?;
     let before = Machine::probe(executable.threads(), &target)?;
@@ -193,6 +196,7 @@ pub fn explain(
     let stats: Vec<KernelStats> = executable.kernel_stats().iter().map(|(_, s)| *s).collect();
     let cx = Cx {
         plan: &plan,
+        algorithms: &decisions.algorithms,
         schedules: &schedules,
         machine: &machine,
         measured: &measured,
@@ -339,6 +343,7 @@ fn median_cost(runs: Vec<StepCost>) -> StepCost {
 /// What rows are made of.
 struct Cx<'a> {
     plan: &'a Plan,
+    algorithms: &'a [Algorithm],
     schedules: &'a [Schedule],
     machine: &'a Machine,
     measured: &'a Measured,
@@ -379,6 +384,7 @@ impl Cx<'_> {
             nodes: label.nodes.clone(),
             rules: self.egraph.rules_of(&label.nodes),
             definition: kernel.name.clone(),
+            algorithm: self.algorithm(&kernel.name, &label.nodes),
             recipe: schedule::recipe_text(kernel, stats),
             loops: schedule::loops_text(kernel),
             schedule: trace.to_string(),
@@ -395,6 +401,15 @@ impl Cx<'_> {
             barriers: 0,
             wait_ns: 0.0,
         }
+    }
+
+    /// What was decided for the convolution that a kernel computes.
+    fn algorithm(&self, kernel: &str, nodes: &[String]) -> String {
+        let ops = ["conv", "winograd_input", "winograd_output"];
+        let of = |a: &&Algorithm| nodes.contains(&a.node);
+        let found = self.algorithms.iter().find(of);
+        let found = found.filter(|_| ops.iter().any(|op| work::names_op(kernel, op)));
+        found.map(|a| a.text.clone()).unwrap_or_default()
     }
 
     /// What is known of a kernel's sizes: their values.

@@ -93,7 +93,7 @@ fn home(op: &str, plan: &Plan, named: &[(usize, &Call)], given: &[usize]) -> Opt
 }
 
 /// Whether a kernel's name, which is made of its ops, has an op.
-fn names_op(kernel: &str, op: &str) -> bool {
+pub fn names_op(kernel: &str, op: &str) -> bool {
     format!("_{kernel}_").contains(&format!("_{op}_"))
 }
 

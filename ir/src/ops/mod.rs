@@ -23,7 +23,7 @@ mod spatial;
 mod testing;
 mod types;
 mod window;
-mod winograd;
+pub mod winograd;
 
 pub use contract::Spec;
 pub use infer::{InferCx, broadcast_shapes, show_shape};

@@ -26,7 +26,7 @@ const TOLERANCE: Tolerance = Tolerance::Sum(32.0);
 pub const OPS: &[OpDef] = &[
     OpDef {
         name: "winograd_input",
-        doc: "y[i, j, n, t, u, c] = sum over r and s of B[r, i] * B[s, j] * x[n, c, m*t + r, m*u + s]: tiles of m + 2 elements along both axes, which overlap by 2",
+        doc: "y[i, j, n, t, u, c] = sum over r and s of B[r, i] * B[s, j] * x[n, c, m*t + r, m*u + s]: tiles of m + 2 elements along both axes, which overlap by 2; divided by 8 for m = 4",
         arity: (1, 1),
         attrs: &[TILE],
         class: Class::Contraction,
@@ -41,7 +41,7 @@ pub const OPS: &[OpDef] = &[
     },
     OpDef {
         name: "winograd_weights",
-        doc: "y[i, j, c, o] = sum over r and s of G[i, r] * G[j, s] * w[o, c, r, s]",
+        doc: "y[i, j, c, o] = sum over r and s of G[i, r] * G[j, s] * w[o, c, r, s]; times 8 for m = 4",
         arity: (1, 1),
         attrs: &[TILE],
         class: Class::Contraction,
@@ -87,6 +87,22 @@ fn points(m: usize) -> &'static [f64] {
     }
 }
 
+/// What tiles are divided by along their second axis, and weights multiplied with. Rows of `B` add
+/// up to 5.7 in magnitude for `m = 4`, so without it tiles of inputs beyond a 32nd of the largest
+/// number would overflow. A power of two is exact; one axis costs less than both.
+fn divisor(m: usize) -> f64 {
+    match m {
+        2 => 1.0,
+        _ => 8.0,
+    }
+}
+
+/// A matrix whose coefficients are multiplied with a number.
+fn scaled(matrix: &Matrix, by: f64) -> Matrix {
+    let row = |row: &Vec<f64>| row.iter().map(|c| c * by).collect();
+    matrix.iter().map(row).collect()
+}
+
 /// The coefficients of the product of `x - p` over points, lowest first.
 fn polynomial(roots: impl Iterator<Item = f64>) -> Vec<f64> {
     roots.fold(vec![1.0], |poly, p| {
@@ -97,7 +113,29 @@ fn polynomial(roots: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 /// A row of coefficients for each output of a transform, in order of its terms.
-type Matrix = Vec<Vec<f64>>;
+pub type Matrix = Vec<Vec<f64>>;
+
+/// The matrices of tiles of `m` times `m` results, whose rows are what one axis is made of. A power
+/// of two goes from tiles to weights besides.
+pub struct Matrices {
+    /// B transposed: transformed elements of `m + 2` elements.
+    pub input: Matrix,
+    /// G: transformed weights of 3 taps.
+    pub weights: Matrix,
+    /// A transposed: results of `m + 2` products.
+    pub output: Matrix,
+}
+
+impl Matrices {
+    /// For `m` of 2 or 4.
+    pub fn new(m: usize) -> Self {
+        Matrices {
+            input: input_matrix(m),
+            weights: weight_matrix(m),
+            output: output_matrix(m),
+        }
+    }
+}
 
 /// B transposed: row `i` gives transformed element `i` of `a` elements.
 fn input_matrix(m: usize) -> Matrix {
@@ -223,11 +261,11 @@ fn combine(
     so_far
 }
 
-/// A matrix times elements times the transposed matrix, at `(i, j)`: `element` gives the terms.
+/// A matrix times elements times the transposed other one, at `(i, j)`: `element` gives the terms.
 fn transform(
     cx: &mut Define<'_>,
     node: NodeId,
-    matrix: &Matrix,
+    (matrix, other): (&Matrix, &Matrix),
     (i, j): (&Expr, &Expr),
     element: &dyn Fn(usize, usize) -> Vec<Expr>,
 ) -> Scalar {
@@ -241,7 +279,7 @@ fn transform(
             combine(cx, matrix, i, &column, dtype)
         })
         .collect();
-    let y = combine(cx, matrix, j, &columns, dtype);
+    let y = combine(cx, other, j, &columns, dtype);
     result(cx, node, y)
 }
 
@@ -254,7 +292,9 @@ fn lower_input(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> S
         let (h, w) = (t.clone() * m as i64, u.clone() * m as i64);
         vec![n.clone(), c.clone(), h + Expr::from(r), w + Expr::from(s)]
     };
-    transform(cx, node, &input_matrix(m), (i, j), &element)
+    let matrix = input_matrix(m);
+    let other = scaled(&matrix, 1.0 / divisor(m));
+    transform(cx, node, (&matrix, &other), (i, j), &element)
 }
 
 fn lower_weights(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Scalar {
@@ -263,7 +303,9 @@ fn lower_weights(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) ->
         panic!("invariant: inference gave four axes");
     };
     let element = |r: usize, s: usize| vec![o.clone(), c.clone(), r.into(), s.into()];
-    transform(cx, node, &weight_matrix(m), (i, j), &element)
+    let matrix = weight_matrix(m);
+    let other = scaled(&matrix, divisor(m));
+    transform(cx, node, (&matrix, &other), (i, j), &element)
 }
 
 fn lower_output(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Scalar {
@@ -277,7 +319,8 @@ fn lower_output(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> 
         [i.into(), j.into()].into_iter().chain(tile).collect()
     };
     let at = (&h.rem(m as i64), &w.rem(m as i64));
-    transform(cx, node, &output_matrix(m), at, &element)
+    let matrix = output_matrix(m);
+    transform(cx, node, (&matrix, &matrix), at, &element)
 }
 
 // Reference evaluation: for every element, the double sum of its formula.
@@ -302,10 +345,11 @@ fn place(shape: &[usize], index: &[usize]) -> usize {
 /// The element of the operand that a term of the double sum reads.
 type Element<'a> = dyn Fn(&[usize], usize, usize) -> Vec<usize> + 'a;
 
-/// Evaluates a transform: `at` gives the rows for an index of the result.
+/// Evaluates a transform, whose result is multiplied with `by`: `at` gives the rows for an index of
+/// the result.
 fn evaluate(
     cx: &EvalCx<'_>,
-    matrix: &Matrix,
+    (matrix, by): (&Matrix, f64),
     at: &dyn Fn(&[usize]) -> (usize, usize),
     element: &Element<'_>,
 ) -> Result<Vec<Tensor>, EvalError> {
@@ -321,7 +365,7 @@ fn evaluate(
         }
         let (i, j) = at(&index);
         let read = |r, s| elements[place(&x.shape, &element(&index, r, s))];
-        y.push(double_sum((&matrix[i], &matrix[j]), &read));
+        y.push(by * double_sum((&matrix[i], &matrix[j]), &read));
     }
     Ok(vec![Tensor::from_wide(x.dtype, shape, &Wide::Float(y))])
 }
@@ -329,20 +373,22 @@ fn evaluate(
 fn eval_input(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
     let m = tile(cx.attrs);
     let element = |at: &[usize], r, s| vec![at[2], at[5], m * at[3] + r, m * at[4] + s];
-    evaluate(cx, &input_matrix(m), &|at| (at[0], at[1]), &element)
+    let by = 1.0 / divisor(m);
+    evaluate(cx, (&input_matrix(m), by), &|at| (at[0], at[1]), &element)
 }
 
 fn eval_weights(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
     let element = |at: &[usize], r, s| vec![at[3], at[2], r, s];
-    let matrix = weight_matrix(tile(cx.attrs));
-    evaluate(cx, &matrix, &|at| (at[0], at[1]), &element)
+    let m = tile(cx.attrs);
+    let matrix = weight_matrix(m);
+    evaluate(cx, (&matrix, divisor(m)), &|at| (at[0], at[1]), &element)
 }
 
 fn eval_output(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
     let m = tile(cx.attrs);
     let element = |at: &[usize], i, j| vec![i, j, at[0], at[2] / m, at[3] / m, at[1]];
     let matrix = output_matrix(m);
-    evaluate(cx, &matrix, &|at| (at[2] % m, at[3] % m), &element)
+    evaluate(cx, (&matrix, 1.0), &|at| (at[2] % m, at[3] % m), &element)
 }
 
 // Samples

@@ -4,7 +4,10 @@
 //! The cost model compares the algorithms as they would run: a contraction over register tiles,
 //! its weights read from where the weights of the whole model lie, and the transforms as passes
 //! over memory. Transformed weights are larger; where constants are bounded, the layers that gain
-//! most for a byte come first.
+//! most for a byte come first. Of the faster algorithms those are chosen whose errors are
+//! admissible for the actual weights.
+use super::conv_error::{Refusal, Seen, admit};
+use super::conv_moments::Weights;
 use crate::cost::{Contraction, Pass, Tile};
 use crate::pipeline::PassOptions;
 use crate::schedule::least_cycles;
@@ -32,6 +35,8 @@ pub(super) struct Layer {
     pub results: i64,
     /// Of the result.
     pub extents: [i64; 2],
+    /// The taps that see the elements at the corners of the image.
+    corners: Vec<Seen>,
 }
 
 /// An algorithm for a layer that is faster than the direct one.
@@ -44,58 +49,161 @@ struct Candidate {
     gain: f64,
     /// Units: bytes of weights more.
     growth: u64,
+    /// The largest error to be expected, as a part of the largest result.
+    error: f64,
+    /// The part of the model's tolerance of errors that it takes.
+    share: f64,
+}
+
+/// Which algorithm computes a convolution, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Algorithm {
+    /// The name of the node.
+    pub node: String,
+    /// The extent of tiles of results of minimal filtering; 1 for the direct algorithm.
+    pub tile: i64,
+    /// The largest error that minimal filtering is expected to make on noise, as a part of the
+    /// largest result; 0 for the direct algorithm.
+    pub error: f64,
+    /// The algorithm, its expected error, and why a faster one was not admitted.
+    pub text: String,
 }
 
 /// The convolutions, by their results, that are computed by minimal filtering, with the extents
-/// of tiles of results.
-pub(super) fn choose(graph: &Graph, options: &PassOptions) -> HashMap<ValueId, (Layer, i64)> {
+/// of tiles of results; and what was decided for each one that could be.
+pub(super) fn choose(
+    graph: &Graph,
+    options: &PassOptions,
+) -> (HashMap<ValueId, (Layer, i64)>, Vec<Algorithm>) {
     let constant = constant_values(graph);
     let known = |v: ValueId| constant[v.0 as usize];
     let bytes = constant_bytes(graph);
     let source = options.target.cost.weights_level(bytes as f64);
-    let layers = graph.nodes.iter().filter_map(|node| {
-        let layer = Layer::of(graph, node, &known)?;
-        Some((node.outputs[0], layer))
-    });
-    let mut candidates: Vec<Candidate> = layers
-        .flat_map(|(result, layer)| layer.candidates(result, source, options))
-        .collect();
+    let mut weights = Weights::new(graph);
+    let (mut candidates, mut decisions) = (Vec::new(), Vec::new());
+    for node in &graph.nodes {
+        if let Some(layer) = Layer::of(graph, node, &known) {
+            let faster = layer.candidates(node.outputs[0], source, options);
+            let (admitted, refused) = admitted(faster, &mut weights, node.inputs[1]);
+            candidates.extend(admitted);
+            decisions.push(Decision { node, refused });
+        }
+    }
     let room = options
         .constant_bytes
         .map(|most| most.saturating_sub(bytes));
     let mut chosen = Chosen {
         room: room.unwrap_or(u64::MAX),
+        tolerance: 1.0,
         layers: HashMap::new(),
     };
     // What gains most for a byte comes first, then larger gains take what room is left.
     let worth = |c: &Candidate| c.gain / c.growth.max(1) as f64;
     candidates.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
-    candidates.iter().for_each(|c| chosen.offer(c));
+    for candidate in &candidates {
+        // What finds no room now is offered again.
+        let _ = chosen.offer(candidate);
+    }
     candidates.sort_by(|a, b| b.gain.total_cmp(&a.gain));
-    candidates.iter().for_each(|c| chosen.offer(c));
+    for candidate in &candidates {
+        let of = |d: &&mut Decision<'_>| d.node.outputs[0] == candidate.result;
+        if let (Err(why), Some(d)) = (chosen.offer(candidate), decisions.iter_mut().find(of)) {
+            d.refused.push((candidate.tile, why));
+        }
+    }
+    let algorithms = decisions.iter().map(|d| d.algorithm(&chosen));
+    let algorithms = algorithms.collect();
     let layers = chosen.layers.into_iter();
-    layers
-        .map(|(result, c)| (result, (c.layer, c.tile)))
-        .collect()
+    let layers = layers.map(|(result, c)| (result, (c.layer, c.tile)));
+    (layers.collect(), algorithms)
+}
+
+/// The candidates for a layer whose errors are admissible for its weights, and the tiles of
+/// others.
+fn admitted(
+    candidates: Vec<Candidate>,
+    weights: &mut Weights<'_>,
+    value: ValueId,
+) -> (Vec<Candidate>, Vec<(i64, Refusal)>) {
+    let (mut admitted, mut refused) = (Vec::new(), Vec::new());
+    if candidates.is_empty() {
+        return (admitted, refused);
+    }
+    let moments = weights.moments(value);
+    for mut candidate in candidates {
+        let found = moments.as_ref().ok_or(Refusal::Unknown);
+        match found.and_then(|m| admit(m, candidate.tile as usize, &candidate.layer.corners)) {
+            Ok(errors) => {
+                candidate.error = errors.noise;
+                candidate.share = errors.share();
+                admitted.push(candidate);
+            }
+            Err(why) => refused.push((candidate.tile, why)),
+        }
+    }
+    (admitted, refused)
+}
+
+/// What is known of the choice for a layer.
+struct Decision<'g> {
+    node: &'g Node,
+    /// Tiles of faster algorithms that were refused.
+    refused: Vec<(i64, Refusal)>,
+}
+
+impl Decision<'_> {
+    fn algorithm(&self, chosen: &Chosen) -> Algorithm {
+        let chosen = chosen.layers.get(&self.node.outputs[0]);
+        let mut text = match chosen {
+            Some(c) => format!(
+                "winograd {0}x{0}, errors of {1:.1e} of the largest result expected",
+                c.tile, c.error
+            ),
+            None if self.refused.is_empty() => "direct, which is the fastest".to_string(),
+            None => "direct".to_string(),
+        };
+        for (tile, why) in &self.refused {
+            text.push_str(&format!("; not winograd {tile}x{tile}: {why}"));
+        }
+        Algorithm {
+            node: self.node.name.clone(),
+            tile: chosen.map_or(1, |c| c.tile),
+            error: chosen.map_or(0.0, |c| c.error),
+            text,
+        }
+    }
 }
 
 /// Algorithms chosen so far.
 struct Chosen {
     /// Units: bytes of constants that may be added.
     room: u64,
+    /// The part of the tolerance of errors that is left, in squares.
+    tolerance: f64,
     layers: HashMap<ValueId, Candidate>,
 }
 
 impl Chosen {
     /// Takes a candidate that gains more than what was chosen for its layer, if there is room.
-    fn offer(&mut self, candidate: &Candidate) {
+    ///
+    /// Errors: there is none.
+    fn offer(&mut self, candidate: &Candidate) -> Result<(), Refusal> {
         let before = self.layers.get(&candidate.result);
-        let (gain, growth) = before.map_or((0.0, 0), |c| (c.gain, c.growth));
-        let more = candidate.growth.saturating_sub(growth);
-        if candidate.gain > gain && more <= self.room {
-            self.room = self.room - more + growth.saturating_sub(candidate.growth);
-            self.layers.insert(candidate.result, candidate.clone());
+        let (gain, growth, share) = before.map_or((0.0, 0, 0.0), |c| (c.gain, c.growth, c.share));
+        if candidate.gain <= gain {
+            return Ok(());
         }
+        let more = candidate.growth.saturating_sub(growth);
+        if more > self.room {
+            return Err(Refusal::Constants);
+        }
+        if candidate.share - share > self.tolerance {
+            return Err(Refusal::Shared);
+        }
+        self.room = self.room - more + growth.saturating_sub(candidate.growth);
+        self.tolerance -= candidate.share - share;
+        self.layers.insert(candidate.result, candidate.clone());
+        Ok(())
     }
 }
 
@@ -122,12 +230,15 @@ impl Layer {
         let ([results, channels, 3, 3], true, DType::F32) = (taps, plain, x.dtype) else {
             return None;
         };
+        let extents = [y.shape[2].as_const()?, y.shape[3].as_const()?];
+        let image = [x.shape[2].as_const()?, x.shape[3].as_const()?];
         let layer = Layer {
             // The choice does not depend on a batch that is not known.
             batch: x.shape[0].as_const().unwrap_or(1),
             channels,
             results,
-            extents: [y.shape[2].as_const()?, y.shape[3].as_const()?],
+            extents,
+            corners: corners(image, node.attrs.ints("pads_before"), extents),
         };
         let extents = [layer.batch, layer.extents[0], layer.extents[1]];
         let many = channels >= CHANNELS && results >= CHANNELS;
@@ -145,6 +256,8 @@ impl Layer {
                 tile,
                 gain: direct - self.filtered(tile, source, options),
                 growth: weights.saturating_mul(taps * ELEMENT as u64),
+                error: 0.0,
+                share: 0.0,
             }
         };
         let faster = TILES.into_iter().map(candidate);
@@ -209,6 +322,17 @@ impl Layer {
     }
 }
 
+/// The taps that see each corner of an image.
+fn corners(image: [i64; 2], before: &[i64], extents: [i64; 2]) -> Vec<Seen> {
+    let sees = |d: usize, at: i64, tap: i64| (0..extents[d]).contains(&(at + before[d] - tap));
+    let ends = |d: usize| [0, image[d] - 1];
+    let at = |h: i64, w: i64| -> Seen {
+        std::array::from_fn(|k| sees(0, h, k as i64 / 3) && sees(1, w, k as i64 % 3))
+    };
+    let places = ends(0).into_iter().flat_map(|h| ends(1).map(|w| at(h, w)));
+    places.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +349,7 @@ mod tests {
             channels,
             results: channels,
             extents: [extent, extent],
+            corners: vec![],
         }
     }
 

@@ -2,6 +2,8 @@
 //! [`crate::pipeline::optimise`] visits those first.
 mod average_by_sums;
 mod conv_algorithm;
+mod conv_error;
+mod conv_moments;
 mod conv_to_winograd;
 mod conv_transpose_to_conv;
 pub mod egraph;
@@ -21,6 +23,7 @@ mod transpose_columns;
 mod widen_masks;
 
 pub use average_by_sums::average_by_sums;
+pub use conv_algorithm::Algorithm;
 pub use conv_to_winograd::conv_to_winograd;
 pub use conv_transpose_to_conv::conv_transpose_to_conv;
 pub use eliminate_common_subexpressions::eliminate_common_subexpressions;

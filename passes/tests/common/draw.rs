@@ -251,56 +251,97 @@ impl Draw {
                 let w = self.source(&[shape[1], n]);
                 self.add("contract", &[x, w], Attrs::new().with("spec", "mk,kn->mn"));
             }
-            3 | 4 => {
-                let kernel = self.s.int(1, 3) as usize;
-                let pad = self.s.int(0, 1);
-                let spatial = shape.len() - 2;
-                if shape[1..].contains(&0)
-                    || shape[2..].iter().any(|d| d + 2 * (pad as usize) < kernel)
-                {
-                    return;
-                }
-                let o = self.s.int(1, 5) as usize;
-                let transposed = self.s.int(0, 2) == 0;
-                let mut dims = if transposed {
-                    vec![shape[1], o]
-                } else {
-                    vec![o, shape[1]]
-                };
-                dims.extend(vec![kernel; spatial]);
-                let w = match self.s.int(0, 2) {
-                    0 => self.source(&dims),
-                    _ => self.constant(&dims),
-                };
-                let stride = self.s.int(1, 2 + i64::from(transposed));
-                // What a transposed convolution leaves of one element must not be empty.
-                let pad = if transposed && kernel < 3 { 0 } else { pad };
-                let mut attrs = Attrs::new()
-                    .with("strides", vec![stride; spatial])
-                    .with("dilations", vec![1; spatial])
-                    .with("pads_before", vec![pad; spatial])
-                    .with("pads_after", vec![pad; spatial])
-                    .with("groups", 1);
-                let y = if transposed {
-                    let more: Vec<i64> = (0..spatial).map(|_| self.s.int(0, stride - 1)).collect();
-                    attrs.set("output_padding", more);
-                    self.add("conv_transpose", &[x, w], attrs)
-                } else {
-                    self.add("conv", &[x, w], attrs)
-                };
-                if self.s.int(0, 1) == 0 {
-                    let mut dims = vec![o];
-                    dims.extend(vec![1; spatial]);
-                    let mut y = y;
-                    for _ in 0..self.s.int(1, 4) {
-                        let name = *self.s.pick(&["add", "sub", "mul", "div"]);
-                        let c = self.constant(&dims);
-                        y = self.add(name, &[y, c], Attrs::new());
-                    }
-                }
-            }
+            3 | 4 => self.convolution(x, &shape),
             _ => {}
         }
+    }
+
+    /// A convolution or a transposed one of any groups, and what may follow it.
+    fn convolution(&mut self, x: ValueId, shape: &[usize]) {
+        let (channels, spatial) = (shape[1], &shape[2..]);
+        if shape[1..].contains(&0) {
+            return;
+        }
+        let divisors: Vec<usize> = (1..=channels).filter(|g| channels % g == 0).collect();
+        let groups = match self.s.int(0, 3) {
+            0 | 1 => 1,
+            2 => channels,
+            _ => *self.s.pick(&divisors),
+        };
+        let most = if groups == 1 { 5 } else { 3 };
+        let each = self.s.int(1, most) as usize;
+        let transposed = self.s.int(0, 2) == 0;
+        let mut dims = match transposed {
+            true => vec![channels, each],
+            false => vec![groups * each, channels / groups],
+        };
+        let mut attrs = Attrs::new().with("groups", groups as i64);
+        let Some(taps) = self.window(spatial, transposed, &mut attrs) else {
+            return;
+        };
+        dims.extend(taps);
+        let w = match self.s.int(0, 2) {
+            0 => self.source(&dims),
+            _ => self.constant(&dims),
+        };
+        let name = if transposed { "conv_transpose" } else { "conv" };
+        let mut y = self.add(name, &[x, w], attrs);
+        if self.s.int(0, 1) == 0 {
+            let dims = [vec![groups * each], vec![1; spatial.len()]].concat();
+            for _ in 0..self.s.int(1, 4) {
+                let name = *self.s.pick(&["add", "sub", "mul", "div"]);
+                let c = self.constant(&dims);
+                y = self.add(name, &[y, c], Attrs::new());
+            }
+        }
+    }
+
+    /// Draws taps, steps and padding of each axis, the same for all or not; `None` if an axis of
+    /// the result would have no elements.
+    fn window(
+        &mut self,
+        spatial: &[usize],
+        transposed: bool,
+        attrs: &mut Attrs,
+    ) -> Option<Vec<usize>> {
+        let alike = self.s.int(0, 1) == 0;
+        let mut axes: Vec<[i64; 6]> = Vec::new();
+        for extent in spatial {
+            let [kernel, stride, dilation, before, after, _] = match axes.first() {
+                Some(first) if alike => *first,
+                _ => [
+                    self.s.int(1, 3),
+                    self.s.int(1, 2 + i64::from(transposed)),
+                    *self.s.pick(&[1, 1, 2]),
+                    self.s.int(0, 2),
+                    self.s.int(0, 2),
+                    0,
+                ],
+            };
+            let span = (kernel - 1) * dilation + 1;
+            let (extent, pads) = (*extent as i64, before + after);
+            let more = match transposed {
+                true => self.s.int(0, stride - 1),
+                false => 0,
+            };
+            let left = match transposed {
+                true => (extent - 1) * stride + span + more - pads,
+                false => extent + pads - span + 1,
+            };
+            if left < 1 {
+                return None;
+            }
+            axes.push([kernel, stride, dilation, before, after, more]);
+        }
+        let of = |k: usize| -> Vec<i64> { axes.iter().map(|a| a[k]).collect() };
+        let names = ["strides", "dilations", "pads_before", "pads_after"];
+        for (k, name) in names.into_iter().enumerate() {
+            attrs.set(name, of(k + 1));
+        }
+        if transposed {
+            attrs.set("output_padding", of(5));
+        }
+        Some(axes.iter().map(|a| a[0] as usize).collect())
     }
 }
 
@@ -325,6 +366,10 @@ fn draw_steps(seed: u64, wide: bool) -> (Graph, Vec<Tensor>) {
     };
     let rank = d.s.int(1, 4) as usize;
     let mut shape: Vec<usize> = (0..rank).map(|_| d.s.int(1, 7) as usize).collect();
+    if rank > 2 && d.s.int(0, 3) == 0 {
+        // Channels that fall into groups, some of them of whole vectors.
+        shape[1] = *d.s.pick(&[8, 12, 16, 32]);
+    }
     if wide && d.s.int(0, 11) == 0 {
         shape[0] = 0;
     }
