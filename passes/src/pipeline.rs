@@ -1,11 +1,11 @@
 //! From a graph to a plan, one line a step.
 use crate::error::PassError;
+use crate::graph::Algorithm;
 use crate::graph::egraph;
 use crate::graph::{
-    Algorithm, average_by_sums, conv_to_winograd, conv_transpose_to_conv,
-    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
-    fold_identities, materialise_padding, resize_to_repeat, simplify_powers, sink_reshapes,
-    transpose_columns, widen_masks,
+    average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
+    eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
+    resize_to_repeat, simplify_powers, sink_reshapes, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};

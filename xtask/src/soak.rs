@@ -34,12 +34,26 @@ struct Campaign {
     chunk: u64,
 }
 
-const CAMPAIGNS: [Campaign; 6] = [
+const CAMPAIGNS: [Campaign; 8] = [
     Campaign {
         name: "graphs",
         package: "tensmith-passes",
         program: "random",
         test: "random_graphs",
+        chunk: 1000,
+    },
+    Campaign {
+        name: "rules",
+        package: "tensmith-passes",
+        program: "rules",
+        test: "rules_find_all_spellings_and_keep_values",
+        chunk: 200,
+    },
+    Campaign {
+        name: "egraph",
+        package: "tensmith-passes",
+        program: "rules",
+        test: "extremes_of_an_egraph_are_equal",
         chunk: 1000,
     },
     Campaign {
