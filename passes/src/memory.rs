@@ -3,9 +3,13 @@
 //! Requires: a plan whose steps are final but for barriers, and which storage each slot views.
 //! Ensures: storages that are live at the same time do not overlap; an input and an output of one
 //! call never do. What crosses a loop's edge is live during the whole loop.
-use std::collections::HashMap;
+mod offsets;
+
+use offsets::Piece;
+use std::collections::{HashMap, HashSet};
 use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::{Atom, Expr, Ranges};
+use tensmith_ir::loops::Scope;
 use tensmith_ir::plan::{Place, Plan, SlotId, Step};
 
 /// Bytes that slots share; places other than the arena are known beforehand.
@@ -148,42 +152,17 @@ fn round_up(bytes: i64) -> i64 {
     bytes.saturating_add(ALIGN - 1) / ALIGN * ALIGN
 }
 
-/// Largest first, each into the smallest gap that takes it. Gives the bytes used.
-fn place_fixed(items: Vec<Item>, offsets: &mut HashMap<StorageId, Expr>) -> i64 {
-    let mut items: Vec<(i64, Item)> = items
-        .into_iter()
-        .map(|i| (round_up(i.bytes.as_const().unwrap_or(0)), i))
-        .collect();
-    items.sort_by_key(|(bytes, i)| (-bytes, i.life, i.id));
-    let mut placed: Vec<(i64, i64, Life)> = Vec::new();
-    let mut used = 0;
-    for (bytes, item) in items {
-        let mut taken: Vec<(i64, i64)> = placed
-            .iter()
-            .filter(|(_, _, life)| overlap(*life, item.life))
-            .map(|(at, end, _)| (*at, *end))
-            .collect();
-        taken.sort_unstable();
-        let at = best_gap(&taken, bytes);
-        used = used.max(at.saturating_add(bytes));
-        placed.push((at, at.saturating_add(bytes), item.life));
-        offsets.insert(item.id, at.into());
-    }
+/// Gives the bytes used.
+fn place_fixed(items: Vec<Item>, found: &mut HashMap<StorageId, Expr>) -> i64 {
+    let piece = |i: &Item| Piece {
+        bytes: round_up(i.bytes.as_const().unwrap_or(0)),
+        life: i.life,
+    };
+    let pieces: Vec<Piece> = items.iter().map(piece).collect();
+    let (at, used) = offsets::place(&pieces);
+    let pairs = items.iter().zip(at);
+    found.extend(pairs.map(|(item, at)| (item.id, at.into())));
     used
-}
-
-/// The start of the smallest gap between `taken` ranges that takes `bytes`; else their end.
-fn best_gap(taken: &[(i64, i64)], bytes: i64) -> i64 {
-    let mut end = 0;
-    let mut best: Option<(i64, i64)> = None;
-    for &(lo, hi) in taken {
-        let gap = lo - end;
-        if gap >= bytes && best.is_none_or(|(size, _)| gap < size) {
-            best = Some((gap, end));
-        }
-        end = end.max(hi);
-    }
-    best.map_or(end, |(_, at)| at)
 }
 
 /// Storages one after the other; those whose sizes are provably ordered share a place if they
@@ -252,21 +231,55 @@ pub fn liveness_bound(plan: &Plan, sizes: &Sizes) -> Option<i64> {
     Some(most)
 }
 
-/// Lives of arena slots; slots of one place that are live at the same time are views of the same
-/// bytes and count once.
+/// Lives of arena slots; slots of one place are views of the same bytes and count once, if they are
+/// live at the same time or nothing writes the later one.
 fn lives_by_writer(plan: &Plan) -> Vec<(SlotId, Life)> {
     let in_arena = |slot: SlotId| matches!(plan.slot(slot).place, Place::Arena(_)).then_some(slot);
     let mut all: Vec<(SlotId, Life)> = lives(&plan.steps, &in_arena).into_iter().collect();
     all.sort_unstable_by_key(|(slot, life)| (*life, *slot));
+    let mut written = HashSet::new();
+    collect_written(plan, &plan.steps, &mut written);
     let mut merged: Vec<(SlotId, Life)> = Vec::new();
     for (slot, life) in all {
         let same = |(other, known): &&mut (SlotId, Life)| {
-            plan.slot(*other).place == plan.slot(slot).place && overlap(*known, life)
+            plan.slot(*other).place == plan.slot(slot).place
+                && (overlap(*known, life) || !written.contains(&slot))
         };
-        match merged.iter_mut().find(same) {
+        match merged.iter_mut().rev().find(same) {
             Some((_, known)) => *known = (known.0.min(life.0), known.1.max(life.1)),
             None => merged.push((slot, life)),
         }
     }
     merged
+}
+
+/// The slots that steps write.
+fn collect_written(plan: &Plan, steps: &[Step], written: &mut HashSet<SlotId>) {
+    for step in steps {
+        match step {
+            Step::Barrier => {}
+            Step::Call(call) => {
+                let params = plan.kernel(call.kernel).params();
+                let outputs = params
+                    .zip(&call.args)
+                    .filter(|((_, b), _)| b.scope != Scope::Input);
+                written.extend(outputs.map(|(_, slot)| *slot));
+            }
+            Step::If {
+                then, otherwise, ..
+            } => {
+                collect_written(plan, then, written);
+                collect_written(plan, otherwise, written);
+            }
+            Step::Loop {
+                trip: _,
+                cond,
+                counter,
+                body,
+            } => {
+                written.extend([*cond, *counter]);
+                collect_written(plan, body, written);
+            }
+        }
+    }
 }

@@ -201,3 +201,45 @@ fn code_that_operands_at_other_indices_double_is_shared() {
     assert!(kernels.len() > 1, "{kernels:?}");
     check(&g, &[iota(&[2])]);
 }
+
+/// A product of matrices for each head, and its transpose.
+fn heads(perm: Vec<i64>) -> Graph {
+    let mut g = Graph::default();
+    let a = g.add_input("a", ty(&[3, 17, 9]));
+    let b = g.add_input("b", ty(&[3, 9, 20]));
+    let spec = Attrs::new().with("spec", "hmk,hkn->hmn");
+    let y = g.add_one(op("contract"), "dot", &[a, b], spec).unwrap();
+    let half = g.add_constant("half", f32s(&[], 0.5));
+    let y = g
+        .add_one(op("mul"), "half", &[y, half], Attrs::new())
+        .unwrap();
+    let perm = Attrs::new().with("perm", perm);
+    let y = g.add_one(op("transpose"), "t", &[y], perm).unwrap();
+    g.add_output("y", y);
+    g
+}
+
+#[test]
+fn contractions_write_in_the_order_of_a_transpose_that_keeps_columns() {
+    for (perm, count) in [(vec![1, 0, 2], 1), (vec![2, 0, 1], 2)] {
+        let g = heads(perm);
+        assert_eq!(kernels(&g).len(), count, "{g}");
+        check(&g, &[iota(&[3, 17, 9]), iota(&[3, 9, 20])]);
+    }
+    // Channels become the last axis, as they lie anyway.
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[1, 5, 6, 7]));
+    let w = g.add_constant("w", f32s(&[12, 5, 1, 1], 0.1));
+    let attrs = Attrs::new()
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("groups", 1)
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0]);
+    let y = g.add_one(op("conv"), "conv", &[x, w], attrs).unwrap();
+    let perm = Attrs::new().with("perm", vec![0, 2, 3, 1]);
+    let y = g.add_one(op("transpose"), "t", &[y], perm).unwrap();
+    g.add_output("y", y);
+    assert_eq!(kernels(&g).len(), 1);
+    check(&g, &[iota(&[1, 5, 6, 7])]);
+}

@@ -190,7 +190,12 @@ impl Partitioner<'_> {
                     .enumerate()
                     .filter(|(_, v)| *v == value)
                 {
-                    self.ask(self.graph.ty(*value), (*consumer, k), outer, &mut info);
+                    let ty = self.graph.ty(*value);
+                    if *consumer == draft.root && self.permutes_rows(reader) {
+                        info.contexts.extend(outer.contexts.clone());
+                    } else {
+                        self.ask(ty, (*consumer, k), outer, &mut info);
+                    }
                 }
             }
         }
@@ -311,8 +316,44 @@ impl Partitioner<'_> {
 
     fn at_result_index(&self, node: &Node, info: &Info, draft: &Draft) -> bool {
         let root = self.graph.node(draft.root);
-        let shape = |n: &Node| &self.graph.ty(n.outputs[0]).shape;
-        info.only_at_result() && root.op.class == Class::Elementwise && shape(node) == shape(root)
+        let shape = |v: ValueId| &self.graph.ty(v).shape;
+        let of_root = match root.op.class {
+            Class::Elementwise => root.outputs[0],
+            _ if self.permutes_rows(root) => root.inputs[0],
+            _ => return false,
+        };
+        info.only_at_result() && shape(node.outputs[0]) == shape(of_root)
+    }
+
+    /// Whether a node is a transpose of a contraction, what follows it included, whose columns it
+    /// leaves the last axis or makes it: then the contraction writes in that order as fast as in
+    /// its own.
+    fn permutes_rows(&self, node: &Node) -> bool {
+        let AttrValue::Ints(perm) = (match node.attrs.get("perm") {
+            Some(perm) if node.op.name == "transpose" => perm,
+            _ => return false,
+        }) else {
+            return false;
+        };
+        let Some(made) = self
+            .graph
+            .producer(node.inputs[0])
+            .map(|n| self.graph.node(n))
+        else {
+            return false;
+        };
+        let source = match made.op.class {
+            Class::Contraction => Some(made),
+            _ => self
+                .contraction_above(made, made, EPILOGUE_DEPTH)
+                .map(|n| self.graph.node(n)),
+        };
+        let last = perm.last().copied();
+        match source.map(|n| n.op.name) {
+            Some("contract") => last == Some(perm.len() as i64 - 1),
+            Some("conv" | "winograd_output") => last == Some(1),
+            _ => false,
+        }
     }
 
     fn admit_contraction(&self, node: &Node, info: &Info, draft: &Draft) -> Result<Heavy, WhyNot> {
