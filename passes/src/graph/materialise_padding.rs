@@ -26,9 +26,10 @@
 //! ```
 //! Source: the definition of convolution.
 use super::Rewriter;
+use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, ValueId};
-use tensmith_ir::ops::Lower;
+use tensmith_ir::ops::{Class, Lower};
 use tensmith_ir::tensor::Tensor;
 
 /// Of so many windows along an axis at least one must reach out: fewer are cut off by the schedule
@@ -42,8 +43,8 @@ pub fn materialise_padding(graph: &Graph) -> Result<Graph, GraphError> {
     Rewriter::run(graph, &mut |cx, node| {
         let fill = match node.op.name {
             "conv" if pads(node) => 0.0,
-            "pool_sum" if reaches_out(cx.old, node) => 0.0,
-            "pool_max" if reaches_out(cx.old, node) => f64::NEG_INFINITY,
+            "pool_sum" if framed(cx.old, node) || reaches_out(cx.old, node) => 0.0,
+            "pool_max" if framed(cx.old, node) || reaches_out(cx.old, node) => f64::NEG_INFINITY,
             _ => return Ok(None),
         };
         rewrite(cx, node, fill).map(|v| Some(vec![v]))
@@ -53,6 +54,15 @@ pub fn materialise_padding(graph: &Graph) -> Result<Graph, GraphError> {
 fn pads(node: &Node) -> bool {
     let amounts = ["pads_before", "pads_after"].map(|name| node.attrs.ints(name));
     amounts.concat().iter().any(|p| *p > 0)
+}
+
+/// Whether a node pads what a kernel makes, which can write it inside of a frame.
+fn framed(graph: &Graph, node: &Node) -> bool {
+    let x = node.inputs[0];
+    let maker = graph.producer(x).map(|n| graph.node(n));
+    let made = maker
+        .is_some_and(|n| matches!(n.op.lower, Lower::Pointwise(_)) && n.op.class != Class::Opaque);
+    made && pads(node) && graph.ty(x).dtype == DType::F32
 }
 
 /// Whether many windows of an axis reach out of an image that lies row-major whatever is around
