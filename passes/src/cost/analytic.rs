@@ -10,6 +10,9 @@ use tensmith_ir::machine::{Level, Machine};
 /// Units: cycles that entering and leaving a tile takes: sums begin at zero, are added to what
 /// follows them, and are written while no multiply-add runs.
 const ENTRY: f64 = 24.0;
+/// Units: cycles of a store of the rows of one column, most of which begin and end in the middle of
+/// a line.
+const TURNED_STORE: f64 = 7.0;
 /// Terms of a sum whose number is not known.
 const TYPICAL_DEPTH: i64 = 256;
 /// Tiles of rows where the number of rows is not known.
@@ -76,7 +79,15 @@ impl Analytic {
     /// The tiles of all columns, for one group of rows.
     fn column_tiles(&self, work: &Contraction, depth: f64) -> f64 {
         let tile = work.tile;
-        let rows = |vectors| self.row_tiles(Tile { vectors, ..tile }, work.rows, depth);
+        let rows = |vectors| {
+            let tile = Tile { vectors, ..tile };
+            let stores = if work.turned {
+                TURNED_STORE * tile.width() as f64
+            } else {
+                0.0
+            };
+            self.row_tiles(tile, work.rows, (depth, ENTRY + stores))
+        };
         let mut cycles = (work.columns / tile.width()) as f64 * rows(tile.vectors);
         let tail = work.columns % tile.width();
         if work.masks {
@@ -94,8 +105,8 @@ impl Analytic {
     }
 
     /// The tiles of all rows, for one tile of columns.
-    fn row_tiles(&self, tile: Tile, rows: Option<i64>, depth: f64) -> f64 {
-        let of = |rows: i64| self.step(Tile { rows, ..tile }) * depth + ENTRY;
+    fn row_tiles(&self, tile: Tile, rows: Option<i64>, (depth, entry): (f64, f64)) -> f64 {
+        let of = |rows: i64| self.step(Tile { rows, ..tile }) * depth + entry;
         match rows {
             None => of(tile.rows) / tile.rows as f64 * TYPICAL_TILES,
             Some(n) => {
@@ -192,6 +203,7 @@ mod tests {
             batch: 1,
             columns: n,
             depth: Some(n),
+            turned: false,
             rows_bytes: Some(4.0 * (n * n) as f64),
             source: None,
         }

@@ -71,6 +71,9 @@ pub struct Contraction {
     pub columns: i64,
     /// Terms of a sum; `None` if that is not known.
     pub depth: Option<i64>,
+    /// Whether results of neighbouring columns lie far apart and those of neighbouring rows side by
+    /// side, so that each column of a tile is a store of its own.
+    pub turned: bool,
     /// Units: bytes of the factor of all groups of rows of one contraction; `None` if that is not
     /// known.
     pub rows_bytes: Option<f64>,

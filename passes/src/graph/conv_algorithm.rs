@@ -316,6 +316,7 @@ impl Layer {
             batch: 1,
             columns: self.results,
             depth: None,
+            turned: false,
             rows_bytes: None,
             source: Some(source),
         }

@@ -391,6 +391,7 @@ fn candidates(
             batch: count(&batch),
             columns: extent(columns).unwrap_or(1),
             depth: depth(nest.body),
+            turned: rows.is_some_and(|rows| turned(kernel, nest, columns, rows)),
             rows_bytes: bytes(kernel, y.buffer).map(|n| n / count(&batch) as f64),
             source: None,
         }
@@ -427,7 +428,8 @@ fn candidates(
             FAR
         };
         let l1_bytes = target.cost.l1_bytes();
-        let few = extent(rows).is_some_and(|n| n <= FEW_ROWS);
+        let few =
+            extent(rows).is_some_and(|n| n <= FEW_ROWS) || turned(kernel, nest, columns, rows);
         let fits = |s: &cost::Tile| {
             s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride(&rows), l1_bytes)
         };
@@ -441,6 +443,25 @@ fn candidates(
     if let Columns::Panels(width) = access {
         found.retain(|c| width % c.shape.width() == 0);
     }
+    found
+}
+
+/// Whether results of the rows lie side by side, and those of the columns do not.
+fn turned(kernel: &Kernel, nest: &Nest<'_>, columns: usize, rows: usize) -> bool {
+    let ranges = all_ranges(kernel);
+    let mut found = false;
+    visit_stmts(nest.body, &mut |stmt| {
+        if let Stmt::Store { buffer, index, .. } = stmt
+            && kernel.buffer(*buffer).scope == Scope::Output
+        {
+            let offset = kernel.buffer(*buffer).offset(index).simplify(&ranges);
+            let is_one = |k: usize| {
+                let coefficient = offset.linear_coefficient(nest.loops[k].0);
+                coefficient.is_some_and(|c| c.is(1))
+            };
+            found |= is_one(rows) && !is_one(columns);
+        }
+    });
     found
 }
 
