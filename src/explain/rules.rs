@@ -13,6 +13,12 @@ pub struct RulesReport {
     pub nodes: usize,
     /// Classes of all e-graphs.
     pub classes: usize,
+    /// What the graphs were predicted to cost before the rules.
+    ///
+    /// Units: about vector operations on elements.
+    pub cost_before: f64,
+    /// What they are predicted to cost after them; units as before.
+    pub cost_after: f64,
     /// All rules, in the order of their families.
     pub rules: Vec<RuleReport>,
     /// The nodes that rules made, by their names, with the rule's.
@@ -56,6 +62,8 @@ impl RulesReport {
             rounds: reports.iter().map(|r| r.rounds).sum(),
             nodes: reports.iter().map(|r| r.nodes).sum(),
             classes: reports.iter().map(|r| r.classes).sum(),
+            cost_before: reports.iter().map(|r| r.cost.0).sum(),
+            cost_after: reports.iter().map(|r| r.cost.1).sum(),
             rules: rules.collect(),
             made,
         }
@@ -82,7 +90,8 @@ impl RulesReport {
         let rules: String = self.rules.iter().map(line).collect();
         format!(
             "found  made  rounding     rule                       equation\n{rules}\n\
-             {} nodes in {} classes after {} rounds: {}\n",
+             {} nodes in {} classes after {} rounds: {}\n\
+             predicted cost {:.4e} before, {:.4e} after\n",
             self.nodes,
             self.classes,
             self.rounds,
@@ -91,6 +100,8 @@ impl RulesReport {
             } else {
                 self.stop.join(", ")
             },
+            self.cost_before,
+            self.cost_after,
         )
     }
 }

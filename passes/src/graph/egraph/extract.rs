@@ -40,6 +40,23 @@ impl Choice {
     }
 }
 
+/// What the members of a choice cost that some classes need, each once.
+///
+/// Units: as those of members.
+pub fn total(terms: &Terms, choice: &Choice, roots: &[Id]) -> f64 {
+    let mut todo: Vec<Id> = roots.iter().map(|c| terms.find(*c)).collect();
+    let mut seen = HashSet::new();
+    let mut sum = 0.0;
+    while let Some(class) = todo.pop() {
+        if seen.insert(class) {
+            let term = choice.term(terms, class);
+            sum += cost(terms, class, term);
+            todo.extend(term.children().iter().map(|c| terms.find(*c)));
+        }
+    }
+    sum
+}
+
 /// Chooses a member of each class.
 pub fn extract(terms: &Terms, normal: &HashSet<Term>) -> Choice {
     let mut classes: Vec<Id> = terms.classes().map(|c| c.id).collect();

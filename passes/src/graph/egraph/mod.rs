@@ -21,6 +21,7 @@ pub use sample::Spelling;
 pub use saturate::Stop;
 
 use crate::pipeline::Precision;
+use std::collections::HashSet;
 use tensmith_ir::graph::{Graph, GraphError};
 
 /// What the e-graph did to a graph.
@@ -34,6 +35,9 @@ pub struct Report {
     pub nodes: usize,
     /// Classes at the end.
     pub classes: usize,
+    /// What the graph was predicted to cost before and after, about in vector operations on
+    /// elements: more after only where a normal form takes more operations than another one.
+    pub cost: (f64, f64),
     /// How often each rule found something new.
     pub fired: Vec<(&'static str, usize)>,
     /// The nodes of the result that a rule made, by their names, with the rule's.
@@ -56,14 +60,18 @@ pub fn rewrite_by_rules(
     precision: Precision,
 ) -> Result<(Graph, Report), GraphError> {
     let mut imported = region::import(graph);
+    let as_it_is = extract::extract(&imported.terms, &HashSet::new());
+    let before = extract::total(&imported.terms, &as_it_is, &imported.roots(graph));
     let run = saturate::saturate(&mut imported.terms, admitted(precision));
     let choice = extract::extract(&imported.terms, &run.normal);
+    let after = extract::total(&imported.terms, &choice, &imported.roots(graph));
     let (graph, made) = region::export(graph, &imported, &choice, &run.origin)?;
     let report = Report {
         stop: run.stop,
         rounds: run.rounds,
         nodes: imported.terms.total_number_of_nodes(),
         classes: imported.terms.number_of_classes(),
+        cost: (before, after),
         fired: run.fired,
         made,
     };

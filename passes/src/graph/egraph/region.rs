@@ -21,6 +21,17 @@ pub struct Imported {
     homes: HashMap<Id, NodeId>,
 }
 
+impl Imported {
+    /// The classes that outputs and nodes that stay outside need.
+    pub fn roots(&self, graph: &Graph) -> Vec<Id> {
+        let staying = graph.nodes.iter().filter(|n| stays(n));
+        let roots = staying.flat_map(|n| &n.inputs).chain(&graph.outputs);
+        roots
+            .map(|v| self.terms.find(self.classes[v.0 as usize]))
+            .collect()
+    }
+}
+
 /// Whether a node stays outside: its results are leaves.
 fn stays(node: &Node) -> bool {
     node.op.class == Class::Control || !node.regions.is_empty()
@@ -143,13 +154,9 @@ struct Exporter<'g> {
 }
 
 impl Exporter<'_> {
-    /// The classes that outputs and nodes that stay need.
+    /// The classes that the roots need.
     fn needed(&self) -> HashSet<Id> {
-        let graph = self.cx.old;
-        let staying = graph.nodes.iter().filter(|n| stays(n));
-        let roots = staying.flat_map(|n| &n.inputs).chain(&graph.outputs);
-        let class = |v: &ValueId| self.from.terms.find(self.from.classes[v.0 as usize]);
-        let mut todo: Vec<Id> = roots.map(class).collect();
+        let mut todo = self.from.roots(self.cx.old);
         let mut needed = HashSet::new();
         while let Some(class) = todo.pop() {
             if needed.insert(class) {
