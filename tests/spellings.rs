@@ -105,7 +105,8 @@ fn run(group: &Group) -> Row {
             Some((same, count, value, graph)) => {
                 assert_close(&place, value, &want);
                 if (same, *count) != (&text, kernels) {
-                    others.push(format!("{place}\n{graph}\n{optimised}"));
+                    let counts = format!("{count} and {kernels} kernels");
+                    others.push(format!("{place}\n{graph}\n{optimised}\n{counts}"));
                 }
             }
         }

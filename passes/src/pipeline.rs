@@ -4,7 +4,8 @@ use crate::graph::egraph::rewrite_by_rules;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    resize_to_repeat, simplify_powers, sink_reshapes, transpose_columns, widen_masks,
+    order_operands, resize_to_repeat, simplify_powers, sink_reshapes, transpose_columns,
+    widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -74,8 +75,8 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     let graph = match options.precision {
         Precision::Exact => graph,
         Precision::Standard => {
-            let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
-            let graph = simplify_powers(&graph)?;
+            let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
+            let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
             conv_to_winograd(&conv_transpose_to_conv(&graph)?, options)?
         }
     };

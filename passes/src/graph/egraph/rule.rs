@@ -69,6 +69,8 @@ pub struct Structure {
     pub equation: &'static str,
     /// The name of the op that is looked at.
     pub op: &'static str,
+    /// Whether what stands for it is its normal form; as in equations.
+    pub normal: bool,
     /// What may stand for an application.
     pub rewrite: fn(&Terms, &Call) -> Vec<Tree>,
     /// A graph with a place for the rule, for tests.
@@ -102,7 +104,10 @@ struct Sides {
 impl Rule {
     /// Whether what it adds are normal forms.
     pub fn normal(&self) -> bool {
-        matches!(&self.kind, Kind::Equation(e) if e.normal)
+        match &self.kind {
+            Kind::Equation(e) => e.normal,
+            Kind::Structure(s) => s.normal,
+        }
     }
 
     /// The equation, for people.

@@ -1,5 +1,7 @@
 //! The rules, family by family.
 mod algebra;
+mod contractions;
+mod norms;
 mod recognise;
 mod reduce;
 
@@ -7,7 +9,13 @@ use super::rule::{Equation, Kind, Rounding, Rule};
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    let families = [algebra::RULES, recognise::RULES, reduce::RULES];
+    let families = [
+        algebra::RULES,
+        contractions::RULES,
+        norms::RULES,
+        recognise::RULES,
+        reduce::RULES,
+    ];
     families.into_iter().flatten()
 }
 

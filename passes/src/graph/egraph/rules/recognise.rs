@@ -1,10 +1,12 @@
 //! Recognisers: what exporters spell in many ways gets one normal form.
 //!
 //! The normal forms are those in which the importer writes the operators of the same names.
-use super::super::facts::Terms;
+use super::super::facts::{Sign, Terms};
 use super::super::pattern::{Bindings, calls};
 use super::super::rule::{Equation, Kind, Rounding, Rule};
+use super::super::term::Call;
 use super::normal;
+use egg::Id;
 use std::sync::Arc;
 use tensmith_ir::graph::Attrs;
 
@@ -121,11 +123,23 @@ pub const RULES: &[Rule] = &[
         "(log (softmax@s ?x))",
         "(log_softmax@s ?x)",
     ),
+    // Whatever is taken out of the powers, if it is one number for each row.
     derived(
         "log-softmax",
-        "(sub (sub ?x (reduce_max@a ?x)) (log (reduce_sum@a (exp (sub ?x (reduce_max@a ?x))))))",
+        "(sub (sub ?x ?s) (log (reduce_sum@a (exp (sub ?x ?s)))))",
         "(log_softmax@! ?x)",
-        one_axis,
+        shifted_rows,
+    ),
+    normal(
+        "power-of-log-softmax",
+        "(exp (log_softmax@s ?x))",
+        "(softmax@s ?x)",
+    ),
+    // A power that never overflows.
+    normal(
+        "log-of-sigmoid",
+        "(log (sigmoid ?x))",
+        "(neg (add (max (neg ?x) 0) (log (add (exp (neg (abs ?x))) 1))))",
     ),
     derived(
         "log-softmax-unshifted",
@@ -164,9 +178,27 @@ const fn derived(
 
 /// Nothing, unless the first variable is the negative of a magnitude.
 fn may_be_above(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
-    let signs = calls(terms, found.vars[0]?).filter(|c| c.op.name == "neg");
-    let mut of_sizes = signs.flat_map(|c| calls(terms, c.args[0]));
-    (!of_sizes.any(|c| c.op.name == "abs")).then(Attrs::new)
+    let sign = |id: Id| terms[id].data.sign;
+    let below = |id: Id| terms[id].data.uniform().is_some_and(|n| n < 0.0);
+    let never_above = |c: &Call| match (c.op.name, &c.args[..]) {
+        ("neg", [x]) => sign(*x) >= Sign::NotBelow,
+        ("mul", [x, y]) => {
+            below(*x) && sign(*y) >= Sign::NotBelow || below(*y) && sign(*x) >= Sign::NotBelow
+        }
+        ("div", [x, y]) => below(*y) && sign(*x) >= Sign::NotBelow,
+        _ => false,
+    };
+    (!calls(terms, found.vars[0]?).any(never_above)).then(Attrs::new)
+}
+
+/// The attributes of a softmax along the one axis of reductions, if what is taken out (the second
+/// variable) is one number for each row.
+fn shifted_rows(left: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
+    let attrs = one_axis(left, terms, found)?;
+    let [x, s] = [found.vars[0]?, found.vars[1]?].map(|id| &terms[id].data.ty().shape);
+    let from_last = x.len() as i64 - attrs.int("axis");
+    let along = usize::try_from(s.len() as i64 - from_last).ok();
+    along.is_none_or(|k| s[k].is(1)).then_some(attrs)
 }
 
 /// The attributes of a softmax along the one axis of reductions.

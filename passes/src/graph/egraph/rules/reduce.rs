@@ -18,6 +18,7 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(reshape (reduce{keepdims=false} ?x)) => (reduce{keepdims=true} ?x), if the shapes are the same",
             op: "reshape",
+            normal: false,
             rewrite: keep_axes,
             sample: sample_keep_axes,
         }),
@@ -28,6 +29,7 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(mul (reduce_sum ?x) 1/n) => (reduce_mean ?x), if n elements are added",
             op: "mul",
+            normal: false,
             rewrite: mean_by_product,
             sample: |s| sample_mean(s, "mul"),
         }),
@@ -38,6 +40,7 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(div (reduce_sum ?x) n) => (reduce_mean ?x), if n elements are added",
             op: "div",
+            normal: false,
             rewrite: mean_by_quotient,
             sample: |s| sample_mean(s, "div"),
         }),
