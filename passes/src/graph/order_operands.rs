@@ -73,7 +73,9 @@ pub fn order_operands(graph: &Graph) -> Result<Graph, GraphError> {
         let before = orderer.cx.new.values.len();
         let new = orderer.ordered()?;
         let fresh = new.0 as usize >= before;
+        let inner = before as u32..new.0;
         let once = uses[result.0 as usize].len() == 1 && !graph.outputs.contains(&result);
+        state.open.extend(inner.map(ValueId));
         if once && fresh {
             state.open.insert(new);
         }
@@ -237,21 +239,49 @@ impl Orderer<'_, '_> {
 
     fn sum(&mut self, operands: &[ValueId]) -> Made {
         let mut terms = Terms::new();
-        self.terms(self.node.op.name, operands, false, &mut terms);
-        let root = self.joined(terms)?;
-        self.state.open.remove(&root);
-        Ok(root)
+        self.terms(self.node.op.name, operands, false, &mut terms)?;
+        self.joined(terms)
     }
 
-    fn terms(&mut self, name: &str, operands: &[ValueId], negative: bool, into: &mut Terms) {
+    fn terms(
+        &mut self,
+        name: &str,
+        operands: &[ValueId],
+        negative: bool,
+        into: &mut Terms,
+    ) -> Result<(), GraphError> {
         for (k, value) in operands.iter().enumerate() {
             let negative = negative != (name == "neg" || name == "sub" && k == 1);
             match self.open_whole(*value) {
                 Some((inner @ ("add" | "sub" | "neg"), of)) if into.len() < MOST => {
-                    self.terms(inner, &of, negative, into);
+                    self.terms(inner, &of, negative, into)?;
                 }
-                _ => into.push((*value, negative)),
+                _ => {
+                    let (value, negative) = self.turned(*value, negative)?;
+                    into.push((value, negative));
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// A term that is added, if the sign can move into a number or into a sum.
+    fn turned(&mut self, value: ValueId, negative: bool) -> Result<(ValueId, bool), GraphError> {
+        match self.open(value).filter(|_| negative) {
+            Some(("mul", of)) => {
+                let number = of.iter().position(|v| self.cx.constant(*v).is_some());
+                let factor = number.and_then(|k| Some((k, uniform(self.cx.constant(of[k])?)?)));
+                let Some((k, number)) = factor else {
+                    return Ok((value, true));
+                };
+                Ok((self.scaled(of[1 - k], -number)?, false))
+            }
+            Some((name @ ("add" | "sub"), of)) => {
+                let mut terms = Terms::new();
+                self.terms(name, &of, true, &mut terms)?;
+                Ok((self.joined(terms)?, false))
+            }
+            _ => Ok((value, negative)),
         }
     }
 
@@ -274,9 +304,7 @@ impl Orderer<'_, '_> {
                     } else {
                         "add"
                     };
-                    let sum = self.plain(name, &[sum, value])?;
-                    self.state.open.insert(sum);
-                    sum
+                    self.plain(name, &[sum, value])?
                 }
             });
         }
@@ -449,7 +477,7 @@ impl Orderer<'_, '_> {
         fixed: &[ValueId],
     ) -> Result<Option<ValueId>, GraphError> {
         let mut terms = Terms::new();
-        self.terms(name, of, false, &mut terms);
+        self.terms(name, of, false, &mut terms)?;
         let (constants, rest): (Terms, Terms) = terms.into_iter().partition(|t| self.fixed(t.0));
         if constants.is_empty() || rest.is_empty() {
             return Ok(None);

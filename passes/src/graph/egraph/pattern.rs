@@ -7,6 +7,10 @@ use super::facts::Terms;
 use super::syntax::Syntax;
 use super::term::{Call, Term};
 use egg::Id;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use tensmith_ir::graph::Attrs;
 
@@ -48,6 +52,52 @@ type Multiples = (f64, Vec<(Id, f64)>);
 /// Ways to match: the class is so many times the pattern.
 type Found = Vec<(f64, Bindings)>;
 
+/// A product or a sum in all the ways that a class has.
+type Ways<T> = RefCell<HashMap<Id, Rc<Vec<T>>>>;
+
+/// Terms between two changes: products and sums are taken apart once for all rules.
+pub struct View<'t> {
+    terms: &'t Terms,
+    products: Ways<Factors>,
+    sums: Ways<Multiples>,
+}
+
+impl<'t> View<'t> {
+    /// The terms as they are.
+    pub fn new(terms: &'t Terms) -> Self {
+        View {
+            terms,
+            products: Ways::default(),
+            sums: Ways::default(),
+        }
+    }
+
+    fn products(&self, class: Id) -> Rc<Vec<Factors>> {
+        kept(&self.products, class, || products(self, class, DEPTH))
+    }
+
+    fn sums(&self, class: Id) -> Rc<Vec<Multiples>> {
+        kept(&self.sums, class, || sums(self, class, DEPTH))
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        self.terms
+    }
+}
+
+fn kept<T>(ways: &Ways<T>, class: Id, find: impl Fn() -> Vec<T>) -> Rc<Vec<T>> {
+    if let Some(found) = ways.borrow().get(&class) {
+        return found.clone();
+    }
+    let found = Rc::new(find());
+    ways.borrow_mut().insert(class, found.clone());
+    found
+}
+
 impl Pattern {
     /// The pattern of one side of an equation.
     pub fn new(side: &Syntax) -> Pattern {
@@ -72,7 +122,7 @@ impl Pattern {
     }
 
     /// The ways in which a class is this pattern.
-    pub fn search(&self, terms: &Terms, class: Id, names: (usize, usize)) -> Vec<Bindings> {
+    pub fn search(&self, terms: &View<'_>, class: Id, names: (usize, usize)) -> Vec<Bindings> {
         let none = Bindings {
             vars: vec![None; names.0],
             attrs: vec![None; names.1],
@@ -101,7 +151,7 @@ impl Pattern {
         }
     }
 
-    fn matches(&self, terms: &Terms, class: Id, known: &Bindings) -> Found {
+    fn matches(&self, terms: &View<'_>, class: Id, known: &Bindings) -> Found {
         let class = terms.find(class);
         match self {
             Pattern::Var(v) => match known.vars[*v] {
@@ -124,22 +174,22 @@ impl Pattern {
             }
             Pattern::Product(number, factors) => {
                 let mut found = Found::new();
-                for (scale, atoms) in products(terms, class, DEPTH) {
+                for (scale, atoms) in terms.products(class).iter() {
                     if atoms.len() == factors.len() {
                         let start = (scale / number, known.clone());
-                        found.extend(pair_factors(terms, factors, &atoms, start));
+                        found.extend(pair_factors(terms, factors, atoms, start));
                     }
                 }
                 found
             }
             Pattern::Sum(number, pairs) => {
                 let mut found = Found::new();
-                for (constant, atoms) in sums(terms, class, DEPTH) {
+                for (constant, atoms) in terms.sums(class).iter() {
                     if atoms.len() == pairs.len() {
-                        let all = pair_terms(terms, pairs, &atoms, (None, known.clone()));
+                        let all = pair_terms(terms, pairs, atoms, (None, known.clone()));
                         found.extend(
                             all.into_iter()
-                                .filter(|(scale, _)| near(constant, number * scale)),
+                                .filter(|(scale, _)| near(*constant, number * scale)),
                         );
                     }
                 }
@@ -207,7 +257,7 @@ fn commutes(name: &str) -> bool {
 }
 
 fn call_matches(
-    terms: &Terms,
+    terms: &View<'_>,
     (attrs, args): (Option<usize>, &[Pattern]),
     call: &Call,
     known: &Bindings,
@@ -241,7 +291,7 @@ fn call_matches(
 }
 
 fn pair_factors(
-    terms: &Terms,
+    terms: &View<'_>,
     factors: &[(Pattern, bool)],
     atoms: &[(Id, bool)],
     (scale, known): (f64, Bindings),
@@ -264,7 +314,7 @@ fn pair_factors(
 }
 
 fn pair_terms(
-    terms: &Terms,
+    terms: &View<'_>,
     pairs: &[(Pattern, f64)],
     atoms: &[(Id, f64)],
     (scale, known): (Option<f64>, Bindings),
@@ -286,7 +336,7 @@ fn pair_terms(
 }
 
 /// A class as products: itself, and what its members multiply and divide.
-fn products(terms: &Terms, class: Id, depth: usize) -> Vec<Factors> {
+fn products(terms: &View<'_>, class: Id, depth: usize) -> Vec<Factors> {
     let class = terms.find(class);
     if let Some(c) = terms[class].data.uniform() {
         return vec![(c, vec![])];
@@ -334,7 +384,7 @@ fn multiplied(a: &[Factors], b: &[Factors]) -> Vec<Factors> {
 }
 
 /// A class as sums: itself, and what its members add and subtract.
-fn sums(terms: &Terms, class: Id, depth: usize) -> Vec<Multiples> {
+fn sums(terms: &View<'_>, class: Id, depth: usize) -> Vec<Multiples> {
     let class = terms.find(class);
     if let Some(c) = terms[class].data.uniform() {
         return vec![(c, vec![])];

@@ -1,6 +1,6 @@
 //! Rules: what may stand for what, and what that does to rounding.
 use super::facts::{Terms, infer};
-use super::pattern::{Bindings, Pattern, calls};
+use super::pattern::{Bindings, Pattern, View, calls};
 use super::syntax::{DERIVED, Names, Syntax, parse};
 use super::term::{Call, Known, Term};
 use egg::Id;
@@ -139,7 +139,7 @@ impl Ready {
     }
 
     /// The terms that may stand for a class.
-    pub fn search(&self, terms: &Terms, class: Id) -> Vec<Tree> {
+    pub fn search(&self, terms: &View<'_>, class: Id) -> Vec<Tree> {
         match (&self.rule.kind, &self.sides) {
             (Kind::Structure(s), _) => {
                 let places = calls(terms, class).filter(|c| c.op.name == s.op);

@@ -1,5 +1,6 @@
 //! Saturation: rules are applied until nothing is new, or a count is reached.
 use super::facts::Terms;
+use super::pattern::View;
 use super::rule::{Ready, Rule, add};
 use super::term::Term;
 use egg::{Id, Language};
@@ -78,9 +79,10 @@ pub fn saturate(terms: &mut Terms, rules: impl Iterator<Item = &'static Rule>) -
         let mut classes: Vec<Id> = terms.classes().map(|c| c.id).collect();
         classes.sort();
         let mut found = Vec::new();
+        let view = View::new(terms);
         for (k, rule) in rules.iter().enumerate() {
             for class in &classes {
-                let trees = rule.search(terms, *class);
+                let trees = rule.search(&view, *class);
                 found.extend(trees.into_iter().map(|t| (k, *class, t)));
             }
         }

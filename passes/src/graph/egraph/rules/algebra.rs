@@ -9,11 +9,12 @@ use tensmith_ir::graph::Attrs;
 /// The rules.
 pub const RULES: &[Rule] = &[
     equal("factor-one", "(mul ?x 1)", "?x"),
-    equal("negative", "(mul ?x -1)", "(neg ?x)"),
-    equal("difference-from-zero", "(sub 0 ?x)", "(neg ?x)"),
-    equal("odd-erf", "(erf (neg ?x))", "(neg (erf ?x))"),
-    equal("odd-tanh", "(tanh (neg ?x))", "(neg (tanh ?x))"),
-    equal("even-abs", "(abs (neg ?x))", "(abs ?x)"),
+    normal("negative", "(mul ?x -1)", "(neg ?x)"),
+    normal("difference-from-zero", "(sub 0 ?x)", "(neg ?x)"),
+    normal("odd-erf", "(erf (neg ?x))", "(neg (erf ?x))"),
+    normal("odd-tanh", "(tanh (neg ?x))", "(neg (tanh ?x))"),
+    normal("even-abs", "(abs (neg ?x))", "(abs ?x)"),
+    equal("negative-of-negative", "(neg (neg ?x))", "?x"),
     normal("square", "(pow ?x 2)", "(mul ?x ?x)"),
     normal("cube", "(pow ?x 3)", "(mul (mul ?x ?x) ?x)"),
     normal("inverse-power", "(pow ?x -1)", "(reciprocal ?x)"),

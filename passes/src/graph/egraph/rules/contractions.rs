@@ -1,50 +1,47 @@
 //! Contractions: one order of axes, whatever transposes are around, and factors outside.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Kind, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Rounding, Rule, Tree};
 use super::super::term::Call;
+use super::{finished, float, node, number, structure};
 use egg::Id;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, product};
-use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
+use tensmith_ir::graph::{Attrs, Graph};
 use tensmith_ir::ops::{Sampler, Spec, op};
-use tensmith_ir::tensor::Tensor;
 
 /// The rules.
 pub const RULES: &[Rule] = &[
-    Rule {
-        name: "order-of-axes",
-        rounding: Rounding::Reassociates,
-        kind: Kind::Structure(Structure {
-            equation: "(contract ?x ?y) => (transpose (contract (transpose ?x) (transpose ?y))) with axes in the order of a product of matrices",
-            op: "contract",
-            normal: true,
-            rewrite: order_axes,
-            sample: sample_axes,
-        }),
-    },
-    Rule {
-        name: "factor-of-contraction",
-        rounding: Rounding::Reassociates,
-        kind: Kind::Structure(Structure {
-            equation: "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a number c",
-            op: "contract",
-            normal: true,
-            rewrite: factor_outside,
-            sample: sample_factor,
-        }),
-    },
-    Rule {
-        name: "rows-of-flat-contraction",
-        rounding: Rounding::Exact,
-        kind: Kind::Structure(Structure {
-            equation: "(contract (reshape ?x) w) => (reshape (contract ?x w)), if the summed axis stays",
-            op: "contract",
-            normal: true,
-            rewrite: keep_rows,
-            sample: sample_rows,
-        }),
-    },
+    structure(
+        "order-of-axes",
+        Rounding::Reassociates,
+        (
+            "contract",
+            "(contract ?x ?y) => (transpose (contract (transpose ?x) (transpose ?y))), with axes as in a product of matrices",
+        ),
+        order_axes,
+        sample_axes,
+    ),
+    structure(
+        "factor-of-contraction",
+        Rounding::Reassociates,
+        (
+            "contract",
+            "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a number c",
+        ),
+        factor_outside,
+        sample_factor,
+    ),
+    structure(
+        "rows-of-flat-contraction",
+        Rounding::Exact,
+        (
+            "contract",
+            "(contract (reshape ?x) w) => (reshape (contract ?x w)), if the summed axis stays",
+        ),
+        keep_rows,
+        sample_rows,
+    ),
 ];
 
 /// The letters of a contraction by what they do; each list in the order of the result, or of the
@@ -171,7 +168,7 @@ fn factor_outside(terms: &Terms, call: &Call) -> Vec<Tree> {
         }
         for (value, number) in scaled(terms, class) {
             let mut args = vec![Tree::Class(x), Tree::Class(y)];
-            args[k] = Tree::Class(value);
+            args[k] = value;
             let inner = Tree::Call(call.op, (*call.attrs).clone(), args);
             let dtype = terms[x].data.ty().dtype;
             found.push(Tree::Call(
@@ -195,7 +192,7 @@ fn is_ordered(terms: &Terms, call: &Call) -> bool {
 }
 
 /// The values of which a class is a multiple of the same shape.
-fn scaled(terms: &Terms, class: Id) -> Vec<(Id, f64)> {
+fn scaled(terms: &Terms, class: Id) -> Vec<(Tree, f64)> {
     let number = |id: Id| terms[id].data.uniform();
     let of = |c: &Call| match (c.op.name, &c.args[..]) {
         ("neg", [x]) => Some((*x, -1.0)),
@@ -206,10 +203,23 @@ fn scaled(terms: &Terms, class: Id) -> Vec<(Id, f64)> {
         _ => None,
     };
     let same = |id: Id| terms[id].data.types == terms[class].data.types;
-    calls(terms, class)
-        .filter_map(of)
-        .filter(|(id, n)| same(*id) && n.is_finite() && *n != 0.0)
-        .collect()
+    let fits = |(id, n): &(Id, f64)| same(*id) && n.is_finite() && *n != 0.0;
+    let mut found: Vec<(Tree, f64)> = Vec::new();
+    for call in calls(terms, class) {
+        if let Some((x, n)) = of(call).filter(fits) {
+            found.push((Tree::Class(x), n));
+        }
+        if matches!(call.op.name, "transpose" | "reshape") {
+            let moved = |x: Tree| Tree::Call(call.op, (*call.attrs).clone(), vec![x]);
+            let inner = calls(terms, call.args[0]).filter_map(of);
+            let inner = inner.filter(|(x, n)| {
+                let types = &terms[call.args[0]].data.types;
+                terms[*x].data.types == *types && n.is_finite() && *n != 0.0
+            });
+            found.extend(inner.map(|(x, n)| (moved(Tree::Class(x)), n)));
+        }
+    }
+    found
 }
 
 fn keep_rows(terms: &Terms, call: &Call) -> Vec<Tree> {
@@ -230,11 +240,18 @@ fn keep_rows(terms: &Terms, call: &Call) -> Vec<Tree> {
         }
         let free = (b'a'..=b'z').filter(|c| !spec.a.contains(c) && !spec.b.contains(c));
         let more: Vec<u8> = free.take(rows.len()).collect();
-        let side = |l: &[u8]| String::from_utf8_lossy(&[&more, &l[1..]].concat()).into_owned();
-        let b = String::from_utf8_lossy(&spec.b);
-        let form = format!("{},{b}->{}", side(&spec.a), side(&spec.out));
+        let roles = Roles {
+            batch: vec![],
+            rows: more.clone(),
+            sums: vec![spec.a[1]],
+            columns: vec![spec.out[1]],
+        };
+        let side = |last: u8| [&more[..], &[last]].concat();
+        let down = [spec.a[1], spec.out[1]];
+        let form = text(&roles, [&side(spec.a[1]), &down, &side(spec.out[1])]);
         let attrs = Attrs::new().with("spec", form);
-        let args = vec![Tree::Class(view.args[0]), Tree::Class(w)];
+        let weight = transposed(Tree::Class(w), &spec.b, &down);
+        let args = vec![Tree::Class(view.args[0]), weight];
         let inner = Tree::Call(call.op, attrs, args);
         let k = spec.b.iter().position(|c| *c == spec.out[1]).unwrap_or(0);
         let columns = terms[w].data.ty().shape[k].clone();
@@ -242,13 +259,6 @@ fn keep_rows(terms: &Terms, call: &Call) -> Vec<Tree> {
         found.push(Tree::Call(op("reshape"), flat, vec![inner]));
     }
     found
-}
-
-const FITS: &str = "invariant: the sample's types fit";
-
-fn float(g: &mut Graph, name: &str, shape: &[i64]) -> ValueId {
-    let shape = shape.iter().map(|d| Expr::from(*d)).collect();
-    g.add_input(name, TensorType::new(DType::F32, shape))
 }
 
 /// A contraction whose operands and result have their axes in random orders.
@@ -284,9 +294,8 @@ fn sample_axes(s: &mut Sampler) -> Graph {
     let text = |l: &[u8]| String::from_utf8_lossy(l).into_owned();
     let spec = format!("{},{}->{}", text(&a), text(&b), text(&out));
     let attrs = Attrs::new().with("spec", spec);
-    let z = g.add_one(op("contract"), "z", &[x, y], attrs).expect(FITS);
-    g.add_output("z", z);
-    g
+    let z = node(&mut g, "contract", &[x, y], attrs);
+    finished(g, z)
 }
 
 fn sample_factor(s: &mut Sampler) -> Graph {
@@ -299,18 +308,15 @@ fn sample_factor(s: &mut Sampler) -> Graph {
     let name = *s.pick(&["mul", "div", "neg"]);
     let mut of = vec![operands[which]];
     if name != "neg" {
-        of.push(g.add_constant("c", Tensor::splat(DType::F32, vec![], 4.0)));
+        of.push(number(&mut g, 4.0));
         if name == "mul" && s.int(0, 1) == 0 {
             of.reverse();
         }
     }
-    operands[which] = g.add_one(op(name), "s", &of, Attrs::new()).expect(FITS);
+    operands[which] = node(&mut g, name, &of, Attrs::new());
     let attrs = Attrs::new().with("spec", "mk,kn->mn");
-    let z = g
-        .add_one(op("contract"), "z", &operands, attrs)
-        .expect(FITS);
-    g.add_output("z", z);
-    g
+    let z = node(&mut g, "contract", &operands, attrs);
+    finished(g, z)
 }
 
 fn sample_rows(s: &mut Sampler) -> Graph {
@@ -318,11 +324,10 @@ fn sample_rows(s: &mut Sampler) -> Graph {
     let (a, b, k, n) = (s.int(1, 3), s.int(1, 4), s.int(1, 5), s.int(1, 5));
     let x = float(&mut g, "x", &[a, b, k]);
     let flat = Attrs::new().with("shape", vec![Expr::from(a * b), Expr::from(k)]);
-    let x = g.add_one(op("reshape"), "r", &[x], flat).expect(FITS);
+    let x = node(&mut g, "reshape", &[x], flat);
     let w = s.tensor(DType::F32, &[k as usize, n as usize], -1.0, 1.0);
     let w = g.add_constant("w", w);
     let attrs = Attrs::new().with("spec", "mk,kn->mn");
-    let z = g.add_one(op("contract"), "z", &[x, w], attrs).expect(FITS);
-    g.add_output("z", z);
-    g
+    let z = node(&mut g, "contract", &[x, w], attrs);
+    finished(g, z)
 }

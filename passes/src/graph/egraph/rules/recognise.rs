@@ -50,6 +50,21 @@ pub const RULES: &[Rule] = &[
         may_be_above,
     ),
     normal(
+        "mish-of-squares",
+        "(div (sub (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1) (add (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1))",
+        "(tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
+    ),
+    normal(
+        "mish-of-powers",
+        "(div (mul (exp ?x) (add (exp ?x) 2)) (add 2 (mul (exp ?x) (add (exp ?x) 2))))",
+        "(tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
+    ),
+    normal(
+        "mish-as-quotient",
+        "(div (mul ?y (exp ?x) (add (exp ?x) 2)) (add 2 (mul (exp ?x) (add (exp ?x) 2))))",
+        "(mul ?y (tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))))",
+    ),
+    normal(
         "hard-sigmoid",
         "(mul 1/6 (min (max (add ?x 3) 0) 6))",
         "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
@@ -68,11 +83,6 @@ pub const RULES: &[Rule] = &[
         "hard-gate-from-above",
         "(mul 1/6 ?y (max (min (add ?x 3) 6) 0))",
         "(mul ?y (min (max (add (mul ?x 1/6) 0.5) 0) 1))",
-    ),
-    normal(
-        "bounds",
-        "(max (min (add (mul ?x 1/6) 0.5) 1) 0)",
-        "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
     ),
     normal(
         "gelu",
@@ -123,12 +133,17 @@ pub const RULES: &[Rule] = &[
         "(log (softmax@s ?x))",
         "(log_softmax@s ?x)",
     ),
-    // Whatever is taken out of the powers, if it is one number for each row.
     derived(
         "log-softmax",
-        "(sub (sub ?x ?s) (log (reduce_sum@a (exp (sub ?x ?s)))))",
+        "(sub (sub ?x (reduce_max@a ?x)) (log (reduce_sum@a (exp (sub ?x (reduce_max@a ?x))))))",
         "(log_softmax@! ?x)",
-        shifted_rows,
+        one_axis,
+    ),
+    derived(
+        "log-softmax-shifted-if-finite",
+        "(sub (sub ?x (select (isinf (reduce_max@a ?x)) 0 (reduce_max@a ?x))) (log (reduce_sum@a (exp (sub ?x (select (isinf (reduce_max@a ?x)) 0 (reduce_max@a ?x)))))))",
+        "(log_softmax@! ?x)",
+        one_axis,
     ),
     normal(
         "power-of-log-softmax",
@@ -189,16 +204,6 @@ fn may_be_above(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Att
         _ => false,
     };
     (!calls(terms, found.vars[0]?).any(never_above)).then(Attrs::new)
-}
-
-/// The attributes of a softmax along the one axis of reductions, if what is taken out (the second
-/// variable) is one number for each row.
-fn shifted_rows(left: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
-    let attrs = one_axis(left, terms, found)?;
-    let [x, s] = [found.vars[0]?, found.vars[1]?].map(|id| &terms[id].data.ty().shape);
-    let from_last = x.len() as i64 - attrs.int("axis");
-    let along = usize::try_from(s.len() as i64 - from_last).ok();
-    along.is_none_or(|k| s[k].is(1)).then_some(attrs)
 }
 
 /// The attributes of a softmax along the one axis of reductions.
