@@ -4,8 +4,8 @@ use crate::graph::egraph::rewrite_by_rules;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    order_operands, resize_to_repeat, simplify_powers, sink_reshapes, transpose_columns,
-    widen_masks,
+    order_nodes, order_operands, resize_to_repeat, simplify_powers, sink_reshapes,
+    transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -86,7 +86,7 @@ pub fn optimise(mut graph: Graph, options: &PassOptions) -> Result<Graph, PassEr
     let graph = fold_identities(&graph)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;
-    let graph = eliminate_dead_code(&graph)?;
+    let graph = order_nodes(&eliminate_dead_code(&graph)?)?;
     Ok(widen_masks(&graph, options.stream_bytes)?)
 }
 

@@ -58,6 +58,8 @@ type Ways<T> = RefCell<HashMap<Id, Rc<Vec<T>>>>;
 /// Terms between two changes: products and sums are taken apart once for all rules.
 pub struct View<'t> {
     terms: &'t Terms,
+    /// The classes that have an application of an op, in order.
+    places: HashMap<&'static str, Vec<Id>>,
     products: Ways<Factors>,
     sums: Ways<Multiples>,
 }
@@ -65,11 +67,35 @@ pub struct View<'t> {
 impl<'t> View<'t> {
     /// The terms as they are.
     pub fn new(terms: &'t Terms) -> Self {
+        let mut places: HashMap<&'static str, Vec<Id>> = HashMap::new();
+        let mut classes: Vec<Id> = terms.classes().map(|c| c.id).collect();
+        classes.sort();
+        for class in classes {
+            for call in calls(terms, class) {
+                let of = places.entry(call.op.name).or_default();
+                if of.last() != Some(&class) {
+                    of.push(class);
+                }
+            }
+        }
         View {
             terms,
+            places,
             products: Ways::default(),
             sums: Ways::default(),
         }
+    }
+
+    /// The classes that have an application of one of some ops, if there are some of all others.
+    pub fn places(&self, ops: &[&'static str], others: &[&'static str]) -> Vec<Id> {
+        if others.iter().any(|name| !self.places.contains_key(name)) {
+            return vec![];
+        }
+        let of = ops.iter().filter_map(|name| self.places.get(name));
+        let mut places: Vec<Id> = of.flatten().copied().collect();
+        places.sort();
+        places.dedup();
+        places
     }
 
     fn products(&self, class: Id) -> Rc<Vec<Factors>> {
@@ -136,18 +162,32 @@ impl Pattern {
         found
     }
 
-    /// Whether a class could be this pattern, by its nodes alone.
-    pub fn may_match(&self, term: &Term) -> bool {
-        let Term::Call(call) = term else { return false };
+    /// The ops of which a class that is this pattern has one.
+    pub fn roots(&self) -> Vec<&'static str> {
         match self {
-            Pattern::Call(name, ..) => call.op.name == *name,
-            Pattern::Product(_, factors) => match call.op.name {
-                "mul" | "div" | "reciprocal" | "neg" => true,
-                "add" | "sub" => matches!(factors[..], [(Pattern::Sum(..), false)]),
-                _ => false,
-            },
-            Pattern::Sum(..) => matches!(call.op.name, "add" | "sub" | "mul" | "div" | "neg"),
-            Pattern::Var(_) | Pattern::Number(_) => false,
+            Pattern::Call(name, ..) => vec![name],
+            Pattern::Product(_, factors) => {
+                let mut roots = vec!["mul", "div", "reciprocal", "neg"];
+                if matches!(factors[..], [(Pattern::Sum(..), false)]) {
+                    roots.extend(["add", "sub"]);
+                }
+                roots
+            }
+            Pattern::Sum(..) => vec!["add", "sub", "mul", "div", "neg"],
+            Pattern::Var(_) | Pattern::Number(_) => vec![],
+        }
+    }
+
+    /// The ops that are no products and no sums.
+    pub fn calls(&self) -> Vec<&'static str> {
+        match self {
+            Pattern::Call(name, _, args) => {
+                let inner = args.iter().flat_map(Pattern::calls);
+                inner.chain([*name]).collect()
+            }
+            Pattern::Product(_, factors) => factors.iter().flat_map(|(p, _)| p.calls()).collect(),
+            Pattern::Sum(_, pairs) => pairs.iter().flat_map(|(p, _)| p.calls()).collect(),
+            Pattern::Var(_) | Pattern::Number(_) => vec![],
         }
     }
 

@@ -138,6 +138,17 @@ impl Ready {
         Ready { rule, sides }
     }
 
+    /// The classes at which it may be found.
+    pub fn places(&self, terms: &View<'_>) -> Vec<Id> {
+        match (&self.rule.kind, &self.sides) {
+            (Kind::Structure(s), _) => terms.places(&[s.op], &[]),
+            (Kind::Equation(_), Some(sides)) => {
+                terms.places(&sides.pattern.roots(), &sides.pattern.calls())
+            }
+            (Kind::Equation(_), None) => vec![],
+        }
+    }
+
     /// The terms that may stand for a class.
     pub fn search(&self, terms: &View<'_>, class: Id) -> Vec<Tree> {
         match (&self.rule.kind, &self.sides) {
@@ -146,10 +157,9 @@ impl Ready {
                 places.flat_map(|c| (s.rewrite)(terms, c)).collect()
             }
             (Kind::Equation(e), Some(sides)) => {
-                let nodes = &terms[class].nodes;
                 let dtype = terms[class].data.ty().dtype;
                 let wide = matches!(dtype, DType::F32 | DType::F64);
-                if !wide || !nodes.iter().any(|n| sides.pattern.may_match(n)) {
+                if !wide {
                     return vec![];
                 }
                 let counts = (sides.names.vars.len(), sides.names.attrs.len());
