@@ -215,15 +215,14 @@ fn group(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     }
     let (compute, _) = stash(cx, node, x)?;
     let wide = cx.cast(x, compute)?;
-    let mut split = vec![shape[0].clone(), groups.into(), (channels / groups).into()];
-    split.extend_from_slice(&shape[2..]);
+    let own = Expr::from(channels / groups) * tensmith_ir::expr::product(&shape[2..]);
+    let per_group = cx.opset() < 21;
+    let split = vec![shape[0].clone(), groups.into(), own];
     let wide = cx.reshape(wide, split)?;
-    let axes: Vec<usize> = (2..shape.len() + 1).collect();
-    let found = moments(cx, wide, &axes)?;
+    let found = moments(cx, wide, &[2])?;
     let inverse = inverse_root(cx, found.variance, node.attr_f_or("epsilon", 1e-5)?)?;
     let mut unit = cx.binary("mul", found.centred, inverse)?;
     let (mut scale, mut bias) = (cx.input(node, 1)?, cx.input(node, 2)?);
-    let per_group = cx.opset() < 21;
     if !per_group {
         unit = cx.reshape(unit, shape.clone())?;
     }
