@@ -2,6 +2,7 @@
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, ValueId};
+use tensmith_ir::tensor::Tensor;
 
 use super::activation::wide_type;
 use super::cx::Cx;
@@ -23,6 +24,9 @@ pub(crate) const OPS: &[OpImport] = &[
     onnx("MeanVarianceNormalization", mean_variance),
     onnx("LpNormalization", lp),
 ];
+
+/// Constants of more elements are not looked at.
+const MANY: usize = 1 << 16;
 
 /// The mean and the variance over axes, which stay with extent 1, and `x` minus the mean.
 struct Moments {
@@ -63,8 +67,15 @@ fn stash(cx: &Cx<'_>, node: &NodeProto, x: ValueId) -> Result<(DType, DType)> {
     Ok((compute, stash))
 }
 
-/// `x * scale + bias`.
+/// `x * scale + bias`; a bias of zeros is none.
 fn affine(cx: &mut Cx<'_>, x: ValueId, scale: ValueId, bias: Option<ValueId>) -> Result<ValueId> {
+    let constant = bias.and_then(|b| cx.frame().graph.constant(b));
+    let zeros = |t: &Tensor| t.count() <= MANY && t.to_f64().iter().all(|x| *x == 0.0);
+    let bias = if constant.is_some_and(zeros) {
+        None
+    } else {
+        bias
+    };
     let dtype = cx.dtype(x);
     let scale = cx.cast(scale, dtype)?;
     let y = cx.binary("mul", x, scale)?;

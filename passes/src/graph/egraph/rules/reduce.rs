@@ -52,7 +52,17 @@ pub const RULES: &[Rule] = &[
             "(pool_sum ?x) => (reduce_sum ?x), if the window is the image",
         ),
         whole_window,
-        sample_window,
+        |s| sample_window(s, "pool_sum"),
+    ),
+    structure(
+        "mean-of-whole-window",
+        Rounding::Reassociates,
+        (
+            "pool_avg",
+            "(pool_avg ?x) => (reduce_mean ?x), if the window is the image",
+        ),
+        whole_window,
+        |s| sample_window(s, "pool_avg"),
     ),
     Rule {
         name: "mean-of-sum",
@@ -129,16 +139,17 @@ fn whole_window(terms: &Terms, call: &Call) -> Vec<Tree> {
     let kernel = call.attrs.ints("kernel");
     let whole = kernel.iter().zip(&shape[2..]).all(|(k, d)| d.is(*k));
     let plain = call.attrs.ints("dilations").iter().all(|d| *d == 1);
-    if !whole || !plain || !none("pads_before") || !none("pads_after") {
+    let float = terms[call.args[0]].data.ty().dtype.is_float();
+    if !float || !whole || !plain || !none("pads_before") || !none("pads_after") {
         return vec![];
     }
     let axes: Vec<i64> = (2..shape.len() as i64).collect();
     let attrs = Attrs::new().with("axes", axes).with("keepdims", true);
-    vec![Tree::Call(
-        op("reduce_sum"),
-        attrs,
-        vec![Tree::Class(call.args[0])],
-    )]
+    let name = match call.op.name {
+        "pool_avg" => "reduce_mean",
+        _ => "reduce_sum",
+    };
+    vec![Tree::Call(op(name), attrs, vec![Tree::Class(call.args[0])])]
 }
 
 fn keep_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
@@ -275,17 +286,22 @@ fn sample_twice(s: &mut Sampler, name: &'static str) -> Graph {
     finished(g, y)
 }
 
-fn sample_window(s: &mut Sampler) -> Graph {
+fn sample_window(s: &mut Sampler, name: &str) -> Graph {
     let mut g = Graph::default();
     let (h, w) = (s.int(1, 4), s.int(1, 4));
     let shape = [s.int(1, 2), s.int(1, 3), h, w];
     let x = float(&mut g, "x", &shape);
-    let attrs = Attrs::new()
+    let mut attrs = Attrs::new()
         .with("kernel", vec![h, w])
         .with("strides", vec![s.int(1, 2), 1])
         .with("dilations", vec![1, 1])
         .with("pads_before", vec![0, 0])
         .with("pads_after", vec![0, 0]);
-    let y = node(&mut g, "pool_sum", &[x], attrs);
+    if name == "pool_avg" {
+        attrs = attrs
+            .with("ceil_pads", vec![0, 0])
+            .with("count_include_pad", s.int(0, 1) == 0);
+    }
+    let y = node(&mut g, name, &[x], attrs);
     finished(g, y)
 }
