@@ -57,7 +57,7 @@ fn inputs(graph: &Graph) -> Vec<Tensor> {
         sampler.tensor(ty.dtype, &shape, -3.0, 3.0)
     };
     let types = graph.inputs.iter().map(|v| graph.ty(*v));
-    types.map(|ty| tensor(ty)).collect()
+    types.map(&mut tensor).collect()
 }
 
 fn assert_close(place: &str, want: &Tensor, found: &Tensor) {

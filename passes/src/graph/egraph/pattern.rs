@@ -418,7 +418,7 @@ fn multiplied(a: &[Factors], b: &[Factors]) -> Vec<Factors> {
         let cancels = |(id, d): &(Id, bool)| y.1.contains(&(*id, !d));
         let mut atoms = [&x.1[..], &y.1[..]].concat();
         atoms.sort();
-        (!x.1.iter().any(cancels)).then(|| (x.0 * y.0, atoms))
+        (!x.1.iter().any(cancels)).then_some((x.0 * y.0, atoms))
     };
     pairs.filter_map(join).take(SPELLINGS).collect()
 }

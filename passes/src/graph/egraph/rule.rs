@@ -47,6 +47,9 @@ pub enum Kind {
     Structure(Structure),
 }
 
+/// Derives attributes from those of the left side, and from what its variables stand for.
+pub type Derive = fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>;
+
 /// An equation; see [`super::syntax`] for its text.
 pub struct Equation {
     /// What is found.
@@ -60,7 +63,7 @@ pub struct Equation {
     pub normal: bool,
     /// The attributes `@!` of the right side, from those of the left side in the order of their
     /// names, and the types of the variables; `None`: the equation does not hold.
-    pub derive: Option<fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>>,
+    pub derive: Option<Derive>,
 }
 
 /// A rule in code.

@@ -3,7 +3,7 @@
 //! The normal forms are those in which the importer writes the operators of the same names.
 use super::super::facts::{Sign, Terms};
 use super::super::pattern::{Bindings, calls};
-use super::super::rule::{Equation, Kind, Rounding, Rule};
+use super::super::rule::{Derive, Equation, Kind, Rounding, Rule};
 use super::super::term::Call;
 use super::normal;
 use egg::Id;
@@ -169,8 +169,6 @@ pub const RULES: &[Rule] = &[
         keeps_axes,
     ),
 ];
-
-type Derive = fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>;
 
 const fn derived(
     name: &'static str,

@@ -269,7 +269,8 @@ fn sample_drop_axes(s: &mut Sampler) -> Graph {
     let (a, b) = (s.int(1, 5), s.int(2, 5));
     let x = float(&mut g, "x", &[a, b]);
     let attrs = Attrs::new().with("axes", vec![1]).with("keepdims", true);
-    let y = node(&mut g, *s.pick(&["reduce_sum", "reduce_max"]), &[x], attrs);
+    let name = *s.pick(&["reduce_sum", "reduce_max"]);
+    let y = node(&mut g, name, &[x], attrs);
     let shape = Attrs::new().with("shape", vec![Expr::from(a)]);
     let y = node(&mut g, "reshape", &[y], shape);
     finished(g, y)

@@ -97,7 +97,8 @@ fn sample_function(s: &mut Sampler) -> Graph {
     let x = float(&mut g, "x", &[a, b]);
     let attrs = Attrs::new().with("axes", vec![1]).with("keepdims", false);
     let y = node(&mut g, "reduce_max", &[x], attrs);
-    let y = node(&mut g, *s.pick(&["exp", "abs", "tanh"]), &[y], Attrs::new());
+    let name = *s.pick(&["exp", "abs", "tanh"]);
+    let y = node(&mut g, name, &[y], Attrs::new());
     let shape = vec![Expr::from(a), Expr::from(1)];
     let y = node(&mut g, "reshape", &[y], Attrs::new().with("shape", shape));
     finished(g, y)
