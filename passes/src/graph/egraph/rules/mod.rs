@@ -2,7 +2,6 @@
 mod algebra;
 mod choices;
 mod contractions;
-mod convolutions;
 mod norms;
 mod recognise;
 mod reduce;
@@ -23,7 +22,6 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         algebra::RULES,
         choices::RULES,
         contractions::RULES,
-        convolutions::RULES,
         norms::RULES,
         recognise::RULES,
         reduce::RULES,
