@@ -1,5 +1,5 @@
 //! Patterns that exporters spell in many ways: all spellings of a group end as the same graph, and
-//! as the same kernels, and compute the same.
+//! as as many kernels, and compute the same.
 //!
 //! [`docs/spellings.md`](../docs/spellings.md) is made of this: `TENSMITH_UPDATE_SPELLINGS=1` in the
 //! environment writes it.
@@ -120,7 +120,7 @@ fn page(rows: &[(Group, Row)]) -> String {
     let mut page = format!(
         "# Spellings\n\n\
          Exporters write one pattern in many ways. The {count} spellings of these {} patterns end, \
-         pattern by pattern, as the same graph and the same kernels. They are in \
+         pattern by pattern, as the same graph (constants to four digits) and as many kernels. They are in \
          `tests/spellings/`; `tests/spellings.rs` holds this, and makes this page with \
          `TENSMITH_UPDATE_SPELLINGS=1`.\n",
         rows.len()
