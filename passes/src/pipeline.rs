@@ -5,7 +5,8 @@ use crate::graph::egraph;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    resize_to_repeat, simplify_powers, sink_reshapes, transpose_columns, widen_masks,
+    order_nodes, order_operands, resize_to_repeat, simplify_powers, sink_reshapes,
+    transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -99,8 +100,8 @@ pub fn optimise_and_tell(
     let graph = match options.precision {
         Precision::Exact => graph,
         Precision::Standard => {
-            let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
-            let graph = simplify_powers(&graph)?;
+            let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
+            let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
             let graph = conv_transpose_to_conv(&graph)?;
             let (graph, found) = conv_to_winograd(&graph, options)?;
             decisions.algorithms.extend(found);
@@ -113,7 +114,7 @@ pub fn optimise_and_tell(
     let graph = fold_identities(&graph)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;
-    let graph = eliminate_dead_code(&graph)?;
+    let graph = order_nodes(&eliminate_dead_code(&graph)?)?;
     Ok(widen_masks(&graph, options.stream_bytes)?)
 }
 

@@ -3,10 +3,11 @@
 mod common;
 
 use common::assert_close;
+use common::canonical::canonical;
 use common::draw::{draw, largest_magnitude};
 use common::seeds::seeds;
 use tensmith_ir::eval::eval_graph;
-use tensmith_ir::graph::{Def, Graph, verify_graph};
+use tensmith_ir::graph::{Graph, verify_graph};
 use tensmith_ir::ops::Sampler;
 use tensmith_ir::tensor::Tensor;
 use tensmith_passes::graph::egraph::{Rule, Spelling, extremes, rewrite_by_rules, rules};
@@ -22,26 +23,6 @@ fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
         sampler.tensor(ty.dtype, &shape, -3.0, 3.0)
     };
     types.map(tensor).collect()
-}
-
-/// The nodes of a graph from its output on, without names and orders that do not matter.
-fn canonical(graph: &Graph) -> String {
-    fn value(graph: &Graph, v: tensmith_ir::graph::ValueId) -> String {
-        match &graph.value(v).def {
-            Def::Input(k) => format!("x{k}"),
-            Def::Constant(t) => format!("{:?}", t.to_f64()),
-            Def::Node(n, _) => {
-                let node = graph.node(*n);
-                let inputs = node.inputs.iter().map(|v| value(graph, *v));
-                let mut inputs: Vec<String> = inputs.collect();
-                if matches!(node.op.name, "add" | "mul" | "min" | "max") {
-                    inputs.sort();
-                }
-                format!("{}{:?}({})", node.op.name, node.attrs, inputs.join(", "))
-            }
-        }
-    }
-    value(graph, graph.outputs[0])
 }
 
 fn check(rule: &Rule, seed: u64) {

@@ -3,6 +3,7 @@
 pub mod cases;
 pub mod executors;
 pub mod guarded;
+pub mod spelling;
 pub mod watchdog;
 
 use std::path::{Path, PathBuf};

@@ -175,8 +175,10 @@ fn pow(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     if exponent == Some(2.0) && cx.rank(b) == 0 {
         return cx.binary("mul", a, a).map(one);
     }
+    // A whole exponent of a few digits is the same in every type.
+    let whole = exponent.is_some_and(|e| e.fract() == 0.0 && e.abs() <= 256.0);
     let compute = match dtype {
-        d if d.is_float() && (cx.dtype(b) == d || cx.dtype(b).bytes() < 4) => d,
+        d if d.is_float() && (cx.dtype(b) == d || cx.dtype(b).bytes() < 4 || whole) => d,
         _ => DType::F64,
     };
     let (wide_a, wide_b) = (cx.cast(a, compute)?, cx.cast(b, compute)?);

@@ -2,6 +2,7 @@
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, ValueId};
+use tensmith_ir::tensor::Tensor;
 
 use super::activation::wide_type;
 use super::cx::Cx;
@@ -23,6 +24,9 @@ pub(crate) const OPS: &[OpImport] = &[
     onnx("MeanVarianceNormalization", mean_variance),
     onnx("LpNormalization", lp),
 ];
+
+/// Constants of more elements are not looked at.
+const MANY: usize = 1 << 16;
 
 /// The mean and the variance over axes, which stay with extent 1, and `x` minus the mean.
 struct Moments {
@@ -63,8 +67,15 @@ fn stash(cx: &Cx<'_>, node: &NodeProto, x: ValueId) -> Result<(DType, DType)> {
     Ok((compute, stash))
 }
 
-/// `x * scale + bias`.
+/// `x * scale + bias`; a bias of zeros is none.
 fn affine(cx: &mut Cx<'_>, x: ValueId, scale: ValueId, bias: Option<ValueId>) -> Result<ValueId> {
+    let constant = bias.and_then(|b| cx.frame().graph.constant(b));
+    let zeros = |t: &Tensor| t.count() <= MANY && t.to_f64().iter().all(|x| *x == 0.0);
+    let bias = if constant.is_some_and(zeros) {
+        None
+    } else {
+        bias
+    };
     let dtype = cx.dtype(x);
     let scale = cx.cast(scale, dtype)?;
     let y = cx.binary("mul", x, scale)?;
@@ -215,15 +226,14 @@ fn group(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     }
     let (compute, _) = stash(cx, node, x)?;
     let wide = cx.cast(x, compute)?;
-    let mut split = vec![shape[0].clone(), groups.into(), (channels / groups).into()];
-    split.extend_from_slice(&shape[2..]);
+    let own = Expr::from(channels / groups) * tensmith_ir::expr::product(&shape[2..]);
+    let per_group = cx.opset() < 21;
+    let split = vec![shape[0].clone(), groups.into(), own];
     let wide = cx.reshape(wide, split)?;
-    let axes: Vec<usize> = (2..shape.len() + 1).collect();
-    let found = moments(cx, wide, &axes)?;
+    let found = moments(cx, wide, &[2])?;
     let inverse = inverse_root(cx, found.variance, node.attr_f_or("epsilon", 1e-5)?)?;
     let mut unit = cx.binary("mul", found.centred, inverse)?;
     let (mut scale, mut bias) = (cx.input(node, 1)?, cx.input(node, 2)?);
-    let per_group = cx.opset() < 21;
     if !per_group {
         unit = cx.reshape(unit, shape.clone())?;
     }

@@ -1,6 +1,7 @@
 //! What the tests of plans share.
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+pub mod canonical;
 pub mod draw;
 pub mod images;
 pub mod seeds;

@@ -7,6 +7,10 @@ use super::facts::Terms;
 use super::syntax::Syntax;
 use super::term::{Call, Term};
 use egg::Id;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use tensmith_ir::graph::Attrs;
 
@@ -48,6 +52,78 @@ type Multiples = (f64, Vec<(Id, f64)>);
 /// Ways to match: the class is so many times the pattern.
 type Found = Vec<(f64, Bindings)>;
 
+/// A product or a sum in all the ways that a class has.
+type Ways<T> = RefCell<HashMap<Id, Rc<Vec<T>>>>;
+
+/// Terms between two changes: products and sums are taken apart once for all rules.
+pub struct View<'t> {
+    terms: &'t Terms,
+    /// The classes that have an application of an op, in order.
+    places: HashMap<&'static str, Vec<Id>>,
+    products: Ways<Factors>,
+    sums: Ways<Multiples>,
+}
+
+impl<'t> View<'t> {
+    /// The terms as they are.
+    pub fn new(terms: &'t Terms) -> Self {
+        let mut places: HashMap<&'static str, Vec<Id>> = HashMap::new();
+        let mut classes: Vec<Id> = terms.classes().map(|c| c.id).collect();
+        classes.sort();
+        for class in classes {
+            for call in calls(terms, class) {
+                let of = places.entry(call.op.name).or_default();
+                if of.last() != Some(&class) {
+                    of.push(class);
+                }
+            }
+        }
+        View {
+            terms,
+            places,
+            products: Ways::default(),
+            sums: Ways::default(),
+        }
+    }
+
+    /// The classes that have an application of one of some ops, if there are some of all others.
+    pub fn places(&self, ops: &[&'static str], others: &[&'static str]) -> Vec<Id> {
+        if others.iter().any(|name| !self.places.contains_key(name)) {
+            return vec![];
+        }
+        let of = ops.iter().filter_map(|name| self.places.get(name));
+        let mut places: Vec<Id> = of.flatten().copied().collect();
+        places.sort();
+        places.dedup();
+        places
+    }
+
+    fn products(&self, class: Id) -> Rc<Vec<Factors>> {
+        kept(&self.products, class, || products(self, class, DEPTH))
+    }
+
+    fn sums(&self, class: Id) -> Rc<Vec<Multiples>> {
+        kept(&self.sums, class, || sums(self, class, DEPTH))
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        self.terms
+    }
+}
+
+fn kept<T>(ways: &Ways<T>, class: Id, find: impl Fn() -> Vec<T>) -> Rc<Vec<T>> {
+    if let Some(found) = ways.borrow().get(&class) {
+        return found.clone();
+    }
+    let found = Rc::new(find());
+    ways.borrow_mut().insert(class, found.clone());
+    found
+}
+
 impl Pattern {
     /// The pattern of one side of an equation.
     pub fn new(side: &Syntax) -> Pattern {
@@ -72,7 +148,7 @@ impl Pattern {
     }
 
     /// The ways in which a class is this pattern.
-    pub fn search(&self, terms: &Terms, class: Id, names: (usize, usize)) -> Vec<Bindings> {
+    pub fn search(&self, terms: &View<'_>, class: Id, names: (usize, usize)) -> Vec<Bindings> {
         let none = Bindings {
             vars: vec![None; names.0],
             attrs: vec![None; names.1],
@@ -86,22 +162,36 @@ impl Pattern {
         found
     }
 
-    /// Whether a class could be this pattern, by its nodes alone.
-    pub fn may_match(&self, term: &Term) -> bool {
-        let Term::Call(call) = term else { return false };
+    /// The ops of which a class that is this pattern has one.
+    pub fn roots(&self) -> Vec<&'static str> {
         match self {
-            Pattern::Call(name, ..) => call.op.name == *name,
-            Pattern::Product(_, factors) => match call.op.name {
-                "mul" | "div" | "reciprocal" | "neg" => true,
-                "add" | "sub" => matches!(factors[..], [(Pattern::Sum(..), false)]),
-                _ => false,
-            },
-            Pattern::Sum(..) => matches!(call.op.name, "add" | "sub" | "mul" | "div" | "neg"),
-            Pattern::Var(_) | Pattern::Number(_) => false,
+            Pattern::Call(name, ..) => vec![name],
+            Pattern::Product(_, factors) => {
+                let mut roots = vec!["mul", "div", "reciprocal", "neg"];
+                if matches!(factors[..], [(Pattern::Sum(..), false)]) {
+                    roots.extend(["add", "sub"]);
+                }
+                roots
+            }
+            Pattern::Sum(..) => vec!["add", "sub", "mul", "div", "neg"],
+            Pattern::Var(_) | Pattern::Number(_) => vec![],
         }
     }
 
-    fn matches(&self, terms: &Terms, class: Id, known: &Bindings) -> Found {
+    /// The ops that are no products and no sums.
+    pub fn calls(&self) -> Vec<&'static str> {
+        match self {
+            Pattern::Call(name, _, args) => {
+                let inner = args.iter().flat_map(Pattern::calls);
+                inner.chain([*name]).collect()
+            }
+            Pattern::Product(_, factors) => factors.iter().flat_map(|(p, _)| p.calls()).collect(),
+            Pattern::Sum(_, pairs) => pairs.iter().flat_map(|(p, _)| p.calls()).collect(),
+            Pattern::Var(_) | Pattern::Number(_) => vec![],
+        }
+    }
+
+    fn matches(&self, terms: &View<'_>, class: Id, known: &Bindings) -> Found {
         let class = terms.find(class);
         match self {
             Pattern::Var(v) => match known.vars[*v] {
@@ -124,22 +214,22 @@ impl Pattern {
             }
             Pattern::Product(number, factors) => {
                 let mut found = Found::new();
-                for (scale, atoms) in products(terms, class, DEPTH) {
+                for (scale, atoms) in terms.products(class).iter() {
                     if atoms.len() == factors.len() {
                         let start = (scale / number, known.clone());
-                        found.extend(pair_factors(terms, factors, &atoms, start));
+                        found.extend(pair_factors(terms, factors, atoms, start));
                     }
                 }
                 found
             }
             Pattern::Sum(number, pairs) => {
                 let mut found = Found::new();
-                for (constant, atoms) in sums(terms, class, DEPTH) {
+                for (constant, atoms) in terms.sums(class).iter() {
                     if atoms.len() == pairs.len() {
-                        let all = pair_terms(terms, pairs, &atoms, (None, known.clone()));
+                        let all = pair_terms(terms, pairs, atoms, (None, known.clone()));
                         found.extend(
                             all.into_iter()
-                                .filter(|(scale, _)| near(constant, number * scale)),
+                                .filter(|(scale, _)| near(*constant, number * scale)),
                         );
                     }
                 }
@@ -207,7 +297,7 @@ fn commutes(name: &str) -> bool {
 }
 
 fn call_matches(
-    terms: &Terms,
+    terms: &View<'_>,
     (attrs, args): (Option<usize>, &[Pattern]),
     call: &Call,
     known: &Bindings,
@@ -241,7 +331,7 @@ fn call_matches(
 }
 
 fn pair_factors(
-    terms: &Terms,
+    terms: &View<'_>,
     factors: &[(Pattern, bool)],
     atoms: &[(Id, bool)],
     (scale, known): (f64, Bindings),
@@ -264,7 +354,7 @@ fn pair_factors(
 }
 
 fn pair_terms(
-    terms: &Terms,
+    terms: &View<'_>,
     pairs: &[(Pattern, f64)],
     atoms: &[(Id, f64)],
     (scale, known): (Option<f64>, Bindings),
@@ -286,7 +376,7 @@ fn pair_terms(
 }
 
 /// A class as products: itself, and what its members multiply and divide.
-fn products(terms: &Terms, class: Id, depth: usize) -> Vec<Factors> {
+fn products(terms: &View<'_>, class: Id, depth: usize) -> Vec<Factors> {
     let class = terms.find(class);
     if let Some(c) = terms[class].data.uniform() {
         return vec![(c, vec![])];
@@ -334,7 +424,7 @@ fn multiplied(a: &[Factors], b: &[Factors]) -> Vec<Factors> {
 }
 
 /// A class as sums: itself, and what its members add and subtract.
-fn sums(terms: &Terms, class: Id, depth: usize) -> Vec<Multiples> {
+fn sums(terms: &View<'_>, class: Id, depth: usize) -> Vec<Multiples> {
     let class = terms.find(class);
     if let Some(c) = terms[class].data.uniform() {
         return vec![(c, vec![])];

@@ -1,6 +1,6 @@
 //! Rules: what may stand for what, and what that does to rounding.
 use super::facts::{Terms, infer};
-use super::pattern::{Bindings, Pattern, calls};
+use super::pattern::{Bindings, Pattern, View, calls};
 use super::syntax::{DERIVED, Names, Syntax, parse};
 use super::term::{Call, Known, Term};
 use egg::Id;
@@ -47,6 +47,9 @@ pub enum Kind {
     Structure(Structure),
 }
 
+/// Derives attributes from those of the left side, and from what its variables stand for.
+pub type Derive = fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>;
+
 /// An equation; see [`super::syntax`] for its text.
 pub struct Equation {
     /// What is found.
@@ -63,15 +66,14 @@ pub struct Equation {
     pub derive: Option<Derive>,
 }
 
-/// What an equation derives; see [`Equation::derive`].
-pub type Derive = fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>;
-
 /// A rule in code.
 pub struct Structure {
     /// The equation, for people.
     pub equation: &'static str,
     /// The name of the op that is looked at.
     pub op: &'static str,
+    /// Whether what stands for it is its normal form; as in equations.
+    pub normal: bool,
     /// What may stand for an application.
     pub rewrite: fn(&Terms, &Call) -> Vec<Tree>,
     /// A graph with a place for the rule, for tests.
@@ -105,7 +107,10 @@ struct Sides {
 impl Rule {
     /// Whether what it adds are normal forms.
     pub fn normal(&self) -> bool {
-        matches!(&self.kind, Kind::Equation(e) if e.normal)
+        match &self.kind {
+            Kind::Equation(e) => e.normal,
+            Kind::Structure(s) => s.normal,
+        }
     }
 
     /// The equation, for people.
@@ -136,18 +141,28 @@ impl Ready {
         Ready { rule, sides }
     }
 
+    /// The classes at which it may be found.
+    pub fn places(&self, terms: &View<'_>) -> Vec<Id> {
+        match (&self.rule.kind, &self.sides) {
+            (Kind::Structure(s), _) => terms.places(&[s.op], &[]),
+            (Kind::Equation(_), Some(sides)) => {
+                terms.places(&sides.pattern.roots(), &sides.pattern.calls())
+            }
+            (Kind::Equation(_), None) => vec![],
+        }
+    }
+
     /// The terms that may stand for a class.
-    pub fn search(&self, terms: &Terms, class: Id) -> Vec<Tree> {
+    pub fn search(&self, terms: &View<'_>, class: Id) -> Vec<Tree> {
         match (&self.rule.kind, &self.sides) {
             (Kind::Structure(s), _) => {
                 let places = calls(terms, class).filter(|c| c.op.name == s.op);
                 places.flat_map(|c| (s.rewrite)(terms, c)).collect()
             }
             (Kind::Equation(e), Some(sides)) => {
-                let nodes = &terms[class].nodes;
                 let dtype = terms[class].data.ty().dtype;
                 let wide = matches!(dtype, DType::F32 | DType::F64);
-                if !wide || !nodes.iter().any(|n| sides.pattern.may_match(n)) {
+                if !wide {
                     return vec![];
                 }
                 let counts = (sides.names.vars.len(), sides.names.attrs.len());

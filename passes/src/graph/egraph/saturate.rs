@@ -1,8 +1,9 @@
 //! Saturation: rules are applied until nothing is new, or a count is reached.
 use super::facts::Terms;
+use super::pattern::View;
 use super::rule::{Ready, Rule, add};
 use super::term::Term;
-use egg::{Id, Language};
+use egg::Language;
 use std::collections::{HashMap, HashSet};
 
 /// Rounds of rules at most.
@@ -75,13 +76,12 @@ pub fn saturate(terms: &mut Terms, rules: impl Iterator<Item = &'static Rule>) -
     };
     while run.rounds < ROUNDS {
         run.rounds += 1;
-        let mut classes: Vec<Id> = terms.classes().map(|c| c.id).collect();
-        classes.sort();
         let mut found = Vec::new();
+        let view = View::new(terms);
         for (k, rule) in rules.iter().enumerate() {
-            for class in &classes {
-                let trees = rule.search(terms, *class);
-                found.extend(trees.into_iter().map(|t| (k, *class, t)));
+            for class in rule.places(&view) {
+                let trees = rule.search(&view, class);
+                found.extend(trees.into_iter().map(|t| (k, class, t)));
             }
         }
         let mut new = false;

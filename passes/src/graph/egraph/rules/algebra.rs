@@ -9,6 +9,12 @@ use tensmith_ir::graph::Attrs;
 /// The rules.
 pub const RULES: &[Rule] = &[
     equal("factor-one", "(mul ?x 1)", "?x"),
+    normal("negative", "(mul ?x -1)", "(neg ?x)"),
+    normal("difference-from-zero", "(sub 0 ?x)", "(neg ?x)"),
+    normal("odd-erf", "(erf (neg ?x))", "(neg (erf ?x))"),
+    normal("odd-tanh", "(tanh (neg ?x))", "(neg (tanh ?x))"),
+    normal("even-abs", "(abs (neg ?x))", "(abs ?x)"),
+    equal("negative-of-negative", "(neg (neg ?x))", "?x"),
     normal("square", "(pow ?x 2)", "(mul ?x ?x)"),
     normal("cube", "(pow ?x 3)", "(mul (mul ?x ?x) ?x)"),
     normal("inverse-power", "(pow ?x -1)", "(reciprocal ?x)"),
@@ -23,6 +29,12 @@ pub const RULES: &[Rule] = &[
         "divide-by-root",
         "(div ?y (sqrt ?x))",
         "(mul ?y (reciprocal (sqrt ?x)))",
+    ),
+    // Between two values: a product less.
+    normal(
+        "interpolation",
+        "(add (mul (sub 1 ?z) ?x) (mul ?z ?y))",
+        "(add ?x (mul ?z (sub ?y ?x)))",
     ),
     equal(
         "common-factor",

@@ -1,13 +1,32 @@
 //! The rules, family by family.
 mod algebra;
+mod choices;
+mod contractions;
+mod norms;
 mod recognise;
 mod reduce;
+mod views;
 
-use super::rule::{Equation, Kind, Rounding, Rule};
+use super::facts::Terms;
+use super::rule::{Equation, Kind, Rounding, Rule, Structure, Tree};
+use super::term::Call;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
+use tensmith_ir::ops::{Sampler, op};
+use tensmith_ir::tensor::Tensor;
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    let families = [algebra::RULES, recognise::RULES, reduce::RULES];
+    let families = [
+        algebra::RULES,
+        choices::RULES,
+        contractions::RULES,
+        norms::RULES,
+        recognise::RULES,
+        reduce::RULES,
+        views::RULES,
+    ];
     families.into_iter().flatten()
 }
 
@@ -45,4 +64,48 @@ const fn normal(name: &'static str, left: &'static str, right: &'static str) -> 
             derive: None,
         }),
     }
+}
+
+/// A rule in code, whose results are normal forms.
+const fn structure(
+    name: &'static str,
+    rounding: Rounding,
+    (op, equation): (&'static str, &'static str),
+    rewrite: fn(&Terms, &Call) -> Vec<Tree>,
+    sample: fn(&mut Sampler) -> Graph,
+) -> Rule {
+    Rule {
+        name,
+        rounding,
+        kind: Kind::Structure(Structure {
+            equation,
+            op,
+            normal: true,
+            rewrite,
+            sample,
+        }),
+    }
+}
+
+/// A float input of a sample.
+fn float(g: &mut Graph, name: &str, shape: &[i64]) -> ValueId {
+    let shape = shape.iter().map(|d| Expr::from(*d)).collect();
+    g.add_input(name, TensorType::new(DType::F32, shape))
+}
+
+/// A node of a sample.
+fn node(g: &mut Graph, name: &str, operands: &[ValueId], attrs: Attrs) -> ValueId {
+    let made = g.add_one(op(name), name, operands, attrs);
+    made.expect("invariant: the sample's types fit")
+}
+
+/// A number of a sample.
+fn number(g: &mut Graph, n: f64) -> ValueId {
+    g.add_constant("c", Tensor::splat(DType::F32, vec![], n))
+}
+
+/// A sample with its output.
+fn finished(mut g: Graph, y: ValueId) -> Graph {
+    g.add_output("y", y);
+    g
 }

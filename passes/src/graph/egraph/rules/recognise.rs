@@ -1,10 +1,12 @@
 //! Recognisers: what exporters spell in many ways gets one normal form.
 //!
 //! The normal forms are those in which the importer writes the operators of the same names.
-use super::super::facts::Terms;
+use super::super::facts::{Sign, Terms};
 use super::super::pattern::{Bindings, calls};
 use super::super::rule::{Derive, Equation, Kind, Rounding, Rule};
+use super::super::term::Call;
 use super::normal;
+use egg::Id;
 use std::sync::Arc;
 use tensmith_ir::graph::Attrs;
 
@@ -48,6 +50,21 @@ pub const RULES: &[Rule] = &[
         may_be_above,
     ),
     normal(
+        "mish-of-squares",
+        "(div (sub (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1) (add (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1))",
+        "(tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
+    ),
+    normal(
+        "mish-of-powers",
+        "(div (mul (exp ?x) (add (exp ?x) 2)) (add 2 (mul (exp ?x) (add (exp ?x) 2))))",
+        "(tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
+    ),
+    normal(
+        "mish-as-quotient",
+        "(div (mul ?y (exp ?x) (add (exp ?x) 2)) (add 2 (mul (exp ?x) (add (exp ?x) 2))))",
+        "(mul ?y (tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))))",
+    ),
+    normal(
         "hard-sigmoid",
         "(mul 1/6 (min (max (add ?x 3) 0) 6))",
         "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
@@ -66,11 +83,6 @@ pub const RULES: &[Rule] = &[
         "hard-gate-from-above",
         "(mul 1/6 ?y (max (min (add ?x 3) 6) 0))",
         "(mul ?y (min (max (add (mul ?x 1/6) 0.5) 0) 1))",
-    ),
-    normal(
-        "bounds",
-        "(max (min (add (mul ?x 1/6) 0.5) 1) 0)",
-        "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
     ),
     normal(
         "gelu",
@@ -128,6 +140,23 @@ pub const RULES: &[Rule] = &[
         one_axis,
     ),
     derived(
+        "log-softmax-shifted-if-finite",
+        "(sub (sub ?x (select (isinf (reduce_max@a ?x)) 0 (reduce_max@a ?x))) (log (reduce_sum@a (exp (sub ?x (select (isinf (reduce_max@a ?x)) 0 (reduce_max@a ?x)))))))",
+        "(log_softmax@! ?x)",
+        one_axis,
+    ),
+    normal(
+        "power-of-log-softmax",
+        "(exp (log_softmax@s ?x))",
+        "(softmax@s ?x)",
+    ),
+    // A power that never overflows.
+    normal(
+        "log-of-sigmoid",
+        "(log (sigmoid ?x))",
+        "(neg (add (max (neg ?x) 0) (log (add (exp (neg (abs ?x))) 1))))",
+    ),
+    derived(
         "log-softmax-unshifted",
         "(sub ?x (log (reduce_sum@a (exp ?x))))",
         "(log_softmax@! ?x)",
@@ -162,9 +191,17 @@ const fn derived(
 
 /// Nothing, unless the first variable is the negative of a magnitude.
 fn may_be_above(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
-    let signs = calls(terms, found.vars[0]?).filter(|c| c.op.name == "neg");
-    let mut of_sizes = signs.flat_map(|c| calls(terms, c.args[0]));
-    (!of_sizes.any(|c| c.op.name == "abs")).then(Attrs::new)
+    let sign = |id: Id| terms[id].data.sign;
+    let below = |id: Id| terms[id].data.uniform().is_some_and(|n| n < 0.0);
+    let never_above = |c: &Call| match (c.op.name, &c.args[..]) {
+        ("neg", [x]) => sign(*x) >= Sign::NotBelow,
+        ("mul", [x, y]) => {
+            below(*x) && sign(*y) >= Sign::NotBelow || below(*y) && sign(*x) >= Sign::NotBelow
+        }
+        ("div", [x, y]) => below(*y) && sign(*x) >= Sign::NotBelow,
+        _ => false,
+    };
+    (!calls(terms, found.vars[0]?).any(never_above)).then(Attrs::new)
 }
 
 /// The attributes of a softmax along the one axis of reductions.

@@ -3,6 +3,7 @@ use super::super::facts::Terms;
 use super::super::pattern::{calls, near};
 use super::super::rule::{Kind, Rounding, Rule, Structure, Tree};
 use super::super::term::Call;
+use super::{finished, float, node, structure};
 use egg::Id;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
@@ -18,16 +19,58 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(reshape (reduce{keepdims=false} ?x)) => (reduce{keepdims=true} ?x), if the shapes are the same",
             op: "reshape",
+            normal: false,
             rewrite: keep_axes,
             sample: sample_keep_axes,
         }),
     },
+    structure(
+        "drop-reduced-axes",
+        Rounding::Exact,
+        (
+            "reshape",
+            "(reshape (reduce{keepdims=true} ?x)) => (reduce{keepdims=false} ?x), if the shapes are the same",
+        ),
+        drop_axes,
+        sample_drop_axes,
+    ),
+    twice(
+        "sum-of-sums",
+        "reduce_sum",
+        "(reduce_sum (reduce_sum ?x)) => (reduce_sum ?x) over both axes, if they stay",
+    ),
+    twice(
+        "mean-of-means",
+        "reduce_mean",
+        "(reduce_mean (reduce_mean ?x)) => (reduce_mean ?x) over both axes, if they stay",
+    ),
+    structure(
+        "sum-of-whole-window",
+        Rounding::Reassociates,
+        (
+            "pool_sum",
+            "(pool_sum ?x) => (reduce_sum ?x), if the window is the image",
+        ),
+        whole_window,
+        |s| sample_window(s, "pool_sum"),
+    ),
+    structure(
+        "mean-of-whole-window",
+        Rounding::Reassociates,
+        (
+            "pool_avg",
+            "(pool_avg ?x) => (reduce_mean ?x), if the window is the image",
+        ),
+        whole_window,
+        |s| sample_window(s, "pool_avg"),
+    ),
     Rule {
         name: "mean-of-sum",
         rounding: Rounding::Reassociates,
         kind: Kind::Structure(Structure {
             equation: "(mul (reduce_sum ?x) 1/n) => (reduce_mean ?x), if n elements are added",
             op: "mul",
+            normal: false,
             rewrite: mean_by_product,
             sample: |s| sample_mean(s, "mul"),
         }),
@@ -38,11 +81,76 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(div (reduce_sum ?x) n) => (reduce_mean ?x), if n elements are added",
             op: "div",
+            normal: false,
             rewrite: mean_by_quotient,
             sample: |s| sample_mean(s, "div"),
         }),
     },
 ];
+
+/// A reduction of a reduction: of means as many elements are in each.
+const fn twice(name: &'static str, op: &'static str, equation: &'static str) -> Rule {
+    structure(
+        name,
+        Rounding::Reassociates,
+        (op, equation),
+        both_axes,
+        match op.as_bytes()[7] {
+            b's' => |s| sample_twice(s, "reduce_sum"),
+            _ => |s| sample_twice(s, "reduce_mean"),
+        },
+    )
+}
+
+fn both_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let inner = calls(terms, call.args[0]).filter(|c| c.op.name == call.op.name);
+    let kept = inner.filter(|c| c.attrs.flag("keepdims") && call.attrs.flag("keepdims"));
+    let both = |c: &Call| {
+        let mut axes = [c.attrs.ints("axes"), call.attrs.ints("axes")].concat();
+        axes.sort_unstable();
+        axes.dedup();
+        let attrs = (*call.attrs).clone().with("axes", axes);
+        Tree::Call(call.op, attrs, vec![Tree::Class(c.args[0])])
+    };
+    kept.map(both).collect()
+}
+
+fn drop_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let shape = call.attrs.dims("shape");
+    let inner = calls(terms, call.args[0]).filter(|c| c.op.class == Class::Reduction);
+    let kept = inner.filter(|c| c.attrs.get("axes").is_some() && c.attrs.flag("keepdims"));
+    let dropped = |c: &Call| {
+        let axes = c.attrs.ints("axes");
+        let of = terms[c.args[0]].data.ty().shape.iter().enumerate();
+        let rest = of.filter(|(k, _)| !axes.contains(&(*k as i64)));
+        rest.map(|(_, d)| d.clone()).collect::<Vec<_>>() == shape
+    };
+    let without = |c: &Call| {
+        let attrs = (*c.attrs).clone().with("keepdims", false);
+        Tree::Call(c.op, attrs, vec![Tree::Class(c.args[0])])
+    };
+    kept.filter(|c| dropped(c)).map(without).collect()
+}
+
+/// A window that is all of an image.
+fn whole_window(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let shape = &terms[call.args[0]].data.ty().shape;
+    let none = |name: &str| call.attrs.ints(name).iter().all(|n| *n == 0);
+    let kernel = call.attrs.ints("kernel");
+    let whole = kernel.iter().zip(&shape[2..]).all(|(k, d)| d.is(*k));
+    let plain = call.attrs.ints("dilations").iter().all(|d| *d == 1);
+    let float = terms[call.args[0]].data.ty().dtype.is_float();
+    if !float || !whole || !plain || !none("pads_before") || !none("pads_after") {
+        return vec![];
+    }
+    let axes: Vec<i64> = (2..shape.len() as i64).collect();
+    let attrs = Attrs::new().with("axes", axes).with("keepdims", true);
+    let name = match call.op.name {
+        "pool_avg" => "reduce_mean",
+        _ => "reduce_sum",
+    };
+    vec![Tree::Call(op(name), attrs, vec![Tree::Class(call.args[0])])]
+}
 
 fn keep_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
     let shape = call.attrs.dims("shape");
@@ -154,4 +262,47 @@ fn sample_mean(s: &mut Sampler, by: &'static str) -> Graph {
     let y = g.add_one(op(by), "y", &operands, Attrs::new()).expect(fits);
     g.add_output("y", y);
     g
+}
+
+fn sample_drop_axes(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let (a, b) = (s.int(1, 5), s.int(2, 5));
+    let x = float(&mut g, "x", &[a, b]);
+    let attrs = Attrs::new().with("axes", vec![1]).with("keepdims", true);
+    let name = *s.pick(&["reduce_sum", "reduce_max"]);
+    let y = node(&mut g, name, &[x], attrs);
+    let shape = Attrs::new().with("shape", vec![Expr::from(a)]);
+    let y = node(&mut g, "reshape", &[y], shape);
+    finished(g, y)
+}
+
+fn sample_twice(s: &mut Sampler, name: &'static str) -> Graph {
+    let mut g = Graph::default();
+    let shape: Vec<i64> = (0..3).map(|_| s.int(1, 5)).collect();
+    let x = float(&mut g, "x", &shape);
+    let axes = |k: i64| Attrs::new().with("axes", vec![k]).with("keepdims", true);
+    let first = s.int(0, 2);
+    let y = node(&mut g, name, &[x], axes(first));
+    let y = node(&mut g, name, &[y], axes((first + s.int(1, 2)) % 3));
+    finished(g, y)
+}
+
+fn sample_window(s: &mut Sampler, name: &str) -> Graph {
+    let mut g = Graph::default();
+    let (h, w) = (s.int(1, 4), s.int(1, 4));
+    let shape = [s.int(1, 2), s.int(1, 3), h, w];
+    let x = float(&mut g, "x", &shape);
+    let mut attrs = Attrs::new()
+        .with("kernel", vec![h, w])
+        .with("strides", vec![s.int(1, 2), 1])
+        .with("dilations", vec![1, 1])
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0]);
+    if name == "pool_avg" {
+        attrs = attrs
+            .with("ceil_pads", vec![0, 0])
+            .with("count_include_pad", s.int(0, 1) == 0);
+    }
+    let y = node(&mut g, name, &[x], attrs);
+    finished(g, y)
 }

@@ -1,0 +1,302 @@
+//! Choices and bounds: conditions, masks, and functions of two pieces.
+use super::super::facts::Terms;
+use super::super::pattern::calls;
+use super::super::rule::{Rounding, Rule, Tree};
+use super::super::term::Call;
+use super::{finished, float, node, number, structure};
+use egg::Id;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
+use tensmith_ir::ops::{Sampler, op};
+
+/// How many operations deep a value is looked into.
+const DEPTH: usize = 4;
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    structure(
+        "choice-by-opposite",
+        Rounding::Exact,
+        ("select", "(select (not ?c) ?x ?y) => (select ?c ?y ?x)"),
+        opposite,
+        sample_opposite,
+    ),
+    // Complements are the same for numbers; where `?x` is NaN, both results are.
+    structure(
+        "choice-from-below",
+        Rounding::Exact,
+        (
+            "select",
+            "(select (gt ?x ?z) ?y ?w) => (select (le ?x ?z) ?w ?y), if ?y and ?w are NaN where ?x is; the same for `ge` and `lt`",
+        ),
+        from_below,
+        sample_from_below,
+    ),
+    // A slope of 0 is 0 on both sides.
+    structure(
+        "slope-at-zero",
+        Rounding::Exact,
+        (
+            "select",
+            "(select (le ?x 0) (mul ?x c) ?x) => (select (lt ?x 0) (mul ?x c) ?x), for a number c above 0",
+        ),
+        slope_at_zero,
+        sample_slope_at_zero,
+    ),
+    structure(
+        "greater-slope",
+        Rounding::Exact,
+        (
+            "max",
+            "(max ?x (mul ?x c)) => (select (lt ?x 0) (mul ?x c) ?x), for a number c between 0 and 1",
+        ),
+        greater_slope,
+        sample_greater_slope,
+    ),
+    // A score that is not seen does not matter, be it a number or not.
+    structure(
+        "mask-as-choice",
+        Rounding::Reassociates,
+        ("add", "(add ?x (select ?c 0 -inf)) => (select ?c ?x -inf)"),
+        mask_as_choice,
+        sample_mask,
+    ),
+    structure(
+        "bounds-from-below",
+        Rounding::Exact,
+        (
+            "max",
+            "(max (min ?x b) a) => (min (max ?x a) b), for numbers a and b, a not above b",
+        ),
+        bounds,
+        sample_bounds,
+    ),
+];
+
+fn call(name: &str, args: Vec<Tree>) -> Tree {
+    Tree::Call(op(name), Attrs::new(), args)
+}
+
+fn classes(ids: &[Id]) -> Vec<Tree> {
+    ids.iter().map(|id| Tree::Class(*id)).collect()
+}
+
+/// Both orders of two operands.
+fn orders(of: &Call) -> Vec<[Id; 2]> {
+    match of.args[..] {
+        [x, y] => vec![[x, y], [y, x]],
+        _ => vec![],
+    }
+}
+
+fn opposite(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let [c, x, y] = of.args[..] else {
+        return vec![];
+    };
+    let turned = calls(terms, c).filter(|n| n.op.name == "not");
+    turned
+        .map(|n| call("select", classes(&[n.args[0], y, x])))
+        .collect()
+}
+
+/// Whether a value is NaN wherever another one is.
+fn carries_nan(terms: &Terms, value: Id, of: Id, depth: usize) -> bool {
+    if terms.find(value) == terms.find(of) {
+        return true;
+    }
+    let passes = |c: &Call| {
+        let name = c.op.name;
+        let plain = matches!(
+            name,
+            "add" | "sub" | "mul" | "div" | "neg" | "exp" | "tanh" | "sigmoid" | "sqrt" | "abs"
+        );
+        plain && c.args.iter().any(|a| carries_nan(terms, *a, of, depth - 1))
+    };
+    depth > 0 && calls(terms, value).any(passes)
+}
+
+fn from_below(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let [c, y, w] = of.args[..] else {
+        return vec![];
+    };
+    let mut found = Vec::new();
+    for compare in calls(terms, c) {
+        let [a, b] = compare.args[..] else { continue };
+        // The number stands on the right.
+        let (x, z, name) = match (compare.op.name, terms[b].data.uniform().is_some()) {
+            ("gt", true) => (a, b, "le"),
+            ("ge", true) => (a, b, "lt"),
+            ("lt", false) if terms[a].data.uniform().is_some() => (b, a, "le"),
+            ("le", false) if terms[a].data.uniform().is_some() => (b, a, "lt"),
+            _ => continue,
+        };
+        if [y, w].iter().all(|v| carries_nan(terms, *v, x, DEPTH)) {
+            let at_zero = terms[z].data.uniform() == Some(0.0);
+            let slope = at_zero && terms.find(y) == terms.find(x);
+            let slope = slope && is_slope(terms, w, x, 0.0..f64::INFINITY);
+            let name = if slope { "lt" } else { name };
+            let condition = call(name, classes(&[x, z]));
+            found.push(call(
+                "select",
+                vec![condition, Tree::Class(w), Tree::Class(y)],
+            ));
+        }
+    }
+    found
+}
+
+/// Whether a value is another one times a number in a range.
+fn is_slope(terms: &Terms, value: Id, of: Id, range: std::ops::Range<f64>) -> bool {
+    let products = calls(terms, value).filter(|c| c.op.name == "mul");
+    let mut pairs = products.flat_map(orders);
+    pairs.any(|[x, n]| {
+        let number = terms[n].data.uniform();
+        terms.find(x) == terms.find(of) && number.is_some_and(|n| n > range.start && n < range.end)
+    })
+}
+
+fn slope_at_zero(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let [c, y, x] = of.args[..] else {
+        return vec![];
+    };
+    if !is_slope(terms, y, x, 0.0..f64::INFINITY) {
+        return vec![];
+    }
+    let below = calls(terms, c).filter(|n| {
+        n.op.name == "le"
+            && terms.find(n.args[0]) == terms.find(x)
+            && terms[n.args[1]].data.uniform() == Some(0.0)
+    });
+    let strictly = |n: &Call| {
+        let condition = call("lt", classes(&n.args));
+        call("select", vec![condition, Tree::Class(y), Tree::Class(x)])
+    };
+    below.map(strictly).collect()
+}
+
+fn greater_slope(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let is = |[x, y]: &[Id; 2]| is_slope(terms, *y, *x, 0.0..1.0);
+    let choice = |[x, y]: [Id; 2]| {
+        let zero = Tree::Number(0.0, terms[x].data.ty().dtype);
+        let condition = call("lt", vec![Tree::Class(x), zero]);
+        call("select", vec![condition, Tree::Class(y), Tree::Class(x)])
+    };
+    orders(of).into_iter().filter(is).map(choice).collect()
+}
+
+fn mask_as_choice(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let mut found = Vec::new();
+    for [x, mask] in orders(of) {
+        for choice in calls(terms, mask).filter(|c| c.op.name == "select") {
+            let [c, shown, hidden] = choice.args[..] else {
+                continue;
+            };
+            let number = |id: Id| terms[id].data.uniform();
+            if number(shown) == Some(0.0) && number(hidden) == Some(f64::NEG_INFINITY) {
+                found.push(call("select", classes(&[c, x, hidden])));
+            }
+        }
+    }
+    found
+}
+
+fn bounds(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let mut found = Vec::new();
+    let number = |id: Id| terms[id].data.uniform();
+    for [upper, a] in orders(of) {
+        let inner = calls(terms, upper).filter(|c| c.op.name == "min");
+        for [x, b] in inner.flat_map(orders) {
+            let (Some(least), Some(most)) = (number(a), number(b)) else {
+                continue;
+            };
+            if least <= most && number(x).is_none() {
+                let raised = call("max", classes(&[x, a]));
+                found.push(call("min", vec![raised, Tree::Class(b)]));
+            }
+        }
+    }
+    found
+}
+
+fn condition(g: &mut Graph, shape: &[i64]) -> ValueId {
+    let shape = shape.iter().map(|d| Expr::from(*d)).collect();
+    g.add_input("c", TensorType::new(DType::Bool, shape))
+}
+
+fn sample_opposite(s: &mut Sampler) -> Graph {
+    let (mut g, n) = (Graph::default(), s.int(1, 6));
+    let c = condition(&mut g, &[n]);
+    let (x, y) = (float(&mut g, "x", &[n]), float(&mut g, "y", &[n]));
+    let c = node(&mut g, "not", &[c], Attrs::new());
+    let y = node(&mut g, "select", &[c, x, y], Attrs::new());
+    finished(g, y)
+}
+
+fn sample_from_below(s: &mut Sampler) -> Graph {
+    let (mut g, n) = (Graph::default(), s.int(1, 6));
+    let x = float(&mut g, "x", &[n]);
+    let at = number(&mut g, s.int(-1, 1) as f64);
+    let name = *s.pick(&["gt", "ge", "lt", "le"]);
+    let operands = if name.starts_with('g') {
+        [x, at]
+    } else {
+        [at, x]
+    };
+    let c = node(&mut g, name, &operands, Attrs::new());
+    let power = node(&mut g, "exp", &[x], Attrs::new());
+    let one = number(&mut g, 1.0);
+    let below = node(&mut g, "sub", &[power, one], Attrs::new());
+    let y = node(&mut g, "select", &[c, x, below], Attrs::new());
+    finished(g, y)
+}
+
+fn slope(g: &mut Graph, s: &mut Sampler, x: ValueId) -> ValueId {
+    let c = number(g, *s.pick(&[0.1, 0.25, 0.01]));
+    let operands = if s.int(0, 1) == 0 { [x, c] } else { [c, x] };
+    node(g, "mul", &operands, Attrs::new())
+}
+
+fn sample_slope_at_zero(s: &mut Sampler) -> Graph {
+    let (mut g, n) = (Graph::default(), s.int(1, 6));
+    let x = float(&mut g, "x", &[n]);
+    let zero = number(&mut g, 0.0);
+    let c = node(&mut g, "le", &[x, zero], Attrs::new());
+    let y = slope(&mut g, s, x);
+    let y = node(&mut g, "select", &[c, y, x], Attrs::new());
+    finished(g, y)
+}
+
+fn sample_greater_slope(s: &mut Sampler) -> Graph {
+    let (mut g, n) = (Graph::default(), s.int(1, 6));
+    let x = float(&mut g, "x", &[n]);
+    let y = slope(&mut g, s, x);
+    let operands = if s.int(0, 1) == 0 { [x, y] } else { [y, x] };
+    let y = node(&mut g, "max", &operands, Attrs::new());
+    finished(g, y)
+}
+
+fn sample_mask(s: &mut Sampler) -> Graph {
+    let (mut g, m, n) = (Graph::default(), s.int(1, 3), s.int(1, 6));
+    let c = condition(&mut g, &[n]);
+    let x = float(&mut g, "x", &[m, n]);
+    let (zero, least) = (number(&mut g, 0.0), number(&mut g, f64::NEG_INFINITY));
+    let mask = node(&mut g, "select", &[c, zero, least], Attrs::new());
+    let operands = if s.int(0, 1) == 0 {
+        [x, mask]
+    } else {
+        [mask, x]
+    };
+    let y = node(&mut g, "add", &operands, Attrs::new());
+    finished(g, y)
+}
+
+fn sample_bounds(s: &mut Sampler) -> Graph {
+    let (mut g, n) = (Graph::default(), s.int(1, 6));
+    let x = float(&mut g, "x", &[n]);
+    let (a, b) = (number(&mut g, -1.0), number(&mut g, s.int(-1, 2) as f64));
+    let y = node(&mut g, "min", &[b, x], Attrs::new());
+    let operands = if s.int(0, 1) == 0 { [a, y] } else { [y, a] };
+    let y = node(&mut g, "max", &operands, Attrs::new());
+    finished(g, y)
+}

@@ -1,0 +1,333 @@
+//! Contractions: one order of axes, whatever transposes are around, and factors outside.
+use super::super::facts::Terms;
+use super::super::pattern::calls;
+use super::super::rule::{Rounding, Rule, Tree};
+use super::super::term::Call;
+use super::{finished, float, node, number, structure};
+use egg::Id;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::{Expr, product};
+use tensmith_ir::graph::{Attrs, Graph};
+use tensmith_ir::ops::{Sampler, Spec, op};
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    structure(
+        "order-of-axes",
+        Rounding::Reassociates,
+        (
+            "contract",
+            "(contract ?x ?y) => (transpose (contract (transpose ?x) (transpose ?y))), with axes as in a product of matrices",
+        ),
+        order_axes,
+        sample_axes,
+    ),
+    structure(
+        "factor-of-contraction",
+        Rounding::Reassociates,
+        (
+            "contract",
+            "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a number c",
+        ),
+        factor_outside,
+        sample_factor,
+    ),
+    structure(
+        "rows-of-flat-contraction",
+        Rounding::Exact,
+        (
+            "contract",
+            "(contract (reshape ?x) w) => (reshape (contract ?x w)), if the summed axis stays",
+        ),
+        keep_rows,
+        sample_rows,
+    ),
+];
+
+/// The letters of a contraction by what they do; each list in the order of the result, or of the
+/// first operand.
+struct Roles {
+    batch: Vec<u8>,
+    rows: Vec<u8>,
+    sums: Vec<u8>,
+    columns: Vec<u8>,
+}
+
+/// `None` if an axis is only summed in one operand.
+fn roles(spec: &Spec) -> Option<Roles> {
+    let of = |a: bool, b: bool| -> Vec<u8> {
+        let is = |c: &&u8| (spec.a.contains(c), spec.b.contains(c)) == (a, b);
+        spec.out.iter().filter(is).copied().collect()
+    };
+    let sums = spec.summed();
+    let both = |c: &u8| spec.a.contains(c) && spec.b.contains(c);
+    sums.iter().all(both).then(|| Roles {
+        batch: of(true, true),
+        rows: of(true, false),
+        columns: of(false, true),
+        sums,
+    })
+}
+
+/// An operand: a class, and the letters of its axes.
+type Lettered = (Id, Vec<u8>);
+
+/// An operand, and what it is a transpose of.
+fn views(terms: &Terms, class: Id, letters: &[u8]) -> Vec<Lettered> {
+    let mut views = vec![(class, letters.to_vec())];
+    for call in calls(terms, class).filter(|c| c.op.name == "transpose") {
+        let mut before = letters.to_vec();
+        for (letter, from) in letters.iter().zip(call.attrs.ints("perm")) {
+            before[*from as usize] = *letter;
+        }
+        views.push((call.args[0], before));
+    }
+    views
+}
+
+/// An operand with its axes in an order, and whether it is one without a transpose of its own.
+fn ordered(views: &[Lettered], to: &[u8]) -> (Tree, bool) {
+    if let Some((class, _)) = views.iter().find(|(_, letters)| letters == to) {
+        return (Tree::Class(*class), true);
+    }
+    let (class, letters) = &views[views.len() - 1];
+    (transposed(Tree::Class(*class), letters, to), false)
+}
+
+fn transposed(tree: Tree, from: &[u8], to: &[u8]) -> Tree {
+    if from == to {
+        return tree;
+    }
+    let place = |c: &u8| from.iter().position(|f| f == c).map_or(0, |k| k as i64);
+    let perm: Vec<i64> = to.iter().map(place).collect();
+    Tree::Call(op("transpose"), Attrs::new().with("perm", perm), vec![tree])
+}
+
+/// The text of a spec whose letters are named in their order of roles.
+fn text(roles: &Roles, [a, b, out]: [&[u8]; 3]) -> String {
+    let Roles {
+        batch,
+        rows,
+        sums,
+        columns,
+    } = roles;
+    let all = [&batch[..], rows, sums, columns].concat();
+    let name = |c: &u8| {
+        let k = all.iter().position(|l| l == c).unwrap_or(0);
+        char::from(if k < 26 {
+            b'a' + k as u8
+        } else {
+            b'A' + k as u8 - 26
+        })
+    };
+    let names = |letters: &[u8]| letters.iter().map(name).collect::<String>();
+    format!("{},{}->{}", names(a), names(b), names(out))
+}
+
+fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let spec = Spec::of(&call.attrs);
+    let [x, y] = call.args[..] else { return vec![] };
+    let fixed = terms[y].data.fixed;
+    let Some(roles) = roles(&spec).filter(|_| !terms[x].data.fixed || fixed) else {
+        return vec![];
+    };
+    if !keep_rows(terms, call).is_empty() {
+        return vec![];
+    }
+    let [batch, rows, sums, columns] = [&roles.batch, &roles.rows, &roles.sums, &roles.columns];
+    let a = [&batch[..], rows, sums].concat();
+    let out = [&batch[..], rows, columns].concat();
+    let down = [&batch[..], sums, columns].concat();
+    let across = [&batch[..], columns, sums].concat();
+    let (left, _) = ordered(&views(terms, x, &spec.a), &a);
+    let of_right = views(terms, y, &spec.b);
+    let mut found = Vec::new();
+    for b in [down, across] {
+        let (right, as_is) = ordered(&of_right, &b);
+        // Columns that are rows in memory may stay so, where that saves a transpose.
+        if !found.is_empty() && (fixed || !as_is) {
+            break;
+        }
+        let spec = text(&roles, [&a, &b, &out]);
+        let attrs = Attrs::new().with("spec", spec);
+        found.push(Tree::Call(call.op, attrs, vec![left.clone(), right]));
+    }
+    let back = |tree| transposed(tree, &out, &spec.out);
+    found.into_iter().map(back).collect()
+}
+
+fn factor_outside(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let [x, y] = call.args[..] else { return vec![] };
+    if !terms[x].data.ty().dtype.is_float() || !is_ordered(terms, call) {
+        return vec![];
+    }
+    let mut found = Vec::new();
+    for (k, class) in [x, y].into_iter().enumerate() {
+        if terms[class].data.fixed {
+            continue;
+        }
+        for (value, number) in scaled(terms, class) {
+            let mut args = vec![Tree::Class(x), Tree::Class(y)];
+            args[k] = value;
+            let inner = Tree::Call(call.op, (*call.attrs).clone(), args);
+            let dtype = terms[x].data.ty().dtype;
+            found.push(Tree::Call(
+                op("mul"),
+                Attrs::new(),
+                vec![inner, Tree::Number(number, dtype)],
+            ));
+        }
+    }
+    found
+}
+
+/// Whether the axes are in the order that they are to have, so that what is found is normal.
+fn is_ordered(terms: &Terms, call: &Call) -> bool {
+    let orders = order_axes(terms, call);
+    let same = |t: &Tree| match t {
+        Tree::Call(o, attrs, _) => o.name == "contract" && *attrs == *call.attrs,
+        _ => false,
+    };
+    orders.is_empty() || orders.iter().any(same)
+}
+
+/// The values of which a class is a multiple of the same shape.
+fn scaled(terms: &Terms, class: Id) -> Vec<(Tree, f64)> {
+    let number = |id: Id| terms[id].data.uniform();
+    let of = |c: &Call| match (c.op.name, &c.args[..]) {
+        ("neg", [x]) => Some((*x, -1.0)),
+        ("mul", [x, y]) => number(*y)
+            .map(|n| (*x, n))
+            .or_else(|| number(*x).map(|n| (*y, n))),
+        ("div", [x, y]) => number(*y).map(|n| (*x, 1.0 / n)),
+        _ => None,
+    };
+    let same = |id: Id| terms[id].data.types == terms[class].data.types;
+    let fits = |(id, n): &(Id, f64)| same(*id) && n.is_finite() && *n != 0.0;
+    let mut found: Vec<(Tree, f64)> = Vec::new();
+    for call in calls(terms, class) {
+        if let Some((x, n)) = of(call).filter(fits) {
+            found.push((Tree::Class(x), n));
+        }
+        if matches!(call.op.name, "transpose" | "reshape") {
+            let moved = |x: Tree| Tree::Call(call.op, (*call.attrs).clone(), vec![x]);
+            let inner = calls(terms, call.args[0]).filter_map(of);
+            let inner = inner.filter(|(x, n)| {
+                let types = &terms[call.args[0]].data.types;
+                terms[*x].data.types == *types && n.is_finite() && *n != 0.0
+            });
+            found.extend(inner.map(|(x, n)| (moved(Tree::Class(x)), n)));
+        }
+    }
+    found
+}
+
+fn keep_rows(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let spec = Spec::of(&call.attrs);
+    let [x, w] = call.args[..] else { return vec![] };
+    let plain = spec.a.len() == 2 && spec.out.len() == 2 && spec.a[0] == spec.out[0];
+    if !plain || spec.summed() != [spec.a[1]] || !terms[w].data.fixed || terms[x].data.fixed {
+        return vec![];
+    }
+    let shape = &terms[x].data.ty().shape;
+    let mut found = Vec::new();
+    for view in calls(terms, x).filter(|c| c.op.name == "reshape") {
+        let Some((last, rows)) = terms[view.args[0]].data.ty().shape.split_last() else {
+            continue;
+        };
+        if rows.len() < 2 || *last != shape[1] || product(rows) != shape[0] {
+            continue;
+        }
+        let free = (b'a'..=b'z').filter(|c| !spec.a.contains(c) && !spec.b.contains(c));
+        let more: Vec<u8> = free.take(rows.len()).collect();
+        let roles = Roles {
+            batch: vec![],
+            rows: more.clone(),
+            sums: vec![spec.a[1]],
+            columns: vec![spec.out[1]],
+        };
+        let side = |last: u8| [&more[..], &[last]].concat();
+        let down = [spec.a[1], spec.out[1]];
+        let form = text(&roles, [&side(spec.a[1]), &down, &side(spec.out[1])]);
+        let attrs = Attrs::new().with("spec", form);
+        let weight = transposed(Tree::Class(w), &spec.b, &down);
+        let args = vec![Tree::Class(view.args[0]), weight];
+        let inner = Tree::Call(call.op, attrs, args);
+        let k = spec.b.iter().position(|c| *c == spec.out[1]).unwrap_or(0);
+        let columns = terms[w].data.ty().shape[k].clone();
+        let flat = Attrs::new().with("shape", vec![shape[0].clone(), columns]);
+        found.push(Tree::Call(op("reshape"), flat, vec![inner]));
+    }
+    found
+}
+
+/// A contraction whose operands and result have their axes in random orders.
+fn sample_axes(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let batch = s.int(0, 1) as usize;
+    let letters = b"bmkn";
+    let extents: Vec<i64> = (0..4).map(|_| s.int(1, 5)).collect();
+    let mut side = |own: &[u8]| -> Vec<u8> {
+        let mut all = letters[1 - batch..1].to_vec();
+        all.extend_from_slice(own);
+        for k in (1..all.len()).rev() {
+            let other = s.int(0, k as i64) as usize;
+            all.swap(k, other);
+        }
+        all
+    };
+    let (a, mut b, mut out) = (side(b"mk"), side(b"kn"), side(b"mn"));
+    // At least one of the orders is not that of a product of matrices.
+    if a.ends_with(b"mk") && b.ends_with(b"kn") && out.ends_with(b"mn") {
+        b.reverse();
+        out.reverse();
+    }
+    let extent = |c: &u8| {
+        letters
+            .iter()
+            .position(|l| l == c)
+            .map_or(1, |k| extents[k])
+    };
+    let shape = |l: &[u8]| l.iter().map(extent).collect::<Vec<i64>>();
+    let x = float(&mut g, "x", &shape(&a));
+    let y = float(&mut g, "y", &shape(&b));
+    let text = |l: &[u8]| String::from_utf8_lossy(l).into_owned();
+    let spec = format!("{},{}->{}", text(&a), text(&b), text(&out));
+    let attrs = Attrs::new().with("spec", spec);
+    let z = node(&mut g, "contract", &[x, y], attrs);
+    finished(g, z)
+}
+
+fn sample_factor(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let (m, k, n) = (s.int(1, 5), s.int(1, 5), s.int(1, 5));
+    let x = float(&mut g, "x", &[m, k]);
+    let y = float(&mut g, "y", &[k, n]);
+    let mut operands = [x, y];
+    let which = s.int(0, 1) as usize;
+    let name = *s.pick(&["mul", "div", "neg"]);
+    let mut of = vec![operands[which]];
+    if name != "neg" {
+        of.push(number(&mut g, 4.0));
+        if name == "mul" && s.int(0, 1) == 0 {
+            of.reverse();
+        }
+    }
+    operands[which] = node(&mut g, name, &of, Attrs::new());
+    let attrs = Attrs::new().with("spec", "mk,kn->mn");
+    let z = node(&mut g, "contract", &operands, attrs);
+    finished(g, z)
+}
+
+fn sample_rows(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let (a, b, k, n) = (s.int(1, 3), s.int(1, 4), s.int(1, 5), s.int(1, 5));
+    let x = float(&mut g, "x", &[a, b, k]);
+    let flat = Attrs::new().with("shape", vec![Expr::from(a * b), Expr::from(k)]);
+    let x = node(&mut g, "reshape", &[x], flat);
+    let w = s.tensor(DType::F32, &[k as usize, n as usize], -1.0, 1.0);
+    let w = g.add_constant("w", w);
+    let attrs = Attrs::new().with("spec", "mk,kn->mn");
+    let z = node(&mut g, "contract", &[x, w], attrs);
+    finished(g, z)
+}

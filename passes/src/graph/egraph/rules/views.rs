@@ -1,0 +1,105 @@
+//! Transposes and reshapes around what works along rows.
+use super::super::facts::Terms;
+use super::super::pattern::calls;
+use super::super::rule::{Rounding, Rule, Tree};
+use super::super::term::Call;
+use super::{finished, float, node, structure};
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph};
+use tensmith_ir::ops::{Class, Sampler, op};
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    structure(
+        "softmax-between-transposes",
+        Rounding::Reassociates,
+        (
+            "transpose",
+            "(transpose (softmax (transpose ?x))) => (softmax ?x), if the transposes undo each other; the same for log_softmax",
+        ),
+        between_transposes,
+        sample_transposes,
+    ),
+    structure(
+        "reshape-of-function",
+        Rounding::Exact,
+        (
+            "reshape",
+            "(reshape (f (reduce ?x))) => (f (reshape (reduce ?x))), for a function f of one operand",
+        ),
+        of_function,
+        sample_function,
+    ),
+];
+
+fn between_transposes(terms: &Terms, outer: &Call) -> Vec<Tree> {
+    let back = outer.attrs.ints("perm");
+    let mut found = Vec::new();
+    let rows = calls(terms, outer.args[0]).filter(|c| c.op.class == Class::Row);
+    for row in rows.filter(|c| matches!(c.op.name, "softmax" | "log_softmax")) {
+        for inner in calls(terms, row.args[0]).filter(|c| c.op.name == "transpose") {
+            let perm = inner.attrs.ints("perm");
+            let undone = (0..perm.len()).all(|k| perm[back[k] as usize] == k as i64);
+            if undone {
+                let axis = perm[row.attrs.int("axis") as usize];
+                let attrs = (*row.attrs).clone().with("axis", axis);
+                found.push(Tree::Call(row.op, attrs, vec![Tree::Class(inner.args[0])]));
+            }
+        }
+    }
+    found
+}
+
+fn of_function(terms: &Terms, outer: &Call) -> Vec<Tree> {
+    let functions = calls(terms, outer.args[0]);
+    let functions = functions.filter(|c| c.op.class == Class::Elementwise && c.args.len() == 1);
+    let of_rows = functions.filter(|c| {
+        let mut inner = calls(terms, c.args[0]);
+        inner.any(|r| r.op.class == Class::Reduction && r.attrs.get("keepdims").is_some())
+    });
+    let moved = |c: &Call| {
+        let view = Tree::Call(
+            op("reshape"),
+            (*outer.attrs).clone(),
+            vec![Tree::Class(c.args[0])],
+        );
+        Tree::Call(c.op, (*c.attrs).clone(), vec![view])
+    };
+    of_rows.map(moved).collect()
+}
+
+fn sample_transposes(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let shape: Vec<i64> = (0..3).map(|_| s.int(1, 5)).collect();
+    let x = float(&mut g, "x", &shape);
+    let mut perm = vec![0, 1, 2];
+    while perm == [0, 1, 2] {
+        let (a, b) = (s.int(0, 2) as usize, s.int(0, 2) as usize);
+        perm.swap(a, b);
+    }
+    let place = |k: i64| perm.iter().position(|p| *p == k).map_or(0, |p| p as i64);
+    let back: Vec<i64> = (0..3).map(place).collect();
+    let y = node(
+        &mut g,
+        "transpose",
+        &[x],
+        Attrs::new().with("perm", perm.clone()),
+    );
+    let row = *s.pick(&["softmax", "log_softmax"]);
+    let y = node(&mut g, row, &[y], Attrs::new().with("axis", s.int(0, 2)));
+    let y = node(&mut g, "transpose", &[y], Attrs::new().with("perm", back));
+    finished(g, y)
+}
+
+fn sample_function(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let (a, b) = (s.int(1, 5), s.int(1, 5));
+    let x = float(&mut g, "x", &[a, b]);
+    let attrs = Attrs::new().with("axes", vec![1]).with("keepdims", false);
+    let y = node(&mut g, "reduce_max", &[x], attrs);
+    let name = *s.pick(&["exp", "abs", "tanh"]);
+    let y = node(&mut g, name, &[y], Attrs::new());
+    let shape = vec![Expr::from(a), Expr::from(1)];
+    let y = node(&mut g, "reshape", &[y], Attrs::new().with("shape", shape));
+    finished(g, y)
+}
