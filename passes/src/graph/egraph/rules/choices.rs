@@ -1,4 +1,6 @@
-//! Choices and bounds: conditions, masks, and functions of two pieces.
+//! Choices and bounds: conditions, and functions of two pieces.
+//!
+//! A mask that is added is no choice: what it hides may be no number, which a sum keeps.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
 use super::super::rule::{Rounding, Rule, Tree};
@@ -53,14 +55,6 @@ pub const RULES: &[Rule] = &[
         ),
         greater_slope,
         sample_greater_slope,
-    ),
-    // A score that is not seen does not matter, be it a number or not.
-    structure(
-        "mask-as-choice",
-        Rounding::Reassociates,
-        ("add", "(add ?x (select ?c 0 -inf)) => (select ?c ?x -inf)"),
-        mask_as_choice,
-        sample_mask,
     ),
     structure(
         "bounds-from-below",
@@ -185,22 +179,6 @@ fn greater_slope(terms: &Terms, of: &Call) -> Vec<Tree> {
     orders(of).into_iter().filter(is).map(choice).collect()
 }
 
-fn mask_as_choice(terms: &Terms, of: &Call) -> Vec<Tree> {
-    let mut found = Vec::new();
-    for [x, mask] in orders(of) {
-        for choice in calls(terms, mask).filter(|c| c.op.name == "select") {
-            let [c, shown, hidden] = choice.args[..] else {
-                continue;
-            };
-            let number = |id: Id| terms[id].data.uniform();
-            if number(shown) == Some(0.0) && number(hidden) == Some(f64::NEG_INFINITY) {
-                found.push(call("select", classes(&[c, x, hidden])));
-            }
-        }
-    }
-    found
-}
-
 fn bounds(terms: &Terms, of: &Call) -> Vec<Tree> {
     let mut found = Vec::new();
     let number = |id: Id| terms[id].data.uniform();
@@ -273,21 +251,6 @@ fn sample_greater_slope(s: &mut Sampler) -> Graph {
     let y = slope(&mut g, s, x);
     let operands = if s.int(0, 1) == 0 { [x, y] } else { [y, x] };
     let y = node(&mut g, "max", &operands, Attrs::new());
-    finished(g, y)
-}
-
-fn sample_mask(s: &mut Sampler) -> Graph {
-    let (mut g, m, n) = (Graph::default(), s.int(1, 3), s.int(1, 6));
-    let c = condition(&mut g, &[n]);
-    let x = float(&mut g, "x", &[m, n]);
-    let (zero, least) = (number(&mut g, 0.0), number(&mut g, f64::NEG_INFINITY));
-    let mask = node(&mut g, "select", &[c, zero, least], Attrs::new());
-    let operands = if s.int(0, 1) == 0 {
-        [x, mask]
-    } else {
-        [mask, x]
-    };
-    let y = node(&mut g, "add", &operands, Attrs::new());
     finished(g, y)
 }
 
