@@ -184,7 +184,7 @@ fn a_pointwise_convolution_with_batch_norm_and_residual_is_one_kernel() {
     let plan = check(&g, &[iota(&[2, 4, 6, 5])]);
     assert_eq!(plan.calls().len(), 1, "{plan}");
     let name = &plan.kernels[0].name;
-    assert_eq!(name, "conv_add_add_max");
+    assert_eq!(name, "add_conv_add_max");
 }
 
 #[test]

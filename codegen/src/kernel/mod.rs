@@ -22,7 +22,7 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use expr::ExprEmitter;
 use lanes::{Lane, RegisterLanes};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{BufferId, Kernel, Scope};
@@ -93,6 +93,8 @@ pub(crate) struct Emitter<'a, 'f> {
     ranges: Ranges,
     tiles: &'a TileCalls,
     native_fma: bool,
+    /// The registers that open loops over lanes add up in.
+    sums: Vec<(Var, BTreeSet<BufferId>)>,
     /// Whether the code at hand runs whenever the kernel has anything to do.
     always: bool,
 }
@@ -175,6 +177,7 @@ pub(crate) fn emit(
         ranges: kernel.ranges(),
         tiles,
         native_fma,
+        sums: Vec::new(),
         always: true,
     };
     emitter.prologue(p[1], p[4]);

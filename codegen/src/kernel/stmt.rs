@@ -9,7 +9,7 @@ use cranelift_codegen::ir::{
 };
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
-use tensmith_ir::loops::{BufferId, Cond, For, Mark, Role, Scalar, Scope, Stmt};
+use tensmith_ir::loops::{BufferId, Cond, For, Mark, Role, Scalar, Scope, Stmt, accumulated};
 use tensmith_runtime::abi;
 
 impl Emitter<'_, '_> {
@@ -156,8 +156,12 @@ impl Emitter<'_, '_> {
         let result = if l.role == Role::Reduce && !vector {
             self.reduce_lane_by_lane(l, extent)
         } else {
+            if l.role == Role::Reduce {
+                self.sums.push((l.var, accumulated(&l.body)));
+            }
             self.statements(&l.body)
         };
+        self.sums.retain(|(v, _)| *v != l.var);
         self.lanes.pop();
         result
     }
@@ -344,7 +348,7 @@ impl Emitter<'_, '_> {
 
     fn store_register(&mut self, buffer: BufferId, value: &Scalar) -> Result<(), CodegenError> {
         let mask = self.register_mask(buffer);
-        let extra = self.scalar_mask(value) & !mask;
+        let extra = (self.scalar_mask(value) | self.summing_lanes(buffer)) & !mask;
         let val = if extra == 0 {
             self.scalar(value)?
         } else {
@@ -371,7 +375,18 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// `acc = acc op term` where only the term varies over the lanes of a reduction.
+    /// The open lanes over which a register adds up.
+    fn summing_lanes(&self, buffer: BufferId) -> u32 {
+        let sums = |l: &Lane| {
+            self.sums
+                .iter()
+                .any(|(v, of)| *v == l.var && of.contains(&buffer))
+        };
+        let lanes = self.lanes.iter().enumerate().filter(|(_, l)| sums(l));
+        lanes.fold(0, |mask, (k, _)| mask | 1 << k)
+    }
+
+    /// `acc = acc op term` over the lanes of a reduction.
     fn accumulate(
         &mut self,
         buffer: BufferId,
@@ -397,6 +412,16 @@ impl Emitter<'_, '_> {
             _ => return Err(broken("a vector reduction that is not a plain update")),
         };
         let mut term = self.scalar(&term)?;
+        if lanes & !term.mask != 0 {
+            // All lanes add the same.
+            let mask = term.mask | lanes;
+            let elems = self.broadcast(&term, mask);
+            term = Val {
+                dtype: term.dtype,
+                mask,
+                elems,
+            };
+        }
         for bit in 0..self.lanes.len() {
             if lanes & (1 << bit) != 0 {
                 term = self.join_lanes(op, term, bit);

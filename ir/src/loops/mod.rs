@@ -23,7 +23,7 @@ mod verify;
 
 pub use parse::parse_kernel;
 pub use scalar::{BinaryOp, Const, Scalar, UnaryOp};
-pub use vectorise::{is_update, vectorisable};
+pub use vectorise::{accumulated, is_update, vectorisable};
 pub use verify::{VerifyError, own_of_lanes, verify_kernel};
 
 use crate::dtype::DType;

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::dtype::DType;
 use crate::expr::Var;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// Whether the lanes of `l` can be those of vectors; the extent is not considered.
@@ -29,6 +30,30 @@ pub fn is_update(buffer: BufferId, value: &Scalar) -> bool {
         }
         Scalar::Fma(a, b, c) => is_acc(c) && free(a) && free(b),
         _ => false,
+    }
+}
+
+/// The registers that the iterations of a body add up in: updated there, and not set there. Each
+/// iteration counts, also where all of them add the same.
+pub fn accumulated(body: &[Stmt]) -> BTreeSet<BufferId> {
+    let (mut updated, mut set) = (BTreeSet::new(), BTreeSet::new());
+    collect_stores(body, &mut updated, &mut set);
+    updated.difference(&set).copied().collect()
+}
+
+fn collect_stores(stmts: &[Stmt], updated: &mut BTreeSet<BufferId>, set: &mut BTreeSet<BufferId>) {
+    for stmt in stmts {
+        if let Stmt::Store { buffer, value, .. } = stmt {
+            let of = if is_update(*buffer, value) {
+                &mut *updated
+            } else {
+                &mut *set
+            };
+            of.insert(*buffer);
+        }
+        for body in stmt.bodies() {
+            collect_stores(body, updated, set);
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use self::address::Access;
 use super::WideError;
 use super::vir::{Block, Function, FunctionBuilder, Value, Width};
 use crate::kernel::lanes::{self, RegisterLanes};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
@@ -140,6 +140,7 @@ pub(crate) fn lower_tile(
         accesses: HashMap::new(),
         memo: Memo::default(),
         guarded: Vec::new(),
+        sums: Vec::new(),
         stored: None,
         pending: Vec::new(),
         tails: HashMap::new(),
@@ -241,6 +242,8 @@ struct Lowering<'k> {
     /// What is known of the statement at hand.
     memo: Memo,
     /// Variables of the conditions under which the scalar at hand is evaluated.
+    /// The registers that open loops over lanes add up in.
+    sums: Vec<(Var, BTreeSet<BufferId>)>,
     guarded: Vec<Expr>,
     /// What the statement at hand stores to.
     stored: Option<BufferId>,
