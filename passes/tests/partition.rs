@@ -243,3 +243,19 @@ fn contractions_write_in_the_order_of_a_transpose_that_keeps_columns() {
     assert_eq!(kernels(&g).len(), 1);
     check(&g, &[iota(&[1, 5, 6, 7])]);
 }
+
+#[test]
+fn many_parts_are_joined_before_rows_pass_over_them() {
+    for (parts, count) in [(4, 1), (64, 2)] {
+        let mut g = Graph::default();
+        let xs: Vec<ValueId> = (0..parts)
+            .map(|k| g.add_input(&format!("x{k}"), ty(&[3, 2])))
+            .collect();
+        let axis = Attrs::new().with("axis", 1);
+        let y = g.add_one(op("concat"), "c", &xs, axis.clone()).unwrap();
+        let y = g.add_one(op("softmax"), "s", &[y], axis).unwrap();
+        g.add_output("y", y);
+        assert_eq!(kernels(&g).len(), count, "{parts} parts");
+        check(&g, &vec![iota(&[3, 2]); parts]);
+    }
+}

@@ -17,6 +17,9 @@ const MEMBERS: usize = 48;
 /// Copies of a node's code in one kernel: operands at indices of their own double it.
 const COPIES: f64 = 16.0;
 
+/// Parts of what is joined inside of passes over rows, at most.
+const PARTS: usize = 16;
+
 /// What a symbolic size counts as in estimates.
 const TYPICAL_SIZE: i64 = 32;
 
@@ -265,6 +268,10 @@ impl Partitioner<'_> {
             } else {
                 Err(WhyNot::InContraction)
             };
+        }
+        // Each pass over rows has code for each part.
+        if node.op.name == "concat" && node.inputs.len() > PARTS && draft.heavy != Heavy::None {
+            return Err(WhyNot::Copied(node.inputs.len() as u32));
         }
         let elsewhere = !info.only_at_result() || draft.heavy != Heavy::None;
         if elsewhere && let Some(source) = self.contraction_above(node, node, EPILOGUE_DEPTH) {
