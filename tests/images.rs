@@ -9,17 +9,14 @@ mod support;
 use images::{draw_pool, draw_resize};
 use seeds::seeds;
 use support::guarded::{Edge, Runner, run_guarded_for};
+use support::{X86_LEVELS, target_here};
 use tensmith::{Options, compile};
-use tensmith_codegen::target::Target;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::tensor::Tensor;
 
 /// The seeds, one graph each.
 const SEEDS: std::ops::Range<u64> = 0..60;
-
-/// 128-, 256- and 512-bit vectors.
-const TARGETS: [&str; 3] = ["x86-64-v2", "x86-64-v3", "x86-64-v4"];
 
 /// Largest error: sums of up to 64 terms of up to 1.5 reassociate, and weights are rounded to `f32`.
 const LIMIT: f64 = 1e-5;
@@ -42,13 +39,10 @@ fn random_resampling() {
 
 fn check(seed: u64, graph: &Graph, inputs: &[Tensor]) {
     let want = eval_graph(graph, inputs).unwrap()[0].to_f64();
-    let host = Target::host();
-    for name in TARGETS {
-        let target = Target::named(name).unwrap();
-        if !target.features.iter().all(|f| host.features.contains(f)) {
-            eprintln!("skipped: this machine is no {name}");
+    for name in X86_LEVELS {
+        let Some(target) = target_here(name) else {
             continue;
-        }
+        };
         let options = Options {
             target: name.to_owned(),
             ..Options::default()

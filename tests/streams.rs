@@ -3,8 +3,8 @@
 mod support;
 
 use support::guarded::{Edge, Runner, run_guarded_for};
+use support::{X86_LEVELS, target_here};
 use tensmith::{Options, compile};
-use tensmith_codegen::target::Target;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;
@@ -48,9 +48,6 @@ const SIZES: [Sizes; 3] = [
         depth: 24,
     },
 ];
-
-/// 128-, 256- and 512-bit vectors.
-const TARGETS: [&str; 3] = ["x86-64-v2", "x86-64-v3", "x86-64-v4"];
 
 fn add(g: &mut Graph, name: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
     g.add_one(op(name), name, inputs, attrs).unwrap()
@@ -113,13 +110,10 @@ fn check(sizes: Sizes, dtype: DType) {
     let graph = attention(sizes, dtype);
     let inputs = inputs(&graph);
     let want = eval_graph(&graph, &inputs).unwrap()[0].to_f64();
-    let host = Target::host();
-    for name in TARGETS {
-        let target = Target::named(name).unwrap();
-        if !target.features.iter().all(|f| host.features.contains(f)) {
-            eprintln!("skipped: this machine is no {name}");
+    for name in X86_LEVELS {
+        let Some(target) = target_here(name) else {
             continue;
-        }
+        };
         let options = Options {
             target: name.to_owned(),
             ..Options::default()

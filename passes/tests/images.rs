@@ -3,9 +3,9 @@ mod common;
 
 use common::images::{draw_pool, draw_resize};
 use common::seeds::seeds;
-use common::{check, check_with, f32s, iota, ty};
+use common::{check, check_with, iota, pointwise, ty};
 use tensmith_ir::expr::Expr;
-use tensmith_ir::graph::{Attrs, Graph, ValueId};
+use tensmith_ir::graph::{Attrs, Graph};
 use tensmith_ir::loops::{Mark, Scalar, Scope, Stmt};
 use tensmith_ir::ops::op;
 use tensmith_ir::tensor::Tensor;
@@ -109,17 +109,6 @@ fn small_images_are_padded_by_a_kernel_and_large_ones_are_not() {
             assert!(all > 0, "{name} of {extent} is scalar");
         }
     }
-}
-
-fn pointwise(g: &mut Graph, name: &str, x: ValueId, w: &[usize]) -> ValueId {
-    let w = g.add_constant(name, f32s(w, 0.1));
-    let attrs = Attrs::new()
-        .with("strides", vec![1, 1])
-        .with("dilations", vec![1, 1])
-        .with("groups", 1)
-        .with("pads_before", vec![0, 0])
-        .with("pads_after", vec![0, 0]);
-    g.add_one(op("conv"), name, &[x, w], attrs).unwrap()
 }
 
 #[test]

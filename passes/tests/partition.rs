@@ -1,7 +1,7 @@
 //! Which nodes become one kernel, on small graphs.
 mod common;
 
-use common::{check, f32s, iota, ty};
+use common::{check, f32s, iota, pointwise, ty};
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::ops::op;
 use tensmith_passes::PassOptions;
@@ -229,14 +229,7 @@ fn contractions_write_in_the_order_of_a_transpose_that_keeps_columns() {
     // Channels become the last axis, as they lie anyway.
     let mut g = Graph::default();
     let x = g.add_input("x", ty(&[1, 5, 6, 7]));
-    let w = g.add_constant("w", f32s(&[12, 5, 1, 1], 0.1));
-    let attrs = Attrs::new()
-        .with("strides", vec![1, 1])
-        .with("dilations", vec![1, 1])
-        .with("groups", 1)
-        .with("pads_before", vec![0, 0])
-        .with("pads_after", vec![0, 0]);
-    let y = g.add_one(op("conv"), "conv", &[x, w], attrs).unwrap();
+    let y = pointwise(&mut g, "conv", x, &[12, 5, 1, 1]);
     let perm = Attrs::new().with("perm", vec![0, 2, 3, 1]);
     let y = g.add_one(op("transpose"), "t", &[y], perm).unwrap();
     g.add_output("y", y);

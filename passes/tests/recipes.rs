@@ -1,7 +1,7 @@
 //! Recipes beside contractions: what they schedule is vectors, and right.
 mod common;
 
-use common::{check, check_with, f32s, iota, ty};
+use common::{check, check_with, f32s, iota, pointwise, ty};
 use std::sync::Arc;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
@@ -243,18 +243,6 @@ fn branches_between_joined_tensors_are_split_off() {
     g.add_output("y", y);
     let plan = check(&g, &[iota(&[3, 20]), iota(&[3, 12])]);
     assert!(has_vectors(&kernel(&plan, "concat").body));
-}
-
-/// A convolution without padding.
-fn pointwise(g: &mut Graph, name: &str, x: ValueId, w: &[usize]) -> ValueId {
-    let w = g.add_constant(name, f32s(w, 0.1));
-    let attrs = Attrs::new()
-        .with("strides", vec![1, 1])
-        .with("dilations", vec![1, 1])
-        .with("groups", 1)
-        .with("pads_before", vec![0, 0])
-        .with("pads_after", vec![0, 0]);
-    g.add_one(op("conv"), name, &[x, w], attrs).unwrap()
 }
 
 #[test]

@@ -9,10 +9,24 @@ pub mod watchdog;
 use std::path::{Path, PathBuf};
 use tensmith::files::read_npz;
 use tensmith::{KeepSymbolic, LoadOptions, Model, Options};
+use tensmith_codegen::target::Target;
 use tensmith_onnx::proto::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, dimension, type_proto,
 };
+
+/// Targets with vectors of 128, 256 and 512 bits.
+pub const X86_LEVELS: [&str; 3] = ["x86-64-v2", "x86-64-v3", "x86-64-v4"];
+
+/// A target, if this machine runs its code; else says that it does not.
+pub fn target_here(name: &str) -> Option<Target> {
+    let (host, target) = (Target::host(), Target::named(name).unwrap());
+    let runs = target.features.iter().all(|f| host.features.contains(f));
+    if !runs {
+        eprintln!("skipped: this machine is no {name}");
+    }
+    runs.then_some(target)
+}
 
 /// A file of the workspace.
 pub fn asset(name: &str) -> PathBuf {

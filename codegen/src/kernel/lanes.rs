@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::{
-    BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt, own_of_lanes, vectorisable,
+    BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt, accumulated, own_of_lanes,
+    vectorisable,
 };
 
 /// An open lock-step loop.
@@ -20,6 +21,35 @@ pub(super) struct Lane {
     pub vector: bool,
     /// The lane that code is emitted for just now, if only one.
     pub pinned: Option<i64>,
+}
+
+/// The registers that open loops over lanes add up in: each lane counts, also where all add the same.
+#[derive(Default)]
+pub(crate) struct Sums(Vec<(Var, BTreeSet<BufferId>)>);
+
+impl Sums {
+    /// Notes a loop whose iterations are lanes; only reductions add up.
+    pub fn open(&mut self, l: &For) {
+        if l.role == Role::Reduce {
+            self.0.push((l.var, accumulated(&l.body)));
+        }
+    }
+
+    /// Forgets a loop.
+    pub fn close(&mut self, var: Var) {
+        self.0.retain(|(v, _)| *v != var);
+    }
+
+    /// Those of the open lanes, as bits, over which a register adds up.
+    pub fn lanes(&self, open: impl Iterator<Item = Var>, buffer: BufferId) -> u32 {
+        let sums = |var: &Var| {
+            self.0
+                .iter()
+                .any(|(v, of)| v == var && of.contains(&buffer))
+        };
+        let lanes = open.enumerate().filter(|(_, var)| sums(var));
+        lanes.fold(0, |mask, (k, _)| mask | 1 << k)
+    }
 }
 
 impl Lane {

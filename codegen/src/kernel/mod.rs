@@ -21,8 +21,8 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use expr::ExprEmitter;
-use lanes::{Lane, RegisterLanes};
-use std::collections::{BTreeSet, HashMap};
+use lanes::{Lane, RegisterLanes, Sums};
+use std::collections::HashMap;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{BufferId, Kernel, Scope};
@@ -94,7 +94,7 @@ pub(crate) struct Emitter<'a, 'f> {
     tiles: &'a TileCalls,
     native_fma: bool,
     /// The registers that open loops over lanes add up in.
-    sums: Vec<(Var, BTreeSet<BufferId>)>,
+    sums: Sums,
     /// Whether the code at hand runs whenever the kernel has anything to do.
     always: bool,
 }
@@ -177,7 +177,7 @@ pub(crate) fn emit(
         ranges: kernel.ranges(),
         tiles,
         native_fma,
-        sums: Vec::new(),
+        sums: Sums::default(),
         always: true,
     };
     emitter.prologue(p[1], p[4]);

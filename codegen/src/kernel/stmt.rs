@@ -9,7 +9,7 @@ use cranelift_codegen::ir::{
 };
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
-use tensmith_ir::loops::{BufferId, Cond, For, Mark, Role, Scalar, Scope, Stmt, accumulated};
+use tensmith_ir::loops::{BufferId, Cond, For, Mark, Role, Scalar, Scope, Stmt};
 use tensmith_runtime::abi;
 
 impl Emitter<'_, '_> {
@@ -156,12 +156,10 @@ impl Emitter<'_, '_> {
         let result = if l.role == Role::Reduce && !vector {
             self.reduce_lane_by_lane(l, extent)
         } else {
-            if l.role == Role::Reduce {
-                self.sums.push((l.var, accumulated(&l.body)));
-            }
+            self.sums.open(l);
             self.statements(&l.body)
         };
-        self.sums.retain(|(v, _)| *v != l.var);
+        self.sums.close(l.var);
         self.lanes.pop();
         result
     }
@@ -348,7 +346,8 @@ impl Emitter<'_, '_> {
 
     fn store_register(&mut self, buffer: BufferId, value: &Scalar) -> Result<(), CodegenError> {
         let mask = self.register_mask(buffer);
-        let extra = (self.scalar_mask(value) | self.summing_lanes(buffer)) & !mask;
+        let sums = self.sums.lanes(self.lanes.iter().map(|l| l.var), buffer);
+        let extra = (self.scalar_mask(value) | sums) & !mask;
         let val = if extra == 0 {
             self.scalar(value)?
         } else {
@@ -373,17 +372,6 @@ impl Emitter<'_, '_> {
         } else {
             v
         }
-    }
-
-    /// The open lanes over which a register adds up.
-    fn summing_lanes(&self, buffer: BufferId) -> u32 {
-        let sums = |l: &Lane| {
-            self.sums
-                .iter()
-                .any(|(v, of)| *v == l.var && of.contains(&buffer))
-        };
-        let lanes = self.lanes.iter().enumerate().filter(|(_, l)| sums(l));
-        lanes.fold(0, |mask, (k, _)| mask | 1 << k)
     }
 
     /// `acc = acc op term` over the lanes of a reduction.

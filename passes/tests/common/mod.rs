@@ -9,7 +9,8 @@ pub mod seeds;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;
-use tensmith_ir::graph::{Graph, TensorType, verify_graph};
+use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId, verify_graph};
+use tensmith_ir::ops::op;
 use tensmith_ir::plan::{Plan, parse_plan, run_plan, verify_plan};
 use tensmith_ir::tensor::Tensor;
 use tensmith_passes::schedule::Target;
@@ -37,6 +38,18 @@ pub fn f32s(shape: &[usize], scale: f32) -> Tensor {
 /// Distinct values from -1 to 1.
 pub fn iota(shape: &[usize]) -> Tensor {
     f32s(shape, 1.0)
+}
+
+/// A convolution without padding.
+pub fn pointwise(g: &mut Graph, name: &str, x: ValueId, w: &[usize]) -> ValueId {
+    let w = g.add_constant(name, f32s(w, 0.1));
+    let attrs = Attrs::new()
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("groups", 1)
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0]);
+    g.add_one(op("conv"), name, &[x, w], attrs).unwrap()
 }
 
 /// Optimises, plans and runs a graph, for a narrow target by rules and for a wide one by directed

@@ -3,7 +3,7 @@ use super::{Lane, LoopScope, Lowering, TileArg, WhyNot};
 use crate::wide::vir::{Block, Class, Cmp, IntOp, Value};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
-use tensmith_ir::loops::{BufferId, For, Mark, Role, Stmt, accumulated};
+use tensmith_ir::loops::{BufferId, For, Mark, Role, Stmt};
 
 type Slot = (BufferId, Vec<i64>);
 
@@ -52,11 +52,9 @@ impl Lowering<'_> {
             pinned: false,
             value: 0,
         });
-        if l.role == Role::Reduce {
-            self.sums.push((l.var, accumulated(&l.body)));
-        }
+        self.sums.open(l);
         let result = self.statements(&l.body);
-        self.sums.retain(|(v, _)| *v != l.var);
+        self.sums.close(l.var);
         self.lanes.pop();
         result
     }

@@ -28,8 +28,8 @@ pub(crate) use find::{Found, FoundTile, find_tiles};
 use self::address::Access;
 use super::WideError;
 use super::vir::{Block, Function, FunctionBuilder, Value, Width};
-use crate::kernel::lanes::{self, RegisterLanes};
-use std::collections::{BTreeSet, HashMap};
+use crate::kernel::lanes::{self, RegisterLanes, Sums};
+use std::collections::HashMap;
 use std::rc::Rc;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
@@ -140,7 +140,7 @@ pub(crate) fn lower_tile(
         accesses: HashMap::new(),
         memo: Memo::default(),
         guarded: Vec::new(),
-        sums: Vec::new(),
+        sums: Sums::default(),
         stored: None,
         pending: Vec::new(),
         tails: HashMap::new(),
@@ -243,7 +243,7 @@ struct Lowering<'k> {
     memo: Memo,
     /// Variables of the conditions under which the scalar at hand is evaluated.
     /// The registers that open loops over lanes add up in.
-    sums: Vec<(Var, BTreeSet<BufferId>)>,
+    sums: Sums,
     guarded: Vec<Expr>,
     /// What the statement at hand stores to.
     stored: Option<BufferId>,

@@ -135,7 +135,8 @@ impl Lowering<'_> {
 
     fn store_register(&mut self, buffer: BufferId, value: &Scalar) -> Result<(), WhyNot> {
         let mask = self.register_mask(buffer);
-        let joined = (self.scalar_mask(value)? | self.summing_lanes(buffer)) & !mask;
+        let sums = self.sums.lanes(self.lanes.iter().map(|l| l.var), buffer);
+        let joined = (self.scalar_mask(value)? | sums) & !mask;
         if joined != 0 {
             return self.join(buffer, value, mask, joined);
         }
@@ -145,17 +146,6 @@ impl Lowering<'_> {
             cx.registers.insert(slot, v);
             Ok(())
         })
-    }
-
-    /// The open lanes over which a register adds up.
-    fn summing_lanes(&self, buffer: BufferId) -> u32 {
-        let sums = |l: &Lane| {
-            self.sums
-                .iter()
-                .any(|(v, of)| *v == l.var && of.contains(&buffer))
-        };
-        let lanes = self.lanes.iter().enumerate().filter(|(_, l)| sums(l));
-        lanes.fold(0, |mask, (k, _)| mask | 1 << k)
     }
 
     fn store(

@@ -1,8 +1,8 @@
 //! Powers, quotients and factors.
 use super::super::facts::{Sign, Terms};
 use super::super::pattern::Bindings;
-use super::super::rule::{Equation, Kind, Rounding, Rule};
-use super::{equal, normal};
+use super::super::rule::{Equation, Rule};
+use super::{equal, normal, plain, rule};
 use std::sync::Arc;
 use tensmith_ir::graph::Attrs;
 
@@ -46,17 +46,13 @@ pub const RULES: &[Rule] = &[
 /// A rule about roots, which powers are only where what they are of is not negative: those of -0
 /// and minus infinity differ.
 const fn rooted(name: &'static str, left: &'static str, right: &'static str) -> Rule {
-    Rule {
-        name,
-        rounding: Rounding::Reassociates,
-        kind: Kind::Equation(Equation {
-            left,
-            right,
-            first: Some("(add (mul ?x ?x) 0.1)"),
-            normal: true,
-            derive: Some(positive),
-        }),
-    }
+    let equation = Equation {
+        first: Some("(add (mul ?x ?x) 0.1)"),
+        normal: true,
+        derive: Some(positive),
+        ..plain(left, right)
+    };
+    rule(name, equation)
 }
 
 fn positive(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {

@@ -8,7 +8,7 @@ mod reduce;
 mod views;
 
 use super::facts::Terms;
-use super::rule::{Equation, Kind, Rounding, Rule, Structure, Tree};
+use super::rule::{Derive, Equation, Kind, Rounding, Rule, Structure, Tree};
 use super::term::Call;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
@@ -30,40 +30,54 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
     families.into_iter().flatten()
 }
 
-/// The rule of a name.
-pub fn find(name: &str) -> Option<&'static Rule> {
-    all().find(|r| r.name == name)
+/// An equation that cost decides on, and that always holds.
+const fn plain(left: &'static str, right: &'static str) -> Equation {
+    Equation {
+        left,
+        right,
+        first: None,
+        normal: false,
+        derive: None,
+    }
 }
 
 /// A rule of one equation that holds in real numbers.
-const fn equal(name: &'static str, left: &'static str, right: &'static str) -> Rule {
+const fn rule(name: &'static str, equation: Equation) -> Rule {
     Rule {
         name,
         rounding: Rounding::Reassociates,
-        kind: Kind::Equation(Equation {
-            left,
-            right,
-            first: None,
-            normal: false,
-            derive: None,
-        }),
+        kind: Kind::Equation(equation),
     }
+}
+
+/// A rule by which cost decides.
+const fn equal(name: &'static str, left: &'static str, right: &'static str) -> Rule {
+    rule(name, plain(left, right))
 }
 
 /// As [`equal`]; the right side is the normal form of what is recognised, and is taken even where
 /// another one looks cheaper.
 const fn normal(name: &'static str, left: &'static str, right: &'static str) -> Rule {
-    Rule {
-        name,
-        rounding: Rounding::Reassociates,
-        kind: Kind::Equation(Equation {
-            left,
-            right,
-            first: None,
-            normal: true,
-            derive: None,
-        }),
-    }
+    let equation = Equation {
+        normal: true,
+        ..plain(left, right)
+    };
+    rule(name, equation)
+}
+
+/// As [`normal`], with a guard or attributes of the right side.
+const fn derived(
+    name: &'static str,
+    left: &'static str,
+    right: &'static str,
+    derive: Derive,
+) -> Rule {
+    let equation = Equation {
+        normal: true,
+        derive: Some(derive),
+        ..plain(left, right)
+    };
+    rule(name, equation)
 }
 
 /// A rule in code, whose results are normal forms.

@@ -3,9 +3,9 @@
 //! The normal forms are those in which the importer writes the operators of the same names.
 use super::super::facts::{Sign, Terms};
 use super::super::pattern::{Bindings, calls};
-use super::super::rule::{Derive, Equation, Kind, Rounding, Rule};
+use super::super::rule::Rule;
 use super::super::term::Call;
-use super::normal;
+use super::{derived, normal};
 use egg::Id;
 use std::sync::Arc;
 use tensmith_ir::graph::Attrs;
@@ -169,25 +169,6 @@ pub const RULES: &[Rule] = &[
         keeps_axes,
     ),
 ];
-
-const fn derived(
-    name: &'static str,
-    left: &'static str,
-    right: &'static str,
-    derive: Derive,
-) -> Rule {
-    Rule {
-        name,
-        rounding: Rounding::Reassociates,
-        kind: Kind::Equation(Equation {
-            left,
-            right,
-            first: None,
-            normal: true,
-            derive: Some(derive),
-        }),
-    }
-}
 
 /// Nothing, unless the first variable is the negative of a magnitude.
 fn may_be_above(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
