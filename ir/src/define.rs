@@ -8,7 +8,7 @@
 mod streamed;
 mod tiled;
 
-pub use streamed::{Streamed, define_streamed};
+pub use streamed::{Part, Staged, Streamed, define_streamed};
 pub use tiled::{Tiled, define_tiled};
 
 use crate::dtype::DType;

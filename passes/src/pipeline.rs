@@ -38,7 +38,7 @@ pub struct PassOptions {
     pub constant_bytes: Option<u64>,
     /// Whether rules choose among equal terms in an e-graph; else only the directed passes rewrite.
     pub egraph: bool,
-    /// Units: bytes of the scores of one softmax between contractions beyond which they are
+    /// Units: bytes of the tiles and products of one Winograd convolution beyond which they are
     /// streamed: half of a second cache, which they would fill.
     pub stream_bytes: usize,
 }
@@ -115,7 +115,7 @@ pub fn optimise_and_tell(
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;
     let graph = order_nodes(&eliminate_dead_code(&graph)?)?;
-    Ok(widen_masks(&graph, options.stream_bytes)?)
+    Ok(widen_masks(&graph)?)
 }
 
 /// Plans a graph: what kernels run, in which order, and where their data lies.

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! for b < batch { for strip < ceil(queries / 32) {
+//!   for d < size { for s < keys { t2[d, s] = element d of key s }}   if keys are not so in memory
 //!   for r < 32 { for s < keys { t0[r, s] = score of query 32*strip + r }}
 //!   for r < 32 { for s < keys { t1[r, s] = weight of t0[r, s] }}
 //!   for r < 32 { for d < size { o[b, 32*strip + r, d] = sum of t1[r, s] * values }}
@@ -17,6 +18,7 @@ use super::{Define, Definition, reshaped, task_name};
 use crate::expr::Expr;
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::loops::{BufferId, Cond, Role, Stmt};
+use crate::ops::Spec;
 use std::collections::HashSet;
 
 /// What a streamed task needs to know besides its nodes.
@@ -35,6 +37,28 @@ pub struct Streamed {
     pub rows: i64,
     /// Keys of a block where their number is known at run time only.
     pub keys: i64,
+    /// What else of the operands of the scores lies in scratch memory.
+    pub staged: Vec<Staged>,
+}
+
+/// An operand of the contraction that makes the scores, of which each strip has a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// The operand; its last two axes are a matrix.
+    pub value: ValueId,
+    /// The contraction.
+    pub product: NodeId,
+    /// What of a matrix a strip has.
+    pub part: Part,
+}
+
+/// A part of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The rows of the strip.
+    Rows,
+    /// All of it.
+    Whole,
 }
 
 /// A value of which a strip lies in scratch memory.
@@ -43,18 +67,16 @@ pub(super) struct Kept {
     pub buffer: BufferId,
     /// The axes of the value that the buffer has.
     pub axes: Vec<usize>,
-    /// That of them along which the strip is a part.
-    pub row: usize,
-    /// The first index of the strip on it.
-    pub first: Expr,
+    /// That of them along which the strip is a part, and the first index of the strip on it.
+    pub part: Option<(usize, Expr)>,
 }
 
 impl Kept {
     /// The element of the scratch buffer that holds the element at an index of the value.
     pub fn place(&self, index: &[Expr]) -> (BufferId, Vec<Expr>) {
-        let part = |d: &usize| match *d == self.row {
-            true => index[*d].clone() - self.first.clone(),
-            false => index[*d].clone(),
+        let part = |d: &usize| match &self.part {
+            Some((row, first)) if row == d => index[*d].clone() - first.clone(),
+            _ => index[*d].clone(),
         };
         (self.buffer, self.axes.iter().map(part).collect())
     }
@@ -83,6 +105,11 @@ impl Define<'_> {
             let strip = vec![streamed.rows.into(), keys.clone()];
             (value, self.scratch(self.graph.ty(value).dtype, strip))
         });
+        let staged: Vec<BufferId> = streamed
+            .staged
+            .iter()
+            .map(|s| self.room(s, streamed))
+            .collect();
         let queries = shape[streamed.row].clone();
         let outer = streamed.outer.iter().map(|d| shape[*d].clone());
         let loops: Vec<Expr> = outer.chain([queries.ceil_div(streamed.rows)]).collect();
@@ -97,6 +124,7 @@ impl Define<'_> {
                 out,
                 streamed,
                 kept: &kept,
+                staged: &staged,
                 index,
                 first: first.clone(),
             };
@@ -122,7 +150,20 @@ impl Define<'_> {
         });
     }
 
+    /// Scratch memory for a staged operand.
+    fn room(&mut self, staged: &Staged, streamed: &Streamed) -> BufferId {
+        let ty = self.graph.ty(staged.value);
+        let mut matrix = ty.shape[ty.rank() - 2..].to_vec();
+        if staged.part == Part::Rows {
+            matrix[0] = streamed.rows.into();
+        }
+        self.scratch(ty.dtype, matrix)
+    }
+
     fn strip(&mut self, strip: &Strip<'_>, rows: &Expr) {
+        for (staged, buffer) in strip.streamed.staged.iter().zip(strip.staged) {
+            self.stage(strip, staged, *buffer, rows);
+        }
         let [(scores, _), (weights, _)] = strip.kept;
         let ty = self.graph.ty(*scores);
         let keys = ty.shape[ty.rank() - 1].clone();
@@ -145,6 +186,32 @@ impl Define<'_> {
         self.kept.clear();
     }
 
+    /// Copies what a strip needs of an operand of the scores to scratch memory.
+    fn stage(&mut self, strip: &Strip<'_>, staged: &Staged, buffer: BufferId, rows: &Expr) {
+        let rank = self.graph.ty(staged.value).rank();
+        let mut loops = self.graph.ty(staged.value).shape[rank - 2..].to_vec();
+        let first = match staged.part {
+            Part::Rows => Some(strip.first.clone()),
+            Part::Whole => None,
+        };
+        if first.is_some() {
+            loops[0] = rows.clone();
+        }
+        let matrix = strip.matrix_of(self, staged);
+        self.nest(&loops, Role::Space, &mut |cx, at| {
+            let row = first.iter().fold(at[0].clone(), |row, f| row + f.clone());
+            let index = [&matrix[..], &[row, at[1].clone()]].concat();
+            let element = cx.value(staged.value, &index);
+            cx.store(buffer, at.to_vec(), element);
+        });
+        let kept = Kept {
+            buffer,
+            axes: vec![rank - 2, rank - 1],
+            part: first.map(|f| (rank - 2, f)),
+        };
+        self.kept.insert(staged.value, kept);
+    }
+
     /// Stores an element of a value in scratch memory.
     fn keep(&mut self, strip: &Strip<'_>, which: usize, row: &Expr, key: Expr) {
         let (value, buffer) = strip.kept[which];
@@ -160,8 +227,7 @@ impl Define<'_> {
         let kept = Kept {
             buffer,
             axes: vec![key - 1, key],
-            row: key - 1,
-            first: strip.first.clone(),
+            part: Some((key - 1, strip.first.clone())),
         };
         self.kept.insert(value, kept);
     }
@@ -204,6 +270,8 @@ struct Strip<'s> {
     streamed: &'s Streamed,
     /// The scores and the weights, and where they lie.
     kept: &'s [(ValueId, BufferId); 2],
+    /// Where the staged operands lie.
+    staged: &'s [BufferId],
     /// The index of the result, but for queries and columns.
     index: Vec<Expr>,
     first: Expr,
@@ -212,14 +280,35 @@ struct Strip<'s> {
 impl Strip<'_> {
     /// The index of a value between the contractions.
     fn index_of(&self, cx: &Define<'_>, value: ValueId, row: &Expr, key: &Expr) -> Vec<Expr> {
+        let mut index = self.outer_of(cx, value);
+        index.extend([self.first.clone() + row.clone(), key.clone()]);
+        index
+    }
+
+    /// The index of a value between the contractions, but for queries and keys.
+    fn outer_of(&self, cx: &Define<'_>, value: ValueId) -> Vec<Expr> {
         let leading = |value: ValueId| {
             let shape = &cx.graph.ty(value).shape;
             &shape[..shape.len() - 2]
         };
         let outer = self.streamed.outer.iter().map(|d| self.index[*d].clone());
         let outer: Vec<Expr> = outer.collect();
-        let mut index = reshaped(&outer, leading(self.kept[1].0), leading(value), &cx.ranges);
-        index.extend([self.first.clone() + row.clone(), key.clone()]);
-        index
+        reshaped(&outer, leading(self.kept[1].0), leading(value), &cx.ranges)
+    }
+
+    /// The index of a staged operand, but for its matrix.
+    fn matrix_of(&self, cx: &Define<'_>, staged: &Staged) -> Vec<Expr> {
+        let product = cx.graph.node(staged.product);
+        let spec = Spec::of(&product.attrs);
+        let outer = self.outer_of(cx, product.outputs[0]);
+        let letters = match product.inputs[0] == staged.value {
+            true => &spec.a,
+            false => &spec.b,
+        };
+        let place = |c: &u8| {
+            let own = spec.out.iter().position(|o| o == c);
+            outer[own.expect("invariant: only the last axis is summed over")].clone()
+        };
+        letters[..letters.len() - 2].iter().map(place).collect()
     }
 }

@@ -124,8 +124,7 @@ impl Define<'_> {
             let kept = Kept {
                 buffer,
                 axes: (0..rank).filter(|d| *d != BATCH).collect(),
-                row: ROW,
-                first: strip.first.clone(),
+                part: Some((ROW, strip.first.clone())),
             };
             self.kept.insert(value, kept);
         }

@@ -60,7 +60,7 @@ fn before_and_after() {
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
     check(include_str!("transpose_columns.rs"), &transpose_columns);
-    check(include_str!("widen_masks.rs"), &|g| widen_masks(g, 0));
+    check(include_str!("widen_masks.rs"), &widen_masks);
 }
 
 #[test]

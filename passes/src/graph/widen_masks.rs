@@ -43,11 +43,11 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, NodeId, ValueId};
 use tensmith_ir::tensor::Tensor;
 
-/// The graph with wide masks for chains whose scores may take more than `stream_bytes`.
+/// The graph with wide masks for streamed chains.
 ///
 /// Errors: never for a valid graph.
-pub fn widen_masks(graph: &Graph, stream_bytes: usize) -> Result<Graph, GraphError> {
-    let streamed: BTreeSet<NodeId> = streams_of(graph, stream_bytes);
+pub fn widen_masks(graph: &Graph) -> Result<Graph, GraphError> {
+    let streamed: BTreeSet<NodeId> = streams_of(graph);
     let is_narrow = |v: &ValueId| {
         let outside = graph.producer(*v).is_none_or(|n| !streamed.contains(&n));
         outside && graph.ty(*v).dtype == DType::Bool

@@ -7,6 +7,7 @@
 //! Nodes are visited from results to inputs, and one joins the group of its consumers if they
 //! all are in one group and the rules of [`rules`](self) allow it. A node computed inside of a
 //! group is computed where its consumers ask for it, so the rules bound how often that is.
+mod operands;
 mod rules;
 mod streams;
 mod tiles;
@@ -83,9 +84,9 @@ struct Partitioner<'g> {
     root_of: HashMap<NodeId, NodeId>,
 }
 
-/// The nodes of all chains that [`partition`] streams.
-pub fn streams_of(graph: &Graph, stream_bytes: usize) -> BTreeSet<NodeId> {
-    let streams = find_streams(graph, &graph.uses(), &outputs(graph), stream_bytes);
+/// The nodes of all chains around a softmax that [`partition`] streams.
+pub fn streams_of(graph: &Graph) -> BTreeSet<NodeId> {
+    let streams = find_streams(graph, &graph.uses(), &outputs(graph));
     streams.into_values().flat_map(|s| s.members).collect()
 }
 
@@ -97,9 +98,8 @@ fn outputs(graph: &Graph) -> Vec<bool> {
     is_output
 }
 
-/// Decides which nodes are computed inside of which kernels; chains around a softmax whose operand
-/// may take more than `stream_bytes` are streamed, and so are Winograd convolutions whose tiles and
-/// products take more, if their weights take less.
+/// Decides which nodes are computed inside of which kernels; Winograd convolutions whose tiles and
+/// products take more than `stream_bytes` are streamed, if their weights take less.
 pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
     let mut cx = Partitioner {
         graph,
@@ -108,7 +108,7 @@ pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
         drafts: BTreeMap::new(),
         root_of: HashMap::new(),
     };
-    let mut streams = find_streams(graph, &cx.uses, &cx.is_output, stream_bytes);
+    let mut streams = find_streams(graph, &cx.uses, &cx.is_output);
     let mut refusals = BTreeMap::new();
     for id in graph.node_ids().rev() {
         if cx.root_of.contains_key(&id) {

@@ -2,9 +2,9 @@
 //!
 //! The chain is known by its structure: a contraction sums over the last axis of an operand that
 //! scalar work and reshapes make of a softmax along that axis, whose operand scalar work makes of
-//! another contraction. If the scores between the two are large, the chain becomes one group with
-//! the streamed definition. What only the scalar work reads (a mask made of positions, rows that
-//! see no key) joins it where lanes of vectors can carry it.
+//! another contraction. The chain becomes one group with the streamed definition. What only the
+//! scalar work reads (a mask made of positions, rows that see no key) joins it where lanes of
+//! vectors can carry it, and so do movements of the operands ([`operands`](super::operands)).
 use std::collections::{BTreeMap, BTreeSet};
 use tensmith_ir::define::Streamed;
 use tensmith_ir::dtype::DType;
@@ -33,12 +33,11 @@ pub struct Stream {
     pub streamed: Streamed,
 }
 
-/// The chains whose scores may take more than `bytes`, by their last contractions.
+/// The chains, by their last nodes.
 pub fn find_streams(
     graph: &Graph,
     uses: &[Vec<NodeId>],
     is_output: &[bool],
-    bytes: usize,
 ) -> BTreeMap<NodeId, Stream> {
     let mut found = BTreeMap::new();
     let mut taken: BTreeSet<NodeId> = BTreeSet::new();
@@ -49,21 +48,22 @@ pub fn find_streams(
             is_output,
             members: BTreeSet::from([id]),
         };
-        if let Some(stream) = finder.stream(id, bytes)
+        if let Some((root, stream)) = finder.stream(id)
             && stream.members.is_disjoint(&taken)
         {
             taken.extend(&stream.members);
-            found.insert(id, stream);
+            found.insert(root, stream);
         }
     }
     found
 }
 
-struct Finder<'g> {
-    graph: &'g Graph,
-    uses: &'g [Vec<NodeId>],
-    is_output: &'g [bool],
-    members: BTreeSet<NodeId>,
+/// A chain while nodes join it.
+pub struct Finder<'g> {
+    pub(super) graph: &'g Graph,
+    pub(super) uses: &'g [Vec<NodeId>],
+    pub(super) is_output: &'g [bool],
+    pub(super) members: BTreeSet<NodeId>,
 }
 
 /// The last two extents: queries and keys.
@@ -75,8 +75,9 @@ fn plane(shape: &[Expr]) -> Option<[&Expr; 2]> {
 }
 
 impl Finder<'_> {
-    fn stream(mut self, root: NodeId, bytes: usize) -> Option<Stream> {
-        let node = self.graph.node(root);
+    /// The chain that ends with a contraction, and its last node.
+    fn stream(mut self, last: NodeId) -> Option<(NodeId, Stream)> {
+        let node = self.graph.node(last);
         if node.op.name != "contract" {
             return None;
         }
@@ -94,29 +95,50 @@ impl Finder<'_> {
         let graph = self.graph;
         let softmax = self.climb(weights, &|n| is_softmax(graph, n), DEPTH)?;
         let scores = self.graph.node(softmax).inputs[0];
-        self.climb(scores, &|n| n.op.name == "contract", DEPTH)?;
-        if !self.is_large(scores, bytes) {
-            return None;
-        }
+        let product = self.climb(scores, &|n| n.op.name == "contract", DEPTH)?;
         self.claim_masks();
-        let others = self.members.iter().filter(|n| **n != root);
+        let others = self.members.iter().filter(|n| **n != last);
         if !others.clone().all(|n| self.is_inside(*n, &self.members)) {
             return None;
         }
-        let place = |c: &u8| spec.out.iter().position(|o| o == c);
+        let rows = self.rows(scores);
+        let staged = self.claim_operands((last, k), product, self.strips(scores, rows));
+        let root = self.claim_order(last);
+        let order = self.order(last, root);
+        let place = |c: &u8| {
+            let own = spec.out.iter().position(|o| o == c)?;
+            order.iter().position(|d| *d == own)
+        };
         let (row, outer) = letters[..letters.len() - 1].split_last()?;
         let streamed = Streamed {
             scores,
             weights,
             outer: outer.iter().map(place).collect::<Option<_>>()?,
             row: place(row)?,
-            rows: self.rows(scores),
+            rows,
             keys: KEYS,
+            staged,
         };
-        Some(Stream {
-            members: self.members,
-            streamed,
-        })
+        let members = self.members;
+        Some((root, Stream { members, streamed }))
+    }
+
+    /// The axes of a contraction's result in the order that the last node of its chain has them.
+    fn order(&self, last: NodeId, root: NodeId) -> Vec<usize> {
+        match root == last {
+            true => (0..self.graph.ty(self.graph.node(last).outputs[0]).rank()).collect(),
+            false => {
+                let perm = self.graph.node(root).attrs.ints("perm");
+                perm.iter().map(|d| *d as usize).collect()
+            }
+        }
+    }
+
+    /// Strips of the queries of one head, if their number is known.
+    fn strips(&self, scores: ValueId, rows: i64) -> Option<i64> {
+        let [queries, _] = plane(&self.graph.ty(scores).shape)?;
+        let queries = queries.as_const()?;
+        Some((queries + rows - 1) / rows)
     }
 
     fn reaches_softmax(&self, value: ValueId) -> bool {
@@ -136,12 +158,6 @@ impl Finder<'_> {
         let row_bytes = extent(1).map_or(0, |n| n.saturating_mul(ty.dtype.bytes() as i64));
         let fitting = STRIP_BYTES / row_bytes.max(1) / LEAST_ROWS * LEAST_ROWS;
         fitting.clamp(LEAST_ROWS, ROWS).min(most)
-    }
-
-    fn is_large(&self, value: ValueId, bytes: usize) -> bool {
-        let ty = self.graph.ty(value);
-        let size = ty.count() * ty.dtype.bytes();
-        self.graph.ranges().bounds(&size).1 > bytes as i64
     }
 
     /// Looks upwards from a value, through scalar work and reshapes that leave queries and keys
@@ -177,7 +193,7 @@ impl Finder<'_> {
     }
 
     /// Whether only nodes of a set read a node's results.
-    fn is_inside(&self, id: NodeId, set: &BTreeSet<NodeId>) -> bool {
+    pub(super) fn is_inside(&self, id: NodeId, set: &BTreeSet<NodeId>) -> bool {
         self.graph.node(id).outputs.iter().all(|v| {
             let readers = &self.uses[v.0 as usize];
             !self.is_output[v.0 as usize] && readers.iter().all(|r| set.contains(r))

@@ -196,7 +196,7 @@ impl<'o> Builder<'o> {
         let split = match self.layouts {
             Some(_) => Split::nothing(graph),
             None => {
-                let streamed = streams_of(graph, self.options.stream_bytes);
+                let streamed = streams_of(graph);
                 split_constants(graph, &mut self.constants.graph, &streamed)?
             }
         };
