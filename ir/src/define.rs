@@ -532,6 +532,13 @@ impl<'g> Define<'g> {
         self.scopes.pop().map(|s| s.stmts).unwrap_or_default()
     }
 
+    /// Appends statements that read what others among them write to scratch memory: values are
+    /// computed where they are asked for, and not before.
+    fn in_order(&mut self, body: impl FnOnce(&mut Self)) {
+        let stmts = self.in_guard(body);
+        self.top().stmts.extend(stmts);
+    }
+
     /// A loop nest: calls `body` with the variables.
     pub fn nest(&mut self, extents: &[Expr], role: Role, body: &mut dyn FnMut(&mut Self, &[Expr])) {
         let mut outermost = None;

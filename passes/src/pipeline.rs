@@ -5,8 +5,8 @@ use crate::graph::egraph;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    order_nodes, order_operands, resize_to_repeat, simplify_powers, sink_reshapes,
-    transpose_columns, widen_masks,
+    merge_contractions, order_nodes, order_operands, resize_to_repeat, simplify_powers,
+    sink_reshapes, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -111,6 +111,7 @@ pub fn optimise_and_tell(
     let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
     let graph = materialise_padding(&graph)?;
     let graph = transpose_columns(&sink_reshapes(&graph)?)?;
+    let graph = merge_contractions(&graph)?;
     let graph = fold_identities(&graph)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;

@@ -137,7 +137,9 @@ impl Define<'_> {
     fn whole_or_tail(&mut self, strip: &Strip<'_>, queries: &Expr, left: &Expr) {
         let rows = strip.streamed.rows;
         let tail = match queries.as_const() {
-            Some(n) if n % rows == 0 => return self.strip(strip, &rows.into()),
+            Some(n) if n % rows == 0 => {
+                return self.in_order(|cx| cx.strip(strip, &rows.into()));
+            }
             Some(n) => Expr::from(n % rows),
             None => left.at_most(rows),
         };

@@ -88,10 +88,10 @@ impl Define<'_> {
                 first: vars[1].clone() * tiled.rows,
             };
             if height % step == 0 {
-                return cx.tile_strip(&strip, step);
+                return cx.in_order(|cx| cx.tile_strip(&strip, step));
             }
             if height < step {
-                return cx.tile_strip(&strip, height);
+                return cx.in_order(|cx| cx.tile_strip(&strip, height));
             }
             let [then, otherwise] =
                 [step, height % step].map(|height| cx.in_guard(|cx| cx.tile_strip(&strip, height)));

@@ -54,6 +54,7 @@ fn before_and_after() {
     check(include_str!("fold_factors.rs"), &fold_factors);
     check(include_str!("fold_identities.rs"), &fold_identities);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
+    check(include_str!("merge_contractions.rs"), &merge_contractions);
     check(include_str!("order_nodes.rs"), &order_nodes);
     check(include_str!("order_operands.rs"), &order_operands);
     check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);

@@ -42,11 +42,11 @@ impl Finder<'_> {
         strips: Option<i64>,
     ) -> Vec<Staged> {
         let values = self.graph.node(root).inputs[1 - weights];
-        let Some((queries, keys)) = self.roles(product) else {
+        let Some((queries, keys, side_by_side)) = self.roles(product) else {
             self.claim_movements(&[(values, &[Step::Along])]);
             return vec![];
         };
-        let turns = strips.is_some_and(|n| n <= TURNS) && self.is_small(keys);
+        let turns = side_by_side && strips.is_some_and(|n| n <= TURNS) && self.is_small(keys);
         let of_keys: &[Step] = match turns {
             true => &[Step::Along, Step::Turns, Step::Scales],
             false => &[Step::Along],
@@ -68,8 +68,9 @@ impl Finder<'_> {
     }
 
     /// The operand of a product that has the rows of its result, and the one that has the columns,
-    /// if each lies by matrices, with one axis that is summed over.
-    fn roles(&self, product: NodeId) -> Option<(ValueId, ValueId)> {
+    /// if each lies by matrices, with one axis that is summed over; and whether the columns lie side
+    /// by side.
+    fn roles(&self, product: NodeId) -> Option<(ValueId, ValueId, bool)> {
         let node = self.graph.node(product);
         let spec = Spec::of(&node.attrs);
         let [.., row, column] = spec.out[..] else {
@@ -81,16 +82,14 @@ impl Finder<'_> {
         let ends = |letters: &[u8], own: [u8; 2], other: u8| {
             letters.ends_with(&own) && !letters.contains(&other)
         };
-        let of_rows = |letters: &[u8]| ends(letters, [row, sum], column);
-        let of_columns = |letters: &[u8]| ends(letters, [sum, column], row);
+        let of_columns = |letters: &[u8]| {
+            let orders = [[sum, column], [column, sum]];
+            orders.iter().position(|own| ends(letters, *own, row))
+        };
         let [a, b] = node.inputs[..] else { return None };
-        if of_rows(&spec.a) && of_columns(&spec.b) {
-            Some((a, b))
-        } else if of_rows(&spec.b) && of_columns(&spec.a) {
-            Some((b, a))
-        } else {
-            None
-        }
+        let ways = [(a, &spec.a, b, &spec.b), (b, &spec.b, a, &spec.a)].into_iter();
+        let mut ways = ways.filter(|(_, own, ..)| ends(own, [row, sum], column));
+        ways.find_map(|(rows, _, columns, other)| Some((rows, columns, of_columns(other)? == 0)))
     }
 
     /// Whether a matrix of an operand may lie in scratch memory.
