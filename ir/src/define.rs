@@ -5,9 +5,11 @@
 //! definition: that is all there is to fusion. What is asked for twice at the same index is
 //! computed once, and each value is computed in the outermost loop that binds its index: the
 //! statistics of a row land outside the loop over the row.
+mod padded;
 mod streamed;
 mod tiled;
 
+pub use padded::{Padded, define_padded};
 pub use streamed::{Part, Staged, Streamed, define_streamed};
 pub use tiled::{Tiled, define_tiled};
 
@@ -537,6 +539,28 @@ impl<'g> Define<'g> {
     fn in_order(&mut self, body: impl FnOnce(&mut Self)) {
         let stmts = self.in_guard(body);
         self.top().stmts.extend(stmts);
+    }
+
+    /// Strip number `at` of `total` rows in strips of `step`: each strip has `step` rows, but for
+    /// the last one, which has what is left.
+    fn strip_or_tail(
+        &mut self,
+        total: i64,
+        step: i64,
+        at: &Expr,
+        strip: &mut dyn FnMut(&mut Self, i64),
+    ) {
+        if total % step == 0 || total < step {
+            return self.in_order(|cx| strip(cx, total.min(step)));
+        }
+        let [then, otherwise] =
+            [step, total % step].map(|rows| self.in_guard(|cx| strip(cx, rows)));
+        let whole = Expr::from(total / step - 1) - at.clone();
+        self.push(Stmt::If {
+            cond: Cond::Affine(vec![whole]),
+            then,
+            otherwise,
+        });
     }
 
     /// A loop nest: calls `body` with the variables.

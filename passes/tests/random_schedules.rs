@@ -63,12 +63,16 @@ fn read(text: &str) -> Kernel {
 
 /// Kernels for what is seldom among others: scratch, independent statements, serial loops, state,
 /// sizes that are known at run time only.
-const WRITTEN: [&str; 9] = [
+const WRITTEN: [&str; 10] = [
     "kernel scratch() { in a: f32[9, 6] out o: f32[9, 6] scratch t: f32[9, 6]
        for i0 < 9 space { for i1 < 6 space { t[i0, i1] = exp(a[i0, i1]) } }
        for i2 < 9 space { for i3 < 6 space { o[i2, i3] = t[i2, i3] + a[i2, i3] } } }",
     "kernel pair() { in a: f32[20] out o: f32[20] out p: f32[20] reg r: f32[] reg s: f32[]
        for i0 < 20 space { r = a[i0] * 2.0f32 o[i0] = r + r s = a[i0] + 1.0f32 p[i0] = s } }",
+    "kernel framed() { in a: f32[6, 9] out o: f32[8, 12]
+       for i0 < 2 space { for i1 < 12 space { o[i0, i1] = 1.0f32 } }
+       for i2 < 6 space { for i3 < 3 space { o[i2 + 2, i3] = 2.0f32 } }
+       for i4 < 6 space { for i5 < 9 space { o[i4 + 2, i5 + 3] = a[i4, i5] * 2.0f32 } } }",
     "kernel scan() { in a: f32[7, 5] out o: f32[7, 5] reg r: f32[]
        for i0 < 7 space { r = 0.0f32
          for i1 < 5 serial { r = r + a[i0, i1] o[i0, i1] = r } } }",
@@ -182,7 +186,7 @@ fn random(s: &mut Sampler, kernel: &Kernel) -> Primitive {
         band
     };
     // Marks end what can be done to a loop, so they come seldom.
-    match s.int(0, 35) {
+    match s.int(0, 36) {
         0..=2 => Primitive::Split(var, *s.pick(&[2, 3, 4, 8, 32])),
         3..=5 => Primitive::Reorder(shuffled(s, band)),
         6 | 7 => Primitive::Fuse(band(s)),
@@ -214,6 +218,7 @@ fn random(s: &mut Sampler, kernel: &Kernel) -> Primitive {
         }
         33 => Primitive::ContractFma,
         34 => Primitive::Prefetch(buffer(s), *s.pick(&[0, 16, 1024])),
+        35 => Primitive::Attach(var, beside(&kernel.body, var).unwrap_or(var)),
         _ => layout(s, kernel),
     }
 }

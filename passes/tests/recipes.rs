@@ -5,7 +5,7 @@ use common::{check, check_with, f32s, iota, pointwise, ty};
 use std::sync::Arc;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
-use tensmith_ir::loops::{Kernel, Mark, Role, Scalar, Stmt};
+use tensmith_ir::loops::{Cond, Kernel, Mark, Role, Scalar, Stmt};
 use tensmith_ir::machine::Machine;
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
@@ -255,9 +255,53 @@ fn padded_values_are_written_in_place() {
     let s = g.add_one(op("add"), "s", &[b, a], Attrs::new()).unwrap();
     g.add_output("y", s);
     let plan = check(&g, &[iota(&shape)]);
-    kernel(&plan, "frame");
     let copied = plan.kernels.iter().any(|k| k.name.contains("pad"));
     assert!(!copied, "a value is padded by a copy:\n{plan}");
+    writes_its_frame(kernel(&plan, "conv"));
+}
+
+/// The kernel is one nest, which begins with the frame around its result.
+fn writes_its_frame(kernel: &Kernel) {
+    let [Stmt::For(l)] = &kernel.body[..] else {
+        panic!("several nests:\n{kernel}")
+    };
+    let first = Cond::Affine(vec![-Expr::from(l.var)]);
+    let begin = l
+        .body
+        .iter()
+        .take_while(|s| matches!(s, Stmt::If { cond, .. } if *cond == first));
+    assert!(begin.count() >= 4, "{kernel}");
+}
+
+/// A model's first convolution pads rows of its image as it needs them; heights are no multiples
+/// of strips, rows are skipped by strides and dilations, and one window is higher than the image.
+#[test]
+fn images_of_few_channels_are_padded_in_strips() {
+    for (shape, kernel_rows, stride, dilation) in [
+        ([2, 3, 61, 9], 3, 1, 1),
+        ([1, 1, 8, 20], 5, 2, 1),
+        ([1, 4, 70, 6], 2, 2, 3),
+        ([3, 2, 1, 5], 3, 1, 1),
+        ([1, 3, 300, 4], 7, 3, 1),
+    ] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let w = g.add_constant("w", f32s(&[20, shape[1], kernel_rows, 3], 0.3));
+        let reach = (kernel_rows as i64 - 1) * dilation;
+        let attrs = Attrs::new()
+            .with("strides", vec![stride, 1])
+            .with("dilations", vec![dilation, 1])
+            .with("groups", 1)
+            .with("pads_before", vec![reach / 2, 1])
+            .with("pads_after", vec![reach - reach / 2, 0]);
+        let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();
+        let y = pointwise(&mut g, "p", y, &[6, 20, 1, 1]);
+        g.add_output("y", y);
+        let plan = check(&g, &[iota(&shape)]);
+        let names: Vec<&str> = plan.kernels.iter().map(|k| k.name.as_str()).collect();
+        assert!(names.contains(&"pad_conv"), "{names:?}");
+        assert!(!names.contains(&"pad"), "{names:?}");
+    }
 }
 
 #[test]
@@ -276,7 +320,7 @@ fn frames_hold_any_number_on_any_axis() {
     let b = pointwise(&mut g, "b", p, &[3, 9, 2, 2]);
     g.add_output("y", b);
     let plan = check(&g, &[iota(&shape)]);
-    kernel(&plan, "frame");
+    writes_its_frame(kernel(&plan, "conv"));
 }
 
 #[test]

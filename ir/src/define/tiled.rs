@@ -17,7 +17,7 @@ use super::streamed::Kept;
 use super::{Define, Definition, task_name};
 use crate::expr::Expr;
 use crate::graph::{Graph, NodeId, ValueId};
-use crate::loops::{BufferId, Cond, Role, Stmt};
+use crate::loops::{BufferId, Role};
 use std::collections::HashSet;
 
 /// The axes of tiles and of products: two of elements, then these, then the channels.
@@ -87,19 +87,8 @@ impl Define<'_> {
                 batch: vars[0].clone(),
                 first: vars[1].clone() * tiled.rows,
             };
-            if height % step == 0 {
-                return cx.in_order(|cx| cx.tile_strip(&strip, step));
-            }
-            if height < step {
-                return cx.in_order(|cx| cx.tile_strip(&strip, height));
-            }
-            let [then, otherwise] =
-                [step, height % step].map(|height| cx.in_guard(|cx| cx.tile_strip(&strip, height)));
-            let whole = Expr::from(height / step - 1) - vars[1].clone();
-            cx.push(Stmt::If {
-                cond: Cond::Affine(vec![whole]),
-                then,
-                otherwise,
+            cx.strip_or_tail(height, step, &vars[1], &mut |cx, height| {
+                cx.tile_strip(&strip, height);
             });
         });
     }

@@ -24,7 +24,7 @@ mod verify;
 pub use parse::parse_kernel;
 pub use scalar::{BinaryOp, Const, Scalar, UnaryOp};
 pub use vectorise::{accumulated, is_update, vectorisable};
-pub use verify::{VerifyError, own_of_lanes, verify_kernel};
+pub use verify::{VerifyError, own_of_lanes, stores_are_apart, verify_kernel};
 
 use crate::dtype::DType;
 use crate::expr::{Expr, Symbol, Var};

@@ -8,12 +8,14 @@
 //!   jam loop belongs to the iteration: nothing before or after the loop is seen through it.
 //! - Parallel loops are outermost space loops; vector and jam loops are space loops of known
 //!   extent; nothing inside branches or repeats by the lane; both write elements of their own.
+mod apart;
 mod declare;
 mod marks;
 mod prover;
 mod registers;
 pub(super) mod types;
 
+pub use apart::stores_are_apart;
 pub use registers::own_of_lanes;
 
 use super::print::Show;

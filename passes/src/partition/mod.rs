@@ -8,6 +8,7 @@
 //! all are in one group and the rules of [`rules`](self) allow it. A node computed inside of a
 //! group is computed where its consumers ask for it, so the rules bound how often that is.
 mod operands;
+mod padded;
 mod rules;
 mod streams;
 mod tiles;
@@ -21,7 +22,7 @@ use rules::{Heavy, Info};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use streams::{Stream, find_streams};
 use tensmith_ir::define::{
-    Definition, Streamed, Tiled, define_streamed, define_task, define_tiled,
+    Definition, Padded, Streamed, Tiled, define_padded, define_streamed, define_task, define_tiled,
 };
 use tensmith_ir::graph::{Graph, NodeId};
 use tensmith_ir::ops::{Class, Lower};
@@ -37,13 +38,15 @@ pub struct Group {
     pub strips: Option<Strips>,
 }
 
-/// How a kernel of several contractions hands on values between them: strip by strip.
+/// How a kernel hands on values between its parts: strip by strip, in scratch memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Strips {
     /// The scores of attention.
     Scores(Streamed),
     /// The tiles of a Winograd convolution.
     Tiles(Tiled),
+    /// Rows of the padded image of a convolution.
+    Padded(Padded),
 }
 
 impl Group {
@@ -53,6 +56,7 @@ impl Group {
         match &self.strips {
             Some(Strips::Scores(streamed)) => define_streamed(graph, root, members, streamed),
             Some(Strips::Tiles(tiled)) => define_tiled(graph, root, members, tiled),
+            Some(Strips::Padded(padded)) => define_padded(graph, root, members, padded),
             None => define_task(graph, root, members),
         }
     }
@@ -137,6 +141,7 @@ pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
         refusals,
     };
     tiles::join_tiles(graph, &cx.uses, &mut partition, stream_bytes);
+    padded::join_padding(graph, &cx.uses, &mut partition);
     debug_assert!(partition.is_convex(graph), "groups depend on each other");
     partition
 }

@@ -67,29 +67,42 @@ pub fn copy(ty: &TensorType, (from, to): (Layout, Layout), sizes: &[SizeParam]) 
     kernel
 }
 
-/// Writes the frame around an inner tensor of shape `inner` that lies `before` elements inside of
-/// the result on each axis.
+/// Writes the frame around an inner tensor that lies inside of the result: see [`frame_stmts`].
 pub fn frame(
     ty: &TensorType,
     layout: Layout,
-    (inner, before): (&[Expr], &[i64]),
+    inner: (&[Expr], &[i64]),
     fill: f64,
     sizes: &[SizeParam],
 ) -> Kernel {
     let mut kernel = empty("frame", sizes);
     let to = buffer(&mut kernel, ty, layout, Scope::Output);
+    kernel.body = frame_stmts(&mut kernel, to, inner, fill);
+    kernel
+}
+
+/// Loops that write the frame around an inner tensor of shape `inner` that lies `before` elements
+/// inside of the buffer `to` on each axis.
+pub fn frame_stmts(
+    kernel: &mut Kernel,
+    to: BufferId,
+    (inner, before): (&[Expr], &[i64]),
+    fill: f64,
+) -> Vec<Stmt> {
+    let buffer = kernel.buffer(to).clone();
+    let mut stmts = Vec::new();
     for (axis, n) in before.iter().enumerate() {
         let after = Expr::from(*n) + inner[axis].clone();
-        let behind = ty.shape[axis].clone() - after.clone();
+        let behind = buffer.shape[axis].clone() - after.clone();
         for (start, extent) in [(Expr::from(0), Expr::from(*n)), (after, behind)] {
             if extent.is(0) {
                 continue;
             }
             // Axes before this one have their frames already.
-            let mut part = ty.shape.clone();
+            let mut part = buffer.shape.clone();
             part[..axis].clone_from_slice(&inner[..axis]);
             part[axis] = extent;
-            let stmt = nest(&mut kernel, &part, |mut index| {
+            stmts.push(nest(kernel, &part, |mut index| {
                 for (e, n) in index.iter_mut().zip(before).take(axis) {
                     *e = e.clone() + *n;
                 }
@@ -97,13 +110,12 @@ pub fn frame(
                 Stmt::Store {
                     buffer: to,
                     index,
-                    value: Scalar::Const(Const::new(ty.dtype, fill)),
+                    value: Scalar::Const(Const::new(buffer.dtype, fill)),
                 }
-            });
-            kernel.body.push(stmt);
+            }));
         }
     }
-    kernel
+    stmts
 }
 
 fn counter_type() -> TensorType {

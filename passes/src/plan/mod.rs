@@ -19,7 +19,7 @@ use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
 use layouts::choose_layouts;
 use padding::{Frame, framed_values, only_pads};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tensmith_ir::define::Definition;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Def, Graph, NodeId, TensorType, ValueId};
@@ -46,6 +46,8 @@ struct Level<'g> {
     layouts: HashMap<ValueId, Layout>,
     /// The values that lie inside of their padded ones.
     framed: HashMap<ValueId, Frame>,
+    /// The padded values whose frames are written.
+    complete: HashSet<ValueId>,
     /// Where kernels write values that are results of the graph.
     direct: HashMap<ValueId, StorageId>,
     steps: Vec<Step>,
@@ -212,6 +214,7 @@ impl<'o> Builder<'o> {
             bound: graph.inputs.iter().copied().zip(inputs).collect(),
             layouts: HashMap::new(),
             framed: HashMap::new(),
+            complete: HashSet::new(),
             direct: HashMap::new(),
             steps: vec![],
         };
@@ -350,71 +353,14 @@ impl<'o> Builder<'o> {
         }
         let packable = self.packable(level, &definition);
         let naive = self.laid_out(level, &definition);
-        let kernel = self.scheduled_kernel(naive, &packable);
+        let framed = self.with_frame(level, &definition, &naive);
+        let joined = framed.and_then(|(kernel, padded)| {
+            let id = self.nest_of_all(kernel, &packable)?;
+            level.complete.insert(padded);
+            Some(id)
+        });
+        let kernel = joined.unwrap_or_else(|| self.scheduled_kernel(naive, &packable));
         let step = self.call(level, kernel, &definition, nodes)?;
-        level.steps.push(step);
-        Ok(())
-    }
-
-    /// Where a result of a kernel is written.
-    fn new_bound(&mut self, level: &mut Level<'_>, value: ValueId) -> Bound {
-        let Some(frame) = level.framed.get(&value).cloned() else {
-            return Bound::Slot(self.result_slot(level, value));
-        };
-        let slot = self.result_slot(level, frame.padded);
-        level.bound.insert(frame.padded, Bound::Slot(slot));
-        Bound::Framed(slot, frame.before)
-    }
-
-    /// Whether the padded value lies in another order than the value itself. Then the value is
-    /// copied, and its frame is written apart: the copy needs no conditions.
-    fn converts(&self, level: &Level<'_>, value: ValueId, frame: &Frame) -> bool {
-        match (self.bound(level, value), level.layouts.get(&frame.padded)) {
-            (Bound::Slot(slot), Some(layout)) => self.plan.slot(slot).layout != *layout,
-            _ => false,
-        }
-    }
-
-    /// Pads a value that lies inside of its padded one, or copies it there.
-    fn pad(
-        &mut self,
-        level: &mut Level<'_>,
-        value: ValueId,
-        frame: &Frame,
-        nodes: Vec<String>,
-    ) -> Result<(), PassError> {
-        let inner = level.graph.ty(value).clone();
-        if !level.bound.contains_key(&frame.padded) {
-            let to = self.result_slot(level, frame.padded);
-            level.bound.insert(frame.padded, Bound::Slot(to));
-            let from = self.slot_of(level, value)?;
-            let slot = self.plan.slot(to);
-            let layouts = (self.plan.slot(from).layout.clone(), slot.layout.clone());
-            let mut kernel = kernels::copy(&inner, layouts, &self.plan.sizes);
-            let (result, _) = kernel
-                .params()
-                .last()
-                .expect("invariant: copies have a result");
-            padding::shift(
-                &mut kernel,
-                result,
-                (&slot.shape, &slot.layout),
-                &frame.before,
-            );
-            let step = self.helper_step(kernel, vec![from, to], nodes.clone());
-            level.steps.push(step);
-        }
-        let Bound::Slot(padded) = level.bound[&frame.padded] else {
-            unreachable!("invariant: padded values have slots")
-        };
-        let kernel = kernels::frame(
-            level.graph.ty(frame.padded),
-            self.plan.slot(padded).layout.clone(),
-            (&inner.shape, &frame.before),
-            frame.fill,
-            &self.plan.sizes,
-        );
-        let step = self.helper_step(kernel, vec![padded], nodes);
         level.steps.push(step);
         Ok(())
     }
@@ -491,7 +437,23 @@ impl<'o> Builder<'o> {
 
     /// The kernel of the plan that a naive kernel becomes; equal ones become one. `packable` are
     /// the inputs that are constants.
-    fn scheduled_kernel(&mut self, mut naive: Kernel, packable: &[BufferId]) -> KernelId {
+    fn scheduled_kernel(&mut self, naive: Kernel, packable: &[BufferId]) -> KernelId {
+        let kernel = self.kernel_if(naive, packable, &|_| true);
+        kernel.expect("invariant: every kernel is wanted")
+    }
+
+    /// As [`Self::scheduled_kernel`], if all statements of the kernel become one nest.
+    fn nest_of_all(&mut self, naive: Kernel, packable: &[BufferId]) -> Option<KernelId> {
+        self.kernel_if(naive, packable, &|k| k.body.len() == 1)
+    }
+
+    /// The kernel of the plan that a naive kernel becomes, if it is then as it is wanted.
+    fn kernel_if(
+        &mut self,
+        mut naive: Kernel,
+        packable: &[BufferId],
+        wanted: &dyn Fn(&Kernel) -> bool,
+    ) -> Option<KernelId> {
         naive.sizes = self.plan.sizes.iter().map(|s| s.symbol.clone()).collect();
         naive.size_bounds = self.plan.sizes.iter().map(|s| (s.min, s.max)).collect();
         let known = self.kernels.entry(naive.name.clone()).or_default();
@@ -500,28 +462,34 @@ impl<'o> Builder<'o> {
             .iter()
             .find(|(p, id)| *naive_of(id) == naive && p == packable);
         if let Some((_, id)) = same {
-            return *id;
+            return Some(*id);
+        }
+        let is_packable = |b: BufferId| packable.contains(&b);
+        let scheduled = default_schedule(naive.clone(), &self.options.target, &is_packable);
+        if !wanted(&scheduled.kernel) {
+            return None;
         }
         let id = KernelId(self.plan.kernels.len() as u32);
         known.push((packable.to_vec(), id));
-        let is_packable = |b: BufferId| packable.contains(&b);
-        let scheduled = default_schedule(naive.clone(), &self.options.target, &is_packable);
         self.plan.kernels.push(scheduled.kernel);
         self.schedules.push(Schedule {
             naive,
             trace: scheduled.trace,
         });
-        id
+        Some(id)
     }
 
     /// A call of a kernel that no op defines.
     fn helper_step(&mut self, kernel: Kernel, args: Vec<SlotId>, nodes: Vec<String>) -> Step {
         let kernel = self.scheduled_kernel(kernel, &[]);
-        let site_base = self.plan.sites.len() as u32;
+        self.step(kernel, args, nodes)
+    }
+
+    fn step(&self, kernel: KernelId, args: Vec<SlotId>, nodes: Vec<String>) -> Step {
         Step::Call(Call {
             kernel,
             args,
-            site_base,
+            site_base: self.plan.sites.len() as u32,
             nodes,
         })
     }

@@ -4,12 +4,15 @@
 //! Requires: a partition of the graph and the layouts of its values.
 //! Ensures: only values that kernels alone read and write lie inside of others.
 use super::layouts::fixed_values;
+use super::{Bound, Builder, Level, kernels};
+use crate::error::PassError;
 use crate::partition::{Group, Partition};
 use std::collections::HashMap;
+use tensmith_ir::define::Definition;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{AttrValue, Def, Graph, Node, ValueId};
-use tensmith_ir::loops::{BufferId, Cond, Kernel, Layout, Scalar, Stmt};
+use tensmith_ir::loops::{BufferId, Cond, Kernel, Layout, Scalar, Scope, Stmt};
 use tensmith_ir::ops::Class;
 
 /// Where a value lies inside of its padded one.
@@ -72,6 +75,99 @@ pub fn only_pads(graph: &Graph, group: &Group) -> Option<(ValueId, Frame)> {
             fill,
         },
     ))
+}
+
+impl Builder<'_> {
+    /// The naive kernel of a task that also writes the frame around its result, and the padded
+    /// value, if the result lies inside of one.
+    pub(super) fn with_frame(
+        &self,
+        level: &Level<'_>,
+        definition: &Definition,
+        naive: &Kernel,
+    ) -> Option<(Kernel, ValueId)> {
+        let [value] = definition.outputs[..] else {
+            return None;
+        };
+        let frame = level.framed.get(&value)?;
+        let mut kernel = naive.clone();
+        let (to, _) = kernel.params().find(|(_, b)| b.scope == Scope::Output)?;
+        let inner = &level.graph.ty(value).shape;
+        let stmts = kernels::frame_stmts(&mut kernel, to, (inner, &frame.before), frame.fill);
+        kernel.body.splice(0..0, stmts);
+        Some((kernel, frame.padded))
+    }
+
+    /// Where a result of a kernel is written.
+    pub(super) fn new_bound(&mut self, level: &mut Level<'_>, value: ValueId) -> Bound {
+        let Some(frame) = level.framed.get(&value).cloned() else {
+            return Bound::Slot(self.result_slot(level, value));
+        };
+        let slot = self.result_slot(level, frame.padded);
+        level.bound.insert(frame.padded, Bound::Slot(slot));
+        Bound::Framed(slot, frame.before)
+    }
+
+    /// Whether the padded value lies in another order than the value itself. Then the value is
+    /// copied, and its frame is written apart: the copy needs no conditions.
+    pub(super) fn converts(&self, level: &Level<'_>, value: ValueId, frame: &Frame) -> bool {
+        match (self.bound(level, value), level.layouts.get(&frame.padded)) {
+            (Bound::Slot(slot), Some(layout)) => self.plan.slot(slot).layout != *layout,
+            _ => false,
+        }
+    }
+
+    /// Pads a value that lies inside of its padded one, or copies it there.
+    pub(super) fn pad(
+        &mut self,
+        level: &mut Level<'_>,
+        value: ValueId,
+        frame: &Frame,
+        nodes: Vec<String>,
+    ) -> Result<(), PassError> {
+        if level.complete.contains(&frame.padded) {
+            return Ok(());
+        }
+        let inner = level.graph.ty(value).clone();
+        if !level.bound.contains_key(&frame.padded) {
+            let to = self.result_slot(level, frame.padded);
+            level.bound.insert(frame.padded, Bound::Slot(to));
+            let from = self.slot_of(level, value)?;
+            let slot = self.plan.slot(to);
+            let layouts = (self.plan.slot(from).layout.clone(), slot.layout.clone());
+            let mut kernel = kernels::copy(&inner, layouts, &self.plan.sizes);
+            let (result, _) = kernel
+                .params()
+                .last()
+                .expect("invariant: copies have a result");
+            let padded = (&slot.shape[..], &slot.layout);
+            shift(&mut kernel, result, padded, &frame.before);
+            let around = (&inner.shape[..], &frame.before[..]);
+            let mut whole = kernel.clone();
+            let stmts = kernels::frame_stmts(&mut whole, result, around, frame.fill);
+            whole.body.splice(0..0, stmts);
+            if let Some(kernel) = self.nest_of_all(whole, &[]) {
+                let step = self.step(kernel, vec![from, to], nodes);
+                level.steps.push(step);
+                return Ok(());
+            }
+            let step = self.helper_step(kernel, vec![from, to], nodes.clone());
+            level.steps.push(step);
+        }
+        let Bound::Slot(padded) = level.bound[&frame.padded] else {
+            unreachable!("invariant: padded values have slots")
+        };
+        let kernel = kernels::frame(
+            level.graph.ty(frame.padded),
+            self.plan.slot(padded).layout.clone(),
+            (&inner.shape, &frame.before),
+            frame.fill,
+            &self.plan.sizes,
+        );
+        let step = self.helper_step(kernel, vec![padded], nodes);
+        level.steps.push(step);
+        Ok(())
+    }
 }
 
 /// Static amounts of padding, none of which crops.

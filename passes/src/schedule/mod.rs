@@ -113,10 +113,12 @@ pub fn default_schedule(
     let work = work(&s.kernel().body);
     let all = s.kernel().body.len();
     schedule_list(&mut s, Place::default(), all, target, packable);
-    if work.is_none_or(|w| w >= PARALLEL_WORK * target.lanes()) {
-        // A kernel without an outermost loop of independent iterations is one thread's.
-        let _ = s.recipe("threads", parallelise);
-    }
+    let parallel = work.is_none_or(|w| w >= PARALLEL_WORK * target.lanes());
+    // A kernel without an outermost loop of independent iterations is one thread's.
+    let _ = match parallel {
+        true => s.recipe("threads", parallelise),
+        false => s.recipe("frame", attach_all),
+    };
     let (kernel, trace) = s.finish();
     Scheduled { kernel, trace }
 }
@@ -252,18 +254,20 @@ fn work(stmts: &[Stmt]) -> Option<i64> {
 }
 
 /// Deals the outermost loops to threads: neighbouring outer loops become one while the outermost
-/// has too few iterations to balance.
+/// has too few iterations to balance. What is before them becomes part of their begin.
 ///
 /// Errors: as the primitives.
 fn parallelise(s: &mut Scheduler) -> Result<(), Rejected> {
-    let [Stmt::For(l)] = &s.kernel().body[..] else {
+    let mut last = Place::default();
+    last.at = s.kernel().body.len().saturating_sub(1);
+    let Some(Stmt::For(l)) = s.kernel().body.last() else {
         return Err(Rejected::NoEffect);
     };
     if l.role != Role::Space {
         return Err(Rejected::Serial(l.var));
     }
     let outermost = l.var;
-    let nest = Nest::at(s.kernel(), &Place::default());
+    let nest = Nest::at(s.kernel(), &last);
     let few = |e: &Expr| e.as_const().is_some_and(|n| n < 16);
     let extents: Vec<Expr> = nest.loops.iter().map(|(_, e)| e.clone()).collect();
     let mut joined = 1;
@@ -275,5 +279,20 @@ fn parallelise(s: &mut Scheduler) -> Result<(), Rejected> {
         0 | 1 => outermost,
         _ => s.fuse(vars)?,
     };
-    s.apply(Primitive::Parallelize(parallel)).map(drop)
+    s.apply(Primitive::Parallelize(parallel))?;
+    attach_all(s)
+}
+
+/// Makes one nest of the last loop and those before it.
+///
+/// Errors: as `attach`.
+fn attach_all(s: &mut Scheduler) -> Result<(), Rejected> {
+    while let [.., Stmt::For(first), Stmt::For(second)] = &s.kernel().body[..] {
+        let (first, second) = (first.var, second.var);
+        s.apply(Primitive::Attach(first, second))?;
+    }
+    match s.kernel().body.len() {
+        1 => Ok(()),
+        _ => Err(Rejected::NoEffect),
+    }
 }

@@ -38,6 +38,17 @@ impl Around<'_> {
         if let Stmt::For(l) = stmt {
             inside.enter(l);
         }
+        if let Stmt::If {
+            cond: Cond::Affine(es),
+            then,
+            otherwise,
+        } = stmt
+        {
+            otherwise.iter().try_for_each(|s| inside.stmt(s))?;
+            // One iteration only comes here: there is no other to disagree with.
+            inside.parallel = inside.parallel.filter(|v| !es.contains(&-Expr::from(*v)));
+            return then.iter().try_for_each(|s| inside.stmt(s));
+        }
         let mut nested = stmt.bodies().into_iter().flatten();
         nested.try_for_each(|s| inside.stmt(s))
     }

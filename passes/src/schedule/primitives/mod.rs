@@ -8,6 +8,7 @@
 //! changes which nodes of the graph a kernel computes: the partition does that. *Tensorizing*: code
 //! generation takes every nest of lanes that it can to the wide-vector emitter, so that marks say
 //! all that there is to say.
+mod attach;
 mod compute_at;
 mod contract_fma;
 mod cut;
@@ -49,6 +50,8 @@ use tensmith_ir::loops::{BufferId, Kernel, Layout};
 /// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Primitive {
+    /// Moves a loop into the first iteration of the one behind it.
+    Attach(Var, Var),
     /// Moves what a loop computes into the loop behind it.
     ComputeAt(Var, Var),
     /// Makes multiply and add one operation in sums.
@@ -95,7 +98,8 @@ pub enum Primitive {
 
 impl Primitive {
     /// The names of all primitives, which are those of their files.
-    pub const NAMES: [&str; 21] = [
+    pub const NAMES: [&str; 22] = [
+        "attach",
         "compute_at",
         "contract_fma",
         "cut",
@@ -122,6 +126,7 @@ impl Primitive {
     /// The name in the text form.
     pub fn name(&self) -> &'static str {
         match self {
+            Primitive::Attach(..) => "attach",
             Primitive::ComputeAt(..) => "compute_at",
             Primitive::ContractFma => "contract_fma",
             Primitive::Cut(..) => "cut",
@@ -151,6 +156,7 @@ impl Primitive {
     /// Errors: why the primitive does not apply.
     pub fn apply(&self, kernel: &mut Kernel) -> Result<Forwarded, Rejected> {
         match self {
+            Primitive::Attach(a, b) => attach::apply(kernel, *a, *b),
             Primitive::ComputeAt(p, c) => compute_at::apply(kernel, *p, *c),
             Primitive::ContractFma => contract_fma::apply(kernel),
             Primitive::Cut(v, at) => cut::apply(kernel, *v, at),

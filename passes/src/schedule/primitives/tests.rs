@@ -82,8 +82,27 @@ fn rejections_name_loops_and_buffers() {
     let scan = "r = 0.0f32 for i0 < 16 serial { r = r + a[0, i0] p[i0] = r }";
     let triangle = "for i0 < 16 space { for i1 < 16 - i0 space { o[i0, i1] = a[i0, i1] } }";
     let two = "for i0 < 16 space { t[i0] = a[i0, 0] p[i0] = t[i0] }";
+    let beside = |first: &str, extent: &str| {
+        format!(
+            "for i0 < 3 space {{ p[{first}] = 0.0f32 }} for i1 < {extent} space {{ p[i1] = a[i1, 0] }}"
+        )
+    };
+    let [apart, meet, none] =
+        [("i0 + 9", "9"), ("i0 + 8", "9"), ("i0 + 9", "$n")].map(|(i, n)| beside(i, n));
+    kernel(&apart);
     for (body, schedule, want) in [
         (copy, "split i7 by 4", "there is no loop i7"),
+        (
+            &apart,
+            "attach i1, i0",
+            "loop i0 does not follow on loop i1",
+        ),
+        (
+            &meet,
+            "attach i0, i1",
+            "`p` outlives an iteration of loop i0",
+        ),
+        (&none, "attach i0, i1", "the extent of loop i1 does not fit"),
         (copy, "split i0 by 16", "nothing would change"),
         (copy, "split i0 by 0", "0 is out of range"),
         (

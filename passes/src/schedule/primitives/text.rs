@@ -23,7 +23,7 @@ impl fmt::Display for Primitive {
             | Primitive::Fuse(vars)
             | Primitive::Peel(vars)
             | Primitive::Reorder(vars) => write!(f, " {}", Listed(vars)),
-            Primitive::ComputeAt(p, c) => write!(f, " {p}, {c}"),
+            Primitive::Attach(p, c) | Primitive::ComputeAt(p, c) => write!(f, " {p}, {c}"),
             Primitive::Cut(v, At::Points(points)) => write!(f, " {v} at {}", Listed(points)),
             Primitive::Cut(v, At::Multiple(of)) => write!(f, " {v} at multiple {of}"),
             Primitive::Fission(v, at) => write!(f, " {v} at {at}"),
@@ -68,10 +68,13 @@ impl Primitive {
             "fuse" => Primitive::Fuse(vars(lexer)?),
             "peel" => Primitive::Peel(vars(lexer)?),
             "reorder" => Primitive::Reorder(vars(lexer)?),
+            "attach" => {
+                let (first, second) = pair(lexer)?;
+                Primitive::Attach(first, second)
+            }
             "compute_at" => {
-                let producer = var(lexer)?;
-                lexer.expect(",")?;
-                Primitive::ComputeAt(producer, var(lexer)?)
+                let (producer, consumer) = pair(lexer)?;
+                Primitive::ComputeAt(producer, consumer)
             }
             "cut" => Primitive::Cut(var(lexer)?, at(lexer)?),
             "fission" => Primitive::Fission(var(lexer)?, number(lexer, "at")?),
@@ -110,6 +113,12 @@ pub fn var(lexer: &mut Lexer<'_>) -> Result<Var, TextError> {
         _ => None,
     };
     found.ok_or_else(|| place.unexpected("a loop such as `i0`"))
+}
+
+fn pair(lexer: &mut Lexer<'_>) -> Result<(Var, Var), TextError> {
+    let first = var(lexer)?;
+    lexer.expect(",")?;
+    Ok((first, var(lexer)?))
 }
 
 /// Takes the variables of loops.
