@@ -6,6 +6,7 @@
 pub(crate) mod expr;
 mod fused;
 pub(crate) mod lanes;
+mod math;
 mod ops;
 mod scalar;
 mod stmt;

@@ -395,6 +395,11 @@ pub(super) fn mask(w: Width, op: MaskOp) -> Code {
     }
 }
 
+/// `r32, src` of a mask.
+pub(super) fn mask_bits(w: Width) -> Code {
+    pick(w, Code::VEX_Vmovmskps_r32_ymm, Code::VEX_Kmovw_r32_kr)
+}
+
 /// `dst, m` of an integer, sign-extended.
 pub(super) fn int_load(ty: IntTy) -> Code {
     match ty {

@@ -241,6 +241,8 @@ pub enum Inst {
     },
     /// The mask of the lanes outside a mask.
     MaskNot(Value),
+    /// A mask as an integer: one bit a lane, lane 0 lowest.
+    MaskBits(Value),
     /// Lanes of `a` where the mask holds, of `b` elsewhere.
     Select {
         /// Element type.
@@ -395,7 +397,9 @@ impl Inst {
     pub fn result(&self) -> Option<Class> {
         use Inst::*;
         Some(match self {
-            IConst(_) | Int { .. } | IntShift { .. } | Lea(_) | IntLoad { .. } => Class::Int,
+            IConst(_) | Int { .. } | IntShift { .. } | Lea(_) | IntLoad { .. } | MaskBits(_) => {
+                Class::Int
+            }
             IntStore { .. } | Prefetch(_) | Store { .. } => return None,
             Cmp { .. } | Mask { .. } | MaskNot(_) | TailMask { .. } => Class::Mask,
             _ => Class::Vec,
@@ -446,7 +450,7 @@ impl Inst {
             }
             Inst::Fma { a, b, c, .. } => [*a, *b, *c].into_iter().for_each(|v| visit(v, V)),
             Inst::Mask { a, b, .. } => [*a, *b].into_iter().for_each(|v| visit(v, M)),
-            Inst::MaskNot(a) => visit(*a, M),
+            Inst::MaskNot(a) | Inst::MaskBits(a) => visit(*a, M),
             Inst::Select { mask, a, b, .. } => {
                 visit(*mask, M);
                 visit(*a, V);

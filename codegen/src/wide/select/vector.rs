@@ -76,6 +76,10 @@ impl Selector<'_> {
                 let dst = self.result(result);
                 self.mask_not(dst, src);
             }
+            Inst::MaskBits(a) => {
+                let args = vec![Arg::Def(self.result(result)), Arg::Use(self.reg(*a))];
+                self.code(codes::mask_bits(self.width()), args);
+            }
             Inst::Select { mask, a, b, .. } => {
                 let dst = self.result(result);
                 self.choose(dst, *mask, *a, *b);

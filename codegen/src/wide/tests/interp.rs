@@ -273,6 +273,10 @@ impl Machine {
                 })
             }
             Inst::MaskNot(a) => self.holds(|i| !self.mask(*a)[i]),
+            Inst::MaskBits(a) => {
+                let held = self.mask(*a);
+                Val::Int((0..16).filter(|i| held[*i]).map(|i| 1 << i).sum())
+            }
             Inst::Select { mask, a, b, .. } => {
                 let (m, a, b) = (self.mask(*mask), self.vec(*a), self.vec(*b));
                 self.lanes(|i| if m[i] { a[i] } else { b[i] })

@@ -118,6 +118,17 @@ fn scaling_by_powers_of_two() {
 }
 
 #[test]
+fn masks_become_bits() {
+    for cmp in CMPS {
+        ints(&format!("bits of {cmp:?}"), |f, x, y| {
+            let held = f.cmp(cmp, Elem::I32, x, y);
+            let bits = f.mask_bits(held);
+            f.splat_int(bits)
+        });
+    }
+}
+
+#[test]
 fn integer_operations() {
     use BinaryOp::*;
     for op in [Add, Sub, Mul, Min, Max, And, Or, Xor, AndNot, Shl, Shr, Sar] {

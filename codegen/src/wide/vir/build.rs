@@ -364,6 +364,11 @@ impl FunctionBuilder {
         self.def(Inst::MaskNot(a))
     }
 
+    /// One bit a lane of a mask.
+    pub fn mask_bits(&mut self, a: Value) -> Value {
+        self.def(Inst::MaskBits(a))
+    }
+
     /// `a` where the mask holds, `b` elsewhere.
     pub fn select(&mut self, elem: Elem, mask: Value, a: Value, b: Value) -> Value {
         self.def(Inst::Select { elem, mask, a, b })

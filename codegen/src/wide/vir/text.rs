@@ -107,6 +107,7 @@ impl Display for Inst {
             }
             Inst::Mask { op, a, b } => write!(f, "mask.{} {a}, {b}", lower(op)),
             Inst::MaskNot(a) => write!(f, "mask.not {a}"),
+            Inst::MaskBits(a) => write!(f, "mask.bits {a}"),
             Inst::Select { elem, mask, a, b } => {
                 write!(f, "select.{} {mask}, {a}, {b}", lower(elem))
             }
