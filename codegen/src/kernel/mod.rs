@@ -9,6 +9,7 @@ pub(crate) mod lanes;
 mod math;
 mod ops;
 mod scalar;
+mod shorts;
 mod stmt;
 mod tile;
 

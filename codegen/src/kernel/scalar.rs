@@ -318,7 +318,7 @@ impl Emitter<'_, '_> {
                 match (&lane, &stride) {
                     (Some(_), Some(Some(s))) if s.is(1) => {
                         let (address, disp) = self.address(b, &at);
-                        self.b.ins().load(vector_type(dtype), flags, address, disp)
+                        self.load_lanes(dtype, flags, address, disp)
                     }
                     (Some(l), _) => self.gather(b, &offset, k, mask, *l, flags),
                     (None, _) => {
@@ -366,7 +366,7 @@ impl Emitter<'_, '_> {
             let at = self.lane_offset(offset, k, mask, lane, j);
             let (address, disp) = self.address(b, &at);
             let element = self.b.ins().load(scalar_type(dtype), flags, address, disp);
-            vector = self.b.ins().insertlane(vector, element, j as u8);
+            vector = self.insert(dtype, vector, element, j as u8);
         }
         vector
     }

@@ -177,6 +177,26 @@ pub enum Inst {
         /// What.
         value: Value,
     },
+    /// Vector load of consecutive integers of 8 or 16 bits, extended to I32.
+    LoadShort {
+        /// Type in memory.
+        ty: IntTy,
+        /// Lanes that are loaded, zero elsewhere; all without a mask (512 bits only).
+        mask: Option<Value>,
+        /// Where.
+        addr: Addr,
+    },
+    /// Vector store of the low 8 or 16 bits of I32 lanes to consecutive integers.
+    StoreShort {
+        /// Type in memory.
+        ty: IntTy,
+        /// Lanes that are stored; all without a mask (512 bits only).
+        mask: Option<Value>,
+        /// Where.
+        addr: Addr,
+        /// What.
+        value: Value,
+    },
     /// Lane-wise operation of one operand.
     Unary {
         /// Operation.
@@ -400,7 +420,7 @@ impl Inst {
             IConst(_) | Int { .. } | IntShift { .. } | Lea(_) | IntLoad { .. } | MaskBits(_) => {
                 Class::Int
             }
-            IntStore { .. } | Prefetch(_) | Store { .. } => return None,
+            IntStore { .. } | Prefetch(_) | Store { .. } | StoreShort { .. } => return None,
             Cmp { .. } | Mask { .. } | MaskNot(_) | TailMask { .. } => Class::Mask,
             _ => Class::Vec,
         })
@@ -408,7 +428,10 @@ impl Inst {
 
     /// Whether memory is written.
     pub fn writes(&self) -> bool {
-        matches!(self, Inst::Store { .. } | Inst::IntStore { .. })
+        matches!(
+            self,
+            Inst::Store { .. } | Inst::StoreShort { .. } | Inst::IntStore { .. }
+        )
     }
 
     /// Calls `visit` with every operand and the class it must have.
@@ -439,6 +462,17 @@ impl Inst {
                 if let StoreForm::Masked(m) = form {
                     visit(*m, M);
                 }
+                visit(*value, V);
+            }
+            Inst::LoadShort { mask, addr, .. } => {
+                addr.operands(&mut visit);
+                mask.iter().for_each(|m| visit(*m, M));
+            }
+            Inst::StoreShort {
+                mask, addr, value, ..
+            } => {
+                addr.operands(&mut visit);
+                mask.iter().for_each(|m| visit(*m, M));
                 visit(*value, V);
             }
             Inst::Unary { a, .. }

@@ -329,6 +329,21 @@ impl FunctionBuilder {
         });
     }
 
+    /// Consecutive integers of 8 or 16 bits, extended to I32.
+    pub fn load_short(&mut self, ty: IntTy, mask: Option<Value>, addr: Addr) -> Value {
+        self.def(Inst::LoadShort { ty, mask, addr })
+    }
+
+    /// The low bits of I32 lanes to consecutive integers of 8 or 16 bits.
+    pub fn store_short(&mut self, ty: IntTy, mask: Option<Value>, addr: Addr, value: Value) {
+        self.push(Inst::StoreShort {
+            ty,
+            mask,
+            addr,
+            value,
+        });
+    }
+
     /// Lane-wise operation of one operand.
     pub fn unary(&mut self, op: UnaryOp, elem: Elem, a: Value) -> Value {
         self.def(Inst::Unary { op, elem, a })

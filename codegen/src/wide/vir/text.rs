@@ -94,6 +94,19 @@ impl Display for Inst {
                 StoreForm::Part(k) => write!(f, "store.{} part {k}, {addr}, {value}", lower(elem)),
                 _ => write!(f, "store.{} {} {addr}, {value}", lower(elem), lower(form)),
             },
+            Inst::LoadShort { ty, mask, addr } => match mask {
+                Some(m) => write!(f, "load.{} masked {m}, {addr}", lower(ty)),
+                None => write!(f, "load.{} full {addr}", lower(ty)),
+            },
+            Inst::StoreShort {
+                ty,
+                mask,
+                addr,
+                value,
+            } => match mask {
+                Some(m) => write!(f, "store.{} masked {m}, {addr}, {value}", lower(ty)),
+                None => write!(f, "store.{} full {addr}, {value}", lower(ty)),
+            },
             Inst::Unary { op, elem, a } => write!(f, "{}.{} {a}", lower(op), lower(elem)),
             Inst::Binary { op, elem, a, b } => {
                 write!(f, "{}.{} {a}, {b}", lower(op), lower(elem))
