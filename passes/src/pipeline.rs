@@ -6,7 +6,7 @@ use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
     merge_contractions, order_nodes, order_operands, resize_to_repeat, simplify_powers,
-    sink_reshapes, transpose_columns, widen_masks,
+    sink_reshapes, sum_integers_in_floats, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -108,6 +108,7 @@ pub fn optimise_and_tell(
             graph
         }
     };
+    let graph = sum_integers_in_floats(&graph)?;
     let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
     let graph = materialise_padding(&graph)?;
     let graph = transpose_columns(&sink_reshapes(&graph)?)?;

@@ -6,8 +6,10 @@
 pub(crate) mod expr;
 mod fused;
 pub(crate) mod lanes;
+mod math;
 mod ops;
 mod scalar;
+mod shorts;
 mod stmt;
 mod tile;
 

@@ -1,4 +1,5 @@
 //! Scalar operations to Cranelift instructions, for one element or for four.
+use super::shorts::is_short;
 use super::{Emitter, scalar_type, vector_type};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
@@ -18,8 +19,12 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// Four copies of one element; `bool` becomes a mask.
+    /// Four copies of one element; `bool` becomes a mask, and a short integer one of 32 bits.
     pub(super) fn splat(&mut self, dtype: DType, v: Value) -> Value {
+        if is_short(dtype) {
+            let wide = self.extend(dtype, types::I32, v);
+            return self.b.ins().splat(types::I32X4, wide);
+        }
         if dtype == DType::Bool {
             let wide = self.b.ins().sextend(types::I32, v);
             let mask = self.b.ins().ineg(wide);
@@ -28,14 +33,17 @@ impl Emitter<'_, '_> {
         self.b.ins().splat(vector_type(dtype), v)
     }
 
-    /// One element of a vector; a mask becomes `bool`.
+    /// One element of a vector; a mask becomes `bool`, and a short integer has its own bits.
     pub(super) fn extract(&mut self, dtype: DType, v: Value, lane: u8) -> Value {
         let element = self.b.ins().extractlane(v, lane);
         if dtype == DType::Bool {
             let word = self.b.ins().ineg(element);
             return self.b.ins().ireduce(types::I8, word);
         }
-        element
+        match is_short(dtype) {
+            true => self.b.ins().ireduce(scalar_type(dtype), element),
+            false => element,
+        }
     }
 
     fn is_vector(&self, v: Value) -> bool {
@@ -106,8 +114,20 @@ impl Emitter<'_, '_> {
         self.b.ins().ireduce(types::I8, product)
     }
 
-    fn compare(&mut self, op: BinaryOp, d: DType, a: Value, b: Value) -> Value {
+    /// A vector that is no operand in memory: without AVX, Cranelift reads those of comparisons from
+    /// addresses that are no multiples of 16, where the instruction faults.
+    fn in_register(&mut self, v: Value) -> Value {
+        if !self.is_vector(v) {
+            return v;
+        }
+        let ty = self.b.func.dfg.value_type(v);
+        let bits = self.recast(types::I32X4, v);
+        self.recast(ty, bits)
+    }
+
+    pub(super) fn compare(&mut self, op: BinaryOp, d: DType, a: Value, b: Value) -> Value {
         if d.is_float() {
+            let (a, b) = (self.in_register(a), self.in_register(b));
             let code = match op {
                 BinaryOp::Eq => FloatCC::Equal,
                 BinaryOp::Ne => FloatCC::NotEqual,
@@ -208,7 +228,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn extend(&mut self, d: DType, to: Type, v: Value) -> Value {
+    pub(super) fn extend(&mut self, d: DType, to: Type, v: Value) -> Value {
         if self.b.func.dfg.value_type(v) == to {
             v
         } else if d.is_signed() {
@@ -230,10 +250,7 @@ impl Emitter<'_, '_> {
     /// Conversion between types other than halves.
     pub(super) fn cast(&mut self, from: DType, to: DType, v: Value) -> Value {
         if self.is_vector(v) {
-            return match (from, to) {
-                (DType::I32, DType::F32) => self.b.ins().fcvt_from_sint(types::F32X4, v),
-                _ => self.b.ins().fcvt_to_sint_sat(types::I32X4, v),
-            };
+            return self.cast_lanes(from, to, v);
         }
         match (from.is_float(), to.is_float()) {
             _ if to == DType::Bool => self.is_not_zero(from, v),

@@ -6,7 +6,7 @@ use crate::error::CodegenError;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
-use tensmith_ir::loops::math::{self, MathBody, MathFn};
+use tensmith_ir::loops::math;
 use tensmith_ir::loops::{BinaryOp, BufferId, Scalar, Scope};
 
 /// A scalar for every lane that it depends on.
@@ -171,7 +171,7 @@ impl Emitter<'_, '_> {
             .collect()
     }
 
-    fn map(
+    pub(super) fn map(
         &mut self,
         dtype: DType,
         args: &[&Val],
@@ -233,7 +233,7 @@ impl Emitter<'_, '_> {
     }
 
     /// A flag that all vector lanes share stays scalar; then whole registers are chosen.
-    fn map_select(&mut self, d: DType, c: &Val, a: &Val, b: &Val) -> Val {
+    pub(super) fn map_select(&mut self, d: DType, c: &Val, a: &Val, b: &Val) -> Val {
         self.map(d, &[c, a, b], &mut |cx, v| cx.choose(d, v[0], v[1], v[2]))
     }
 
@@ -318,7 +318,7 @@ impl Emitter<'_, '_> {
                 match (&lane, &stride) {
                     (Some(_), Some(Some(s))) if s.is(1) => {
                         let (address, disp) = self.address(b, &at);
-                        self.b.ins().load(vector_type(dtype), flags, address, disp)
+                        self.load_lanes(dtype, flags, address, disp)
                     }
                     (Some(l), _) => self.gather(b, &offset, k, mask, *l, flags),
                     (None, _) => {
@@ -366,7 +366,7 @@ impl Emitter<'_, '_> {
             let at = self.lane_offset(offset, k, mask, lane, j);
             let (address, disp) = self.address(b, &at);
             let element = self.b.ins().load(scalar_type(dtype), flags, address, disp);
-            vector = self.b.ins().insertlane(vector, element, j as u8);
+            vector = self.insert(dtype, vector, element, j as u8);
         }
         vector
     }
@@ -412,80 +412,6 @@ impl Emitter<'_, '_> {
             })
             .collect();
         Val { dtype, mask, elems }
-    }
-
-    fn call(&mut self, f: MathFn, args: &[Scalar]) -> Result<Val, CodegenError> {
-        let args = args
-            .iter()
-            .map(|a| self.scalar(a))
-            .collect::<Result<Vec<_>, _>>()?;
-        let dtype = args[0].dtype;
-        let body = math::body(f, dtype).ok_or_else(|| CodegenError::Internal {
-            kernel: self.kernel.name.clone(),
-            reason: format!("{} has no body for {dtype}", f.name()),
-        })?;
-        self.inline(body, args)
-    }
-
-    /// Emits a math body with the given parameters.
-    fn inline(&mut self, body: &MathBody, args: Vec<Val>) -> Result<Val, CodegenError> {
-        let mut env = args;
-        for (_, value) in &body.lets {
-            let v = self.math_scalar(value, &env)?;
-            env.push(v);
-        }
-        env.pop().ok_or_else(|| CodegenError::Internal {
-            kernel: self.kernel.name.clone(),
-            reason: "an empty math body".into(),
-        })
-    }
-
-    fn math_scalar(&mut self, s: &Scalar, env: &[Val]) -> Result<Val, CodegenError> {
-        let children = s
-            .children()
-            .into_iter()
-            .map(|c| self.math_scalar(c, env))
-            .collect::<Result<Vec<_>, _>>()?;
-        let args: Vec<&Val> = children.iter().collect();
-        Ok(match s {
-            Scalar::Load(b, _) => env[b.0 as usize].clone(),
-            Scalar::Unary(op, _) => {
-                let d = args[0].dtype;
-                self.map(d, &args, &mut |cx, v| cx.unary(*op, d, v[0]))
-            }
-            Scalar::Binary(BinaryOp::Scale, ..) => {
-                let body = math::scaling(args[0].dtype);
-                self.inline(body, children)?
-            }
-            Scalar::Binary(op, _, b) => self.math_binary(*op, b, &args),
-            Scalar::Fma(..) => self.map(args[0].dtype, &args, &mut |cx, v| {
-                fused::fma(&mut cx.b, cx.native_fma, [v[0], v[1], v[2]])
-            }),
-            Scalar::Select(..) => self.map_select(args[1].dtype, args[0], args[1], args[2]),
-            Scalar::Cast(to, _) => self.cast_val(*to, children[0].clone())?,
-            Scalar::Bitcast(to, _) => self.map(*to, &args, &mut |cx, v| cx.bitcast(*to, v[0])),
-            other => self.scalar(other)?,
-        })
-    }
-
-    fn math_binary(&mut self, op: BinaryOp, right: &Scalar, args: &[&Val]) -> Val {
-        let d = args[0].dtype;
-        let result = if op.is_compare() { DType::Bool } else { d };
-        let number = matches!(right, Scalar::Const(c) if !c.as_f64().is_nan());
-        match op {
-            BinaryOp::Min | BinaryOp::Max if d.is_float() && number => {
-                self.map(result, args, &mut |cx, v| {
-                    cx.min_max_number(op, d, v[0], v[1])
-                })
-            }
-            BinaryOp::Shl | BinaryOp::Shr if self.has_vector(args[0].mask) => {
-                let count = args[1].elems[0];
-                self.map(result, &args[..1], &mut |cx, v| {
-                    cx.binary(op, d, v[0], count)
-                })
-            }
-            _ => self.map(result, args, &mut |cx, v| cx.binary(op, d, v[0], v[1])),
-        }
     }
 
     /// Conversion; halves go through the bodies of the math table.

@@ -318,15 +318,16 @@ impl Emitter<'_, '_> {
                 self.b.ins().store(flags, v, address, disp);
                 continue;
             };
+            let dtype = val.dtype;
             if offset.linear_coefficient(lane.var).is_some_and(|c| c.is(1)) {
                 let (address, disp) = self.element(buffer, &offset, k, mask);
-                self.b.ins().store(flags, v, address, disp);
+                self.store_lanes(dtype, flags, v, address, disp);
                 continue;
             }
             for j in 0..GROUP {
                 let at = self.lane_offset(&offset, k, mask, lane, j);
                 let (address, disp) = self.address(buffer, &at);
-                let element = self.b.ins().extractlane(v, j as u8);
+                let element = self.extract(dtype, v, j as u8);
                 self.b.ins().store(flags, element, address, disp);
             }
         }

@@ -395,9 +395,38 @@ pub(super) fn mask(w: Width, op: MaskOp) -> Code {
     }
 }
 
-/// `dst, m` of an integer, sign-extended.
+/// `r32, src` of a mask.
+pub(super) fn mask_bits(w: Width) -> Code {
+    pick(w, Code::VEX_Vmovmskps_r32_ymm, Code::VEX_Kmovw_r32_kr)
+}
+
+/// `dst, mem` of integers of 8 or 16 bits, extended to 32.
+pub(super) fn load_short(w: Width, ty: IntTy) -> Code {
+    use Code::*;
+    match ty {
+        IntTy::I8 => pick(w, VEX_Vpmovsxbd_ymm_xmmm64, EVEX_Vpmovsxbd_zmm_k1z_xmmm128),
+        IntTy::U8 => pick(w, VEX_Vpmovzxbd_ymm_xmmm64, EVEX_Vpmovzxbd_zmm_k1z_xmmm128),
+        IntTy::I16 => pick(w, VEX_Vpmovsxwd_ymm_xmmm128, EVEX_Vpmovsxwd_zmm_k1z_ymmm256),
+        IntTy::U16 => pick(w, VEX_Vpmovzxwd_ymm_xmmm128, EVEX_Vpmovzxwd_zmm_k1z_ymmm256),
+        IntTy::I32 | IntTy::I64 => INVALID,
+    }
+}
+
+/// `mem, src` of the low bits of 512-bit vectors.
+pub(super) fn store_short(ty: IntTy) -> Code {
+    match ty.bytes() {
+        1 => Code::EVEX_Vpmovdb_xmmm128_k1z_zmm,
+        _ => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
+    }
+}
+
+/// `dst, m` of an integer, extended.
 pub(super) fn int_load(ty: IntTy) -> Code {
     match ty {
+        IntTy::I8 => Code::Movsx_r64_rm8,
+        IntTy::U8 => Code::Movzx_r32_rm8,
+        IntTy::I16 => Code::Movsx_r64_rm16,
+        IntTy::U16 => Code::Movzx_r32_rm16,
         IntTy::I32 => Code::Movsxd_r64_rm32,
         IntTy::I64 => Code::Mov_r64_rm64,
     }
@@ -406,6 +435,8 @@ pub(super) fn int_load(ty: IntTy) -> Code {
 /// `m, src` of an integer's low bits.
 pub(super) fn int_store(ty: IntTy) -> Code {
     match ty {
+        IntTy::I8 | IntTy::U8 => Code::Mov_rm8_r8,
+        IntTy::I16 | IntTy::U16 => Code::Mov_rm16_r16,
         IntTy::I32 => Code::Mov_rm32_r32,
         IntTy::I64 => Code::Mov_rm64_r64,
     }

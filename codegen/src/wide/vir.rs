@@ -177,6 +177,26 @@ pub enum Inst {
         /// What.
         value: Value,
     },
+    /// Vector load of consecutive integers of 8 or 16 bits, extended to I32.
+    LoadShort {
+        /// Type in memory.
+        ty: IntTy,
+        /// Lanes that are loaded, zero elsewhere; all without a mask (512 bits only).
+        mask: Option<Value>,
+        /// Where.
+        addr: Addr,
+    },
+    /// Vector store of the low 8 or 16 bits of I32 lanes to consecutive integers.
+    StoreShort {
+        /// Type in memory.
+        ty: IntTy,
+        /// Lanes that are stored; all without a mask (512 bits only).
+        mask: Option<Value>,
+        /// Where.
+        addr: Addr,
+        /// What.
+        value: Value,
+    },
     /// Lane-wise operation of one operand.
     Unary {
         /// Operation.
@@ -241,6 +261,8 @@ pub enum Inst {
     },
     /// The mask of the lanes outside a mask.
     MaskNot(Value),
+    /// A mask as an integer: one bit a lane, lane 0 lowest.
+    MaskBits(Value),
     /// Lanes of `a` where the mask holds, of `b` elsewhere.
     Select {
         /// Element type.
@@ -395,8 +417,10 @@ impl Inst {
     pub fn result(&self) -> Option<Class> {
         use Inst::*;
         Some(match self {
-            IConst(_) | Int { .. } | IntShift { .. } | Lea(_) | IntLoad { .. } => Class::Int,
-            IntStore { .. } | Prefetch(_) | Store { .. } => return None,
+            IConst(_) | Int { .. } | IntShift { .. } | Lea(_) | IntLoad { .. } | MaskBits(_) => {
+                Class::Int
+            }
+            IntStore { .. } | Prefetch(_) | Store { .. } | StoreShort { .. } => return None,
             Cmp { .. } | Mask { .. } | MaskNot(_) | TailMask { .. } => Class::Mask,
             _ => Class::Vec,
         })
@@ -404,7 +428,10 @@ impl Inst {
 
     /// Whether memory is written.
     pub fn writes(&self) -> bool {
-        matches!(self, Inst::Store { .. } | Inst::IntStore { .. })
+        matches!(
+            self,
+            Inst::Store { .. } | Inst::StoreShort { .. } | Inst::IntStore { .. }
+        )
     }
 
     /// Calls `visit` with every operand and the class it must have.
@@ -437,6 +464,17 @@ impl Inst {
                 }
                 visit(*value, V);
             }
+            Inst::LoadShort { mask, addr, .. } => {
+                addr.operands(&mut visit);
+                mask.iter().for_each(|m| visit(*m, M));
+            }
+            Inst::StoreShort {
+                mask, addr, value, ..
+            } => {
+                addr.operands(&mut visit);
+                mask.iter().for_each(|m| visit(*m, M));
+                visit(*value, V);
+            }
             Inst::Unary { a, .. }
             | Inst::Shift { a, .. }
             | Inst::Reduce { a, .. }
@@ -446,7 +484,7 @@ impl Inst {
             }
             Inst::Fma { a, b, c, .. } => [*a, *b, *c].into_iter().for_each(|v| visit(v, V)),
             Inst::Mask { a, b, .. } => [*a, *b].into_iter().for_each(|v| visit(v, M)),
-            Inst::MaskNot(a) => visit(*a, M),
+            Inst::MaskNot(a) | Inst::MaskBits(a) => visit(*a, M),
             Inst::Select { mask, a, b, .. } => {
                 visit(*mask, M);
                 visit(*a, V);

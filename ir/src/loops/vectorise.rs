@@ -1,7 +1,8 @@
 //! Whether the iterations of a loop can be the lanes of vector registers.
 //!
-//! Lanes are 32-bit elements (`f32`, `i32`, `u32`; `bool` only in registers, as masks). Loads and
-//! stores may have any stride; control flow and index values must not depend on the lane.
+//! Lanes hold 32-bit elements (`f32`, `i32`, `u32`), and integers of 8 and 16 bits and `bool` as such,
+//! which are loaded, stored, chosen, compared and converted, but not computed with. Loads and stores
+//! may have any stride; control flow and index values must not depend on the lane.
 use super::math::{self, MathBody, MathFn};
 use super::{
     BinaryOp, Buffer, BufferId, Cond, For, Kernel, Layout, Mark, Scalar, Scope, Stmt, UnaryOp,
@@ -71,7 +72,7 @@ fn statements_fit(kernel: &Kernel, stmts: &[Stmt], lane: Var) -> bool {
                 && statements_fit(kernel, &l.body, lane)
         }
         Stmt::Store { buffer, value, .. } => {
-            buffer_fits(kernel, *buffer) && scalar_fits(kernel, value, lane)
+            fits(kernel.buffer(*buffer).dtype) && scalar_fits(kernel, value, lane)
         }
         Stmt::If {
             cond: Cond::Affine(es),
@@ -91,20 +92,28 @@ fn statements_fit(kernel: &Kernel, stmts: &[Stmt], lane: Var) -> bool {
     })
 }
 
-fn fits(dtype: DType) -> bool {
+/// Types that lanes compute with.
+fn is_word(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::I32 | DType::U32)
 }
 
-fn fits_register(dtype: DType) -> bool {
-    fits(dtype) || dtype == DType::Bool
+/// Integers that lanes hold as 32-bit ones of the same value.
+fn is_short(dtype: DType) -> bool {
+    matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16)
 }
 
-fn buffer_fits(kernel: &Kernel, id: BufferId) -> bool {
-    let buffer = kernel.buffer(id);
-    if buffer.scope == Scope::Register {
-        fits_register(buffer.dtype)
-    } else {
-        fits(buffer.dtype)
+fn fits(dtype: DType) -> bool {
+    is_word(dtype) || is_short(dtype) || dtype == DType::Bool
+}
+
+fn cast_fits(from: DType, to: DType) -> bool {
+    use DType::{Bool, F32, I32, U32};
+    match (from, to) {
+        (F32, I32 | Bool) | (I32, F32) => true,
+        (F32, U32) | (U32, F32) => false,
+        (F32, _) => is_short(to),
+        (_, F32) => is_short(from) || from == Bool,
+        _ => fits(from) && fits(to),
     }
 }
 
@@ -117,21 +126,19 @@ fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
         return true;
     }
     let this = match s {
-        Scalar::Const(c) => fits_register(c.dtype),
+        Scalar::Const(c) => fits(c.dtype),
         Scalar::Index(_) => false,
-        Scalar::Load(b, _) => buffer_fits(kernel, *b),
-        Scalar::Unary(UnaryOp::Not | UnaryOp::Neg | UnaryOp::Abs, _) => true,
+        Scalar::Load(b, _) => fits(kernel.buffer(*b).dtype),
+        Scalar::Unary(UnaryOp::Not | UnaryOp::Neg | UnaryOp::Abs, a) => !is_short(dtype(a)),
         Scalar::Unary(_, a) | Scalar::Fma(a, ..) => dtype(a) == DType::F32,
         Scalar::Binary(BinaryOp::Div | BinaryOp::Scale, a, _) => dtype(a) == DType::F32,
         Scalar::Binary(BinaryOp::Rem, ..) => false,
         Scalar::Binary(BinaryOp::Shl | BinaryOp::Shr, _, b) => matches!(**b, Scalar::Const(_)),
-        Scalar::Binary(..) | Scalar::Select(..) => true,
+        Scalar::Binary(op, a, _) => op.is_compare() || !is_short(dtype(a)),
+        Scalar::Select(..) => true,
         Scalar::Call(f, args) => dtype(&args[0]) == DType::F32 && call_fits(*f),
-        Scalar::Cast(to, a) => matches!(
-            (dtype(a), *to),
-            (DType::F32, DType::I32) | (DType::I32, DType::F32)
-        ),
-        Scalar::Bitcast(to, a) => fits(*to) && fits(dtype(a)),
+        Scalar::Cast(to, a) => cast_fits(dtype(a), *to),
+        Scalar::Bitcast(to, a) => is_word(*to) && is_word(dtype(a)),
         Scalar::Guard(conds, ..) => conds.iter().all(|c| !c.mentions(lane)),
     };
     this && s.children().iter().all(|c| scalar_fits(kernel, c, lane))
@@ -169,5 +176,5 @@ fn body_fits(body: &MathBody) -> bool {
     };
     body.lets
         .iter()
-        .all(|(dtype, value)| fits_register(*dtype) && scalar_fits(&kernel, value, Var(u32::MAX)))
+        .all(|(dtype, value)| fits(*dtype) && scalar_fits(&kernel, value, Var(u32::MAX)))
 }

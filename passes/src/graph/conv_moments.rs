@@ -89,7 +89,7 @@ impl<'g> Weights<'g> {
     }
 
     /// A value that depends on constants only.
-    fn tensor(&mut self, value: ValueId) -> Option<Tensor> {
+    pub fn tensor(&mut self, value: ValueId) -> Option<Tensor> {
         let Some(id) = self.graph.producer(value) else {
             return self.graph.constant(value).cloned();
         };

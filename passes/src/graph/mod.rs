@@ -20,6 +20,7 @@ mod resize_to_repeat;
 mod rewriter;
 mod simplify_powers;
 mod sink_reshapes;
+mod sum_integers_in_floats;
 #[cfg(test)]
 mod tests;
 mod transpose_columns;
@@ -42,5 +43,6 @@ pub use resize_to_repeat::resize_to_repeat;
 pub use rewriter::{Rewriter, Rewritten};
 pub use simplify_powers::simplify_powers;
 pub use sink_reshapes::sink_reshapes;
+pub use sum_integers_in_floats::sum_integers_in_floats;
 pub use transpose_columns::transpose_columns;
 pub use widen_masks::widen_masks;

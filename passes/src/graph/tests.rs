@@ -60,6 +60,10 @@ fn before_and_after() {
     check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
+    check(
+        include_str!("sum_integers_in_floats.rs"),
+        &sum_integers_in_floats,
+    );
     check(include_str!("transpose_columns.rs"), &transpose_columns);
     check(include_str!("widen_masks.rs"), &widen_masks);
 }
@@ -96,6 +100,89 @@ fn powers_keep_their_special_values() {
             let near = (a - b).abs() <= 1.5 * f64::from(f32::EPSILON) * a.abs();
             assert!(same || near, "{x}^{exponent}: {b}, want {a}");
         }
+    }
+}
+
+/// Bytes, most of them extreme.
+fn bytes(dtype: DType, shape: Vec<usize>, seed: usize) -> Tensor {
+    let count: usize = shape.iter().product();
+    let some = [255u8, 128, 127, 0, 129, 255, 128, 77];
+    let data: Vec<u8> = (0..count)
+        .map(|k| some[(k.wrapping_mul(7919) + seed) % 13 % 8])
+        .collect();
+    Tensor::new(dtype, shape, data.into()).expect("it has its bytes")
+}
+
+/// The graph of a product of bytes, less zero points, with constant columns or not.
+fn product(types: [DType; 2], depth: usize, constant: bool) -> (Graph, Vec<Tensor>) {
+    let mut graph = Graph::default();
+    let mut inputs = Vec::new();
+    let mut centred = |graph: &mut Graph, k: usize, shape: Vec<usize>, constant: bool| {
+        let t = bytes(types[k], shape.clone(), k);
+        let v = if constant {
+            graph.add_constant("c", t)
+        } else {
+            inputs.push(t);
+            let dims = shape.into_iter().map(Into::into).collect();
+            graph.add_input("x", TensorType::new(types[k], dims))
+        };
+        let to = || Attrs::new().with("to", DType::I32);
+        let x = graph.add_one(op("cast"), "a", &[v], to()).expect("it fits");
+        let zero = graph.add_constant("z", Tensor::splat(types[k], vec![], 3.0));
+        let zero = graph
+            .add_one(op("cast"), "b", &[zero], to())
+            .expect("it fits");
+        graph
+            .add_one(op("sub"), "s", &[x, zero], Attrs::new())
+            .expect("it fits")
+    };
+    let a = centred(&mut graph, 0, vec![3, depth], false);
+    let b = centred(&mut graph, 1, vec![depth, 5], constant);
+    let spec = Attrs::new().with("spec", "mk,kn->mn");
+    let y = graph
+        .add_one(op("contract"), "y", &[a, b], spec)
+        .expect("it fits");
+    graph.add_output("y", y);
+    (graph, inputs)
+}
+
+#[test]
+fn sums_of_bytes_are_exact_in_floats() {
+    use DType::{I8, U8};
+    for types in [[U8, U8], [U8, I8], [I8, U8], [I8, I8]] {
+        for depth in [1, 257, 258, 259, 264, 600, 3000] {
+            for constant in [false, true] {
+                let (graph, inputs) = product(types, depth, constant);
+                let floats = sum_integers_in_floats(&graph).expect("the pass accepts the graph");
+                verify_graph(&floats).expect("the graph is valid");
+                let products = (floats.nodes.iter()).filter(|n| n.op.name == "contract");
+                for node in products {
+                    assert_eq!(floats.ty(node.outputs[0]).dtype, DType::F32);
+                }
+                let run = |g: &Graph| eval_graph(g, &inputs).expect("it evaluates");
+                assert_eq!(run(&graph), run(&floats), "{types:?} {depth} {constant}");
+            }
+        }
+    }
+}
+
+/// Sums that floats do not hold stay sums of integers: of too many parts, of other types, of large
+/// numbers.
+#[test]
+fn other_sums_of_integers_stay() {
+    let (graph, _) = product([DType::U8, DType::U8], 5000, false);
+    let found = sum_integers_in_floats(&graph).expect("the pass accepts the graph");
+    assert!(found.values.iter().all(|v| v.ty.dtype != DType::F32));
+    for text in [
+        "graph \"g\" () {\n  %0 = input \"x\" : i32[2, 3]\n  %1 = input \"w\" : i32[3, 2]\n  \
+         %2 = contract(%0, %1) {spec=\"mk,kn->mn\"} \"c\" : i32[2, 2]\n  output \"y\" = %2\n}",
+        "graph \"g\" () {\n  %0 = input \"x\" : i16[2, 3]\n  %1 = cast(%0) {to=i32} \"a\" : \
+         i32[2, 3]\n  %2 = contract(%1, %1) {spec=\"mk,nk->mn\"} \"c\" : i32[2, 2]\n  \
+         output \"y\" = %2\n}",
+    ] {
+        let graph = parse_graph(text).expect("the text is valid");
+        let found = sum_integers_in_floats(&graph).expect("the pass accepts the graph");
+        assert_eq!(found.to_string(), graph.to_string());
     }
 }
 

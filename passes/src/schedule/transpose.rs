@@ -11,7 +11,7 @@ use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use super::window::contiguous;
 use tensmith_ir::expr::{Ranges, Var};
-use tensmith_ir::loops::{Cond, Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
+use tensmith_ir::loops::{BufferId, Cond, Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
 
 /// Elements of a block along the operand: those of a cache line.
 const LINE: i64 = 16;
@@ -29,7 +29,7 @@ pub struct Choice {
 
 /// What to do with a nest if it is an anchor.
 pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choice> {
-    if !is_scalar_work(nest.body) {
+    if !is_scalar_work(nest.body) || !are_words(kernel, nest.body) {
         return None;
     }
     let columns = nest.loops.len().checked_sub(1)?;
@@ -89,6 +89,26 @@ fn is_scalar_work(stmts: &[Stmt]) -> bool {
             otherwise,
         } => is_scalar_work(then) && is_scalar_work(otherwise),
         _ => false,
+    })
+}
+
+/// Whether all elements have 32 bits: others are not turned in registers.
+fn are_words(kernel: &Kernel, stmts: &[Stmt]) -> bool {
+    let word = |b: &BufferId| {
+        let b = kernel.buffer(*b);
+        b.scope == Scope::Register || b.dtype.bytes() == 4
+    };
+    let mut fine = true;
+    visit_scalars(stmts, &mut |s| {
+        s.visit(&mut |s| {
+            if let Scalar::Load(b, _) = s {
+                fine &= word(b);
+            }
+        });
+    });
+    fine && stmts.iter().all(|s| match s {
+        Stmt::Store { buffer, .. } => word(buffer),
+        other => other.bodies().into_iter().all(|b| are_words(kernel, b)),
     })
 }
 

@@ -118,8 +118,8 @@ pub fn math() -> String {
         "# Functions of the math table\n\n{NOTE} The bodies are in `ir/src/loops/math/`; their \
          tests hold them to the bounds.\n\nThe greatest error of a result, in units in the last \
          place of the true value. Narrow floats compute in `f32` and round once more. \
-         The bounds of `sin`, `cos` and `tan` hold for magnitudes up to 2^30; results \
-         of greater ones stay in range but are not accurate.\n\n{}",
+         The bounds of `sin`, `cos` and `tan` hold for all `f32`, and for `f64` of magnitudes up \
+         to 2^30; results of greater ones stay in range but are not accurate.\n\n{}",
         table.text
     )
 }

@@ -8,6 +8,8 @@ use regalloc2::{Allocation, PReg, RegClass};
 /// How an instruction names a register of a file.
 #[derive(Clone, Copy)]
 enum View {
+    R8,
+    R16,
     R32,
     R64,
     Xmm,
@@ -19,6 +21,8 @@ enum View {
 impl View {
     fn first(self) -> Register {
         match self {
+            View::R8 => Register::AL,
+            View::R16 => Register::AX,
             View::R32 => Register::EAX,
             View::R64 => Register::RAX,
             View::Xmm => Register::XMM0,
@@ -30,7 +34,7 @@ impl View {
 
     fn class(self) -> RegClass {
         match self {
-            View::R32 | View::R64 => RegClass::Int,
+            View::R8 | View::R16 | View::R32 | View::R64 => RegClass::Int,
             View::Xmm | View::Ymm | View::Zmm => RegClass::Float,
             View::K => RegClass::Vector,
         }
@@ -45,6 +49,8 @@ pub(super) fn gpr(n: usize) -> Register {
 fn view(code: Code, operand: u32) -> Result<View, String> {
     use OpCodeOperandKind as O;
     Ok(match code.op_code().op_kind(operand) {
+        O::r8_or_mem | O::r8_reg | O::r8_opcode => View::R8,
+        O::r16_or_mem | O::r16_reg | O::r16_rm | O::r16_opcode => View::R16,
         O::r32_or_mem | O::r32_reg | O::r32_rm | O::r32_opcode => View::R32,
         O::r64_or_mem | O::r64_reg | O::r64_rm | O::r64_opcode => View::R64,
         O::xmm_or_mem | O::xmm_reg | O::xmm_rm | O::xmm_vvvv | O::xmm_is4 => View::Xmm,
@@ -60,7 +66,12 @@ fn register(code: Code, operand: u32, preg: PReg) -> Result<Register, String> {
     if view.class() != preg.class() {
         return Err(format!("{code:?} operand {operand} cannot be {preg}"));
     }
-    Ok(view.first() + preg.hw_enc() as u32)
+    let number = preg.hw_enc() as u32;
+    Ok(match view {
+        // The names of the high halves of four registers come between.
+        View::R8 if number >= 4 => Register::SPL + (number - 4),
+        _ => view.first() + number,
+    })
 }
 
 /// The registers that allocation gave an instruction, in the order of its operands.

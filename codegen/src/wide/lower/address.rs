@@ -1,9 +1,9 @@
 //! Index expressions inside a tile: a part that the caller computes, and strides of the tile's
 //! loops.
+use super::shorts::{in_memory, is_word};
 use super::{Lowering, SCRATCH_WORDS, Stride, TileArg, WhyNot};
 use crate::wide::vir::{Addr, Block, IntOp, IntTy, ShiftOp, Value};
 use std::rc::Rc;
-use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::BufferId;
 
@@ -13,7 +13,8 @@ pub(super) struct Access {
     pub strides: Vec<(Var, Stride)>,
     /// What is not linear in the open loops, in units of `scale` bytes.
     pub bent: Expr,
-    scale: i64,
+    /// Units: bytes of an element.
+    pub scale: i64,
     /// Units: bytes.
     pub constant: i64,
     /// Elements from one vector lane to the next.
@@ -144,12 +145,12 @@ impl Lowering<'_> {
             return Ok(Rc::clone(a));
         }
         let b = self.kernel.buffer(buffer);
-        if !matches!(b.dtype, DType::F32 | DType::I32 | DType::U32) {
+        if !is_word(b.dtype) && in_memory(b.dtype).is_none() {
             return Err(WhyNot::Type(b.dtype));
         }
         let offset = b.offset(index).simplify(&self.ranges);
         let arg = |rest| TileArg::Address(buffer, rest);
-        let access = Rc::new(self.linear(&offset, 4, arg, true)?);
+        let access = Rc::new(self.linear(&offset, b.dtype.bytes() as i64, arg, true)?);
         self.accesses.insert(key, Rc::clone(&access));
         Ok(access)
     }

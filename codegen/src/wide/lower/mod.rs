@@ -19,6 +19,7 @@ mod ops;
 mod pending;
 mod registers;
 mod scalar;
+mod shorts;
 mod spread;
 mod stmt;
 mod turn;
@@ -67,7 +68,7 @@ pub struct Tile {
 /// Why a loop is not a wide tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum WhyNot {
-    /// An element type that is not of 32 bits.
+    /// An element type that no vector holds, or an operation on one that none computes with.
     #[error("elements of {0}")]
     Type(DType),
     /// A statement.

@@ -1,4 +1,5 @@
 //! Scalar operations to vector instructions.
+use super::shorts::{is_short, is_word};
 use super::{Lowering, WhyNot};
 use crate::wide::vir::{self, Cmp, Elem, FmaOp, MaskOp, ShiftOp, Value, Width};
 use tensmith_ir::dtype::DType;
@@ -7,12 +8,20 @@ use tensmith_ir::loops::{BinaryOp, Const, Scalar, UnaryOp, math};
 /// The sign bit: flips the order of unsigned numbers to that of signed ones.
 pub(super) const SIGN: i32 = i32::MIN;
 
+/// Integers that lanes hold.
+fn is_integer(d: DType) -> bool {
+    matches!(d, DType::I32 | DType::U32) || is_short(d)
+}
+
 impl Lowering<'_> {
     pub(super) fn constant(&mut self, c: Const) -> Result<Value, WhyNot> {
         if c.dtype == DType::Bool {
             let zero = self.b.zero();
             let cmp = if c.bits == 0 { Cmp::Ne } else { Cmp::Eq };
             return Ok(self.b.cmp(cmp, Elem::I32, zero, zero));
+        }
+        if is_short(c.dtype) {
+            return Ok(self.b.splat_i32(c.as_int() as i32));
         }
         Ok(match self.word_type(c.dtype)? {
             Elem::F32 => self.b.splat_f32(f32::from_bits(c.bits as u32)),
@@ -72,6 +81,9 @@ impl Lowering<'_> {
         use vir::BinaryOp as V;
         if d == DType::Bool {
             return self.logic(op, a, b);
+        }
+        if is_short(d) && op.is_compare() {
+            return Ok(self.compare(op, DType::I32, Elem::I32, a, b));
         }
         let elem = self.word_type(d)?;
         let op = match op {
@@ -189,15 +201,23 @@ impl Lowering<'_> {
         use DType::{Bool, F32, I32, U32};
         Ok(match (from, to) {
             _ if from == to => v,
-            (I32, U32) | (U32, I32) => v,
-            (I32, F32) => self.b.unary(vir::UnaryOp::FromI32, Elem::I32, v),
             (F32, I32) => self.saturate(v),
+            (F32, _) if is_short(to) => self.float_to_short(to, v),
             (F32 | I32 | U32, Bool) => {
                 let elem = self.word_type(from)?;
                 let zero = self.b.zero();
                 self.b.cmp(Cmp::Ne, elem, v, zero)
             }
-            (Bool, F32 | I32 | U32) => {
+            (_, Bool) if is_short(from) => {
+                let zero = self.b.zero();
+                self.b.cmp(Cmp::Ne, Elem::I32, v, zero)
+            }
+            (_, F32) if from == I32 || is_short(from) => {
+                self.b.unary(vir::UnaryOp::FromI32, Elem::I32, v)
+            }
+            (_, I32 | U32) if is_integer(from) => v,
+            (_, _) if is_integer(from) && is_short(to) => self.wrap(to, v),
+            (Bool, _) if is_word(to) || is_short(to) => {
                 let one = self.constant(Const::new(to, 1.0))?;
                 let zero = self.b.zero();
                 self.b.select(Elem::F32, v, one, zero)

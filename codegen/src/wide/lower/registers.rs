@@ -1,4 +1,5 @@
 //! Registers of the kernel as SSA values.
+use super::shorts::{in_memory, is_word};
 use super::{Lowering, TileArg, WhyNot};
 use crate::kernel::lanes::RegisterLanes;
 use crate::wide::vir::{Cmp, Elem, StoreForm, Value};
@@ -69,7 +70,7 @@ pub(super) fn shared(
     let mut shared = Vec::new();
     for (b, stores) in &inside.written {
         let own = inside.reads(*b) == all.reads(*b) && all.written.get(b) == Some(stores);
-        let uniform = lanes.shape(*b).lanes.is_empty() && kernel.buffer(*b).dtype != DType::Bool;
+        let uniform = lanes.shape(*b).lanes.is_empty() && is_word(kernel.buffer(*b).dtype);
         if !kernel.buffer(*b).shape.is_empty() || !own && !uniform {
             return Err(WhyNot::Escapes);
         }
@@ -81,8 +82,7 @@ pub(super) fn shared(
     for b in used {
         let dtype = kernel.buffer(*b).dtype;
         let outer = !inside.written.contains_key(b);
-        if !matches!(dtype, DType::F32 | DType::I32 | DType::U32) && (outer || dtype != DType::Bool)
-        {
+        if !is_word(dtype) && (outer || in_memory(dtype).is_none()) {
             return Err(WhyNot::Type(dtype));
         }
     }

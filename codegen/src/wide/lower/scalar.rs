@@ -193,13 +193,52 @@ impl Lowering<'_> {
         body: &MathBody,
         mut env: Vec<(DType, Value)>,
     ) -> Result<Value, WhyNot> {
-        let mut last = Err(WhyNot::Operation("nothing"));
-        for (d, value) in &body.lets {
-            let v = self.evaluate(value, Env::Math(&env))?;
-            env.push((*d, v));
-            last = Ok(v);
+        let always = body.rare.as_ref().map_or(body.lets.len(), |r| r.start);
+        self.math_lets(&body.lets[..always], &mut env)?;
+        match &body.rare {
+            Some(rare) => self.seldom(&body.lets[rare.clone()], &body.lets[rare.end].1, env),
+            None => Ok(env.last().ok_or(WhyNot::Operation("nothing"))?.1),
         }
-        last
+    }
+
+    fn math_lets(
+        &mut self,
+        lets: &[(DType, Scalar)],
+        env: &mut Vec<(DType, Value)>,
+    ) -> Result<(), WhyNot> {
+        for (d, value) in lets {
+            let v = self.evaluate(value, Env::Math(env))?;
+            env.push((*d, v));
+        }
+        Ok(())
+    }
+
+    /// The result of a math body: a choice, whose first operand, and `lets` for it, are evaluated
+    /// only if some lane of the vector at hand takes it.
+    fn seldom(
+        &mut self,
+        lets: &[(DType, Scalar)],
+        result: &Scalar,
+        mut env: Vec<(DType, Value)>,
+    ) -> Result<Value, WhyNot> {
+        let Scalar::Select(cond, rare, common) = result else {
+            panic!("invariant: what is seldom needed is an operand of a choice");
+        };
+        let d = self.dtype(common, Env::Math(&env));
+        let taken = self.evaluate(cond, Env::Math(&env))?;
+        let common = self.evaluate(common, Env::Math(&env))?;
+        let lanes = self.b.mask_bits(taken);
+        let none = self.b.iconst(0);
+        let (some, _) = self.b.block(&[]);
+        let (join, params) = self.b.block(&[Class::Vec]);
+        (self.b).branch((Cmp::Ne, lanes, none), (some, &[]), (join, &[common]));
+        self.switch_to(some);
+        self.math_lets(lets, &mut env)?;
+        let rare = self.evaluate(rare, Env::Math(&env))?;
+        let either = self.choose(d, taken, rare, common);
+        self.b.jump(join, &[either]);
+        self.switch_to(join);
+        Ok(params[0])
     }
 
     /// Evaluates one side only.

@@ -8,17 +8,28 @@ use tensmith_ir::expr::{Expr, Var};
 pub(super) const ELEMENT: i64 = 4;
 
 impl Lowering<'_> {
-    fn scratch(&self, lane: i64) -> Addr {
+    pub(super) fn scratch(&self, lane: i64) -> Addr {
         Addr::at(self.b.args(), (ELEMENT * lane) as i32)
     }
 
     /// Stores lanes one by one, by way of the scratch words.
     pub(super) fn scatter(&mut self, access: &Access, mask: u32, v: Value) -> Result<(), WhyNot> {
+        self.scatter_each(IntTy::I32, access, mask, v)
+    }
+
+    /// The same for elements of any type.
+    pub(super) fn scatter_each(
+        &mut self,
+        ty: IntTy,
+        access: &Access,
+        mask: u32,
+        v: Value,
+    ) -> Result<(), WhyNot> {
         self.b.store(Elem::F32, self.scratch(0), v);
         for j in 0..self.live_lanes(mask) {
             let addr = self.addr(access, j)?;
             let lane = self.b.int_load(IntTy::I32, self.scratch(j));
-            self.b.int_store(IntTy::I32, addr, lane);
+            self.b.int_store(ty, addr, lane);
         }
         Ok(())
     }
@@ -32,9 +43,19 @@ impl Lowering<'_> {
         {
             return Ok(v);
         }
-        for j in 0..live {
+        self.gather_each(IntTy::I32, access, mask)
+    }
+
+    /// The elements of the vector at hand, of any type, one by one by way of the scratch words.
+    pub(super) fn gather_each(
+        &mut self,
+        ty: IntTy,
+        access: &Access,
+        mask: u32,
+    ) -> Result<Value, WhyNot> {
+        for j in 0..self.live_lanes(mask) {
             let addr = self.addr(access, j)?;
-            let lane = self.b.int_load(IntTy::I32, addr);
+            let lane = self.b.int_load(ty, addr);
             self.b.int_store(IntTy::I32, self.scratch(j), lane);
         }
         Ok(self.b.load(Elem::F32, self.scratch(0)))

@@ -1,6 +1,7 @@
 //! Statements in lock step.
 use super::address::LaneStep;
 use super::pending::loads;
+use super::shorts::in_memory;
 use super::spread::ELEMENT;
 use super::{Lane, Lowering, Memo, WhyNot};
 use crate::wide::vir::{Addr, Elem, LoadForm, StoreForm, Value, Width};
@@ -162,6 +163,13 @@ impl Lowering<'_> {
         if vector && access.lane_step == LaneStep::Same {
             return Err(WhyNot::Operation("stores of all lanes to one element"));
         }
+        let dtype = self.kernel.buffer(buffer).dtype;
+        if let Some(ty) = in_memory(dtype) {
+            return self.each_in_turns(mask, value, &mut |cx| {
+                let v = cx.scalar(value)?;
+                cx.store_short((dtype, ty), &access, mask, v)
+            });
+        }
         let across = match access.lane_step {
             LaneStep::Far => self.across(&access).filter(|_| !loads(value, buffer)),
             _ => None,
@@ -238,6 +246,10 @@ impl Lowering<'_> {
     ) -> Result<Value, WhyNot> {
         let access = self.access(key, buffer, index)?;
         let mask = self.access_mask(&access);
+        let dtype = self.kernel.buffer(buffer).dtype;
+        if let Some(ty) = in_memory(dtype) {
+            return self.load_short((dtype, ty), &access, mask);
+        }
         match access.lane_step {
             LaneStep::Same => {
                 let addr = self.addr(&access, 0)?;

@@ -4,7 +4,8 @@ use super::{Selector, codes, swapped};
 use crate::wide::codes::FmaForm;
 use crate::wide::minst::{Arg, Kind, MInst};
 use crate::wide::vir::{
-    BinaryOp, Class, Cmp, Elem, FmaOp, Inst, LoadForm, MaskOp, ReduceOp, StoreForm, Value, Width,
+    BinaryOp, Class, Cmp, Elem, FmaOp, Inst, IntTy, LoadForm, MaskOp, ReduceOp, StoreForm, Value,
+    Width,
 };
 use iced_x86::Code;
 use regalloc2::VReg;
@@ -33,6 +34,27 @@ impl Selector<'_> {
                 let src = self.reg(*value);
                 let mem = Arg::Mem(self.mem(addr));
                 self.store(*form, mem, src);
+            }
+            Inst::LoadShort { ty, mask, addr } => {
+                let args = vec![Arg::Def(self.result(result)), Arg::Mem(self.mem(addr))];
+                let code = codes::load_short(self.width(), *ty);
+                match mask {
+                    Some(m) => {
+                        let mask = self.reg(*m);
+                        self.with_mask(code, args, mask).zeroing = true;
+                    }
+                    None => self.code(code, args),
+                }
+            }
+            Inst::StoreShort {
+                ty,
+                mask,
+                addr,
+                value,
+            } => {
+                let src = self.reg(*value);
+                let mem = Arg::Mem(self.mem(addr));
+                self.store_short(*ty, *mask, mem, src);
             }
             Inst::SplatInt(a) => {
                 let dst = self.result(result);
@@ -75,6 +97,10 @@ impl Selector<'_> {
                 let src = self.reg(*a);
                 let dst = self.result(result);
                 self.mask_not(dst, src);
+            }
+            Inst::MaskBits(a) => {
+                let args = vec![Arg::Def(self.result(result)), Arg::Use(self.reg(*a))];
+                self.code(codes::mask_bits(self.width()), args);
             }
             Inst::Select { mask, a, b, .. } => {
                 let dst = self.result(result);
@@ -237,6 +263,42 @@ impl Selector<'_> {
                 }
             }
         }
+    }
+
+    fn store_short(&mut self, ty: IntTy, mask: Option<Value>, mem: Arg, src: VReg) {
+        if self.width() == Width::Z512 {
+            let (code, args) = (codes::store_short(ty), vec![mem, Arg::Use(src)]);
+            return match mask {
+                Some(m) => {
+                    let mask = self.reg(m);
+                    self.with_mask(code, args, mask);
+                }
+                None => self.code(code, args),
+            };
+        }
+        // The low bits of each part side by side, then those of both parts.
+        let bytes = ty.bytes();
+        let byte = |k: usize| match k < 4 * bytes {
+            true => (k / bytes * 4 + k % bytes) as u32,
+            false => 0x80,
+        };
+        let word = |w: usize| (0..4).fold(0, |word, k| word | byte(4 * (w % 4) + k) << (8 * k));
+        let pick = Arg::Pool(self.pool_lanes((0..8).map(word)));
+        let (low, joined) = (self.fresh(Class::Vec), self.fresh(Class::Vec));
+        let args = vec![Arg::Def(low), Arg::Use(src), pick];
+        self.code(Code::VEX_Vpshufb_ymm_ymm_ymmm256, args);
+        if bytes == 2 {
+            let args = vec![Arg::Def(joined), Arg::Use(low), Arg::Imm(0b1000)];
+            self.code(Code::VEX_Vpermq_ymm_ymmm256_imm8, args);
+            let args = vec![mem, Arg::Use(joined)];
+            return self.code(Code::VEX_Vmovups_xmmm128_xmm, args);
+        }
+        let index = self.fresh(Class::Vec);
+        let parts = Arg::Pool(self.pool_lanes([0, 4, 0, 0, 0, 0, 0, 0].into_iter()));
+        self.code(codes::load(Width::Y256), vec![Arg::Def(index), parts]);
+        let args = vec![Arg::Def(joined), Arg::Use(index), Arg::Use(low)];
+        self.code(codes::permute(Width::Y256), args);
+        self.code(Code::VEX_Vmovlps_m64_xmm, vec![mem, Arg::Use(joined)]);
     }
 
     fn splat_int(&mut self, dst: VReg, a: Value) {

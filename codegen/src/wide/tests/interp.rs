@@ -155,6 +155,40 @@ fn fma(op: FmaOp, a: u32, b: u32, c: u32) -> u32 {
     .to_bits()
 }
 
+/// Reads an integer from memory.
+///
+/// # Safety
+/// The access is in bounds.
+unsafe fn read_int(ty: IntTy, at: i64) -> i64 {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match ty {
+            IntTy::I8 => i64::from((at as *const i8).read()),
+            IntTy::U8 => i64::from((at as *const u8).read()),
+            IntTy::I16 => i64::from((at as *const i16).read_unaligned()),
+            IntTy::U16 => i64::from((at as *const u16).read_unaligned()),
+            IntTy::I32 => i64::from((at as *const i32).read_unaligned()),
+            IntTy::I64 => (at as *const i64).read_unaligned(),
+        }
+    }
+}
+
+/// Writes an integer to memory.
+///
+/// # Safety
+/// The access is in bounds.
+unsafe fn write_int(ty: IntTy, at: i64, x: i64) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match ty.bytes() {
+            1 => (at as *mut i8).write(x as i8),
+            2 => (at as *mut i16).write_unaligned(x as i16),
+            4 => (at as *mut i32).write_unaligned(x as i32),
+            _ => (at as *mut i64).write_unaligned(x),
+        }
+    }
+}
+
 impl Machine {
     fn int(&self, v: Value) -> i64 {
         match self.values[v.index()] {
@@ -175,6 +209,10 @@ impl Machine {
             Val::Mask(x) => x,
             other => panic!("{v} is {other:?}"),
         }
+    }
+
+    fn kept(&self, mask: Option<Value>) -> [bool; 16] {
+        mask.map_or([true; 16], |m| self.mask(m))
     }
 
     fn addr(&self, a: &Addr) -> i64 {
@@ -204,22 +242,12 @@ impl Machine {
             Inst::IntLoad { ty, addr } => {
                 let at = self.addr(addr);
                 // SAFETY: tests pass arguments whose accesses are in bounds.
-                Val::Int(unsafe {
-                    match ty {
-                        IntTy::I32 => i64::from((at as *const i32).read_unaligned()),
-                        IntTy::I64 => (at as *const i64).read_unaligned(),
-                    }
-                })
+                Val::Int(unsafe { read_int(*ty, at) })
             }
             Inst::IntStore { ty, addr, value } => {
                 let (at, x) = (self.addr(addr), self.int(*value));
                 // SAFETY: as above.
-                unsafe {
-                    match ty {
-                        IntTy::I32 => (at as *mut i32).write_unaligned(x as i32),
-                        IntTy::I64 => (at as *mut i64).write_unaligned(x),
-                    }
-                }
+                unsafe { write_int(*ty, at, x) };
                 Val::None
             }
             Inst::Prefetch(_) => Val::None,
@@ -230,6 +258,27 @@ impl Machine {
             Inst::Store {
                 form, addr, value, ..
             } => self.store(*form, addr, *value),
+            Inst::LoadShort { ty, mask, addr } => {
+                let (at, keep) = (self.addr(addr), self.kept(*mask));
+                let bytes = ty.bytes() as i64;
+                // SAFETY: as above.
+                let read = |i: usize| unsafe { read_int(*ty, at + bytes * i as i64) };
+                self.lanes(|i| if keep[i] { read(i) as u32 } else { 0 })
+            }
+            Inst::StoreShort {
+                ty,
+                mask,
+                addr,
+                value,
+            } => {
+                let (at, keep, x) = (self.addr(addr), self.kept(*mask), self.vec(*value));
+                for i in (0..self.lanes).filter(|i| keep[*i]) {
+                    let at = at + (ty.bytes() * i) as i64;
+                    // SAFETY: as above.
+                    unsafe { write_int(*ty, at, i64::from(x[i])) };
+                }
+                Val::None
+            }
             Inst::Unary { op, a, .. } => self.lanes(|i| unary(*op, self.vec(*a)[i])),
             Inst::Binary { op, elem, a, b } => {
                 let (a, b) = (self.vec(*a), self.vec(*b));
@@ -273,6 +322,10 @@ impl Machine {
                 })
             }
             Inst::MaskNot(a) => self.holds(|i| !self.mask(*a)[i]),
+            Inst::MaskBits(a) => {
+                let held = self.mask(*a);
+                Val::Int((0..16).filter(|i| held[*i]).map(|i| 1 << i).sum())
+            }
             Inst::Select { mask, a, b, .. } => {
                 let (m, a, b) = (self.mask(*mask), self.vec(*a), self.vec(*b));
                 self.lanes(|i| if m[i] { a[i] } else { b[i] })

@@ -118,6 +118,48 @@ fn scaling_by_powers_of_two() {
 }
 
 #[test]
+fn masks_become_bits() {
+    for cmp in CMPS {
+        ints(&format!("bits of {cmp:?}"), |f, x, y| {
+            let held = f.cmp(cmp, Elem::I32, x, y);
+            let bits = f.mask_bits(held);
+            f.splat_int(bits)
+        });
+    }
+}
+
+/// Stores all lanes, or those of a mask, as short integers, and loads them again.
+#[test]
+fn short_integers() {
+    for ty in [IntTy::I8, IntTy::U8, IntTy::I16, IntTy::U16] {
+        ints(&format!("{ty:?}"), |f, x, y| {
+            let at = Addr::new(f.arg(2));
+            f.store(Elem::I32, at, y);
+            f.store_short(ty, None, at.disp(4), x);
+            let all = f.load_short(ty, None, at.disp(4));
+            if f.width() == Width::Y256 {
+                return all;
+            }
+            let some = f.cmp(Cmp::Lt, Elem::I32, x, y);
+            f.store_short(ty, Some(some), at, y);
+            let part = f.load_short(ty, Some(some), at);
+            f.binary(BinaryOp::Xor, Elem::I32, all, part)
+        });
+        ints(&format!("{ty:?} of the general registers"), |f, x, _| {
+            let at = Addr::new(f.arg(2));
+            f.store(Elem::I32, at, x);
+            for k in 0..6 {
+                let v = f.int_load(ty, at.disp(5 * k));
+                f.int_store(ty, at.disp(3 * k + 1), v);
+                let v = f.splat_int(v);
+                f.store_form(Elem::I32, StoreForm::Lane, at.disp(24), v);
+            }
+            f.load(Elem::I32, at)
+        });
+    }
+}
+
+#[test]
 fn integer_operations() {
     use BinaryOp::*;
     for op in [Add, Sub, Mul, Min, Max, And, Or, Xor, AndNot, Shl, Shr, Sar] {

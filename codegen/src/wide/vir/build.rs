@@ -329,6 +329,21 @@ impl FunctionBuilder {
         });
     }
 
+    /// Consecutive integers of 8 or 16 bits, extended to I32.
+    pub fn load_short(&mut self, ty: IntTy, mask: Option<Value>, addr: Addr) -> Value {
+        self.def(Inst::LoadShort { ty, mask, addr })
+    }
+
+    /// The low bits of I32 lanes to consecutive integers of 8 or 16 bits.
+    pub fn store_short(&mut self, ty: IntTy, mask: Option<Value>, addr: Addr, value: Value) {
+        self.push(Inst::StoreShort {
+            ty,
+            mask,
+            addr,
+            value,
+        });
+    }
+
     /// Lane-wise operation of one operand.
     pub fn unary(&mut self, op: UnaryOp, elem: Elem, a: Value) -> Value {
         self.def(Inst::Unary { op, elem, a })
@@ -362,6 +377,11 @@ impl FunctionBuilder {
     /// The lanes outside a mask.
     pub fn mask_not(&mut self, a: Value) -> Value {
         self.def(Inst::MaskNot(a))
+    }
+
+    /// One bit a lane of a mask.
+    pub fn mask_bits(&mut self, a: Value) -> Value {
+        self.def(Inst::MaskBits(a))
     }
 
     /// `a` where the mask holds, `b` elsewhere.

@@ -29,7 +29,9 @@ impl FunctionBuilder {
         let block = &mut self.func.blocks[self.current.index()];
         let runs = &block.insts[start..end];
         let written = |(k, (_, inst)): (usize, &(_, Inst))| {
-            !inst.writes() || ends.contains(&(k + 1)) && matches!(inst, Inst::Store { .. })
+            !inst.writes()
+                || ends.contains(&(k + 1))
+                    && matches!(inst, Inst::Store { .. } | Inst::StoreShort { .. })
         };
         if !runs.iter().enumerate().all(written) {
             return;

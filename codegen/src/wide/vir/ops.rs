@@ -72,13 +72,38 @@ pub enum ShiftOp {
     Sar,
 }
 
-/// Width of an integer in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An integer in memory. Loads extend it, by its sign where it has one; stores take the low bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IntTy {
-    /// 32 bits; loads extend the sign.
+    /// 8 bits with a sign.
+    I8,
+    /// 8 bits.
+    U8,
+    /// 16 bits with a sign.
+    I16,
+    /// 16 bits.
+    U16,
+    /// 32 bits with a sign.
     I32,
     /// 64 bits.
     I64,
+}
+
+impl IntTy {
+    /// Bytes in memory.
+    pub const fn bytes(self) -> usize {
+        match self {
+            IntTy::I8 | IntTy::U8 => 1,
+            IntTy::I16 | IntTy::U16 => 2,
+            IntTy::I32 => 4,
+            IntTy::I64 => 8,
+        }
+    }
+
+    /// Whether vectors of 32-bit lanes are extended from it and cut to it.
+    pub const fn is_short(self) -> bool {
+        self.bytes() < 4
+    }
 }
 
 /// How a vector is read from memory.

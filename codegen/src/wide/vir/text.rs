@@ -94,6 +94,19 @@ impl Display for Inst {
                 StoreForm::Part(k) => write!(f, "store.{} part {k}, {addr}, {value}", lower(elem)),
                 _ => write!(f, "store.{} {} {addr}, {value}", lower(elem), lower(form)),
             },
+            Inst::LoadShort { ty, mask, addr } => match mask {
+                Some(m) => write!(f, "load.{} masked {m}, {addr}", lower(ty)),
+                None => write!(f, "load.{} full {addr}", lower(ty)),
+            },
+            Inst::StoreShort {
+                ty,
+                mask,
+                addr,
+                value,
+            } => match mask {
+                Some(m) => write!(f, "store.{} masked {m}, {addr}, {value}", lower(ty)),
+                None => write!(f, "store.{} full {addr}, {value}", lower(ty)),
+            },
             Inst::Unary { op, elem, a } => write!(f, "{}.{} {a}", lower(op), lower(elem)),
             Inst::Binary { op, elem, a, b } => {
                 write!(f, "{}.{} {a}, {b}", lower(op), lower(elem))
@@ -107,6 +120,7 @@ impl Display for Inst {
             }
             Inst::Mask { op, a, b } => write!(f, "mask.{} {a}, {b}", lower(op)),
             Inst::MaskNot(a) => write!(f, "mask.not {a}"),
+            Inst::MaskBits(a) => write!(f, "mask.bits {a}"),
             Inst::Select { elem, mask, a, b } => {
                 write!(f, "select.{} {mask}, {a}, {b}", lower(elem))
             }

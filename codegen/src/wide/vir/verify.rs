@@ -142,6 +142,10 @@ fn check_fields(inst: &Inst, width: Width) -> Result<(), String> {
             ..
         } if usize::from(*k) >= width.bytes() / 16 => Err(format!("no part {k}")),
         Inst::Load { addr, .. } | Inst::Store { addr, .. } => check_addr(addr),
+        Inst::LoadShort { ty, mask, addr } | Inst::StoreShort { ty, mask, addr, .. } => {
+            elem_ok(ty.is_short() && (mask.is_none() || width == Width::Z512))?;
+            check_addr(addr)
+        }
         Inst::IntShift { amount, .. } if *amount >= 64 => Err("shift of 64 or more".into()),
         Inst::Shift { amount, .. } if *amount >= 32 => Err("shift of 32 or more".into()),
         Inst::Lanes { elem, bits } if bits.len() != width.lanes(*elem) => {

@@ -3,12 +3,14 @@ use super::MathBody;
 use crate::dtype::DType;
 use crate::loops::{BinaryOp, BufferId, Const, Scalar, UnaryOp};
 use std::cell::RefCell;
-use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Shl, Shr, Sub};
+use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Range, Shl, Shr, Sub};
 
 /// A body in the making.
 pub(super) struct Code {
     params: Vec<DType>,
     lets: RefCell<Vec<(DType, Scalar)>>,
+    /// What is seldom needed.
+    rare: RefCell<Option<Range<usize>>>,
 }
 
 /// A value of a body: a constant, a parameter or a register.
@@ -31,6 +33,7 @@ impl Code {
         Code {
             params,
             lets: RefCell::default(),
+            rare: RefCell::default(),
         }
     }
 
@@ -73,11 +76,12 @@ pub(super) fn build(params: Vec<DType>, write: impl Fn(&Code) -> V<'_>) -> MathB
     let Node::Register(result) = write(&code).node else {
         panic!("invariant: a body computes its result");
     };
-    finish(code.params.clone(), code.lets.into_inner(), result)
+    finish(code, result)
 }
 
 /// Drops what is not used, and puts what is used once into the place where it is used.
-fn finish(params: Vec<DType>, lets: Vec<(DType, Scalar)>, result: u32) -> MathBody {
+fn finish(code: Code, result: u32) -> MathBody {
+    let (params, lets) = (code.params, code.lets.into_inner());
     let first = params.len();
     let last = (result as usize)
         .checked_sub(first)
@@ -95,7 +99,9 @@ fn finish(params: Vec<DType>, lets: Vec<(DType, Scalar)>, result: u32) -> MathBo
     }
     let mut place: Vec<Scalar> = (0..first as u32).map(load).collect();
     let mut kept = Vec::new();
+    let mut kept_before = Vec::new();
     for (k, (dtype, mut value)) in lets.into_iter().enumerate().take(last + 1) {
+        kept_before.push(kept.len());
         if uses[k] == 0 {
             place.push(Scalar::num(DType::Bool, 0.0));
             continue;
@@ -108,7 +114,14 @@ fn finish(params: Vec<DType>, lets: Vec<(DType, Scalar)>, result: u32) -> MathBo
             kept.push((dtype, value));
         }
     }
-    MathBody { params, lets: kept }
+    let rare = code.rare.into_inner();
+    let rare = rare.map(|r| kept_before[r.start]..kept_before[r.end]);
+    debug_assert!(rare.as_ref().is_none_or(|r| r.end + 1 == kept.len()));
+    MathBody {
+        params,
+        lets: kept,
+        rare,
+    }
 }
 
 fn load(register: u32) -> Scalar {
@@ -189,11 +202,6 @@ impl<'c> V<'c> {
         self.unary(UnaryOp::Trunc)
     }
 
-    /// To nearest.
-    pub(super) fn round(self) -> V<'c> {
-        self.unary(UnaryOp::Round)
-    }
-
     /// `self * b + c`, rounded once.
     pub(super) fn fma(self, b: V<'c>, c: V<'c>) -> V<'c> {
         let operands = [self, b, c].map(|v| Box::new(v.scalar()));
@@ -239,6 +247,15 @@ impl<'c> V<'c> {
         debug_assert_eq!((self.dtype, a.dtype), (DType::Bool, b.dtype));
         let value = Scalar::select(self.scalar(), a.scalar(), b.scalar());
         self.code.push(a.dtype, value)
+    }
+
+    /// `self ? rare() : common`, where the former is seldom needed; the last step of a body.
+    pub(super) fn rarely(self, rare: impl FnOnce() -> V<'c>, common: V<'c>) -> V<'c> {
+        let count = || self.code.lets.borrow().len();
+        let start = count();
+        let rare = rare();
+        *self.code.rare.borrow_mut() = Some(start..count());
+        self.select(rare, common)
     }
 
     /// A conversion.

@@ -102,7 +102,8 @@ for tag, d in (("F32", 0), ("F64", 1)):
     emit(f"ASIN_{tag}", "`(asin(t)/t - 1) / z`, `z = t^2`", asin_tail, [0, mpf(1) / 4], [4, 12][d])
     emit(f"ATAN_{tag}", "`(atan(t)/t - 1) / z`, `z = t^2`", atan_tail, [0, 1], [8, 20][d])
     emit(f"ERF_{tag}", "`erf(t)/t - 1`, `z = t^2`", erf_small, [0, 1], [5, 11][d])
-emit("LOG_POW", "`((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`", log_tail5, [0, s2], 8)
+emit("LOG_POW_F32", "`((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`", log_tail5, [0, s2], 2)
+emit("LOG_POW_F64", "`((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`", log_tail5, [0, s2], 8)
 root = lambda u: erfc(u + mpf(5) / 2)**(mpf(1) / 8)
 emit_weighted("ERFC_F32", "`erfc(a)^(1/8)`, `u = a - 2.5`, weighted by the slope of the eighth power", root, lambda u: 8 * root(u)**7,
               [mpf(-3) / 2, mpf(3) / 2], 7)
@@ -119,7 +120,18 @@ print("/// `pi/2`, 53 bits.\npub(super) const PIO2_1: f64 = std::f64::consts::FR
 const("PIO2_2", "`pi/2`, the next 53 bits", b)
 const("PIO2_3", "`pi/2`, the next 53 bits", c)
 a, b = split(mpf(2) / 3, 53, 2)
-const("TWO_THIRDS_LO", "`2/3` less the nearest `f64`", b)
-hi = mpf(struct.unpack("f", struct.pack("f", float(pi / 2)))[0])
+const("TWO_THIRDS_LO_F64", "`2/3` less the nearest `f64`", b)
+single = lambda x: mpf(struct.unpack("f", struct.pack("f", float(x)))[0])
+const("TWO_THIRDS_LO_F32", "`2/3` less the nearest `f32`", mpf(2) / 3 - single(mpf(2) / 3))
+hi = single(pi / 2)
+lo = single(pi / 2 - hi)
 const("PIO2_HI_F32", "`pi/2` as `f32`", hi)
 const("PIO2_LO_F32", "The rest of `pi/2`", pi / 2 - hi)
+const("PIO2_LEAST_F32", "The rest of that as `f32`", pi / 2 - hi - lo)
+mp.dps = 120
+print("/// `2^(8k - 23) * 2/pi` modulo 4, for each `k`: two bits of the integer, then those below.")
+print("pub(super) const QUARTERS: [[u32; 3]; 16] = [")
+for k in range(16):
+    bits = int(mp.floor(mp.ldexp(2 / pi, 8 * k - 23 + 94))) % 2**96
+    print("    [" + ", ".join(f"{bits >> s & 0xffffffff:#010x}" for s in (64, 32, 0)) + "],")
+print("];")

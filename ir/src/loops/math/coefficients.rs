@@ -161,8 +161,12 @@ pub(super) const ERF_F64: &[f64] = &[
     -7.795898827002142e-10,
 ];
 
+/// `((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`: degree 2 on [0.0, 0.02944], error 1.5e-7.
+pub(super) const LOG_POW_F32: &[f64] =
+    &[0.4000001505171522, 0.28562237752217967, 0.23048163041261163];
+
 /// `((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`: degree 8 on [0.0, 0.02944], error 1.3e-20.
-pub(super) const LOG_POW: &[f64] = &[
+pub(super) const LOG_POW_F64: &[f64] = &[
     0.4,
     0.28571428571428564,
     0.22222222222228427,
@@ -227,10 +231,36 @@ pub(super) const PIO2_2: f64 = 6.123233995736766e-17;
 pub(super) const PIO2_3: f64 = -1.4973849048591698e-33;
 
 /// `2/3` less the nearest `f64`.
-pub(super) const TWO_THIRDS_LO: f64 = 3.700743415417188e-17;
+pub(super) const TWO_THIRDS_LO_F64: f64 = 3.700743415417188e-17;
+
+/// `2/3` less the nearest `f32`.
+pub(super) const TWO_THIRDS_LO_F32: f64 = -1.9868214925130207e-08;
 
 /// `pi/2` as `f32`.
 pub(super) const PIO2_HI_F32: f64 = 1.5707963705062866;
 
 /// The rest of `pi/2`.
 pub(super) const PIO2_LO_F32: f64 = -4.3711390001862426e-08;
+
+/// The rest of that as `f32`.
+pub(super) const PIO2_LEAST_F32: f64 = -1.7151244994428829e-15;
+
+/// `2^(8k - 23) * 2/pi` modulo 4, for each `k`: two bits of the integer, then those below.
+pub(super) const QUARTERS: [[u32; 3]; 16] = [
+    [0x00000051, 0x7cc1b727, 0x220a94fe],
+    [0x0000517c, 0xc1b72722, 0x0a94fe13],
+    [0x00517cc1, 0xb727220a, 0x94fe13ab],
+    [0x517cc1b7, 0x27220a94, 0xfe13abe8],
+    [0x7cc1b727, 0x220a94fe, 0x13abe8fa],
+    [0xc1b72722, 0x0a94fe13, 0xabe8fa9a],
+    [0xb727220a, 0x94fe13ab, 0xe8fa9a6e],
+    [0x27220a94, 0xfe13abe8, 0xfa9a6ee0],
+    [0x220a94fe, 0x13abe8fa, 0x9a6ee06d],
+    [0x0a94fe13, 0xabe8fa9a, 0x6ee06db1],
+    [0x94fe13ab, 0xe8fa9a6e, 0xe06db14a],
+    [0xfe13abe8, 0xfa9a6ee0, 0x6db14acc],
+    [0x13abe8fa, 0x9a6ee06d, 0xb14acc9e],
+    [0xabe8fa9a, 0x6ee06db1, 0x4acc9e21],
+    [0xe8fa9a6e, 0xe06db14a, 0xcc9e21c8],
+    [0xfa9a6ee0, 0x6db14acc, 0x9e21c820],
+];

@@ -33,6 +33,10 @@ pub(super) struct Format {
     /// See the table.
     pub log: &'static [f64],
     /// See the table.
+    pub log_pow: &'static [f64],
+    /// `2/3` less the nearest number.
+    pub two_thirds_low: f64,
+    /// See the table.
     pub sin: &'static [f64],
     /// See the table.
     pub cos: &'static [f64],
@@ -59,6 +63,8 @@ pub(super) const F32: Format = Format {
     large: (1u64 << 60) as f64,
     exp: k::EXP_F32,
     log: k::LOG_F32,
+    log_pow: k::LOG_POW_F32,
+    two_thirds_low: k::TWO_THIRDS_LO_F32,
     sin: k::SIN_F32,
     cos: k::COS_F32,
     asin: k::ASIN_F32,
@@ -81,6 +87,8 @@ pub(super) const F64: Format = Format {
     large: (1u128 << 120) as f64,
     exp: k::EXP_F64,
     log: k::LOG_F64,
+    log_pow: k::LOG_POW_F64,
+    two_thirds_low: k::TWO_THIRDS_LO_F64,
     sin: k::SIN_F64,
     cos: k::COS_F64,
     asin: k::ASIN_F64,

@@ -1,9 +1,7 @@
 //! The logarithm and what is made of it.
 use super::code::V;
-use super::coefficients as k;
-use super::exp::{exp, exp_sum};
-use super::format::{F64, Format};
-use crate::dtype::DType;
+use super::exp::exp_sum;
+use super::format::Format;
 
 /// `x = 2^n * (1 + m)` with `1 + m` between `sqrt(1/2)` and `sqrt(2)`.
 struct Reduced<'c> {
@@ -96,25 +94,15 @@ pub(super) fn atanh<'c>(f: &Format, x: V<'c>) -> V<'c> {
     f.copy_sign(y, x)
 }
 
-/// `x^y` for `F64`: the logarithm in twice the precision.
-pub(super) fn pow_f64<'c>(x: V<'c>, y: V<'c>) -> V<'c> {
+/// `x^y`: the logarithm in twice the precision.
+pub(super) fn pow<'c>(f: &Format, x: V<'c>, y: V<'c>) -> V<'c> {
     let a = x.abs();
-    let (high, low) = log_twice(a);
+    let (high, low) = log_twice(f, a);
     let product = y * high;
     let low = y.fma(high, -product) + y * low;
     let low = product.abs().lt(low.num(1e4)).select(low, low.num(0.0));
     let exponent = power_exponent(a, y, product);
-    powers(x, y, exp_sum(&F64, exponent, low))
-}
-
-/// `x^y` for `F32`: computed in `f64`, where its logarithm has digits to spare, and its
-/// subnormal results are normal.
-pub(super) fn pow_f32<'c>(x: V<'c>, y: V<'c>) -> V<'c> {
-    let (x, y) = (x.cast(DType::F64), y.cast(DType::F64));
-    let a = x.abs();
-    let logarithm = extreme_log(a, log_normal(&F64, a, None));
-    let exponent = power_exponent(a, y, y * logarithm);
-    powers(x, y, exp(&F64, exponent)).cast(DType::F32)
+    powers(f, x, y, exp_sum(f, exponent, low))
 }
 
 /// The logarithm `y` of a magnitude `a`, put right at 0, infinity and NaN.
@@ -130,12 +118,12 @@ fn power_exponent<'c>(a: V<'c>, y: V<'c>, product: V<'c>) -> V<'c> {
 }
 
 /// `x^y` out of `|x|^y`: signs and special cases as C99 annex F has them.
-fn powers<'c>(x: V<'c>, y: V<'c>, magnitude: V<'c>) -> V<'c> {
+fn powers<'c>(f: &Format, x: V<'c>, y: V<'c>, magnitude: V<'c>) -> V<'c> {
     let zero = x.num(0.0);
     let half = y * 0.5;
     let whole = y.trunc().eq(y);
     let odd = whole & half.floor().ne(half);
-    let signed = odd.select(F64.flip_sign(magnitude, x), magnitude);
+    let signed = odd.select(f.flip_sign(magnitude, x), magnitude);
     let finite_negative = x.lt(zero) & x.num(f64::NEG_INFINITY).lt(x);
     let not_real = finite_negative & y.trunc().ne(y);
     let r = not_real.select(x.num(f64::NAN), signed);
@@ -155,9 +143,8 @@ fn product<'c>(a: (V<'c>, V<'c>), b: (V<'c>, V<'c>)) -> (V<'c>, V<'c>) {
     fast_sum(high, a.0.fma(b.1, a.1.fma(b.0, low)))
 }
 
-/// `log a` of a magnitude as a sum of two numbers, with an error of about `2^-64` of it.
-fn log_twice<'c>(a: V<'c>) -> (V<'c>, V<'c>) {
-    let f = &F64;
+/// `log a` of a magnitude as a sum of two numbers, with an error of about `2^-34` (`F32`) or `2^-64` of it.
+fn log_twice<'c>(f: &Format, a: V<'c>) -> (V<'c>, V<'c>) {
     let (normal, n) = normalised(f, a);
     let r = reduce(f, normal);
     let n = r.n + n;
@@ -166,8 +153,8 @@ fn log_twice<'c>(a: V<'c>) -> (V<'c>, V<'c>) {
     let rest = (-high).fma(bottom.0, r.m);
     let s = (high, (-high).fma(bottom.1, rest) / bottom.0);
     let z = product(s, s);
-    let tail = z.0 * z.0.poly(k::LOG_POW);
-    let series = fast_sum(tail.num(2.0 / 3.0), tail + k::TWO_THIRDS_LO);
+    let tail = z.0 * z.0.poly(f.log_pow);
+    let series = fast_sum(tail.num(2.0 / 3.0), tail + f.two_thirds_low);
     let series = product(z, series);
     let (w, w_low) = fast_sum(s.0.num(2.0), series.0);
     let m = product(s, (w, w_low + series.1));

@@ -4,6 +4,7 @@
 //! other compilers call from a library is here code that can be vectorised, fused and
 //! interpreted. `f16` and `bf16` have no bodies: they compute in `f32`, and the conversions of
 //! their bits are bodies, too.
+mod angle;
 mod code;
 mod coefficients;
 mod convert;
@@ -18,6 +19,7 @@ use super::Scalar;
 use crate::dtype::DType;
 use code::{Code, V};
 use format::Format;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 /// A function of the math table.
@@ -160,6 +162,10 @@ pub struct MathBody {
     pub params: Vec<DType>,
     /// Type and value of each register; never empty.
     pub lets: Vec<(DType, Scalar)>,
+    /// Positions in `lets` of what only the second operand of the result needs, which then is a
+    /// [`Scalar::Select`] whose condition seldom holds: where no lane needs that operand, both may
+    /// be left out. The result is next after these.
+    pub rare: Option<Range<usize>>,
 }
 
 static BODIES: LazyLock<Vec<(MathFn, DType, MathBody)>> = LazyLock::new(|| {
@@ -196,10 +202,8 @@ fn write<'c>(function: MathFn, f: &Format, code: &'c Code) -> V<'c> {
         MathFn::Asinh => log::asinh(f, x),
         MathFn::Acosh => log::acosh(f, x),
         MathFn::Atanh => log::atanh(f, x),
-        MathFn::Pow if f.float == DType::F32 => log::pow_f32(x, code.param(1)),
-        MathFn::Pow => log::pow_f64(x, code.param(1)),
-        MathFn::Fmod if f.float == DType::F32 => trig::fmod_f32(f, x, code.param(1)),
-        MathFn::Fmod => trig::fmod_f64(f, x, code.param(1)),
+        MathFn::Pow => log::pow(f, x, code.param(1)),
+        MathFn::Fmod => trig::fmod(f, x, code.param(1)),
     }
 }
 

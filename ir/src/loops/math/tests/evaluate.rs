@@ -149,6 +149,7 @@ fn int_binary(op: BinaryOp, width: u64, x: u64, y: u64) -> u64 {
     match op {
         BinaryOp::Add => x.wrapping_add(y),
         BinaryOp::Sub => x.wrapping_sub(y),
+        BinaryOp::Mul => x.wrapping_mul(y),
         BinaryOp::And => x & y,
         BinaryOp::Or => x | y,
         BinaryOp::Xor => x ^ y,
@@ -176,6 +177,8 @@ fn cast(from: DType, to: DType, x: u64) -> u64 {
     match (from, to) {
         (DType::F32, DType::F64) => f64::from(f32_of(x)).to_bits(),
         (DType::F64, DType::F32) => u64::from((f64::from_bits(x) as f32).to_bits()),
+        (DType::F32, DType::I32) => u64::from(f32_of(x) as i32 as u32),
+        (DType::I32, DType::F32) => u64::from((x as u32 as i32 as f32).to_bits()),
         (DType::U16, DType::U32) => x,
         (DType::U32, DType::U16) => x & 0xffff,
         _ => panic!("no body casts {from} to {to}"),

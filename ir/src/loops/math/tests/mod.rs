@@ -124,7 +124,7 @@ const UNARY: &[MathFn] = &[
     MathFn::Atanh,
 ];
 
-/// Whether the body makes no promise for an operand.
+/// Whether the body makes no promise for an `F64` operand.
 fn outside(f: MathFn, x: f64) -> bool {
     matches!(f, MathFn::Sin | MathFn::Cos | MathFn::Tan) && x.is_finite() && x.abs() > 2f64.powi(30)
 }

@@ -1,0 +1,304 @@
+//! Computes sums of products of small integers in `f32`, where they are exact: vectors multiply and
+//! add floats in one instruction, and 32-bit integers in several.
+//!
+//! Requires: nothing. Algorithms that round must have been chosen before.
+//! Ensures: nothing.
+//!
+//! Before:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "x" : u8[20, 300]
+//!   %1 = input "w" : u8[300, 10]
+//!   %2 = cast(%0) {to=i32} "a" : i32[20, 300]
+//!   %3 = cast(%1) {to=i32} "b" : i32[300, 10]
+//!   %4 = contract(%2, %3) {spec="mk,kn->mn"} "c" : i32[20, 10]
+//!   output "y" = %4
+//! }
+//! ```
+//! After:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "x" : u8[20, 300]
+//!   %1 = input "w" : u8[300, 10]
+//!   %2 = cast(%0) {to=i32} "a" : i32[20, 300]
+//!   %3 = cast(%1) {to=i32} "b" : i32[300, 10]
+//!   %4 = cast(%2) {to=f32} "c" : f32[20, 300]
+//!   %5 = cast(%3) {to=f32} "c" : f32[300, 10]
+//!   %6 = slice(%4) {sizes=[20, 258], starts=[0, 0], steps=[1, 1]} "c" : f32[20, 258]
+//!   %7 = slice(%5) {sizes=[258, 10], starts=[0, 0], steps=[1, 1]} "c" : f32[258, 10]
+//!   %8 = contract(%6, %7) {spec="mk,kn->mn"} "c" : f32[20, 10]
+//!   %9 = cast(%8) {to=i32} "c" : i32[20, 10]
+//!   %10 = slice(%4) {sizes=[20, 42], starts=[0, 258], steps=[1, 1]} "c" : f32[20, 42]
+//!   %11 = slice(%5) {sizes=[42, 10], starts=[258, 0], steps=[1, 1]} "c" : f32[42, 10]
+//!   %12 = contract(%10, %11) {spec="mk,kn->mn"} "c" : f32[20, 10]
+//!   %13 = cast(%12) {to=i32} "c" : i32[20, 10]
+//!   %14 = add(%9, %13) {} "c" : i32[20, 10]
+//!   output "y" = %14
+//! }
+//! ```
+//! Source: every integer of at most `2^24` in magnitude is an `f32` (IEEE 754). A sum whose terms'
+//! magnitudes add up to no more passes through such integers only, whatever the order.
+use super::Rewriter;
+use super::conv_moments::Weights;
+use crate::split::constant_values;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
+use tensmith_ir::ops::Spec;
+use tensmith_ir::tensor::{Tensor, Wide};
+
+/// Up to it, all integers are `f32`.
+const EXACT: i64 = 1 << 24;
+
+/// Parts of one sum at most: each is a pass over the results.
+const PARTS: usize = 16;
+
+/// Elements of an operand that are looked at, at most.
+const ELEMENTS: usize = 1 << 22;
+
+/// Nodes behind each other that the search for bounds follows at most.
+const NODES: usize = 24;
+
+/// The graph with sums of floats in place of those of small integers.
+///
+/// Errors: never for a valid graph.
+pub fn sum_integers_in_floats(graph: &Graph) -> Result<Graph, GraphError> {
+    let mut known = Known {
+        constant: constant_values(graph),
+        weights: Weights::new(graph),
+    };
+    Rewriter::run(
+        graph,
+        &mut |cx, node| match parts(cx.old, node, &mut known) {
+            Some(parts) => rewrite(cx, node, &parts).map(|v| Some(vec![v])),
+            None => Ok(None),
+        },
+    )
+}
+
+/// What depends on constants only.
+struct Known<'g> {
+    constant: Vec<bool>,
+    weights: Weights<'g>,
+}
+
+impl Known<'_> {
+    /// The elements of a value, if they are few enough to be looked at.
+    fn tensor(&mut self, graph: &Graph, value: ValueId) -> Option<Tensor> {
+        let shape = graph.ty(value).static_shape()?;
+        let count = shape.into_iter().try_fold(1usize, usize::checked_mul)?;
+        let fits = self.constant[value.0 as usize] && count <= ELEMENTS;
+        fits.then(|| self.weights.tensor(value)).flatten()
+    }
+}
+
+/// How a sum is cut into parts that are exact.
+struct Parts {
+    /// The axis of each operand that is cut.
+    axes: [usize; 2],
+    /// The first terms of all parts, and the end of the last.
+    ends: Vec<i64>,
+}
+
+/// The parts of a sum of integers, if there are not too many.
+fn parts(graph: &Graph, node: &Node, known: &mut Known<'_>) -> Option<Parts> {
+    let sums = matches!(node.op.name, "contract" | "conv");
+    let [a, b] = node.inputs[..] else { return None };
+    if !sums || graph.ty(a).dtype != DType::I32 {
+        return None;
+    }
+    let most = [a, b].map(|v| magnitude(graph, v));
+    let axes = summed(node)?;
+    let count = graph.ty(b).shape.get(axes[1])?.as_const()?;
+    let mut ends = vec![0];
+    let known = [a, b].map(|v| known.tensor(graph, v));
+    let cut = match (known, most) {
+        ([_, Some(b)], [Some(most), _]) => Cut::of(&b, axes[1], node.op.name == "conv", most)?,
+        ([Some(a), _], [_, Some(most)]) => Cut::of(&a, axes[0], false, most)?,
+        (_, [Some(a), Some(b)]) => Cut::Each(a.checked_mul(b)?.checked_mul(taps(graph, node)?)?),
+        _ => return None,
+    };
+    cut.add_ends(count, &mut ends)?;
+    let most = match node.op.name {
+        "conv" if node.attrs.int("groups") != 1 => 1,
+        _ => PARTS,
+    };
+    (2..=most + 1)
+        .contains(&ends.len())
+        .then_some(Parts { axes, ends })
+}
+
+/// The axes of both operands that a node sums over, or one that it can be cut along.
+fn summed(node: &Node) -> Option<[usize; 2]> {
+    if node.op.name == "conv" {
+        return Some([1, 1]);
+    }
+    let spec = Spec::of(&node.attrs);
+    let [letter] = spec.summed()[..] else {
+        return None;
+    };
+    let place = |letters: &[u8]| letters.iter().position(|c| *c == letter);
+    Some([place(&spec.a)?, place(&spec.b)?])
+}
+
+/// The terms of a sum at each index of the axis that is cut.
+fn taps(graph: &Graph, node: &Node) -> Option<i64> {
+    let spatial = match node.op.name {
+        "conv" => graph.ty(node.inputs[1]).shape.get(2..)?,
+        _ => &[],
+    };
+    (spatial.iter()).try_fold(1i64, |n, e| n.checked_mul(e.as_const()?))
+}
+
+/// What the terms of all sums add up to at most.
+enum Cut {
+    /// At each index.
+    Each(i64),
+    /// At each index, for every sum.
+    Sums(Vec<Vec<i64>>),
+}
+
+impl Cut {
+    /// For an operand whose elements are known, and the magnitude of those of the other. Filters
+    /// have further axes behind, which are summed over as well.
+    fn of(known: &Tensor, axis: usize, filters: bool, most: i64) -> Option<Cut> {
+        let (values, _) = known.data.as_chunks::<4>();
+        let inner: usize = known.shape[axis + 1..].iter().product();
+        let outer: usize = known.shape[..axis].iter().product();
+        let count = known.shape[axis];
+        let mut sums = vec![vec![0i64; if filters { outer } else { outer * inner }]; count];
+        for (at, bytes) in values.iter().enumerate() {
+            let (front, back) = (at / inner / count, at % inner);
+            let sum = if filters { front } else { front * inner + back };
+            let value = i64::from(i32::from_le_bytes(*bytes));
+            let term = value.abs().checked_mul(most)?;
+            let place = &mut sums[at / inner % count][sum];
+            *place = place.checked_add(term)?;
+        }
+        Some(Cut::Sums(sums))
+    }
+
+    /// Appends the ends of parts that are exact; `None` if one index alone is not.
+    fn add_ends(&self, count: i64, ends: &mut Vec<i64>) -> Option<()> {
+        match self {
+            Cut::Each(most) => {
+                let long = if *most == 0 { count } else { EXACT / most };
+                let mut at = 0;
+                while at < count {
+                    at = at.checked_add(long).filter(|_| long > 0)?.min(count);
+                    ends.push(at);
+                }
+            }
+            Cut::Sums(terms) => {
+                let mut sums = vec![0i64; terms.first()?.len()];
+                for (at, terms) in terms.iter().enumerate() {
+                    if terms.iter().any(|t| *t > EXACT) {
+                        return None;
+                    }
+                    if sums.iter().zip(terms).any(|(s, t)| s + t > EXACT) {
+                        ends.push(at as i64);
+                        sums.fill(0);
+                    }
+                    sums.iter_mut().zip(terms).for_each(|(s, t)| *s += t);
+                }
+                ends.push(count);
+            }
+        }
+        Some(())
+    }
+}
+
+/// What no element of a value exceeds in magnitude, if types and constants say it.
+fn magnitude(graph: &Graph, value: ValueId) -> Option<i64> {
+    let (least, most) = bounds(graph, value, NODES)?;
+    Some(least.abs().max(most.abs()))
+}
+
+/// The least and the greatest element of a value, if types and constants say it.
+fn bounds(graph: &Graph, value: ValueId, nodes: usize) -> Option<(i64, i64)> {
+    if let Some(t) = graph.constant(value).filter(|t| t.data.len() <= ELEMENTS) {
+        let Wide::Int(values) = t.to_wide() else {
+            return None;
+        };
+        let (least, most) = (values.iter().min()?, values.iter().max()?);
+        return Some((i64::try_from(*least).ok()?, i64::try_from(*most).ok()?));
+    }
+    match graph.ty(value).dtype {
+        DType::Bool => return Some((0, 1)),
+        d if d.bytes() <= 2 => {
+            let (least, most) = d.int_range()?;
+            return Some((least as i64, most as i64));
+        }
+        _ => {}
+    }
+    let node = graph.node(graph.producer(value)?);
+    let nodes = nodes.checked_sub(1)?;
+    let of = |k: usize| bounds(graph, *node.inputs.get(k)?, nodes);
+    match node.op.name {
+        "cast" if graph.ty(node.inputs[0]).dtype.is_float() => None,
+        "cast" => {
+            let (least, most) = of(0)?;
+            let (low, high) = graph.ty(value).dtype.int_range()?;
+            let fits = low <= i128::from(least) && i128::from(most) <= high;
+            fits.then_some((least, most))
+        }
+        "reshape" | "transpose" | "slice" | "expand" => of(0),
+        "pad" => {
+            let (a, b) = (of(0)?, of(1)?);
+            Some((a.0.min(b.0), a.1.max(b.1)))
+        }
+        "sub" => {
+            let (a, b) = (of(0)?, of(1)?);
+            let (least, most) = (a.0.checked_sub(b.1)?, a.1.checked_sub(b.0)?);
+            let narrow = i32::try_from(least).is_ok() && i32::try_from(most).is_ok();
+            narrow.then_some((least, most))
+        }
+        _ => None,
+    }
+}
+
+fn rewrite(cx: &mut Rewriter<'_>, node: &Node, parts: &Parts) -> Result<ValueId, GraphError> {
+    let to = |dtype: DType| Attrs::new().with("to", dtype);
+    let mut operands = Vec::new();
+    for input in &node.inputs {
+        let v = cx.get(*input);
+        operands.push(cx.add("cast", &node.name, &[v], to(DType::F32))?);
+    }
+    let mut sum = None;
+    for ends in parts.ends.windows(2) {
+        let mut part = Vec::new();
+        for (v, axis) in operands.iter().zip(parts.axes) {
+            part.push(match parts.ends.len() {
+                2 => *v,
+                _ => cut(cx, node, *v, axis, [ends[0], ends[1]])?,
+            });
+        }
+        let floats = cx.add(node.op.name, &node.name, &part, node.attrs.clone())?;
+        let exact = cx.add("cast", &node.name, &[floats], to(DType::I32))?;
+        sum = Some(match sum {
+            Some(before) => cx.add("add", &node.name, &[before, exact], Attrs::new())?,
+            None => exact,
+        });
+    }
+    Ok(sum.expect("invariant: a sum has parts"))
+}
+
+/// Indices `begin..end` of an axis.
+fn cut(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    value: ValueId,
+    axis: usize,
+    [begin, end]: [i64; 2],
+) -> Result<ValueId, GraphError> {
+    let mut sizes = cx.new.ty(value).shape.clone();
+    let mut starts = vec![Expr::from(0); sizes.len()];
+    let steps = vec![1i64; sizes.len()];
+    starts[axis] = begin.into();
+    sizes[axis] = (end - begin).into();
+    let attrs = Attrs::new()
+        .with("starts", starts)
+        .with("sizes", sizes)
+        .with("steps", steps);
+    cx.add("slice", &node.name, &[value], attrs)
+}
