@@ -20,7 +20,10 @@ pub const RULES: &[Rule] = &[
     structure(
         "choice-by-opposite",
         Rounding::Exact,
-        ("select", "(select (not ?c) ?x ?y) => (select ?c ?y ?x)"),
+        (
+            "select",
+            "(select (not ?c) ?x ?y) => (select ?c ?y ?x), if ?c is no constant",
+        ),
         opposite,
         sample_opposite,
     ),
@@ -88,7 +91,8 @@ fn opposite(terms: &Terms, of: &Call) -> Vec<Tree> {
     let [c, x, y] = of.args[..] else {
         return vec![];
     };
-    let turned = calls(terms, c).filter(|n| n.op.name == "not");
+    // Constants are as good as their complements.
+    let turned = calls(terms, c).filter(|n| n.op.name == "not" && !terms[c].data.fixed);
     turned
         .map(|n| call("select", classes(&[n.args[0], y, x])))
         .collect()

@@ -4,6 +4,7 @@ use super::super::pattern::calls;
 use super::super::rule::{Rounding, Rule, Tree};
 use super::super::term::Call;
 use super::{finished, float, node, number, structure};
+use crate::graph::fold_identities::moderate;
 use egg::Id;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, product};
@@ -27,7 +28,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "contract",
-            "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a number c",
+            "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a moderate number c",
         ),
         factor_outside,
         sample_factor,
@@ -166,11 +167,12 @@ fn factor_outside(terms: &Terms, call: &Call) -> Vec<Tree> {
         if terms[class].data.fixed {
             continue;
         }
-        for (value, number) in scaled(terms, class) {
+        let dtype = terms[class].data.ty().dtype;
+        let numbers = scaled(terms, class).into_iter();
+        for (value, number) in numbers.filter(|(_, n)| moderate(dtype, *n)) {
             let mut args = vec![Tree::Class(x), Tree::Class(y)];
             args[k] = value;
             let inner = Tree::Call(call.op, (*call.attrs).clone(), args);
-            let dtype = terms[x].data.ty().dtype;
             found.push(Tree::Call(
                 op("mul"),
                 Attrs::new(),
@@ -191,8 +193,15 @@ fn is_ordered(terms: &Terms, call: &Call) -> bool {
     orders.is_empty() || orders.iter().any(same)
 }
 
-/// The values of which a class is a multiple of the same shape.
+/// How many views a factor is looked for behind.
+const VIEWS: usize = 3;
+
+/// The values of which a class is a multiple of the same shape, behind views perhaps.
 fn scaled(terms: &Terms, class: Id) -> Vec<(Tree, f64)> {
+    multiples(terms, class, VIEWS)
+}
+
+fn multiples(terms: &Terms, class: Id, depth: usize) -> Vec<(Tree, f64)> {
     let number = |id: Id| terms[id].data.uniform();
     let of = |c: &Call| match (c.op.name, &c.args[..]) {
         ("neg", [x]) => Some((*x, -1.0)),
@@ -209,14 +218,10 @@ fn scaled(terms: &Terms, class: Id) -> Vec<(Tree, f64)> {
         if let Some((x, n)) = of(call).filter(fits) {
             found.push((Tree::Class(x), n));
         }
-        if matches!(call.op.name, "transpose" | "reshape") {
+        if depth > 0 && matches!(call.op.name, "transpose" | "reshape") {
             let moved = |x: Tree| Tree::Call(call.op, (*call.attrs).clone(), vec![x]);
-            let inner = calls(terms, call.args[0]).filter_map(of);
-            let inner = inner.filter(|(x, n)| {
-                let types = &terms[call.args[0]].data.types;
-                terms[*x].data.types == *types && n.is_finite() && *n != 0.0
-            });
-            found.extend(inner.map(|(x, n)| (moved(Tree::Class(x)), n)));
+            let inner = multiples(terms, call.args[0], depth - 1).into_iter();
+            found.extend(inner.map(|(x, n)| (moved(x), n)));
         }
     }
     found
