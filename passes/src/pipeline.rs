@@ -3,10 +3,11 @@ use crate::error::PassError;
 use crate::graph::Algorithm;
 use crate::graph::egraph;
 use crate::graph::{
-    average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
-    eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    order_nodes, order_operands, resize_to_repeat, share_operands, simplify_conditions,
-    simplify_movement, simplify_powers, sink_reshapes, transpose_columns, widen_masks,
+    average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
+    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
+    fold_identities, materialise_padding, order_nodes, order_operands, resize_to_repeat,
+    share_operands, simplify_conditions, simplify_movement, simplify_powers, sink_reshapes,
+    transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -89,8 +90,11 @@ pub fn optimise_and_tell(
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = fold_identities(&simplify_conditions(&graph)?)?;
     let graph = simplify_movement(&eliminate_common_subexpressions(&graph)?)?;
-    let graph = share_operands(&fold_identities(&graph)?)?;
-    let graph = eliminate_dead_code(&sink_reshapes(&graph)?)?;
+    let graph = cancel_transposes(&fold_identities(&graph)?)?;
+    let graph = share_operands(&eliminate_dead_code(&graph)?)?;
+    let graph = sink_reshapes(&contract_to_conv(&graph)?)?;
+    let graph = cancel_transposes(&eliminate_dead_code(&graph)?)?;
+    let graph = eliminate_dead_code(&graph)?;
     let graph = eliminate_common_subexpressions(&fold_identities(&graph)?)?;
     let graph = match options.egraph {
         true => {

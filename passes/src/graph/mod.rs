@@ -1,9 +1,12 @@
 //! Graph passes: each a function from a graph to an equal one. They leave subgraphs alone;
 //! [`crate::pipeline::optimise`] visits those first.
 mod average_by_sums;
+mod cancel_transposes;
+mod contract_to_conv;
 mod conv_algorithm;
 mod conv_error;
 mod conv_moments;
+mod conv_of_view;
 mod conv_to_winograd;
 mod conv_transpose_to_conv;
 pub mod egraph;
@@ -29,6 +32,8 @@ mod transpose_columns;
 mod widen_masks;
 
 pub use average_by_sums::average_by_sums;
+pub use cancel_transposes::cancel_transposes;
+pub use contract_to_conv::contract_to_conv;
 pub use conv_algorithm::Algorithm;
 pub use conv_to_winograd::conv_to_winograd;
 pub use conv_transpose_to_conv::conv_transpose_to_conv;

@@ -2,8 +2,8 @@
 //!
 //! Requires: nothing.
 //! Ensures: no tile of an axis of extent 1, no concatenation of one value along such an axis, no
-//! gather by constant indices that run in steps or repeat each index; no expanded operand of scalar
-//! work that repeats it anyway; no slice of a scalar function; no slices in steps along the last
+//! gather by constant indices that run in steps or repeat each index; no expanded operand and no
+//! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function; no slices in steps along the last
 //! axis, if together they take all of it; no transpose of what is repeated, and no transpose before
 //! axes of extent 1 are left out.
 //!
@@ -45,11 +45,14 @@ use std::collections::HashSet;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
 use tensmith_ir::ops::Class;
+use tensmith_ir::tensor::Tensor;
 
 type Found = Result<Option<ValueId>, GraphError>;
 
 /// Indices of more elements are not looked at.
 const MANY: usize = 1024;
+/// Constants of more elements are not searched for repetitions.
+const REPEATED: usize = 1 << 16;
 
 /// The graph with simple movements.
 ///
@@ -84,7 +87,11 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
                     None => of_pairs(cx, node, users)?,
                 }
             }
-            _ if node.op.class == Class::Elementwise => without_expansions(cx, node)?,
+            _ if node.op.class == Class::Elementwise => {
+                let scalar = |n: &NodeId| graph.node(*n).op.class == Class::Elementwise;
+                let wanted = |v: &ValueId| !uses[v.0 as usize].iter().all(scalar);
+                without_expansions(cx, node, &wanted)?
+            }
             _ => None,
         };
         Ok(found.map(|v| vec![v]))
@@ -318,17 +325,26 @@ pub(super) fn narrowed(cx: &mut Rewriter<'_>, x: ValueId, to: &[Expr], label: &s
     cx.add("transpose", label, &[narrow], attrs).map(Some)
 }
 
-/// Scalar work on what its operands are expanded from, where others have the result's shape.
-fn without_expansions(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+/// Scalar work on what its operands are expanded from, where others have the result's shape, and
+/// nothing else wants what is expanded.
+fn without_expansions(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    wanted: &dyn Fn(&ValueId) -> bool,
+) -> Found {
     let mut operands = cx.operands(node);
     let to = cx.old.ty(node.outputs[0]).shape.clone();
     let mut changed = false;
     for k in 0..operands.len() {
-        let Some(inner) = cx.producer(operands[k], "expand") else {
-            continue;
+        let inner = cx.producer(operands[k], "expand");
+        let inner = inner.filter(|_| !wanted(&node.inputs[k]));
+        let from = match (inner, cx.constant(operands[k]).and_then(unrepeated)) {
+            (Some(inner), _) => inner.inputs[0],
+            (None, Some(t)) => cx.new.add_constant(&node.name, t),
+            (None, None) => continue,
         };
         let mut others = operands.clone();
-        others[k] = inner.inputs[0];
+        others[k] = from;
         let shapes: Vec<&[Expr]> = others.iter().map(|v| &cx.ty(*v).shape[..]).collect();
         if broadcasts(&shapes, &to) {
             (operands, changed) = (others, true);
@@ -339,6 +355,26 @@ fn without_expansions(cx: &mut Rewriter<'_>, node: &Node) -> Found {
     }
     let y = cx.add(node.op.name, &node.name, &operands, node.attrs.clone())?;
     Ok(Some(y))
+}
+
+/// A constant with extent 1 for the axes along which it repeats, if there are such.
+fn unrepeated(t: &Tensor) -> Option<Tensor> {
+    let bytes = t.dtype.bytes();
+    if t.count() == 0 || t.count() > REPEATED {
+        return None;
+    }
+    let (mut shape, mut data) = (t.shape.clone(), t.data.to_vec());
+    for d in 0..shape.len() {
+        let inner = shape[d + 1..].iter().product::<usize>() * bytes;
+        let mut rows = data.chunks(inner * shape[d]);
+        let same = rows.all(|row| row.chunks(inner).all(|part| part == &row[..inner]));
+        if shape[d] > 1 && same {
+            let rows = data.chunks(inner * shape[d]);
+            data = rows.flat_map(|row| row[..inner].to_vec()).collect();
+            shape[d] = 1;
+        }
+    }
+    (shape != t.shape).then(|| Tensor::new(t.dtype, shape, data.into()))?
 }
 
 /// Whether shapes broadcast to another one.

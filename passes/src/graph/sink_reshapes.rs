@@ -1,5 +1,5 @@
-//! Moves reshapes behind what can be computed without them: scalar work, reductions, rows, and
-//! contractions of batches. So it is done where the operands are computed, and patterns are seen
+//! Moves reshapes behind what can be computed without them: scalar work, reductions, rows,
+//! contractions of batches, and convolutions. So it is done where the operands are computed, and patterns are seen
 //! whatever shapes they were written in.
 //!
 //! Requires: nothing.
@@ -42,6 +42,7 @@
 //! Source: scalar work does not depend on the shape of its operands, and rows and sums only on that
 //! along their axes.
 use super::Rewriter;
+use super::conv_of_view;
 use super::fold_factors::is_fixed;
 use super::shape_groups::{Groups, axes_under, dim_groups, seen_under};
 use super::share_operands::spelled;
@@ -71,6 +72,7 @@ pub fn sink_reshapes(graph: &Graph) -> Result<Graph, GraphError> {
             Class::Reduction => reduction(cx, node)?,
             Class::Row if node.inputs.len() == 1 => row(cx, node)?,
             Class::Contraction if node.op.name == "contract" => batches(cx, node)?,
+            Class::Contraction if node.op.name == "conv" => image(cx, node)?,
             _ if node.op.name == "reshape" => {
                 let x = cx.get(node.inputs[0]);
                 let to = cx.old.ty(result).shape.clone();
@@ -122,9 +124,7 @@ fn scalar(cx: &mut Rewriter<'_>, uses: &[Vec<NodeId>], node: &Node) -> Found {
             continue;
         };
         let mut pairs = operands.iter().zip(&shapes);
-        let turns = !widens(&from, &to) && !widens(&to, &from);
-        let small = turns && follows_reduction(cx, base);
-        let split = small || has_other_views(cx.old, uses, node.inputs[k]);
+        let split = has_other_views(cx.old, uses, node.inputs[k]);
         let free = !split && pairs.all(|(v, s)| is_free(cx, *v, s));
         if free || follows_contraction(cx, base) {
             return rewrite(cx, node, &operands, &shapes, &to).map(Some);
@@ -261,43 +261,6 @@ fn kept(cx: &mut Rewriter<'_>, x: ValueId, to: &[Expr]) -> Found {
         .map(Some)
 }
 
-/// Whether a value is scalar work on results of a reduction.
-fn follows_reduction(cx: &Rewriter<'_>, value: ValueId) -> bool {
-    let mut at = value;
-    for _ in 0..DEPTH {
-        let Some(id) = cx.new.producer(at) else {
-            return false;
-        };
-        let node = cx.new.node(id);
-        match node.op.class {
-            Class::Reduction => return true,
-            Class::Elementwise => {}
-            _ => return false,
-        }
-        let shape = &cx.ty(at).shape;
-        match node.inputs.iter().find(|v| cx.ty(**v).shape == *shape) {
-            Some(v) => at = *v,
-            None => return false,
-        }
-    }
-    false
-}
-
-/// Whether a shape is another one with more axes of extent 1.
-fn widens(from: &[Expr], to: &[Expr]) -> bool {
-    let mut rest = from.iter().peekable();
-    for extent in to {
-        match rest.peek() {
-            Some(next) if *next == extent => {
-                rest.next();
-            }
-            _ if extent.is(1) => {}
-            _ => return false,
-        }
-    }
-    rest.next().is_none()
-}
-
 /// Rows of the value that the operand is a reshape of.
 fn row(cx: &mut Rewriter<'_>, node: &Node) -> Found {
     let x = cx.get(node.inputs[0]);
@@ -317,17 +280,13 @@ fn row(cx: &mut Rewriter<'_>, node: &Node) -> Found {
     cx.reshape(y, &to, &node.name).map(Some)
 }
 
-/// A contraction of values whose batches were joined by reshapes, with an axis for each.
+/// A contraction of values whose batches, or whose rows under constant weights, were joined by
+/// reshapes, with an axis for each.
 fn batches(cx: &mut Rewriter<'_>, node: &Node) -> Found {
     let spec = Spec::of(&node.attrs);
     let operands = cx.operands(node);
-    let mut bases = Vec::new();
-    for operand in &operands {
-        let Some(inner) = cx.producer(*operand, "reshape") else {
-            return Ok(None);
-        };
-        bases.push(inner.inputs[0]);
-    }
+    let source = |v: &ValueId| cx.producer(*v, "reshape").map_or(*v, |n| n.inputs[0]);
+    let bases: Vec<ValueId> = operands.iter().map(source).collect();
     let side = |k: usize, letters: &[u8]| {
         let [from, to] = [bases[k], operands[k]].map(|v| cx.ty(v).shape.clone());
         parts(&from, &to, letters)
@@ -342,7 +301,9 @@ fn batches(cx: &mut Rewriter<'_>, node: &Node) -> Found {
     of_a.sort_by_key(|(c, _)| *c);
     of_b.sort_by_key(|(c, _)| *c);
     let stays = |(c, _): &(u8, Vec<Expr>)| spec.out.contains(c);
-    if of_a.is_empty() || of_a != of_b || !of_a.iter().all(stays) {
+    let rows = |(c, _): &(u8, Vec<Expr>)| !spec.b.contains(c);
+    let of_rows = of_b.is_empty() && of_a.iter().all(rows) && is_fixed(&cx.new, operands[1]);
+    if of_a.is_empty() || !(of_rows || of_a == of_b) || !of_a.iter().all(stays) {
         return Ok(None);
     }
     let known = [&spec.a[..], &spec.b, &spec.out].concat();
@@ -368,6 +329,29 @@ fn batches(cx: &mut Rewriter<'_>, node: &Node) -> Found {
         &bases,
         Attrs::new().with("spec", form),
     )?;
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    cx.reshape(y, &to, &node.name).map(Some)
+}
+
+/// A convolution of the image that its operand is a reshape of.
+fn image(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let (x, w) = (cx.get(node.inputs[0]), cx.get(node.inputs[1]));
+    let Some(inner) = cx.producer(x, "reshape") else {
+        return Ok(None);
+    };
+    let base = inner.inputs[0];
+    let weights = cx.ty(w).shape.clone();
+    let kernel: Option<Vec<i64>> = weights[2..].iter().map(Expr::as_const).collect();
+    let viewed = kernel.and_then(|kernel| {
+        conv_of_view::under(&cx.ty(base).shape, &cx.ty(x).shape, &kernel, &node.attrs)
+    });
+    let Some(viewed) = viewed else {
+        return Ok(None);
+    };
+    let taps = viewed.kernel.iter().map(|k| Expr::from(*k));
+    let shape: Vec<Expr> = weights[..2].iter().cloned().chain(taps).collect();
+    let w = cx.reshape(w, &shape, &node.name)?;
+    let y = cx.add("conv", &node.name, &[base, w], viewed.attrs)?;
     let to = cx.old.ty(node.outputs[0]).shape.clone();
     cx.reshape(y, &to, &node.name).map(Some)
 }

@@ -34,6 +34,16 @@ pub const RULES: &[Rule] = &[
         sample_factor,
     ),
     structure(
+        "contraction-of-joined",
+        Rounding::Reassociates,
+        (
+            "contract",
+            "(contract (concat ?x ?y) w) => (add (contract ?x (slice w)) (contract ?y (slice w))), if what is joined is summed",
+        ),
+        of_joined,
+        sample_joined,
+    ),
+    structure(
         "rows-of-flat-contraction",
         Rounding::Exact,
         (
@@ -132,7 +142,7 @@ fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
     let Some(roles) = roles(&spec).filter(|_| !terms[x].data.fixed || fixed) else {
         return vec![];
     };
-    if !keep_rows(terms, call).is_empty() {
+    if !keep_rows(terms, call).is_empty() || !of_joined(terms, call).is_empty() {
         return vec![];
     }
     let [batch, rows, sums, columns] = [&roles.batch, &roles.rows, &roles.sums, &roles.columns];
@@ -264,6 +274,67 @@ fn keep_rows(terms: &Terms, call: &Call) -> Vec<Tree> {
         found.push(Tree::Call(op("reshape"), flat, vec![inner]));
     }
     found
+}
+
+/// Parts of a concatenation that are multiplied by themselves, at most.
+const PARTS: usize = 4;
+
+fn of_joined(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let spec = Spec::of(&call.attrs);
+    let [x, w] = call.args[..] else { return vec![] };
+    let float = terms[x].data.ty().dtype.is_float();
+    let Some(roles) = roles(&spec).filter(|_| float && terms[w].data.fixed) else {
+        return vec![];
+    };
+    if terms[x].data.fixed {
+        return vec![];
+    }
+    let form = Attrs::new().with("spec", text(&roles, [&spec.a, &spec.b, &spec.out]));
+    let mut found = Vec::new();
+    for joined in calls(terms, x).filter(|c| c.op.name == "concat") {
+        let axis = joined.attrs.int("axis") as usize;
+        let Some(place) = spec.b.iter().position(|c| *c == spec.a[axis]) else {
+            continue;
+        };
+        if spec.out.contains(&spec.a[axis]) || !(2..=PARTS).contains(&joined.args.len()) {
+            continue;
+        }
+        let of = &terms[w].data.ty().shape;
+        let mut start = Expr::from(0);
+        let mut sum: Option<Tree> = None;
+        for part in &joined.args {
+            let extent = terms[*part].data.ty().shape[axis].clone();
+            let mut starts = vec![Expr::from(0); of.len()];
+            let mut sizes = of.clone();
+            (starts[place], sizes[place]) = (start.clone(), extent.clone());
+            start = start + extent;
+            let attrs = Attrs::new()
+                .with("starts", starts)
+                .with("sizes", sizes)
+                .with("steps", vec![1; of.len()]);
+            let weight = Tree::Call(op("slice"), attrs, vec![Tree::Class(w)]);
+            let args = vec![Tree::Class(*part), weight];
+            let product = Tree::Call(call.op, form.clone(), args);
+            sum = Some(match sum {
+                None => product,
+                Some(sum) => Tree::Call(op("add"), Attrs::new(), vec![sum, product]),
+            });
+        }
+        found.extend(sum);
+    }
+    found
+}
+
+fn sample_joined(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let (m, k, l, n) = (s.int(1, 4), s.int(1, 5), s.int(1, 5), s.int(1, 5));
+    let (x, y) = (float(&mut g, "x", &[m, k]), float(&mut g, "y", &[m, l]));
+    let joined = node(&mut g, "concat", &[x, y], Attrs::new().with("axis", 1));
+    let w = s.tensor(DType::F32, &[(k + l) as usize, n as usize], -1.0, 1.0);
+    let w = g.add_constant("w", w);
+    let attrs = Attrs::new().with("spec", "mk,kn->mn");
+    let z = node(&mut g, "contract", &[joined, w], attrs);
+    finished(g, z)
 }
 
 /// A contraction whose operands and result have their axes in random orders.
