@@ -3,9 +3,10 @@ use crate::error::PassError;
 use crate::graph::Algorithm;
 use crate::graph::egraph;
 use crate::graph::{
-    average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
-    eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    merge_contractions, order_nodes, order_operands, resize_to_repeat, simplify_powers,
+    average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
+    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
+    fold_identities, materialise_padding, merge_contractions, order_nodes, order_operands,
+    resize_to_repeat, share_operands, simplify_conditions, simplify_movement, simplify_powers,
     sink_reshapes, sum_integers_in_floats, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
@@ -85,10 +86,16 @@ pub fn optimise_and_tell(
             *region = optimise_and_tell(std::mem::take(region), options, decisions)?;
         }
     }
-    let graph = fold_identities(&graph)?;
+    let graph = simplify_movement(&fold_identities(&graph)?)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
-    let graph = fold_identities(&graph)?;
-    let graph = eliminate_common_subexpressions(&graph)?;
+    let graph = fold_identities(&simplify_conditions(&graph)?)?;
+    let graph = simplify_movement(&eliminate_common_subexpressions(&graph)?)?;
+    let graph = cancel_transposes(&fold_identities(&graph)?)?;
+    let graph = share_operands(&eliminate_dead_code(&graph)?)?;
+    let graph = sink_reshapes(&contract_to_conv(&graph)?)?;
+    let graph = cancel_transposes(&eliminate_dead_code(&graph)?)?;
+    let graph = eliminate_dead_code(&graph)?;
+    let graph = eliminate_common_subexpressions(&fold_identities(&graph)?)?;
     let graph = match options.egraph {
         true => {
             let (graph, report) = egraph::rewrite_by_rules(&graph, options.precision)?;
@@ -100,6 +107,7 @@ pub fn optimise_and_tell(
     let graph = match options.precision {
         Precision::Exact => graph,
         Precision::Standard => {
+            let graph = fold_constants(&graph, options.fold_bytes)?;
             let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
             let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
             let graph = conv_transpose_to_conv(&graph)?;

@@ -170,7 +170,8 @@ fn two_kernels() -> Plan {
     let y = g
         .add_one(op("reshape"), "r", &[y], shape_attr(&[8, 8]))
         .unwrap();
-    let y = g.add_one(op("neg"), "n", &[y], Attrs::new()).unwrap();
+    let perm = Attrs::new().with("perm", vec![1, 0]);
+    let y = g.add_one(op("transpose"), "t", &[y], perm).unwrap();
     g.add_output("y", y);
     check(&g, &[iota(&[64])])
 }

@@ -122,6 +122,10 @@ impl Parts {
         if self.group.is(1) {
             return cx.contract(left, right, &format!("bh{a},bh{b}->bh{y}"));
         }
+        if cx.shape(right)[1].is(1) {
+            let right = cx.drop_axis(right, 1)?;
+            return cx.contract(left, right, &format!("bh{a},b{b}->bh{y}"));
+        }
         let mut shape = cx.shape(left);
         let heads = cx.shape(right)[1].clone();
         shape.splice(1..2, [heads, self.group.clone()]);
@@ -259,7 +263,7 @@ fn attention(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         Some(bias) => cx.binary("add", capped, bias)?,
         None => capped,
     };
-    let masked = bias.is_some_and(|bias| cx.rank(bias) > 0);
+    let masked = bias.is_some_and(|bias| cx.rank(bias) > 0 && !shows_a_key(cx, bias));
     let weights = weights(cx, node, biased, masked)?;
     let mut y = parts.contract(cx, weights, parts.v, ["ls", "sd", "ld"])?;
     let first = cx.input(node, 0)?;
@@ -282,6 +286,17 @@ fn attention(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         results.push(cx.cast(shown, dtype)?);
     }
     Ok(all(results))
+}
+
+/// Whether what is added to the scores is known, and hides no row of keys as a whole.
+fn shows_a_key(cx: &mut Cx<'_>, bias: ValueId) -> bool {
+    let keys = cx.shape(bias).last().and_then(Expr::as_const);
+    let (Some(bias), Some(keys)) = (cx.known_tensor(bias), keys) else {
+        return false;
+    };
+    let values = bias.to_f64();
+    let mut rows = values.chunks(usize::try_from(keys).unwrap_or(0).max(1));
+    rows.all(|row| row.iter().any(|x| *x > f64::NEG_INFINITY))
 }
 
 /// The softmax of scores; if there is a mask, all 0 for a query that sees no key.

@@ -35,6 +35,7 @@
 //! ```
 //! Source: Jacob et al., Quantization and training of neural networks, section 3.2.
 use super::Rewriter;
+use super::fold_identities::{moderate, uniform};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 
@@ -68,7 +69,7 @@ pub fn fold_factors(graph: &Graph) -> Result<Graph, GraphError> {
 }
 
 /// Whether a value depends on constants only.
-fn is_fixed(graph: &Graph, value: ValueId) -> bool {
+pub(super) fn is_fixed(graph: &Graph, value: ValueId) -> bool {
     let node = match graph.producer(value) {
         None => return graph.constant(value).is_some(),
         Some(id) => graph.node(id),
@@ -128,6 +129,10 @@ fn weights<'a>(cx: &'a Rewriter<'_>, y: ValueId) -> Option<(&'a Node, usize)> {
 }
 
 fn can_scale(cx: &Rewriter<'_>, y: ValueId, c: ValueId) -> bool {
+    let number = cx.constant(c).and_then(uniform);
+    if number.is_some_and(|n| !moderate(cx.ty(c).dtype, n)) {
+        return false;
+    }
     let base = sum(cx, y).map_or(y, |(inner, _)| inner);
     weights(cx, base).is_some_and(|(node, k)| factor_shape(cx, node, k, base, c).is_some())
 }

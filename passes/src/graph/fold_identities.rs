@@ -29,6 +29,7 @@
 //! ```
 //! Source: the definitions of the ops. `x + 0` stays for floats: it makes a negative zero positive.
 use super::Rewriter;
+use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::tensor::Tensor;
@@ -64,6 +65,18 @@ pub(super) fn uniform(t: &Tensor) -> Option<f64> {
     let values = t.to_f64();
     let same = |x: &f64| x.to_bits() == values[0].to_bits();
     values.iter().all(same).then_some(values[0])
+}
+
+/// Whether products may be taken in another order around a number: results then differ by roundings
+/// only as long as what the model computes stays as far from the ends of the type's range.
+pub(super) fn moderate(dtype: DType, number: f64) -> bool {
+    // Halves end at 2^16 and 2^-14, others not before 2^127 and 2^-126.
+    let most = if dtype == DType::F16 {
+        16.0
+    } else {
+        1_048_576.0
+    };
+    (1.0 / most..=most).contains(&number.abs())
 }
 
 /// The operand that is the result, if the other one changes nothing.

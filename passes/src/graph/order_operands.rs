@@ -5,6 +5,9 @@
 //! what they are: contractions first, operands that repeat behind, constants joined, one number
 //! only. A sum with a constant times a constant is a product and a sum. There is no `gt` and no
 //! `ge`; operands that repeat have no leading axes of extent 1.
+//! Products of run-time values keep their pairs, as another pairing may overflow where the model's
+//! does not: `(a * b) * c` is never `a * (b * c)`. Numbers move past them if they are moderate
+//! ([`moderate`]).
 //!
 //! Before:
 //! ```text
@@ -32,7 +35,7 @@
 //! ```
 //! Source: sums and products commute and associate in real numbers.
 use super::Rewriter;
-use super::fold_identities::uniform;
+use super::fold_identities::{moderate, uniform};
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -103,10 +106,42 @@ struct Orderer<'c, 'g> {
 /// A sum: terms, and whether each is subtracted.
 type Terms = Vec<(ValueId, bool)>;
 
-/// A product: a number, and factors.
+/// A product: a number, constants, and run-time values in pairs as the model has them.
 struct Factors {
     number: f64,
-    values: Vec<ValueId>,
+    fixed: Vec<ValueId>,
+    varying: Option<Pairs>,
+}
+
+/// Run-time values that are multiplied.
+enum Pairs {
+    One(ValueId),
+    Two(Box<[Pairs; 2]>),
+}
+
+impl Factors {
+    fn one() -> Self {
+        Factors {
+            number: 1.0,
+            fixed: vec![],
+            varying: None,
+        }
+    }
+
+    fn add(&mut self, value: Pairs) {
+        self.varying = Some(match self.varying.take() {
+            None => value,
+            Some(other) => Pairs::Two(Box::new([other, value])),
+        });
+    }
+
+    fn join(&mut self, other: Factors) {
+        self.number *= other.number;
+        self.fixed.extend(other.fixed);
+        if let Some(varying) = other.varying {
+            self.add(varying);
+        }
+    }
 }
 
 impl Orderer<'_, '_> {
@@ -274,7 +309,11 @@ impl Orderer<'_, '_> {
                 let Some((k, number)) = factor else {
                     return Ok((value, true));
                 };
-                Ok((self.scaled(of[1 - k], -number)?, false))
+                let turned = match self.is_moderate(number) {
+                    true => self.scaled(of[1 - k], -number)?,
+                    false => self.by_extreme(of[1 - k], -number)?,
+                };
+                Ok((turned, false))
             }
             Some((name @ ("add" | "sub"), of)) => {
                 let mut terms = Terms::new();
@@ -357,35 +396,99 @@ impl Orderer<'_, '_> {
     }
 
     fn product(&mut self, operands: &[ValueId]) -> Made {
-        let mut factors = Factors {
-            number: 1.0,
-            values: vec![],
-        };
-        self.factors(self.node.op.name, operands, &mut factors)?;
-        let Factors { number, values } = factors;
-        let (fixed, mut rest): (Vec<_>, Vec<_>) = values.into_iter().partition(|v| self.fixed(*v));
-        let fixed = self.grouped(fixed)?;
-        if let ([one], false) = (&rest[..], number == 1.0 && fixed.is_empty())
+        if let Some(product) = self.extreme(operands)? {
+            return Ok(product);
+        }
+        let factors = self.factors(self.node.op.name, operands)?;
+        if !self.is_moderate(factors.number) {
+            return self.plain(self.node.op.name, operands);
+        }
+        let fixed = self.grouped(factors.fixed.clone())?;
+        if let (Some(Pairs::One(one)), false) =
+            (&factors.varying, factors.number == 1.0 && fixed.is_empty())
             && let Some((name @ ("add" | "sub"), of)) = self.open_whole(*one)
-            && let Some(sum) = self.distributed(name, &of, number, &fixed)?
+            && let Some(sum) = self.distributed(name, &of, factors.number, &fixed)?
         {
             return Ok(sum);
         }
-        rest.extend(fixed);
-        let product = self.multiplied(number, rest)?;
+        let product = self.multiplied(Factors { fixed, ..factors })?;
         self.sized(product)
     }
 
-    /// The product of a number and factors.
-    fn multiplied(&mut self, number: f64, factors: Vec<ValueId>) -> Made {
-        let mut total: Option<ValueId> = None;
-        for value in self.grouped(factors)? {
+    /// A product with a number that is not moderate: as the model has it, but for its sign, which
+    /// moves into a sum.
+    fn extreme(&mut self, operands: &[ValueId]) -> Result<Option<ValueId>, GraphError> {
+        let number = |v: &ValueId| self.cx.constant(*v).and_then(uniform);
+        let numbers: Vec<Option<f64>> = operands.iter().map(number).collect();
+        let [x, y] = operands[..] else {
+            return Ok(None);
+        };
+        let (value, number) = match (self.node.op.name, numbers[0], numbers[1]) {
+            ("mul", None, Some(n)) => (x, n),
+            ("mul", Some(n), None) => (y, n),
+            (_, None, Some(n)) if !self.is_moderate(n) => {
+                return self.plain("div", &[x, y]).map(Some);
+            }
+            _ => return Ok(None),
+        };
+        if self.is_moderate(number) {
+            return Ok(None);
+        }
+        let product = self.by_extreme(value, number)?;
+        self.sized(product).map(Some)
+    }
+
+    fn by_extreme(&mut self, value: ValueId, number: f64) -> Made {
+        let sum = self.open_whole(value).filter(|_| number < 0.0);
+        if let Some((name @ ("add" | "sub"), of)) = sum {
+            let mut terms = Terms::new();
+            self.terms(name, &of, true, &mut terms)?;
+            let turned = self.joined(terms)?;
+            return self.scaled(turned, -number);
+        }
+        self.scaled(value, number)
+    }
+
+    fn is_moderate(&self, number: f64) -> bool {
+        moderate(self.cx.old.ty(self.node.outputs[0]).dtype, number)
+    }
+
+    /// The product of factors: the number stands at the first run-time value, constants behind all.
+    fn multiplied(&mut self, factors: Factors) -> Made {
+        let Factors {
+            number,
+            fixed,
+            varying,
+        } = factors;
+        let mut total = match varying {
+            Some(pairs) => Some(self.paired(&pairs, number)?),
+            None => None,
+        };
+        for value in fixed {
             total = Some(match total {
                 None => self.scaled(value, number)?,
                 Some(product) => self.plain("mul", &[product, value])?,
             });
         }
         Ok(total.unwrap_or_else(|| self.number(number)))
+    }
+
+    /// Run-time values multiplied in their pairs, the first one by a number.
+    fn paired(&mut self, pairs: &Pairs, number: f64) -> Made {
+        let two = match pairs {
+            Pairs::One(value) => return self.scaled(*value, number),
+            Pairs::Two(two) => two,
+        };
+        let mut values = [self.paired(&two[0], 1.0)?, self.paired(&two[1], 1.0)?];
+        let swapped = self.rank_of(values[0]) > self.rank_of(values[1]);
+        if number != 1.0 {
+            let first = usize::from(swapped);
+            values[first] = self.paired(&two[first], number)?;
+        }
+        if swapped {
+            values.reverse();
+        }
+        self.plain("mul", &values)
     }
 
     /// Factors in order; those that repeat are joined if the product is no larger than one of them.
@@ -423,32 +526,45 @@ impl Orderer<'_, '_> {
         self.cx.add("expand", &self.node.name, &[value], attrs)
     }
 
-    fn factors(
-        &mut self,
-        name: &str,
-        operands: &[ValueId],
-        into: &mut Factors,
-    ) -> Result<(), GraphError> {
+    /// The factors of a product of operands, those of inner products among them.
+    fn factors(&mut self, name: &str, operands: &[ValueId]) -> Result<Factors, GraphError> {
+        let mut all = Factors::one();
+        if name == "neg" {
+            all.number = -1.0;
+        }
         for (k, value) in operands.iter().enumerate() {
             let divides = name == "div" && k == 1;
-            if name == "neg" {
-                into.number = -into.number;
-            }
             let number = self.cx.constant(*value).and_then(uniform);
-            match (number, self.open(*value)) {
-                (Some(n), _) if divides => into.number /= n,
-                (Some(n), _) => into.number *= n,
-                (None, Some((inner @ ("mul" | "neg"), of))) if !divides => {
-                    self.factors(inner, &of, into)?;
-                }
-                _ if divides => {
+            match number {
+                Some(n) if divides => all.number /= n,
+                Some(n) => all.number *= n,
+                None if divides => {
                     let inverse = self.computed("reciprocal", &[*value])?;
-                    into.values.push(inverse);
+                    all.fixed.push(inverse);
                 }
-                _ => into.values.push(*value),
+                None => {
+                    let inner = self.opened(*value)?;
+                    all.join(inner);
+                }
             }
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// A factor as the product that computes it, if it may be taken apart; else as it is.
+    fn opened(&mut self, value: ValueId) -> Result<Factors, GraphError> {
+        if let Some((name @ ("mul" | "neg"), of)) = self.open(value) {
+            let factors = self.factors(name, &of)?;
+            if self.is_moderate(factors.number) {
+                return Ok(factors);
+            }
+        }
+        let mut factors = Factors::one();
+        match self.fixed(value) {
+            true => factors.fixed.push(value),
+            false => factors.varying = Some(Pairs::One(value)),
+        }
+        Ok(factors)
     }
 
     fn number(&mut self, number: f64) -> ValueId {
@@ -486,12 +602,11 @@ impl Orderer<'_, '_> {
         let negative = rest.iter().all(|(_, negative)| *negative);
         let turned = rest.into_iter().map(|(v, n)| (v, n != negative));
         let rest = self.joined(turned.collect())?;
-        let mut factors = Factors {
-            number: if negative { -number } else { number },
-            values: fixed.to_vec(),
-        };
-        self.factors("mul", &[rest], &mut factors)?;
-        let product = self.multiplied(factors.number, factors.values)?;
+        let mut factors = self.opened(rest)?;
+        factors.number *= if negative { -number } else { number };
+        factors.fixed.extend_from_slice(fixed);
+        factors.fixed = self.grouped(factors.fixed)?;
+        let product = self.multiplied(factors)?;
         sum.push((product, false));
         for (value, negative) in constants {
             let number = self.number(number);

@@ -1,9 +1,13 @@
-//! Moves reshapes of contractions behind the scalar work on their results, so that it can be done
-//! where the contraction stores.
+//! Moves reshapes behind what can be computed without them: scalar work, reductions, rows,
+//! contractions of batches, and convolutions. So it is done where the operands are computed, and patterns are seen
+//! whatever shapes they were written in.
 //!
 //! Requires: nothing.
-//! Ensures: scalar work on a reshaped result of a contraction is done on the result itself, if all
-//! other operands can be seen under its shape.
+//! Ensures: scalar work on a reshaped value is done on the value itself if all other operands can be
+//! seen under its shape, and if a contraction computes it or no operand gets a reshape by that.
+//! Nothing is reduced under a shape that only splits or joins axes that are reduced. No reshape
+//! brings back what a reduction drops. A reshape that follows scalar work on reshaped values is done
+//! by those.
 //!
 //! Before:
 //! ```text
@@ -14,7 +18,10 @@
 //!   %3 = contract(%0, %1) {spec="oc,ncp->nop"} "c" : f32[2, 6, 20]
 //!   %4 = reshape(%3) {shape=[2, 6, 4, 5]} "r" : f32[2, 6, 4, 5]
 //!   %5 = add(%4, %2) {} "a" : f32[2, 6, 4, 5]
-//!   output "y" = %5
+//!   %6 = reshape(%5) {shape=[12, 20]} "s" : f32[12, 20]
+//!   %7 = softmax(%6) {axis=1} "p" : f32[12, 20]
+//!   %8 = reduce_max(%7) {axes=[1], keepdims=false} "m" : f32[12]
+//!   output "y" = %8
 //! }
 //! ```
 //! After:
@@ -26,43 +33,135 @@
 //!   %3 = contract(%0, %1) {spec="oc,ncp->nop"} "c" : f32[2, 6, 20]
 //!   %4 = reshape(%2) {shape=[6, 1]} "a" : f32[6, 1]
 //!   %5 = add(%3, %4) {} "a" : f32[2, 6, 20]
-//!   %6 = reshape(%5) {shape=[2, 6, 4, 5]} "a" : f32[2, 6, 4, 5]
-//!   output "y" = %6
+//!   %6 = softmax(%5) {axis=2} "p" : f32[2, 6, 20]
+//!   %7 = reduce_max(%6) {axes=[2], keepdims=true} "m" : f32[2, 6, 1]
+//!   %8 = reshape(%7) {shape=[12]} "m" : f32[12]
+//!   output "y" = %8
 //! }
 //! ```
-//! Source: scalar work does not depend on the shape of its operands.
+//! Source: scalar work does not depend on the shape of its operands, and rows and sums only on that
+//! along their axes.
 use super::Rewriter;
-use std::ops::Range;
+use super::conv_of_view;
+use super::fold_factors::is_fixed;
+use super::shape_groups::{Groups, axes_under, dim_groups, seen_under};
+use super::share_operands::spelled;
+use std::collections::{BTreeSet, HashSet};
 use tensmith_ir::expr::{Expr, product};
-use tensmith_ir::graph::{Graph, GraphError, Node, ValueId};
-use tensmith_ir::ops::Class;
+use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
+use tensmith_ir::ops::{Class, Spec};
 
-/// The graph with scalar work before reshapes.
+type Found = Result<Option<ValueId>, GraphError>;
+
+/// Operations that a reshape moves over, at most.
+const DEPTH: usize = 8;
+
+/// The graph with scalar work, reductions and rows before reshapes.
 ///
 /// Errors: never for a valid graph.
 pub fn sink_reshapes(graph: &Graph) -> Result<Graph, GraphError> {
+    let uses = graph.uses();
+    // New values that stand for old ones of one use.
+    let mut once: HashSet<ValueId> = HashSet::new();
     Rewriter::run(graph, &mut |cx, node| {
-        if node.op.class != Class::Elementwise || node.outputs.len() != 1 {
-            return Ok(None);
-        }
-        let operands = cx.operands(node);
-        let to = cx.old.ty(node.outputs[0]).shape.clone();
-        let Some(base) = operands.iter().find_map(|v| contracted(cx, *v, &to)) else {
+        let [result] = node.outputs[..] else {
             return Ok(None);
         };
-        let from = cx.ty(base).shape.clone();
-        let Some(groups) = dim_groups(&from, &to) else {
-            return Ok(None);
+        let found = match node.op.class {
+            Class::Elementwise => scalar(cx, &uses, node)?,
+            Class::Reduction => reduction(cx, node)?,
+            Class::Row if node.inputs.len() == 1 => row(cx, node)?,
+            Class::Contraction if node.op.name == "contract" => batches(cx, node)?,
+            Class::Contraction if node.op.name == "conv" => image(cx, node)?,
+            _ if node.op.name == "reshape" => {
+                let x = cx.get(node.inputs[0]);
+                let to = cx.old.ty(result).shape.clone();
+                let users = uses[result.0 as usize].iter().map(|n| graph.node(*n));
+                let found = match kept(cx, x, &to)? {
+                    Some(found) => Some(found),
+                    None => under(cx, &once, x, &to, DEPTH)?,
+                };
+                match found {
+                    Some(found) => Some(found),
+                    None => match in_two_steps(cx, node, users)? {
+                        Some(found) => Some(found),
+                        None => Some(viewed(cx, x, &to, &node.name)?),
+                    },
+                }
+            }
+            _ => None,
         };
-        let shapes: Option<Vec<Vec<Expr>>> = operands
-            .iter()
-            .map(|v| seen_under(&cx.ty(*v).shape, &from, &to, &groups))
-            .collect();
-        let Some(shapes) = shapes else {
-            return Ok(None);
+        let Some(found) = found else {
+            cx.copy(node)?;
+            let new = cx.get(result);
+            if uses[result.0 as usize].len() == 1 && !graph.outputs.contains(&result) {
+                once.insert(new);
+            }
+            return Ok(Some(vec![new]));
         };
-        rewrite(cx, node, &operands, &shapes, &to).map(|v| Some(vec![v]))
+        Ok(Some(vec![found]))
     })
+}
+
+/// Scalar work on the value that an operand is a reshape of.
+fn scalar(cx: &mut Rewriter<'_>, uses: &[Vec<NodeId>], node: &Node) -> Found {
+    let operands = cx.operands(node);
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    for (k, operand) in operands.iter().enumerate() {
+        let Some(inner) = cx.producer(*operand, "reshape") else {
+            continue;
+        };
+        let base = inner.inputs[0];
+        let from = cx.ty(base).shape.clone();
+        if cx.ty(*operand).shape != to || from == to {
+            continue;
+        }
+        let Some(groups) = dim_groups(&from, &to) else {
+            continue;
+        };
+        let seen = |v: &ValueId| seen_under(&cx.ty(*v).shape, &from, &to, &groups);
+        let Some(shapes) = operands.iter().map(seen).collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        let mut pairs = operands.iter().zip(&shapes);
+        let split = has_other_views(cx.old, uses, node.inputs[k]);
+        let free = !split && pairs.all(|(v, s)| is_free(cx, *v, s));
+        if free || follows_contraction(cx, base) {
+            return rewrite(cx, node, &operands, &shapes, &to).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Whether what a value is a reshape of has reshapes to other shapes: work on it would be done once
+/// for all of them, in a kernel of its own.
+fn has_other_views(graph: &Graph, uses: &[Vec<NodeId>], value: ValueId) -> bool {
+    let reshape = |id: NodeId| Some(graph.node(id)).filter(|n| n.op.name == "reshape");
+    let Some(own) = graph.producer(value).and_then(reshape) else {
+        return false;
+    };
+    let shape = |n: &Node| graph.ty(n.outputs[0]).shape.clone();
+    let users = uses[own.inputs[0].0 as usize].iter();
+    let mut others = users.filter_map(|n| reshape(*n));
+    others.any(|n| shape(n) != shape(own))
+}
+
+/// Whether a value is seen under a shape without a reshape that is computed in a run.
+fn is_free(cx: &Rewriter<'_>, value: ValueId, seen: &[Expr]) -> bool {
+    let source = cx.producer(value, "reshape").map(|n| n.inputs[0]);
+    let has = |v: ValueId| cx.ty(v).shape == seen;
+    has(value) || source.is_some_and(has) || is_fixed(&cx.new, value)
+}
+
+/// A value under a shape with the same elements, by the shortest way.
+fn viewed(
+    cx: &mut Rewriter<'_>,
+    value: ValueId,
+    shape: &[Expr],
+    label: &str,
+) -> Result<ValueId, GraphError> {
+    let source = cx.producer(value, "reshape").map(|n| n.inputs[0]);
+    cx.reshape(source.unwrap_or(value), shape, label)
 }
 
 fn rewrite(
@@ -74,9 +173,7 @@ fn rewrite(
 ) -> Result<ValueId, GraphError> {
     let mut inner = Vec::new();
     for (v, shape) in operands.iter().zip(shapes) {
-        let source = cx.producer(*v, "reshape").map(|n| n.inputs[0]);
-        let source = source.filter(|s| cx.ty(*s).shape == *shape).unwrap_or(*v);
-        inner.push(cx.reshape(source, shape, &node.name)?);
+        inner.push(viewed(cx, *v, shape, &node.name)?);
     }
     let result = cx
         .new
@@ -84,13 +181,7 @@ fn rewrite(
     cx.reshape(result, to, &node.name)
 }
 
-/// The value of another shape behind a reshape to `to`, if a contraction computes it, with scalar
-/// work on its result perhaps.
-fn contracted(cx: &Rewriter<'_>, value: ValueId, to: &[Expr]) -> Option<ValueId> {
-    let base = cx.producer(value, "reshape")?.inputs[0];
-    (cx.ty(value).shape == to && follows_contraction(cx, base)).then_some(base)
-}
-
+/// Whether a contraction computes a value, with scalar work and rows on its result perhaps.
 fn follows_contraction(cx: &Rewriter<'_>, value: ValueId) -> bool {
     let shape = &cx.ty(value).shape;
     let mut at = value;
@@ -101,7 +192,7 @@ fn follows_contraction(cx: &Rewriter<'_>, value: ValueId) -> bool {
         let node = cx.new.node(id);
         match node.op.class {
             Class::Contraction => return true,
-            Class::Elementwise => {}
+            Class::Elementwise | Class::Row => {}
             _ => return false,
         }
         let same = node.inputs.iter().find(|v| cx.ty(**v).shape == *shape);
@@ -112,56 +203,250 @@ fn follows_contraction(cx: &Rewriter<'_>, value: ValueId) -> bool {
     }
 }
 
-/// Pairs of dimensions that hold the same elements, in order.
-fn dim_groups(from: &[Expr], to: &[Expr]) -> Option<Vec<(Range<usize>, Range<usize>)>> {
-    let mut groups = Vec::new();
-    let (mut i, mut j) = (0, 0);
-    while i < from.len() || j < to.len() {
-        let (a, b) = (i, j);
-        i = (i + 1).min(from.len());
-        j = (j + 1).min(to.len());
-        while product(&from[a..i]) != product(&to[b..j]) {
-            let grow_from = match (
-                product(&from[a..i]).as_const(),
-                product(&to[b..j]).as_const(),
-            ) {
-                (Some(x), Some(y)) => x < y,
-                _ => i - a <= j - b && i < from.len(),
-            };
-            match grow_from {
-                true if i < from.len() => i += 1,
-                false if j < to.len() => j += 1,
-                _ => return None,
-            }
-        }
-        groups.push((a..i, b..j));
-    }
-    Some(groups)
+/// A reduction of the value that its operand is a reshape of.
+fn reduction(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let x = cx.get(node.inputs[0]);
+    let (Some(inner), Some(_)) = (cx.producer(x, "reshape"), node.attrs.get("axes")) else {
+        return Ok(None);
+    };
+    let base = inner.inputs[0];
+    let axes = node.attrs.ints("axes");
+    let Some(axes) = axes_under(axes, &cx.ty(base).shape, &cx.ty(x).shape) else {
+        return Ok(None);
+    };
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    let of = &cx.ty(base).shape;
+    let unit = (0..of.len() as i64).filter(|d| of[*d as usize].is(1));
+    let more: Vec<i64> = unit.chain(axes.clone()).collect();
+    let all = |axes: &[i64]| {
+        let rest = of.iter().enumerate();
+        let rest = rest.filter(|(d, _)| !axes.contains(&(*d as i64)));
+        rest.map(|(_, e)| e).eq(&to)
+    };
+    let (axes, keepdims) = match all(&axes) {
+        true => (axes, false),
+        false if all(&more) => (more, false),
+        false => (axes, true),
+    };
+    let axes: BTreeSet<i64> = axes.into_iter().collect();
+    let attrs = node.attrs.clone();
+    let attrs = attrs.with("axes", axes.into_iter().collect::<Vec<i64>>());
+    let attrs = attrs.with("keepdims", keepdims);
+    let y = cx.add(node.op.name, &node.name, &[base], attrs)?;
+    cx.reshape(y, &to, &node.name).map(Some)
 }
 
-/// The shape under which an operand broadcasts to `from` as it does to `to` now.
-fn seen_under(
-    shape: &[Expr],
-    from: &[Expr],
-    to: &[Expr],
-    groups: &[(Range<usize>, Range<usize>)],
-) -> Option<Vec<Expr>> {
-    let missing = to.len().checked_sub(shape.len())?;
-    let own = |d: usize| match d.checked_sub(missing) {
-        Some(k) => shape[k].clone(),
-        None => 1.into(),
+/// A reduction that keeps its axes, for one that drops them and a reshape that brings them back.
+fn kept(cx: &mut Rewriter<'_>, x: ValueId, to: &[Expr]) -> Found {
+    let Some(id) = cx.new.producer(x) else {
+        return Ok(None);
     };
-    let mut seen = Vec::new();
-    for (f, t) in groups {
-        if t.clone().all(|d| own(d) == to[d]) {
-            seen.extend_from_slice(&from[f.clone()]);
-        } else if t.clone().all(|d| own(d).is(1)) {
-            seen.extend(f.clone().map(|_| Expr::from(1)));
-        } else {
-            return None;
+    let node = cx.new.node(id).clone();
+    let drops = node.op.class == Class::Reduction && node.attrs.get("axes").is_some();
+    if !drops || node.attrs.flag("keepdims") {
+        return Ok(None);
+    }
+    let of = &cx.ty(node.inputs[0]).shape;
+    let axes = node.attrs.ints("axes");
+    let extent = |(d, e): (usize, &Expr)| match axes.contains(&(d as i64)) {
+        true => Expr::from(1),
+        false => e.clone(),
+    };
+    let shape: Vec<Expr> = of.iter().enumerate().map(extent).collect();
+    if shape != to {
+        return Ok(None);
+    }
+    let attrs = node.attrs.clone().with("keepdims", true);
+    cx.add(node.op.name, &node.name, &node.inputs, attrs)
+        .map(Some)
+}
+
+/// Rows of the value that the operand is a reshape of.
+fn row(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let x = cx.get(node.inputs[0]);
+    let (Some(inner), Some(_)) = (cx.producer(x, "reshape"), node.attrs.get("axis")) else {
+        return Ok(None);
+    };
+    let base = inner.inputs[0];
+    let (from, to) = (cx.ty(base).shape.clone(), cx.ty(x).shape.clone());
+    let axes = axes_under(&[node.attrs.int("axis")], &from, &to);
+    let many = |d: &i64| !from[*d as usize].is(1);
+    let axes: Vec<i64> = axes.into_iter().flatten().filter(many).collect();
+    let [axis] = axes[..] else {
+        return Ok(None);
+    };
+    let attrs = node.attrs.clone().with("axis", axis);
+    let y = cx.add(node.op.name, &node.name, &[base], attrs)?;
+    cx.reshape(y, &to, &node.name).map(Some)
+}
+
+/// A contraction of values whose batches, or whose rows under constant weights, were joined by
+/// reshapes, with an axis for each.
+fn batches(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let spec = Spec::of(&node.attrs);
+    let operands = cx.operands(node);
+    let source = |v: &ValueId| cx.producer(*v, "reshape").map_or(*v, |n| n.inputs[0]);
+    let bases: Vec<ValueId> = operands.iter().map(source).collect();
+    let side = |k: usize, letters: &[u8]| {
+        let [from, to] = [bases[k], operands[k]].map(|v| cx.ty(v).shape.clone());
+        parts(&from, &to, letters)
+    };
+    let (Some(a), Some(b)) = (side(0, &spec.a), side(1, &spec.b)) else {
+        return Ok(None);
+    };
+    let split = |of: &[(u8, Vec<Expr>)]| -> Vec<(u8, Vec<Expr>)> {
+        of.iter().filter(|(_, e)| e.len() > 1).cloned().collect()
+    };
+    let (mut of_a, mut of_b) = (split(&a), split(&b));
+    of_a.sort_by_key(|(c, _)| *c);
+    of_b.sort_by_key(|(c, _)| *c);
+    let stays = |(c, _): &(u8, Vec<Expr>)| spec.out.contains(c);
+    let rows = |(c, _): &(u8, Vec<Expr>)| !spec.b.contains(c);
+    let of_rows = of_b.is_empty() && of_a.iter().all(rows) && is_fixed(&cx.new, operands[1]);
+    if of_a.is_empty() || !(of_rows || of_a == of_b) || !of_a.iter().all(stays) {
+        return Ok(None);
+    }
+    let known = [&spec.a[..], &spec.b, &spec.out].concat();
+    let mut free = (b'a'..=b'z')
+        .chain(b'A'..=b'Z')
+        .filter(|c| !known.contains(c));
+    let mut more: Vec<(u8, Vec<u8>)> = Vec::new();
+    for (c, extents) in &of_a {
+        let letters: Vec<u8> = free.by_ref().take(extents.len() - 1).collect();
+        more.push((*c, [&[*c], &letters[..]].concat()));
+    }
+    let all = |letters: &[u8]| -> Vec<u8> {
+        let all = |c: &u8| match more.iter().find(|(m, _)| m == c) {
+            Some((_, letters)) => letters.clone(),
+            None => vec![*c],
+        };
+        letters.iter().flat_map(all).collect()
+    };
+    let form = spelled([&all(&spec.a), &all(&spec.b), &all(&spec.out)]);
+    let y = cx.add(
+        "contract",
+        &node.name,
+        &bases,
+        Attrs::new().with("spec", form),
+    )?;
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    cx.reshape(y, &to, &node.name).map(Some)
+}
+
+/// A convolution of the image that its operand is a reshape of.
+fn image(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let (x, w) = (cx.get(node.inputs[0]), cx.get(node.inputs[1]));
+    let Some(inner) = cx.producer(x, "reshape") else {
+        return Ok(None);
+    };
+    let base = inner.inputs[0];
+    let weights = cx.ty(w).shape.clone();
+    let kernel: Option<Vec<i64>> = weights[2..].iter().map(Expr::as_const).collect();
+    let viewed = kernel.and_then(|kernel| {
+        conv_of_view::under(&cx.ty(base).shape, &cx.ty(x).shape, &kernel, &node.attrs)
+    });
+    let Some(viewed) = viewed else {
+        return Ok(None);
+    };
+    let taps = viewed.kernel.iter().map(|k| Expr::from(*k));
+    let shape: Vec<Expr> = weights[..2].iter().cloned().chain(taps).collect();
+    let w = cx.reshape(w, &shape, &node.name)?;
+    let y = cx.add("conv", &node.name, &[base, w], viewed.attrs)?;
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    cx.reshape(y, &to, &node.name).map(Some)
+}
+
+/// For each letter the extents that its axis had before a reshape that only joined axes.
+fn parts(from: &[Expr], to: &[Expr], letters: &[u8]) -> Option<Vec<(u8, Vec<Expr>)>> {
+    let groups: Groups = dim_groups(from, to)?;
+    let one = |(f, t): &(std::ops::Range<usize>, std::ops::Range<usize>)| {
+        (t.len() == 1 && !f.is_empty()).then(|| (letters[t.start], from[f.clone()].to_vec()))
+    };
+    groups.iter().map(one).collect()
+}
+
+/// A value under another shape, if it is scalar work on reshapes, which take that shape instead.
+fn under(
+    cx: &mut Rewriter<'_>,
+    once: &HashSet<ValueId>,
+    value: ValueId,
+    to: &[Expr],
+    depth: usize,
+) -> Found {
+    let Some(id) = cx
+        .new
+        .producer(value)
+        .filter(|_| depth > 0 && once.contains(&value))
+    else {
+        return Ok(None);
+    };
+    let node = cx.new.node(id).clone();
+    let from = cx.ty(value).shape.clone();
+    if node.op.class != Class::Elementwise {
+        return Ok(None);
+    }
+    let Some(groups) = dim_groups(to, &from) else {
+        return Ok(None);
+    };
+    let mut operands = Vec::new();
+    let mut moved = false;
+    for operand in &node.inputs {
+        let Some(seen) = seen_under(&cx.ty(*operand).shape, to, &from, &groups) else {
+            return Ok(None);
+        };
+        let source = cx.producer(*operand, "reshape").map(|n| n.inputs[0]);
+        let whole = seen == to;
+        operands.push(match source {
+            Some(source) if whole => {
+                moved = true;
+                cx.reshape(source, to, &node.name)?
+            }
+            _ if !whole && (is_fixed(&cx.new, *operand) || cx.ty(*operand).shape == seen) => {
+                cx.reshape(*operand, &seen, &node.name)?
+            }
+            _ => match under(cx, once, *operand, to, depth - 1)? {
+                Some(found) if whole => {
+                    moved = true;
+                    found
+                }
+                _ => return Ok(None),
+            },
+        });
+    }
+    if !moved {
+        return Ok(None);
+    }
+    cx.add(node.op.name, &node.name, &operands, node.attrs)
+        .map(Some)
+}
+
+/// A reshape whose result is reduced along neighbouring axes, with these joined before.
+fn in_two_steps<'n>(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    users: impl Iterator<Item = &'n Node>,
+) -> Found {
+    let x = cx.get(node.inputs[0]);
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    let mut reductions = users.filter(|n| n.op.class == Class::Reduction);
+    let axes = reductions.find_map(|n| n.attrs.get("axes").map(|_| n.attrs.ints("axes")));
+    let Some(axes) = axes else { return Ok(None) };
+    if axes_under(axes, &cx.ty(x).shape, &to).is_some() {
+        return Ok(None);
+    }
+    let mut joined: Vec<Expr> = Vec::new();
+    for (d, extent) in to.iter().enumerate() {
+        let reduced = |d: usize| axes.contains(&(d as i64));
+        match joined.last_mut() {
+            Some(last) if reduced(d) && reduced(d - 1) => {
+                *last = product(&[last.clone(), extent.clone()]);
+            }
+            _ => joined.push(extent.clone()),
         }
     }
-    // What repeats along the first axes need not have them.
-    let ones = seen.iter().take_while(|d| d.is(1)).count();
-    Some(seen.split_off(ones))
+    if joined == to {
+        return Ok(None);
+    }
+    let first = cx.reshape(x, &joined, &node.name)?;
+    cx.reshape(first, &to, &node.name).map(Some)
 }

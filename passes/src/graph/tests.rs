@@ -36,6 +36,8 @@ fn check(source: &str, pass: &dyn Fn(&Graph) -> Result<Graph, GraphError>) {
 #[test]
 fn before_and_after() {
     check(include_str!("average_by_sums.rs"), &average_by_sums);
+    check(include_str!("cancel_transposes.rs"), &cancel_transposes);
+    check(include_str!("contract_to_conv.rs"), &contract_to_conv);
     check(
         include_str!("conv_transpose_to_conv.rs"),
         &conv_transpose_to_conv,
@@ -58,6 +60,9 @@ fn before_and_after() {
     check(include_str!("order_nodes.rs"), &order_nodes);
     check(include_str!("order_operands.rs"), &order_operands);
     check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);
+    check(include_str!("share_operands.rs"), &share_operands);
+    check(include_str!("simplify_conditions.rs"), &simplify_conditions);
+    check(include_str!("simplify_movement.rs"), &simplify_movement);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
     check(
@@ -254,5 +259,64 @@ fn winograd_convolutions_are_convolutions() {
         // The reference rounds every transform to f32; sums are up to 10 large.
         let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(worst < 2e-4, "{shape:?}: {worst}");
+    }
+}
+
+/// Products of run-time values and numbers far from 1, in two shapes of trees.
+fn product_of(order: &str, number: f64) -> Graph {
+    let mut g = Graph::default();
+    let [a, b, c] = ["a", "b", "c"].map(|n| g.add_input(n, TensorType::new(DType::F32, vec![])));
+    let n = g.add_constant("n", Tensor::splat(DType::F32, vec![], number));
+    let mut mul = |x, y| {
+        let product = g.add_one(op("mul"), "m", &[x, y], Attrs::new());
+        product.expect("scalars multiply")
+    };
+    let y = match order {
+        "(ab)c" => {
+            let ab = mul(a, b);
+            mul(ab, c)
+        }
+        "a(bc)" => {
+            let bc = mul(b, c);
+            mul(a, bc)
+        }
+        "(an)b" => {
+            let an = mul(a, n);
+            mul(an, b)
+        }
+        "((an)b)n" => {
+            let an = mul(a, n);
+            let anb = mul(an, b);
+            mul(anb, n)
+        }
+        _ => {
+            let ac = mul(c, a);
+            let acn = mul(ac, n);
+            mul(n, acn)
+        }
+    };
+    g.add_output("y", y);
+    g
+}
+
+#[test]
+fn products_overflow_only_where_the_model_does() {
+    let options = PassOptions::default();
+    let sizes = [1e-30, 1e-15, 1.0, 1e15, 1e30];
+    for order in ["(ab)c", "a(bc)", "(an)b", "((an)b)n", "n((ca)n)"] {
+        for number in [1e-30, 1e-3, 8.0, 1e30] {
+            let graph = product_of(order, number);
+            let optimised = crate::optimise(graph.clone(), &options).expect("a valid graph");
+            for k in 0..sizes.len().pow(3) {
+                let pick = |by: usize| sizes[k / by % sizes.len()];
+                let x = [1, 5, 25].map(|by| Tensor::splat(DType::F32, vec![], pick(by)));
+                let [want, got] = [&graph, &optimised].map(|g| {
+                    let y = eval_graph(g, &x).expect("the graph evaluates");
+                    y[0].to_f64()[0]
+                });
+                let near = (want - got).abs() <= 1e-5 * want.abs() + 1e-38 || want == got;
+                assert!(near, "{order} with {number} of {x:?}: {got}, want {want}");
+            }
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Powers, quotients and factors.
 use super::super::facts::{Sign, Terms};
-use super::super::pattern::Bindings;
-use super::super::rule::{Equation, Rule};
-use super::{equal, normal, plain, rule};
+use super::super::pattern::{Bindings, calls};
+use super::super::rule::{Derive, Equation, Kind, Rounding, Rule, Structure, Tree};
+use super::super::term::Call;
+use super::{equal, finished, float, node, normal, plain, rule};
 use std::sync::Arc;
-use tensmith_ir::graph::Attrs;
+use tensmith_ir::graph::{Attrs, Graph};
+use tensmith_ir::ops::{Sampler, op};
 
 /// The rules.
 pub const RULES: &[Rule] = &[
@@ -15,14 +17,34 @@ pub const RULES: &[Rule] = &[
     normal("odd-tanh", "(tanh (neg ?x))", "(neg (tanh ?x))"),
     normal("even-abs", "(abs (neg ?x))", "(abs ?x)"),
     equal("negative-of-negative", "(neg (neg ?x))", "?x"),
+    normal("even-square", "(mul (abs ?x) (abs ?x))", "(mul ?x ?x)"),
+    // Of the model's own quotients there are no reciprocals, which may overflow where those do not.
+    Rule {
+        name: "quotient",
+        rounding: Rounding::Reassociates,
+        kind: Kind::Structure(Structure {
+            equation: "(mul ?x (reciprocal ?y)) => (div ?x ?y), for values of one shape",
+            op: "mul",
+            normal: false,
+            rewrite: quotient,
+            sample: sample_quotient,
+        }),
+    },
+    guarded(
+        "square-of-root",
+        "(mul (sqrt ?x) (sqrt ?x))",
+        "?x",
+        not_below,
+    ),
     normal("square", "(pow ?x 2)", "(mul ?x ?x)"),
     normal("cube", "(pow ?x 3)", "(mul (mul ?x ?x) ?x)"),
     normal("inverse-power", "(pow ?x -1)", "(reciprocal ?x)"),
-    rooted("root-power", "(pow ?x 0.5)", "(sqrt ?x)"),
-    rooted(
+    guarded("root-power", "(pow ?x 0.5)", "(sqrt ?x)", positive),
+    guarded(
         "inverse-root-power",
         "(pow ?x -0.5)",
         "(reciprocal (sqrt ?x))",
+        positive,
     ),
     // One root and one quotient for each row instead of a quotient for each element.
     normal(
@@ -43,16 +65,50 @@ pub const RULES: &[Rule] = &[
     ),
 ];
 
-/// A rule about roots, which powers are only where what they are of is not negative: those of -0
-/// and minus infinity differ.
-const fn rooted(name: &'static str, left: &'static str, right: &'static str) -> Rule {
+/// A rule about roots: powers are roots only where what they are of is positive, as those of -0 and
+/// minus infinity differ, and squares of roots are what is not negative.
+const fn guarded(
+    name: &'static str,
+    left: &'static str,
+    right: &'static str,
+    derive: Derive,
+) -> Rule {
     let equation = Equation {
         first: Some("(add (mul ?x ?x) 0.1)"),
         normal: true,
-        derive: Some(positive),
+        derive: Some(derive),
         ..plain(left, right)
     };
     rule(name, equation)
+}
+
+fn quotient(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let [x, y] = of.args[..] else { return vec![] };
+    let mut found = Vec::new();
+    for [x, y] in [[x, y], [y, x]] {
+        let same = terms[x].data.types == terms[y].data.types && !terms[y].data.fixed;
+        let inner = calls(terms, y).filter(|c| same && c.op.name == "reciprocal");
+        let divided = |c: &Call| {
+            let args = vec![Tree::Class(x), Tree::Class(c.args[0])];
+            Tree::Call(op("div"), Attrs::new(), args)
+        };
+        found.extend(inner.map(divided));
+    }
+    found
+}
+
+fn sample_quotient(s: &mut Sampler) -> Graph {
+    let (mut g, n) = (Graph::default(), s.int(1, 6));
+    let (x, y) = (float(&mut g, "x", &[n]), float(&mut g, "y", &[n]));
+    let y = node(&mut g, "reciprocal", &[y], Attrs::new());
+    let operands = if s.int(0, 1) == 0 { [x, y] } else { [y, x] };
+    let y = node(&mut g, "mul", &operands, Attrs::new());
+    finished(g, y)
+}
+
+fn not_below(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
+    let x = found.vars[0]?;
+    (terms[x].data.sign >= Sign::NotBelow).then(Attrs::new)
 }
 
 fn positive(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {

@@ -5,7 +5,8 @@ use super::super::facts::Terms;
 use super::super::pattern::calls;
 use super::super::rule::{Rounding, Rule, Tree};
 use super::super::term::Call;
-use super::{finished, float, node, number, structure};
+use super::{finished, float, node, normal, number, structure};
+use crate::graph::fold_identities::moderate;
 use egg::Id;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
@@ -20,7 +21,10 @@ pub const RULES: &[Rule] = &[
     structure(
         "choice-by-opposite",
         Rounding::Exact,
-        ("select", "(select (not ?c) ?x ?y) => (select ?c ?y ?x)"),
+        (
+            "select",
+            "(select (not ?c) ?x ?y) => (select ?c ?y ?x), if ?c is no constant",
+        ),
         opposite,
         sample_opposite,
     ),
@@ -45,6 +49,29 @@ pub const RULES: &[Rule] = &[
         ),
         slope_at_zero,
         sample_slope_at_zero,
+    ),
+    // What is NaN is chosen, as bounds keep it.
+    normal("bound-from-below", "(select (lt ?x 0) 0 ?x)", "(max ?x 0)"),
+    normal("bound-from-above", "(select (gt ?x 0) 0 ?x)", "(min ?x 0)"),
+    structure(
+        "factor-of-choice",
+        Rounding::Reassociates,
+        (
+            "select",
+            "(select ?c (mul ?x a) (mul ?y b)) => (mul (select ?c ?x (mul ?y b/a)) a), for numbers a and b",
+        ),
+        factor_of_choice,
+        sample_factor,
+    ),
+    structure(
+        "power-of-negative",
+        Rounding::Exact,
+        (
+            "exp",
+            "(exp (mul ?x c)) => (exp (neg (mul ?x -c))), for a number c below 0 that is not -1",
+        ),
+        power_of_negative,
+        sample_power,
     ),
     structure(
         "greater-slope",
@@ -88,7 +115,8 @@ fn opposite(terms: &Terms, of: &Call) -> Vec<Tree> {
     let [c, x, y] = of.args[..] else {
         return vec![];
     };
-    let turned = calls(terms, c).filter(|n| n.op.name == "not");
+    // Constants are as good as their complements.
+    let turned = calls(terms, c).filter(|n| n.op.name == "not" && !terms[c].data.fixed);
     turned
         .map(|n| call("select", classes(&[n.args[0], y, x])))
         .collect()
@@ -114,6 +142,15 @@ fn from_below(terms: &Terms, of: &Call) -> Vec<Tree> {
     let [c, y, w] = of.args[..] else {
         return vec![];
     };
+    let turned = below(terms, c, [y, w]).into_iter();
+    turned
+        .map(|condition| call("select", vec![condition, Tree::Class(w), Tree::Class(y)]))
+        .collect()
+}
+
+/// The complements of a condition from above, for a choice among values that are NaN where what is
+/// compared is.
+fn below(terms: &Terms, c: Id, [y, w]: [Id; 2]) -> Vec<Tree> {
     let mut found = Vec::new();
     for compare in calls(terms, c) {
         let [a, b] = compare.args[..] else { continue };
@@ -130,11 +167,7 @@ fn from_below(terms: &Terms, of: &Call) -> Vec<Tree> {
             let slope = at_zero && terms.find(y) == terms.find(x);
             let slope = slope && is_slope(terms, w, x, 0.0..f64::INFINITY);
             let name = if slope { "lt" } else { name };
-            let condition = call(name, classes(&[x, z]));
-            found.push(call(
-                "select",
-                vec![condition, Tree::Class(w), Tree::Class(y)],
-            ));
+            found.push(call(name, classes(&[x, z])));
         }
     }
     found
@@ -167,6 +200,53 @@ fn slope_at_zero(terms: &Terms, of: &Call) -> Vec<Tree> {
         call("select", vec![condition, Tree::Class(y), Tree::Class(x)])
     };
     below.map(strictly).collect()
+}
+
+/// What a value is multiplied by a number, and that number.
+fn multiples(terms: &Terms, value: Id) -> Vec<(Id, f64)> {
+    let products = calls(terms, value).filter(|c| c.op.name == "mul");
+    let pairs = products.flat_map(orders);
+    let numbers = pairs.filter_map(|[x, n]| Some((x, terms[n].data.uniform()?)));
+    let dtype = terms[value].data.ty().dtype;
+    let fits = |(x, n): &(Id, f64)| {
+        dtype.is_float() && moderate(dtype, *n) && terms[*x].data.types == terms[value].data.types
+    };
+    numbers.filter(fits).collect()
+}
+
+fn factor_of_choice(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let [c, x, y] = of.args[..] else {
+        return vec![];
+    };
+    let dtype = terms[x].data.ty().dtype;
+    let mut found = Vec::new();
+    for (x, a) in multiples(terms, x) {
+        for (y, b) in multiples(terms, y) {
+            let second = match b == a {
+                true => Tree::Class(y),
+                false => call("mul", vec![Tree::Class(y), Tree::Number(b / a, dtype)]),
+            };
+            let first = Tree::Class(x);
+            let choice = match below(terms, c, [x, y]).pop() {
+                Some(condition) => vec![condition, second, first],
+                None => vec![Tree::Class(c), first, second],
+            };
+            let choice = call("select", choice);
+            found.push(call("mul", vec![choice, Tree::Number(a, dtype)]));
+        }
+    }
+    found
+}
+
+fn power_of_negative(terms: &Terms, of: &Call) -> Vec<Tree> {
+    let dtype = terms[of.args[0]].data.ty().dtype;
+    let below = multiples(terms, of.args[0]).into_iter();
+    let below = below.filter(|(_, n)| *n < 0.0 && *n != -1.0);
+    let turned = |(x, n): (Id, f64)| {
+        let product = call("mul", vec![Tree::Class(x), Tree::Number(-n, dtype)]);
+        call("exp", vec![call("neg", vec![product])])
+    };
+    below.map(turned).collect()
 }
 
 fn greater_slope(terms: &Terms, of: &Call) -> Vec<Tree> {
@@ -242,6 +322,28 @@ fn sample_slope_at_zero(s: &mut Sampler) -> Graph {
     let c = node(&mut g, "le", &[x, zero], Attrs::new());
     let y = slope(&mut g, s, x);
     let y = node(&mut g, "select", &[c, y, x], Attrs::new());
+    finished(g, y)
+}
+
+fn sample_factor(s: &mut Sampler) -> Graph {
+    let (mut g, n) = (Graph::default(), s.int(1, 6));
+    let c = condition(&mut g, &[n]);
+    let (x, y) = (float(&mut g, "x", &[n]), float(&mut g, "y", &[n]));
+    let a = number(&mut g, *s.pick(&[0.5, 3.0, -2.0]));
+    let b = number(&mut g, *s.pick(&[0.5, 3.0, -2.0]));
+    let x = node(&mut g, "mul", &[x, a], Attrs::new());
+    let y = node(&mut g, "mul", &[b, y], Attrs::new());
+    let y = node(&mut g, "select", &[c, x, y], Attrs::new());
+    finished(g, y)
+}
+
+fn sample_power(s: &mut Sampler) -> Graph {
+    let (mut g, n) = (Graph::default(), s.int(1, 6));
+    let x = float(&mut g, "x", &[n]);
+    let c = number(&mut g, *s.pick(&[-0.5, -3.0, -1.702]));
+    let operands = if s.int(0, 1) == 0 { [x, c] } else { [c, x] };
+    let y = node(&mut g, "mul", &operands, Attrs::new());
+    let y = node(&mut g, "exp", &[y], Attrs::new());
     finished(g, y)
 }
 

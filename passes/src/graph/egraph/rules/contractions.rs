@@ -4,6 +4,7 @@ use super::super::pattern::calls;
 use super::super::rule::{Rounding, Rule, Tree};
 use super::super::term::Call;
 use super::{finished, float, node, number, structure};
+use crate::graph::fold_identities::moderate;
 use egg::Id;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, product};
@@ -27,10 +28,20 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "contract",
-            "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a number c",
+            "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a moderate number c",
         ),
         factor_outside,
         sample_factor,
+    ),
+    structure(
+        "contraction-of-joined",
+        Rounding::Reassociates,
+        (
+            "contract",
+            "(contract (concat ?x ?y) w) => (add (contract ?x (slice w)) (contract ?y (slice w))), if what is joined is summed",
+        ),
+        of_joined,
+        sample_joined,
     ),
     structure(
         "rows-of-flat-contraction",
@@ -131,7 +142,7 @@ fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
     let Some(roles) = roles(&spec).filter(|_| !terms[x].data.fixed || fixed) else {
         return vec![];
     };
-    if !keep_rows(terms, call).is_empty() {
+    if !keep_rows(terms, call).is_empty() || !of_joined(terms, call).is_empty() {
         return vec![];
     }
     let [batch, rows, sums, columns] = [&roles.batch, &roles.rows, &roles.sums, &roles.columns];
@@ -166,11 +177,12 @@ fn factor_outside(terms: &Terms, call: &Call) -> Vec<Tree> {
         if terms[class].data.fixed {
             continue;
         }
-        for (value, number) in scaled(terms, class) {
+        let dtype = terms[class].data.ty().dtype;
+        let numbers = scaled(terms, class).into_iter();
+        for (value, number) in numbers.filter(|(_, n)| moderate(dtype, *n)) {
             let mut args = vec![Tree::Class(x), Tree::Class(y)];
             args[k] = value;
             let inner = Tree::Call(call.op, (*call.attrs).clone(), args);
-            let dtype = terms[x].data.ty().dtype;
             found.push(Tree::Call(
                 op("mul"),
                 Attrs::new(),
@@ -191,8 +203,15 @@ fn is_ordered(terms: &Terms, call: &Call) -> bool {
     orders.is_empty() || orders.iter().any(same)
 }
 
-/// The values of which a class is a multiple of the same shape.
+/// How many views a factor is looked for behind.
+const VIEWS: usize = 3;
+
+/// The values of which a class is a multiple of the same shape, behind views perhaps.
 fn scaled(terms: &Terms, class: Id) -> Vec<(Tree, f64)> {
+    multiples(terms, class, VIEWS)
+}
+
+fn multiples(terms: &Terms, class: Id, depth: usize) -> Vec<(Tree, f64)> {
     let number = |id: Id| terms[id].data.uniform();
     let of = |c: &Call| match (c.op.name, &c.args[..]) {
         ("neg", [x]) => Some((*x, -1.0)),
@@ -209,14 +228,10 @@ fn scaled(terms: &Terms, class: Id) -> Vec<(Tree, f64)> {
         if let Some((x, n)) = of(call).filter(fits) {
             found.push((Tree::Class(x), n));
         }
-        if matches!(call.op.name, "transpose" | "reshape") {
+        if depth > 0 && matches!(call.op.name, "transpose" | "reshape") {
             let moved = |x: Tree| Tree::Call(call.op, (*call.attrs).clone(), vec![x]);
-            let inner = calls(terms, call.args[0]).filter_map(of);
-            let inner = inner.filter(|(x, n)| {
-                let types = &terms[call.args[0]].data.types;
-                terms[*x].data.types == *types && n.is_finite() && *n != 0.0
-            });
-            found.extend(inner.map(|(x, n)| (moved(Tree::Class(x)), n)));
+            let inner = multiples(terms, call.args[0], depth - 1).into_iter();
+            found.extend(inner.map(|(x, n)| (moved(x), n)));
         }
     }
     found
@@ -259,6 +274,67 @@ fn keep_rows(terms: &Terms, call: &Call) -> Vec<Tree> {
         found.push(Tree::Call(op("reshape"), flat, vec![inner]));
     }
     found
+}
+
+/// Parts of a concatenation that are multiplied by themselves, at most.
+const PARTS: usize = 4;
+
+fn of_joined(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let spec = Spec::of(&call.attrs);
+    let [x, w] = call.args[..] else { return vec![] };
+    let float = terms[x].data.ty().dtype.is_float();
+    let Some(roles) = roles(&spec).filter(|_| float && terms[w].data.fixed) else {
+        return vec![];
+    };
+    if terms[x].data.fixed {
+        return vec![];
+    }
+    let form = Attrs::new().with("spec", text(&roles, [&spec.a, &spec.b, &spec.out]));
+    let mut found = Vec::new();
+    for joined in calls(terms, x).filter(|c| c.op.name == "concat") {
+        let axis = joined.attrs.int("axis") as usize;
+        let Some(place) = spec.b.iter().position(|c| *c == spec.a[axis]) else {
+            continue;
+        };
+        if spec.out.contains(&spec.a[axis]) || !(2..=PARTS).contains(&joined.args.len()) {
+            continue;
+        }
+        let of = &terms[w].data.ty().shape;
+        let mut start = Expr::from(0);
+        let mut sum: Option<Tree> = None;
+        for part in &joined.args {
+            let extent = terms[*part].data.ty().shape[axis].clone();
+            let mut starts = vec![Expr::from(0); of.len()];
+            let mut sizes = of.clone();
+            (starts[place], sizes[place]) = (start.clone(), extent.clone());
+            start = start + extent;
+            let attrs = Attrs::new()
+                .with("starts", starts)
+                .with("sizes", sizes)
+                .with("steps", vec![1; of.len()]);
+            let weight = Tree::Call(op("slice"), attrs, vec![Tree::Class(w)]);
+            let args = vec![Tree::Class(*part), weight];
+            let product = Tree::Call(call.op, form.clone(), args);
+            sum = Some(match sum {
+                None => product,
+                Some(sum) => Tree::Call(op("add"), Attrs::new(), vec![sum, product]),
+            });
+        }
+        found.extend(sum);
+    }
+    found
+}
+
+fn sample_joined(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let (m, k, l, n) = (s.int(1, 4), s.int(1, 5), s.int(1, 5), s.int(1, 5));
+    let (x, y) = (float(&mut g, "x", &[m, k]), float(&mut g, "y", &[m, l]));
+    let joined = node(&mut g, "concat", &[x, y], Attrs::new().with("axis", 1));
+    let w = s.tensor(DType::F32, &[(k + l) as usize, n as usize], -1.0, 1.0);
+    let w = g.add_constant("w", w);
+    let attrs = Attrs::new().with("spec", "mk,kn->mn");
+    let z = node(&mut g, "contract", &[joined, w], attrs);
+    finished(g, z)
 }
 
 /// A contraction whose operands and result have their axes in random orders.

@@ -25,9 +25,4 @@ pub const RULES: &[Rule] = &[
         "(add ?b (sub (mul ?x ?f) (mul ?f (reduce_mean@a ?x))))",
         "(add (mul (sub ?x (reduce_mean@a ?x)) ?f) ?b)",
     ),
-    normal(
-        "root-of-square",
-        "(mul (sqrt (mul ?x ?x)) (sqrt (mul ?x ?x)))",
-        "(mul ?x ?x)",
-    ),
 ];

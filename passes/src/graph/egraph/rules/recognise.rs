@@ -28,6 +28,37 @@ pub const RULES: &[Rule] = &[
         "(sigmoid ?x)",
     ),
     normal(
+        "sigmoid-of-complement",
+        "(sub 1 (sigmoid (neg ?x)))",
+        "(sigmoid ?x)",
+    ),
+    normal(
+        "power-of-log-sigmoid",
+        "(exp (neg (add (max (neg ?x) 0) (log (add (exp (neg (abs ?x))) 1)))))",
+        "(sigmoid ?x)",
+    ),
+    normal(
+        "tanh-of-squares",
+        "(div (sub (exp (mul 2 ?x)) 1) (add (exp (mul 2 ?x)) 1))",
+        "(tanh ?x)",
+    ),
+    normal("tanh-of-quotient", "(div (sinh ?x) (cosh ?x))", "(tanh ?x)"),
+    normal(
+        "elu-of-pieces",
+        "(add (max ?x 0) (min (sub (exp ?x) 1) 0))",
+        "(select (le ?x 0) (sub (exp ?x) 1) ?x)",
+    ),
+    normal(
+        "elu-of-bounds",
+        "(add (max ?x 0) (sub (exp (min ?x 0)) 1))",
+        "(select (le ?x 0) (sub (exp ?x) 1) ?x)",
+    ),
+    normal(
+        "elu-of-bounded-power",
+        "(select (gt ?x 0) ?x (sub (exp (min ?x 0)) 1))",
+        "(select (le ?x 0) (sub (exp ?x) 1) ?x)",
+    ),
+    normal(
         "gate",
         "(div ?y (add 1 (exp (neg ?x))))",
         "(mul ?y (sigmoid ?x))",

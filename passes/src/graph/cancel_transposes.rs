@@ -1,0 +1,302 @@
+//! Computes without transposes what stands between one and its inverse: scalar work, reductions,
+//! rows, and products with constant weights, which become convolutions of one tap.
+//!
+//! Requires: nothing.
+//! Ensures: no transpose of scalar work, rows, or reductions whose operands are all constants or
+//! inverse transposes; none of a product of rows with constant weights that such a transpose feeds,
+//! if the rows are the places of an image.
+//!
+//! Before:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "x" : f32[2, 8, 5, 6]
+//!   %1 = const "b" : f32[8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+//!   %2 = transpose(%0) {perm=[0, 2, 3, 1]} "t" : f32[2, 5, 6, 8]
+//!   %3 = reduce_max(%2) {axes=[3], keepdims=true} "m" : f32[2, 5, 6, 1]
+//!   %4 = sub(%2, %3) {} "s" : f32[2, 5, 6, 8]
+//!   %5 = add(%4, %1) {} "a" : f32[2, 5, 6, 8]
+//!   %6 = transpose(%5) {perm=[0, 3, 1, 2]} "y" : f32[2, 8, 5, 6]
+//!   output "y" = %6
+//! }
+//! ```
+//! After:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "x" : f32[2, 8, 5, 6]
+//!   %1 = reduce_max(%0) {axes=[1], keepdims=true} "m" : f32[2, 1, 5, 6]
+//!   %2 = sub(%0, %1) {} "s" : f32[2, 8, 5, 6]
+//!   %3 = const "b" : f32[8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+//!   %4 = reshape(%3) {shape=[8, 1, 1]} "b" : f32[8, 1, 1]
+//!   %5 = add(%2, %4) {} "a" : f32[2, 8, 5, 6]
+//!   output "y" = %5
+//! }
+//! ```
+//! Source: the definitions of the ops.
+use super::Rewriter;
+use super::fold_factors::is_fixed;
+use std::collections::HashMap;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
+use tensmith_ir::ops::{Class, Spec};
+
+type Found = Result<Option<ValueId>, GraphError>;
+
+/// Operations between two transposes, at most.
+const MOST: usize = 32;
+
+/// The graph without transposes that undo each other around what can be computed without them.
+///
+/// Errors: never for a valid graph.
+pub fn cancel_transposes(graph: &Graph) -> Result<Graph, GraphError> {
+    let uses = graph.uses();
+    Rewriter::run(graph, &mut |cx, node| {
+        if node.op.name != "transpose" {
+            return Ok(None);
+        }
+        let x = cx.get(node.inputs[0]);
+        let region = Region {
+            graph,
+            uses: &uses,
+            perm: node.attrs.ints("perm").to_vec(),
+        };
+        let mut plan = Plan::default();
+        let between = !region.is_undone(cx, x) && !is_fixed(&cx.new, x);
+        if !between || !region.fits(node.inputs[0], &mut plan) || plan.mixes() {
+            return Ok(None);
+        }
+        let mut done = HashMap::new();
+        Ok(region.moved(cx, x, &mut done)?.map(|y| vec![y]))
+    })
+}
+
+/// What is between an outer transpose and the transposes that it undoes.
+struct Region<'g> {
+    graph: &'g Graph,
+    uses: &'g [Vec<NodeId>],
+    /// Of the outer transpose.
+    perm: Vec<i64>,
+}
+
+/// What a region has.
+#[derive(Default)]
+struct Plan {
+    nodes: usize,
+    undone: usize,
+    products: usize,
+    rows: usize,
+}
+
+impl Plan {
+    /// Rows of channels beside a product want these innermost.
+    fn mixes(&self) -> bool {
+        self.undone == 0 || self.products > 0 && self.rows > 0
+    }
+}
+
+impl Region<'_> {
+    fn rank(&self) -> usize {
+        self.perm.len()
+    }
+
+    /// Whether a new value is a transpose that the outer one undoes.
+    fn is_undone(&self, cx: &Rewriter<'_>, value: ValueId) -> bool {
+        let inner = cx.producer(value, "transpose");
+        inner.is_some_and(|n| self.undoes(n.attrs.ints("perm")))
+    }
+
+    fn undoes(&self, inner: &[i64]) -> bool {
+        inner.len() == self.rank()
+            && (0..self.rank()).all(|k| inner[self.perm[k] as usize] == k as i64)
+    }
+
+    /// Whether an old value can be computed without transposes, and only the region wants it.
+    fn fits(&self, value: ValueId, plan: &mut Plan) -> bool {
+        let Some(id) = self.graph.producer(value) else {
+            return self.graph.constant(value).is_some();
+        };
+        if is_fixed(self.graph, value) {
+            return true;
+        }
+        let node = self.graph.node(id);
+        if node.op.name == "transpose" && self.undoes(node.attrs.ints("perm")) {
+            plan.undone += 1;
+            return true;
+        }
+        plan.nodes += 1;
+        let inside = |n: &NodeId| {
+            let class = self.graph.node(*n).op.class;
+            let view = self.graph.node(*n).op.name == "transpose";
+            view || matches!(class, Class::Elementwise | Class::Reduction | Class::Row)
+        };
+        let wanted = self.graph.outputs.contains(&value);
+        if plan.nodes > MOST || wanted || !self.uses[value.0 as usize].iter().all(inside) {
+            return false;
+        }
+        let whole = self.graph.ty(value).rank() == self.rank();
+        match node.op.class {
+            Class::Elementwise => node.inputs.iter().all(|v| self.fits(*v, plan)),
+            Class::Reduction if whole && keeps_axes(node) && self.keeps_order(node) => {
+                plan.rows += 1;
+                self.fits(node.inputs[0], plan)
+            }
+            Class::Row if node.inputs.len() == 1 && node.attrs.get("axis").is_some() => {
+                plan.rows += 1;
+                self.fits(node.inputs[0], plan)
+            }
+            Class::Contraction => {
+                plan.products += 1;
+                self.is_product(node) && self.fits(node.inputs[0], plan)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether axes that are reduced have the same order behind the outer transpose.
+    fn keeps_order(&self, node: &Node) -> bool {
+        let axes = node.attrs.ints("axes");
+        let order = self.perm.iter().filter(|p| axes.contains(p));
+        order.is_sorted()
+    }
+
+    /// Whether a node is a product of the last axis with constant weights, and the outer transpose
+    /// brings that axis to the second place.
+    fn is_product(&self, node: &Node) -> bool {
+        let rank = self.rank() as i64;
+        let channels: Vec<i64> = [vec![0, rank - 1], (1..rank - 1).collect()].concat();
+        if node.op.name != "contract" || rank < 3 || self.perm != channels {
+            return false;
+        }
+        let spec = Spec::of(&node.attrs);
+        let rows = spec.a.len().saturating_sub(1);
+        let last = spec.a.len() == self.rank() && spec.out.len() == self.rank();
+        last && spec.b.len() == 2
+            && spec.a[..rows] == spec.out[..rows]
+            && spec.b.contains(&spec.a[rows])
+            && spec.b.contains(&spec.out[rows])
+            && is_fixed(self.graph, node.inputs[1])
+    }
+
+    /// A value as it is behind the outer transpose.
+    fn moved(
+        &self,
+        cx: &mut Rewriter<'_>,
+        value: ValueId,
+        done: &mut HashMap<ValueId, ValueId>,
+    ) -> Found {
+        if let Some(found) = done.get(&value) {
+            return Ok(Some(*found));
+        }
+        let found = match self.is_undone(cx, value) {
+            true => cx.producer(value, "transpose").map(|n| n.inputs[0]),
+            false if is_fixed(&cx.new, value) => self.constant(cx, value)?,
+            false => self.computed(cx, value, done)?,
+        };
+        if let Some(found) = found {
+            done.insert(value, found);
+        }
+        Ok(found)
+    }
+
+    /// A constant, with leading axes of extent 1 if it has fewer.
+    fn constant(&self, cx: &mut Rewriter<'_>, value: ValueId) -> Found {
+        let shape = cx.ty(value).shape.clone();
+        let label = cx.new.value(value).name.clone();
+        let missing = self.rank() - shape.len();
+        let whole = [vec![Expr::from(1); missing], shape].concat();
+        let many = |d: &i64| !whole[*d as usize].is(1);
+        let to: Vec<Expr> = self
+            .perm
+            .iter()
+            .map(|p| whole[*p as usize].clone())
+            .collect();
+        let ones = to.iter().take_while(|d| d.is(1)).count();
+        let order: Vec<i64> = self.perm.iter().copied().filter(many).collect();
+        if order.windows(2).all(|w| w[0] < w[1]) {
+            return cx.reshape(value, &to[ones..], &label).map(Some);
+        }
+        let value = cx.reshape(value, &whole, &label)?;
+        let perm = Attrs::new().with("perm", self.perm.clone());
+        cx.add("transpose", &label, &[value], perm).map(Some)
+    }
+
+    fn computed(
+        &self,
+        cx: &mut Rewriter<'_>,
+        value: ValueId,
+        done: &mut HashMap<ValueId, ValueId>,
+    ) -> Found {
+        let Some(id) = cx.new.producer(value) else {
+            return Ok(None);
+        };
+        let node = cx.new.node(id).clone();
+        let count = if node.op.class == Class::Contraction {
+            1
+        } else {
+            node.inputs.len()
+        };
+        let mut operands = Vec::new();
+        for operand in &node.inputs[..count] {
+            match self.moved(cx, *operand, done)? {
+                Some(moved) => operands.push(moved),
+                None => return Ok(None),
+            }
+        }
+        let place = |axis: i64| {
+            self.perm
+                .iter()
+                .position(|p| *p == axis)
+                .map_or(0, |k| k as i64)
+        };
+        let attrs = match node.op.class {
+            Class::Reduction => {
+                let mut axes: Vec<i64> =
+                    node.attrs.ints("axes").iter().map(|a| place(*a)).collect();
+                axes.sort_unstable();
+                node.attrs.with("axes", axes)
+            }
+            Class::Row => {
+                let axis = place(node.attrs.int("axis"));
+                node.attrs.with("axis", axis)
+            }
+            Class::Contraction => {
+                let spec = Spec::of(&node.attrs);
+                let across = spec.out.last() == Some(&spec.b[1]);
+                let weights = (node.inputs[1], across);
+                return one_tap(cx, &node.name, operands[0], weights).map(Some);
+            }
+            _ => node.attrs,
+        };
+        cx.new
+            .add_one(node.op, &node.name, &operands, attrs)
+            .map(Some)
+    }
+}
+
+fn keeps_axes(node: &Node) -> bool {
+    node.attrs.get("axes").is_some() && node.attrs.flag("keepdims")
+}
+
+/// The product of channels with weights, as a convolution: the weights, and whether the axis of the
+/// result is their second one.
+pub(super) fn one_tap(
+    cx: &mut Rewriter<'_>,
+    label: &str,
+    x: ValueId,
+    (w, across): (ValueId, bool),
+) -> Result<ValueId, GraphError> {
+    let mut w = w;
+    if across {
+        let perm = Attrs::new().with("perm", vec![1, 0]);
+        w = cx.add("transpose", label, &[w], perm)?;
+    }
+    let places = cx.ty(x).rank() - 2;
+    let shape = [&cx.ty(w).shape[..], &vec![Expr::from(1); places]].concat();
+    let w = cx.reshape(w, &shape, label)?;
+    let attrs = Attrs::new()
+        .with("strides", vec![1; places])
+        .with("dilations", vec![1; places])
+        .with("pads_before", vec![0; places])
+        .with("pads_after", vec![0; places])
+        .with("groups", 1);
+    cx.add("conv", label, &[x, w], attrs)
+}

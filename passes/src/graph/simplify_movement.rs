@@ -1,0 +1,389 @@
+//! Writes what only moves elements in one way: repeated elements, slices, and what they are of.
+//!
+//! Requires: nothing.
+//! Ensures: no tile of an axis of extent 1, no concatenation of one value along such an axis, no
+//! gather by constant indices that run in steps or repeat each index; no expanded operand and no
+//! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function; no slices in steps along the last
+//! axis, if together they take all of it; no transpose of what is repeated, and no transpose before
+//! axes of extent 1 are left out.
+//!
+//! Before:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "k" : f32[2, 3]
+//!   %1 = input "x" : f32[4, 3]
+//!   %2 = const "i" : i64[4] = [0, 0, 1, 1]
+//!   %3 = gather(%0, %2) {axis=0} "g" : f32[4, 3]
+//!   %4 = reshape(%3) {shape=[4, 1, 3]} "r" : f32[4, 1, 3]
+//!   %5 = tile(%4) {repeats=[1, 5, 1]} "t" : f32[4, 5, 3]
+//!   %6 = reshape(%1) {shape=[4, 1, 3]} "s" : f32[4, 1, 3]
+//!   %7 = expand(%6) {shape=[4, 5, 3]} "e" : f32[4, 5, 3]
+//!   %8 = add(%5, %7) {} "y" : f32[4, 5, 3]
+//!   %9 = exp(%8) {} "z" : f32[4, 5, 3]
+//!   %10 = slice(%9) {starts=[0, 1, 0], sizes=[4, 1, 3], steps=[1, 1, 1]} "p" : f32[4, 1, 3]
+//!   output "y" = %10
+//! }
+//! ```
+//! After:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "k" : f32[2, 3]
+//!   %1 = input "x" : f32[4, 3]
+//!   %2 = repeat(%0) {counts=[2, 1]} "g" : f32[4, 3]
+//!   %3 = reshape(%2) {shape=[4, 1, 3]} "r" : f32[4, 1, 3]
+//!   %4 = reshape(%1) {shape=[4, 1, 3]} "s" : f32[4, 1, 3]
+//!   %5 = expand(%4) {shape=[4, 5, 3]} "e" : f32[4, 5, 3]
+//!   %6 = add(%3, %5) {} "y" : f32[4, 5, 3]
+//!   %7 = slice(%6) {starts=[0, 1, 0], sizes=[4, 1, 3], steps=[1, 1, 1]} "p" : f32[4, 1, 3]
+//!   %8 = exp(%7) {} "p" : f32[4, 1, 3]
+//!   output "y" = %8
+//! }
+//! ```
+//! Source: the definitions of the ops.
+use super::Rewriter;
+use std::collections::HashSet;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
+use tensmith_ir::ops::Class;
+use tensmith_ir::tensor::Tensor;
+
+type Found = Result<Option<ValueId>, GraphError>;
+
+/// Indices of more elements are not looked at.
+const MANY: usize = 1024;
+/// Constants of more elements are not searched for repetitions.
+const REPEATED: usize = 1 << 16;
+
+/// The graph with simple movements.
+///
+/// Errors: never for a valid graph.
+pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
+    let uses = graph.uses();
+    Rewriter::run(graph, &mut |cx, node| {
+        let found = match node.op.name {
+            "tile" | "concat" => repeated(cx, node)?,
+            "gather" => gathered(cx, node)?,
+            "reshape" => match merged(cx, node)? {
+                Some(found) => Some(found),
+                None => {
+                    let x = cx.get(node.inputs[0]);
+                    let to = cx.old.ty(node.outputs[0]).shape.clone();
+                    narrowed(cx, x, &to, &node.name)?
+                }
+            },
+            "transpose" => transposed(cx, node)?,
+            "slice" => {
+                // What is computed for others is not computed once more.
+                let of = node.inputs[0];
+                let users = &uses[of.0 as usize];
+                let sliced = |n: &NodeId| graph.node(*n).op.name == "slice";
+                let only = users.iter().all(sliced) && !graph.outputs.contains(&of);
+                match only
+                    .then(|| sliced_function(cx, node))
+                    .transpose()?
+                    .flatten()
+                {
+                    Some(found) => Some(found),
+                    None => of_pairs(cx, node, users)?,
+                }
+            }
+            _ if node.op.class == Class::Elementwise => {
+                let scalar = |n: &NodeId| graph.node(*n).op.class == Class::Elementwise;
+                let wanted = |v: &ValueId| !uses[v.0 as usize].iter().all(scalar);
+                without_expansions(cx, node, &wanted)?
+            }
+            _ => None,
+        };
+        Ok(found.map(|v| vec![v]))
+    })
+}
+
+/// A tile, or a concatenation of one value, of an axis of extent 1.
+fn repeated(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let operands = cx.operands(node);
+    let x = operands[0];
+    let from = &cx.ty(x).shape;
+    let to = &cx.old.ty(node.outputs[0]).shape;
+    let same = operands.iter().all(|v| *v == x);
+    let fits = from.iter().zip(to).all(|(a, b)| a == b || a.is(1));
+    if !same || !fits || from == to {
+        return Ok(None);
+    }
+    expanded(cx, node, x).map(Some)
+}
+
+fn expanded(cx: &mut Rewriter<'_>, node: &Node, x: ValueId) -> Result<ValueId, GraphError> {
+    let shape = cx.old.ty(node.outputs[0]).shape.clone();
+    let attrs = Attrs::new().with("shape", shape);
+    cx.add("expand", &node.name, &[x], attrs)
+}
+
+/// A gather by constants as a slice, or as a repetition.
+fn gathered(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let (x, indices) = (cx.get(node.inputs[0]), cx.get(node.inputs[1]));
+    let axis = node.attrs.int("axis") as usize;
+    let shape = cx.ty(x).shape.clone();
+    let (Some(indices), Some(extent)) = (cx.constant(indices), shape[axis].as_const()) else {
+        return Ok(None);
+    };
+    let count = indices.count();
+    if indices.shape.len() > 1 || count == 0 || count > MANY {
+        return Ok(None);
+    }
+    let indices = indices.to_i64();
+    if indices.iter().any(|i| !(0..extent).contains(i)) {
+        return Ok(None);
+    }
+    let count = count as i64;
+    let step = if count > 1 {
+        indices[1] - indices[0]
+    } else {
+        1
+    };
+    let runs = |k: usize| indices[0] + k as i64 * step;
+    if step > 0 && (0..indices.len()).all(|k| indices[k] == runs(k)) {
+        let mut starts = vec![Expr::from(0); shape.len()];
+        let (mut sizes, mut steps) = (shape.clone(), vec![1; shape.len()]);
+        (starts[axis], sizes[axis], steps[axis]) = (indices[0].into(), count.into(), step);
+        let attrs = Attrs::new()
+            .with("starts", starts)
+            .with("sizes", sizes)
+            .with("steps", steps);
+        let part = cx.add("slice", &node.name, &[x], attrs)?;
+        let shape = cx.old.ty(node.outputs[0]).shape.clone();
+        return cx.reshape(part, &shape, &node.name).map(Some);
+    }
+    let times = count / extent;
+    let each = (0..indices.len()).all(|k| indices[k] == k as i64 / times.max(1));
+    if times < 2 || times * extent != count || !each {
+        return Ok(None);
+    }
+    if extent == 1 {
+        return expanded(cx, node, x).map(Some);
+    }
+    repetition(cx, node, x, axis, times).map(Some)
+}
+
+fn repetition(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    x: ValueId,
+    axis: usize,
+    times: i64,
+) -> Result<ValueId, GraphError> {
+    let mut counts = vec![1; cx.ty(x).rank()];
+    counts[axis] = times;
+    cx.add(
+        "repeat",
+        &node.name,
+        &[x],
+        Attrs::new().with("counts", counts),
+    )
+}
+
+/// A reshape that joins an axis with the one behind it, along which elements repeat.
+fn merged(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let x = cx.get(node.inputs[0]);
+    let Some(inner) = cx.producer(x, "expand") else {
+        return Ok(None);
+    };
+    let from = inner.inputs[0];
+    let (narrow, wide) = (cx.ty(from).shape.clone(), cx.ty(x).shape.clone());
+    if narrow.len() != wide.len() {
+        return Ok(None);
+    }
+    let differ: Vec<usize> = (0..wide.len()).filter(|d| narrow[*d] != wide[*d]).collect();
+    let [axis] = differ[..] else { return Ok(None) };
+    let Some(times) = wide[axis].as_const().filter(|_| axis > 0) else {
+        return Ok(None);
+    };
+    let mut joined = wide.clone();
+    joined[axis - 1] = joined[axis - 1].clone() * times;
+    joined.remove(axis);
+    if cx.old.ty(node.outputs[0]).shape != joined {
+        return Ok(None);
+    }
+    let mut shape = narrow;
+    shape.remove(axis);
+    let single = shape[axis - 1].is(1);
+    let from = cx.reshape(from, &shape, &node.name)?;
+    match single {
+        true => expanded(cx, node, from).map(Some),
+        false => repetition(cx, node, from, axis - 1, times).map(Some),
+    }
+}
+
+/// A slice of a function as the function of a slice.
+fn sliced_function(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let x = cx.get(node.inputs[0]);
+    let Some(id) = cx.new.producer(x) else {
+        return Ok(None);
+    };
+    let inner = cx.new.node(id).clone();
+    let (Class::Elementwise, [from]) = (inner.op.class, &inner.inputs[..]) else {
+        return Ok(None);
+    };
+    let part = cx.add("slice", &node.name, &[*from], node.attrs.clone())?;
+    cx.add(inner.op.name, &node.name, &[part], inner.attrs)
+        .map(Some)
+}
+
+/// The step of a slice along the last axis, and where it starts, if it takes one element of each
+/// step and all of the other axes.
+fn phase(graph: &Graph, node: &Node) -> Option<(i64, i64)> {
+    if node.op.name != "slice" {
+        return None;
+    }
+    let (last, rest) = graph.ty(node.inputs[0]).shape.split_last()?;
+    let (starts, sizes) = (node.attrs.dims("starts"), node.attrs.dims("sizes"));
+    let steps = node.attrs.ints("steps");
+    let whole = |d: usize| starts[d].is(0) && steps[d] == 1 && sizes[d] == rest[d];
+    let axis = rest.len();
+    let (step, start) = (steps[axis], starts[axis].as_const()?);
+    let fits = step > 1 && start < step && sizes[axis].clone() * step == *last;
+    ((0..axis).all(whole) && fits).then_some((step, start))
+}
+
+/// A slice in steps, of which there is one for each start, as one element of a last axis.
+fn of_pairs(cx: &mut Rewriter<'_>, node: &Node, users: &[NodeId]) -> Found {
+    let Some((step, start)) = phase(cx.old, node) else {
+        return Ok(None);
+    };
+    let phases: HashSet<(i64, i64)> = users
+        .iter()
+        .filter_map(|n| phase(cx.old, cx.old.node(*n)))
+        .collect();
+    if !(0..step).all(|k| phases.contains(&(step, k))) {
+        return Ok(None);
+    }
+    let x = cx.get(node.inputs[0]);
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    let split = [&to[..], &[step.into()]].concat();
+    let pairs = cx.reshape(x, &split, &node.name)?;
+    let mut starts = vec![Expr::from(0); split.len()];
+    starts[to.len()] = start.into();
+    let attrs = Attrs::new()
+        .with("starts", starts)
+        .with("sizes", [&to[..], &[1.into()]].concat())
+        .with("steps", vec![1; split.len()]);
+    let part = cx.add("slice", &node.name, &[pairs], attrs)?;
+    cx.reshape(part, &to, &node.name).map(Some)
+}
+
+/// A transpose of what is repeated as a repetition of the transpose.
+fn transposed(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let x = cx.get(node.inputs[0]);
+    let perm = node.attrs.ints("perm").to_vec();
+    let inner = ["expand", "repeat"]
+        .iter()
+        .find_map(|name| cx.producer(x, name));
+    let Some(inner) = inner.cloned() else {
+        return Ok(None);
+    };
+    let from = inner.inputs[0];
+    if cx.ty(from).rank() != perm.len() {
+        return Ok(None);
+    }
+    let y = cx.add("transpose", &node.name, &[from], node.attrs.clone())?;
+    if inner.op.name == "expand" {
+        return expanded(cx, node, y).map(Some);
+    }
+    let counts = inner.attrs.ints("counts");
+    let counts: Vec<i64> = perm.iter().map(|p| counts[*p as usize]).collect();
+    let attrs = Attrs::new().with("counts", counts);
+    cx.add("repeat", &node.name, &[y], attrs).map(Some)
+}
+
+/// A reshape that leaves out axes of extent 1 of a transpose as a transpose of such a reshape.
+pub(super) fn narrowed(cx: &mut Rewriter<'_>, x: ValueId, to: &[Expr], label: &str) -> Found {
+    let Some(inner) = cx.producer(x, "transpose") else {
+        return Ok(None);
+    };
+    let from = inner.inputs[0];
+    let perm = inner.attrs.ints("perm").to_vec();
+    let wide = cx.ty(x).shape.clone();
+    let mut kept = Vec::new();
+    for (d, extent) in wide.iter().enumerate() {
+        match to.get(kept.len()) {
+            Some(next) if next == extent => kept.push(d),
+            _ if extent.is(1) => {}
+            _ => return Ok(None),
+        }
+    }
+    if kept.len() != to.len() || kept.len() == wide.len() {
+        return Ok(None);
+    }
+    let order: Vec<i64> = kept.iter().map(|d| perm[*d]).collect();
+    let mut axes = order.clone();
+    axes.sort_unstable();
+    let place = |p: &i64| axes.iter().position(|a| a == p).map_or(0, |k| k as i64);
+    let perm: Vec<i64> = order.iter().map(place).collect();
+    let of = cx.ty(from).shape.clone();
+    let shape: Vec<Expr> = axes.iter().map(|a| of[*a as usize].clone()).collect();
+    let narrow = cx.reshape(from, &shape, label)?;
+    let attrs = Attrs::new().with("perm", perm);
+    cx.add("transpose", label, &[narrow], attrs).map(Some)
+}
+
+/// Scalar work on what its operands are expanded from, where others have the result's shape, and
+/// nothing else wants what is expanded.
+fn without_expansions(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    wanted: &dyn Fn(&ValueId) -> bool,
+) -> Found {
+    let mut operands = cx.operands(node);
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    let mut changed = false;
+    for k in 0..operands.len() {
+        let inner = cx.producer(operands[k], "expand");
+        let inner = inner.filter(|_| !wanted(&node.inputs[k]));
+        let from = match (inner, cx.constant(operands[k]).and_then(unrepeated)) {
+            (Some(inner), _) => inner.inputs[0],
+            (None, Some(t)) => cx.new.add_constant(&node.name, t),
+            (None, None) => continue,
+        };
+        let mut others = operands.clone();
+        others[k] = from;
+        let shapes: Vec<&[Expr]> = others.iter().map(|v| &cx.ty(*v).shape[..]).collect();
+        if broadcasts(&shapes, &to) {
+            (operands, changed) = (others, true);
+        }
+    }
+    if !changed {
+        return Ok(None);
+    }
+    let y = cx.add(node.op.name, &node.name, &operands, node.attrs.clone())?;
+    Ok(Some(y))
+}
+
+/// A constant with extent 1 for the axes along which it repeats, if there are such.
+fn unrepeated(t: &Tensor) -> Option<Tensor> {
+    let bytes = t.dtype.bytes();
+    if t.count() == 0 || t.count() > REPEATED {
+        return None;
+    }
+    let (mut shape, mut data) = (t.shape.clone(), t.data.to_vec());
+    for d in 0..shape.len() {
+        let inner = shape[d + 1..].iter().product::<usize>() * bytes;
+        let mut rows = data.chunks(inner * shape[d]);
+        let same = rows.all(|row| row.chunks(inner).all(|part| part == &row[..inner]));
+        if shape[d] > 1 && same {
+            let rows = data.chunks(inner * shape[d]);
+            data = rows.flat_map(|row| row[..inner].to_vec()).collect();
+            shape[d] = 1;
+        }
+    }
+    (shape != t.shape).then(|| Tensor::new(t.dtype, shape, data.into()))?
+}
+
+/// Whether shapes broadcast to another one.
+fn broadcasts(shapes: &[&[Expr]], to: &[Expr]) -> bool {
+    let extent =
+        |shape: &[Expr], d: usize| shape.len().checked_sub(d + 1).map(|k| shape[k].clone());
+    (0..to.len()).all(|d| {
+        let whole = &to[to.len() - 1 - d];
+        let mut extents = shapes.iter().filter_map(|s| extent(s, d));
+        extents.any(|e| e == *whole)
+    })
+}
