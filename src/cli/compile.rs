@@ -8,8 +8,7 @@ use tensmith::{Options, Result, compile, native};
 use tensmith_codegen::module::{kernel_asm, kernel_clif};
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
-use tensmith_passes::PassOptions;
-use tensmith_passes::partition::partition;
+use tensmith_passes::partition::Partition;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::Stopwatch;
 
@@ -80,11 +79,19 @@ impl Compile {
 
 fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
     let mut out = String::new();
+    let optimised = || compile::optimised(graph, options);
     match stage {
-        Stage::Graph => return Ok(compile::optimised(graph, options)?.to_string()),
-        Stage::Tasks => return Ok(tasks(&compile::optimised(graph, options)?)),
-        Stage::Loops => return Ok(loops(&compile::optimised(graph, options)?)),
-        Stage::Schedule => return schedules(&compile::optimised(graph, options)?, options),
+        Stage::Graph => return Ok(optimised()?.to_string()),
+        Stage::Tasks | Stage::Loops => {
+            let graph = optimised()?;
+            let partition = compile::partition(&graph, options)?;
+            let text = match stage {
+                Stage::Tasks => tasks,
+                _ => loops,
+            };
+            return Ok(text(&graph, &partition));
+        }
+        Stage::Schedule => return schedules(&optimised()?, options),
         Stage::Plan => return Ok(compile::plan(graph, options)?.to_string()),
         _ => {}
     }
@@ -110,13 +117,9 @@ fn schedules(graph: &Graph, options: &Options) -> Result<String> {
     Ok(schedules.iter().map(text).collect())
 }
 
-fn tasks(graph: &Graph) -> String {
+fn tasks(graph: &Graph, partition: &Partition) -> String {
     let mut out = String::new();
-    for (k, group) in partition(graph, PassOptions::default().stream_bytes)
-        .groups
-        .values()
-        .enumerate()
-    {
+    for (k, group) in partition.groups.values().enumerate() {
         let mut members: Vec<_> = group.members.iter().copied().collect();
         members.sort();
         let _ = writeln!(out, "task {k}: {}", graph.node(group.root).name);
@@ -126,12 +129,14 @@ fn tasks(graph: &Graph) -> String {
             let ty = ty.unwrap_or_default();
             let _ = writeln!(out, "  {:<16} {ty:<24} {}", node.op.name, node.name);
         }
+        if let Some(why) = partition.alone(graph, group) {
+            let _ = writeln!(out, "  stands alone: {why}");
+        }
     }
     out
 }
 
-fn loops(graph: &Graph) -> String {
-    let groups = partition(graph, PassOptions::default().stream_bytes).groups;
-    let kernels = groups.values().map(|g| g.define(graph).kernel);
+fn loops(graph: &Graph, partition: &Partition) -> String {
+    let kernels = partition.groups.values().map(|g| g.define(graph).kernel);
     kernels.map(|k| format!("{k}\n")).collect()
 }
