@@ -5,7 +5,7 @@ use crate::graph::egraph;
 use crate::graph::{
     average_by_sums, conv_to_winograd, conv_transpose_to_conv, eliminate_common_subexpressions,
     eliminate_dead_code, fold_constants, fold_factors, fold_identities, materialise_padding,
-    order_nodes, order_operands, resize_to_repeat, simplify_powers, sink_reshapes,
+    order_nodes, order_operands, resize_to_repeat, scale_bounds, simplify_powers, sink_reshapes,
     transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
@@ -101,6 +101,7 @@ pub fn optimise_and_tell(
         Precision::Exact => graph,
         Precision::Standard => {
             let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
+            let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
             let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
             let graph = conv_transpose_to_conv(&graph)?;
             let (graph, found) = conv_to_winograd(&graph, options)?;

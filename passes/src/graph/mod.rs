@@ -17,6 +17,7 @@ mod order_nodes;
 mod order_operands;
 mod resize_to_repeat;
 mod rewriter;
+mod scale_bounds;
 mod simplify_powers;
 mod sink_reshapes;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use order_nodes::order_nodes;
 pub use order_operands::order_operands;
 pub use resize_to_repeat::resize_to_repeat;
 pub use rewriter::{Rewriter, Rewritten};
+pub use scale_bounds::scale_bounds;
 pub use simplify_powers::simplify_powers;
 pub use sink_reshapes::sink_reshapes;
 pub use transpose_columns::transpose_columns;

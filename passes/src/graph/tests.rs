@@ -57,6 +57,7 @@ fn before_and_after() {
     check(include_str!("order_nodes.rs"), &order_nodes);
     check(include_str!("order_operands.rs"), &order_operands);
     check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);
+    check(include_str!("scale_bounds.rs"), &scale_bounds);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
     check(include_str!("transpose_columns.rs"), &transpose_columns);
