@@ -48,6 +48,17 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
+fn native_files_take_their_dimensions_from_inputs() {
+    let folder = folder_with_inputs(5);
+    let arguments = ["compile", "MODEL", "--inputs", "in.npz", "-o", "five.o"];
+    succeed(folder.path(), &arguments);
+    let header = std::fs::read_to_string(folder.path().join("five.h")).unwrap();
+    assert!(header.contains("\"image\": f32[5, 1, 8, 8]"), "{header}");
+    let missing = ["compile", "MODEL", "--inputs", "no.npz", "-o", "five.o"];
+    fail(folder.path(), &missing, 6, "no.npz");
+}
+
+#[test]
 fn run_writes_outputs_by_name_with_the_same_bits_for_all_threads() {
     let folder = folder_with_inputs(5);
     let mut results = Vec::new();

@@ -1,4 +1,5 @@
 //! `tensmith compile`
+use super::inputs::InputArgs;
 use super::shared::{ModelArgs, human_bytes, print_notes};
 use crate::cli::out::out;
 use clap::{Args, ValueEnum};
@@ -17,10 +18,15 @@ use tensmith_runtime::Stopwatch;
 #[command(after_help = "Examples:
   tensmith compile model.onnx -o model.o --target x86-64-v3
   tensmith compile model.onnx -o libmodel.so --symbolic batch
+  tensmith compile model.onnx -o libmodel.so --inputs in.npz
   tensmith compile model.onnx --emit plan")]
 pub struct Compile {
     #[command(flatten)]
     model: ModelArgs,
+    /// Binds dimensions to what these inputs have, and what the model computes shapes from to their
+    /// values: a .npz or .safetensors file, or a folder of ONNX test data
+    #[arg(long, value_name = "FILE|DIR")]
+    inputs: Option<PathBuf>,
     /// The file to write: .o, .a or .so, with a C header beside it
     #[arg(short, long, value_name = "FILE", required_unless_present = "emit")]
     output: Option<PathBuf>,
@@ -54,8 +60,13 @@ impl Compile {
     pub fn run(self) -> Result<()> {
         let watch = Stopwatch::start();
         let model = self.model.load()?;
-        let options = self.model.options()?;
-        let imported = model.import(&options)?;
+        let mut options = self.model.options()?;
+        let imported = match self.inputs {
+            Some(path) => {
+                model.import_for(&InputArgs::of(path).read(&model)?.tensors, &mut options)?
+            }
+            None => model.import(&options)?,
+        };
         print_notes(&imported);
         if let Some(stage) = self.emit {
             out!("{}", emit(stage, &imported.graph, &options)?);
