@@ -25,6 +25,7 @@ mod prune;
 mod quant;
 mod recurrent;
 mod reduce;
+mod refusal;
 mod registry;
 mod resize;
 mod sequence;
