@@ -575,6 +575,15 @@ fn one_node(
     import(&m, &symbolic())
 }
 
+/// A node, its attributes, the extents of `x` and `w`, `c`, and the exit code.
+type Broken<'a> = (
+    &'a str,
+    Vec<AttributeProto>,
+    (&'a str, &'a str),
+    &'a [i64],
+    u8,
+);
+
 /// A model that breaks an operator's rules for all sizes is invalid; one whose sizes are not known
 /// well enough is not supported.
 #[test]
@@ -582,7 +591,7 @@ fn operands_that_never_fit_are_invalid() {
     let group = |n| vec![int("group", n)];
     let reflect = || vec![word("mode", "reflect")];
     let conv = ("n, 4, h, h", "8, 4, 3, 3");
-    let cases: [(&str, Vec<AttributeProto>, (&str, &str), &[i64], u8); 14] = [
+    let cases: [Broken<'_>; 14] = [
         ("y = Conv(x, w)", group(2), conv, &[], 3),
         ("y = Conv(x, w)", group(0), conv, &[], 3),
         ("y = Conv(x, w)", group(-1), conv, &[], 3),
