@@ -148,7 +148,8 @@ pub fn rules() -> String {
          - Products and sums are matched modulo algebra: factors and terms in any order, divisions, \
          reciprocals, signs and differences as what they are, numbers wherever they stand.\n\
          - *exact* rules keep all bits; *reassociates*: both sides are equal in real numbers, and \
-         the rule is left out where the precision is exact.\n\n\
+         the rule is left out where the precision is exact. None *approximates*: such a rule would \
+         state its error, and be taken where `--tolerance` admits that.\n\n\
          Each rule is tested alone on random spellings of its left side, by values and by the one \
          form that they must end as (`passes/tests/rules.rs`).\n\n{}",
         table.text

@@ -49,10 +49,7 @@ pub struct Report {
 
 /// The rules that a precision admits.
 pub fn admitted(precision: Precision) -> impl Iterator<Item = &'static Rule> {
-    rules::all().filter(move |r| match precision {
-        Precision::Exact => r.rounding == Rounding::Exact,
-        Precision::Standard => true,
-    })
+    rules::all().filter(move |r| precision.admits(r.rounding))
 }
 
 /// The cheapest graph that the rules find equal, and how it came about.
