@@ -10,6 +10,7 @@ use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
+use tensmith_passes::partition::Partition;
 use tensmith_passes::pipeline::{self, Decisions};
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Pool, Tensor};
@@ -30,6 +31,18 @@ pub fn optimised_and_told(graph: &Graph, options: &Options) -> Result<(Graph, De
     let mut decisions = Decisions::default();
     let graph = pipeline::optimise_and_tell(graph.clone(), &passes, &mut decisions)?;
     Ok((graph, decisions))
+}
+
+/// Which nodes of a graph that [`optimised`] made become one kernel.
+///
+/// Errors: an unknown target.
+pub fn partition(graph: &Graph, options: &Options) -> Result<Partition> {
+    let target = Target::named(options.target_name())?;
+    let passes = options.pass_options(&target, options.thread_count());
+    Ok(tensmith_passes::partition::partition(
+        graph,
+        passes.stream_bytes,
+    ))
 }
 
 /// Plans a graph for a target.

@@ -1,7 +1,8 @@
 //! The memory plan of real models: offsets waste next to nothing.
 mod support;
 
-use support::cases::{MODELS, models_folder};
+use support::cases::models_folder;
+use support::names::MODELS;
 use tensmith::files::read_npz;
 use tensmith::{LoadOptions, Model, Options, compile};
 use tensmith_ir::eval::Sizes;

@@ -48,6 +48,48 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
+fn precisions_are_named_and_a_bound_is_stated_for_fast() {
+    let folder = folder_with_inputs(3);
+    let fast = ["--precision", "fast", "--tolerance", "1e-6"];
+    for words in [
+        &["--precision", "exact"][..],
+        &["--precision", "standard"],
+        &fast,
+    ] {
+        let arguments = [&["verify", "MODEL", "--inputs", "in.npz", "--json"], words].concat();
+        let report = json(&succeed(folder.path(), &arguments));
+        let limit = if words.len() == 4 { 1e-6 } else { 1e-4 };
+        assert_eq!(report["limit"], limit, "{words:?}");
+    }
+    let tight = ["verify", "MODEL", "--inputs", "in.npz", "--limit", "1e-12"];
+    fail(folder.path(), &tight, 1, "");
+    for (words, part) in [
+        (&["--precision", "fast"][..], "--tolerance"),
+        (&["--tolerance", "1e-3"], "--precision fast"),
+        (&["--precision", "fast", "--tolerance", "0"], "above 0"),
+        (&["--precision", "rough"], "rough"),
+    ] {
+        fail(
+            folder.path(),
+            &[&["verify", "MODEL"], words].concat(),
+            2,
+            part,
+        );
+    }
+}
+
+#[test]
+fn native_files_take_their_dimensions_from_inputs() {
+    let folder = folder_with_inputs(5);
+    let arguments = ["compile", "MODEL", "--inputs", "in.npz", "-o", "five.o"];
+    succeed(folder.path(), &arguments);
+    let header = std::fs::read_to_string(folder.path().join("five.h")).unwrap();
+    assert!(header.contains("\"image\": f32[5, 1, 8, 8]"), "{header}");
+    let missing = ["compile", "MODEL", "--inputs", "no.npz", "-o", "five.o"];
+    fail(folder.path(), &missing, 6, "no.npz");
+}
+
+#[test]
 fn run_writes_outputs_by_name_with_the_same_bits_for_all_threads() {
     let folder = folder_with_inputs(5);
     let mut results = Vec::new();

@@ -85,6 +85,40 @@ fn shares_add_up_to_a_run() {
     assert!((0.7..1.1).contains(&total), "{total}");
 }
 
+/// Pooling stands alone in the digit reader: what is before it stays with its convolution.
+#[test]
+fn kernels_that_stand_alone_are_listed_with_the_reason() {
+    let alone = report(&["--threads", "1"]);
+    let kernels = alone["kernels"].as_array().unwrap();
+    let stating = kernels.iter().filter(|k| k["alone"] != "");
+    assert_eq!(alone["alone"], stating.clone().count());
+    for kernel in stating {
+        let name = kernel["definition"].as_str().unwrap();
+        assert!(
+            !name.contains("conv") && !name.contains("contract"),
+            "{kernel}"
+        );
+    }
+    let pool = kernels
+        .iter()
+        .find(|k| k["definition"] == "pool_max")
+        .unwrap();
+    let why = pool["alone"].as_str().unwrap();
+    assert!(why.contains("; after `relu1` (max): "), "{why}");
+    let text = tensmith(
+        Path::new("."),
+        "explain",
+        &["--duration", "20ms", "--threads", "1"],
+    );
+    assert!(text.contains(&format!("alone: {why}\n")), "{text}");
+    let total = format!(
+        "alone     {} of {} kernel calls",
+        alone["alone"],
+        kernels.len()
+    );
+    assert!(text.contains(&total), "{text}");
+}
+
 #[test]
 fn the_page_holds_the_report() {
     let folder = tempfile::tempdir().unwrap();

@@ -43,6 +43,22 @@ fn results_do_not_depend_on_threads() {
     }
 }
 
+/// One compilation serves sizes from 0 on.
+#[test]
+fn an_empty_batch_has_an_empty_result() {
+    for threads in [1, 2] {
+        let executable = digits().compile(&symbolic(threads)).unwrap();
+        let mut session = executable.session().unwrap();
+        for batch in [2, 0, 3, 0] {
+            let pixels = images(batch);
+            let shape = [batch, 1, 8, 8];
+            let view = TensorView::from_slice(&shape, &pixels).unwrap();
+            let outputs = session.run(&[view]).unwrap();
+            assert_eq!(outputs[0].shape(), [batch, 10]);
+        }
+    }
+}
+
 #[test]
 fn runs_from_several_threads_are_safe() {
     let executable = digits().compile(&symbolic(2)).unwrap();

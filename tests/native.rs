@@ -66,6 +66,11 @@ fn python_calls_a_shared_library() {
         assert_eq!(found, want, "batch {batch}");
     }
     let output = call(&library, 0, &[]);
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
+    let output = call(&library, (1 << 20) + 1, &[]);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("batch 0 is out of range"), "{errors}");
+    assert!(errors.contains("batch 1048577 is out of range"), "{errors}");
 }

@@ -2,7 +2,8 @@
 //! no vector loop runs lane by lane, on machines with 256- and with 512-bit vectors.
 mod support;
 
-use support::cases::{MODELS, models_folder};
+use support::cases::models_folder;
+use support::names::MODELS;
 use tensmith::explain::schedule::fallback_text;
 use tensmith::files::read_npz;
 use tensmith::{LoadOptions, Model, Options, compile};

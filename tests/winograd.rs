@@ -7,7 +7,7 @@
 //! Larger results may become infinite or NaN, never another number; what is not finite in a tile
 //! reaches every result that depends on it, and no other tile.
 use tensmith::convert::{to_ir, to_runtime};
-use tensmith::{Options, compile};
+use tensmith::{Options, Precision, compile};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Attrs, Graph, TensorType};
 use tensmith_ir::ops::{Sampler, op};
@@ -177,8 +177,13 @@ fn reference(shape: &Shape, x: &Tensor, w: &Tensor, power: i32) -> Vec<f64> {
 }
 
 fn run(graph: &Graph, x: &Tensor) -> Vec<f64> {
+    run_with(graph, x, Precision::Standard)
+}
+
+fn run_with(graph: &Graph, x: &Tensor, precision: Precision) -> Vec<f64> {
     let options = Options {
         threads: Some(1),
+        precision,
         ..Options::default()
     };
     let names = ["x".to_string()];
@@ -189,7 +194,15 @@ fn run(graph: &Graph, x: &Tensor) -> Vec<f64> {
 }
 
 fn algorithm(graph: &Graph) -> Algorithm {
-    let found = compile::optimised_and_told(graph, &Options::default());
+    algorithm_with(graph, Precision::Standard)
+}
+
+fn algorithm_with(graph: &Graph, precision: Precision) -> Algorithm {
+    let options = Options {
+        precision,
+        ..Options::default()
+    };
+    let found = compile::optimised_and_told(graph, &options);
     found.unwrap().1.algorithms.remove(0)
 }
 
@@ -301,4 +314,39 @@ fn what_is_not_finite_reaches_all_that_depend_on_it() {
             );
         }
     }
+}
+
+/// A bound that the user states admits what the standard one refuses, within that bound, and refuses
+/// what that admits.
+#[test]
+fn stated_bounds_admit_and_refuse() {
+    let (loose, tight) = (Precision::Fast(1e-2), Precision::Fast(1e-8));
+    let mut admitted = 0;
+    for (shape, kind) in SHAPES.iter().flat_map(|s| WEIGHTS.map(|k| (s, k))) {
+        let w = weights(kind, shape, 7);
+        let graph = shape.graph(&w);
+        let [standard, fast] = [Precision::Standard, loose].map(|p| algorithm_with(&graph, p));
+        let strict = algorithm_with(&graph, tight);
+        println!(
+            "{kind} {shape:?}: {}; loose: {}; tight: {}",
+            standard.text, fast.text, strict.text
+        );
+        assert_eq!(strict.tile, 1, "{kind} {shape:?}: {}", strict.text);
+        assert!(
+            fast.tile >= standard.tile,
+            "{kind} {shape:?}: {}",
+            fast.text
+        );
+        admitted += usize::from(fast.tile > standard.tile);
+        for inputs in ["noise", "mean"] {
+            let x = input(inputs, shape, 11);
+            let want = reference(shape, &x, &w, 1);
+            let part = worst(&run_with(&graph, &x, loose), &want) / largest(&want);
+            assert!(
+                part <= 1e-2,
+                "{part:.1e}: {kind} weights, {inputs} inputs, {shape:?}"
+            );
+        }
+    }
+    assert!(admitted > 0, "the looser bound admits nothing more");
 }

@@ -538,3 +538,144 @@ fn names_of_nodes_that_compute_nothing_stand_for_their_operands() {
     assert_eq!([imported.names["same"], imported.names["whole"]], [exp; 2]);
     assert_eq!(imported.names["y"], imported.graph.outputs[0]);
 }
+
+fn list(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttrKind::Ints as i32,
+        ints: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn word(name: &str, text: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttrKind::String as i32,
+        s: Some(text.as_bytes().to_vec().into()),
+        ..Default::default()
+    }
+}
+
+/// Imports one node over inputs `x` and `w` of these extents; `c` is a constant list.
+fn one_node(
+    text: &str,
+    attributes: Vec<AttributeProto>,
+    (x, w): (&str, &str),
+    c: &[i64],
+) -> Result<Imported, OnnxError> {
+    let results = text.split_once(" = ").expect("results = Op(operands)").0;
+    let outputs = results.split(", ").map(|name| value(name, FLOAT, ""));
+    let m = model(graph(
+        vec![value("x", FLOAT, x), value("w", FLOAT, w)],
+        vec![node(text, attributes)],
+        vec![ints("c", &[c.len() as i64], c)],
+        outputs.collect(),
+    ));
+    import(&m, &symbolic())
+}
+
+/// A node, its attributes, the extents of `x` and `w`, `c`, and the exit code.
+type Broken<'a> = (
+    &'a str,
+    Vec<AttributeProto>,
+    (&'a str, &'a str),
+    &'a [i64],
+    u8,
+);
+
+/// A model that breaks an operator's rules for all sizes is invalid; one whose sizes are not known
+/// well enough is not supported.
+#[test]
+fn operands_that_never_fit_are_invalid() {
+    let group = |n| vec![int("group", n)];
+    let reflect = || vec![word("mode", "reflect")];
+    let conv = ("n, 4, h, h", "8, 4, 3, 3");
+    let cases: [Broken<'_>; 14] = [
+        ("y = Conv(x, w)", group(2), conv, &[], 3),
+        ("y = Conv(x, w)", group(0), conv, &[], 3),
+        ("y = Conv(x, w)", group(-1), conv, &[], 3),
+        (
+            "y = Conv(x, w)",
+            group(3),
+            ("1, 4, 5, 5", "8, 2, 3, 3"),
+            &[],
+            3,
+        ),
+        (
+            "y = Conv(x, w)",
+            group(1),
+            ("1, 4, 1, 1", "8, 4, 3, 3"),
+            &[],
+            3,
+        ),
+        ("y = MatMul(x, w)", vec![], ("n, 4", "5, m"), &[], 3),
+        ("y = Add(x, w)", vec![], ("n, 4", "3"), &[], 3),
+        ("y = Add(x, w)", vec![], ("n, 4", "m, 4"), &[], 4),
+        ("y, z = Split(x, c)", vec![], ("5, n", "1"), &[2, 2], 3),
+        ("y, z = Split(x, c)", vec![], ("5, n", "1"), &[2, 4], 3),
+        ("y, z = Split(x, c)", vec![], ("5, n", "1"), &[6, -1], 3),
+        ("y = Reshape(x, c)", vec![], ("2, 3", "1"), &[5, 1], 3),
+        ("y = Pad(x, c)", reflect(), ("3", "1"), &[0, 3], 3),
+        ("y = Pad(x, c)", reflect(), ("3", "1"), &[3, 0], 3),
+    ];
+    for (text, attributes, shapes, c, code) in cases {
+        let shown = format!("{text} of {shapes:?} with {c:?} and {attributes:?}");
+        match one_node(text, attributes, shapes, c) {
+            Ok(_) => panic!("{shown}: accepted"),
+            Err(error) => assert_eq!(error.exit_code(), code, "{shown}: {error}"),
+        }
+    }
+    let fits = one_node("y = Pad(x, c)", reflect(), ("3", "1"), &[2, 2]);
+    assert!(fits.is_ok(), "{fits:?}");
+}
+
+#[test]
+fn reflections_bound_the_dimensions_that_they_need() {
+    let reflect = || vec![word("mode", "reflect")];
+    let imported = one_node("y = Pad(x, c)", reflect(), ("n", "1"), &[3, 1]).unwrap();
+    let least = |i: &Imported| i.graph.symbols.values().map(|s| s.min).collect::<Vec<_>>();
+    assert_eq!(least(&imported), [4]);
+    let plain = one_node("y = Pad(x, c)", vec![], ("n", "1"), &[3, 1]).unwrap();
+    assert_eq!(least(&plain), [0]);
+    assert!(
+        imported.notes.iter().any(|n| n.contains("n is at least 4")),
+        "{:?}",
+        imported.notes
+    );
+}
+
+/// What is computed for a symbolic extent is what is computed for its value.
+#[test]
+fn ceil_mode_takes_symbolic_extents() {
+    let window = |kernel: i64, stride: i64, [before, after]: [i64; 2]| {
+        vec![
+            list("kernel_shape", &[kernel]),
+            list("strides", &[stride]),
+            list("pads", &[before, after]),
+            int("ceil_mode", 1),
+        ]
+    };
+    let windows = [
+        (3, 2, [0, 0]),
+        (3, 2, [1, 1]),
+        (2, 3, [0, 0]),
+        (2, 3, [1, 0]),
+        (4, 4, [2, 1]),
+    ];
+    for op in ["MaxPool", "AveragePool", "LpPool"] {
+        for (kernel, stride, pads) in windows {
+            let text = format!("y = {op}(x)");
+            let of = |dims: &str| one_node(&text, window(kernel, stride, pads), (dims, "1"), &[]);
+            let symbolic = of("1, 2, n").unwrap_or_else(|e| panic!("{op} {kernel} {stride}: {e}"));
+            for n in kernel as usize..14 {
+                let fixed = of(&format!("1, 2, {n}")).unwrap();
+                let values: Vec<f32> = (0..2 * n).map(|k| (k * 7 % 5) as f32 - 1.0).collect();
+                let inputs = [f32s(&[1, 2, n], &values), f32s(&[1], &[0.0])];
+                let results = |g: &Graph| eval_graph(g, &inputs).unwrap().remove(0);
+                let place = format!("{op} {kernel} {stride} {pads:?} of {n}");
+                assert_eq!(results(&symbolic.graph), results(&fixed.graph), "{place}");
+            }
+        }
+    }
+}

@@ -2,12 +2,13 @@
 use crate::error::PassError;
 use crate::graph::Algorithm;
 use crate::graph::egraph;
+use crate::graph::egraph::Rounding;
 use crate::graph::{
     average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
     eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
     fold_identities, materialise_padding, merge_contractions, order_nodes, order_operands,
-    resize_to_repeat, share_operands, simplify_conditions, simplify_movement, simplify_powers,
-    sink_reshapes, sum_integers_in_floats, transpose_columns, widen_masks,
+    resize_to_repeat, scale_bounds, share_operands, simplify_conditions, simplify_movement,
+    simplify_powers, sink_reshapes, sum_integers_in_floats, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::{Schedule, Target};
@@ -16,13 +17,39 @@ use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
 
 /// What passes may do to rounding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Precision {
     /// Operations as the model states them, in their order.
     Exact,
-    /// Reductions reassociate; constant factors move into weights.
+    /// Reductions reassociate; constant factors move into weights; algorithms whose errors stay within
+    /// 1e-4 of the largest result may compute convolutions.
     #[default]
     Standard,
+    /// As [`Precision::Standard`], with this bound instead, which also admits approximations that keep
+    /// to it. Units: errors over the largest result.
+    Fast(f64),
+}
+
+impl Precision {
+    /// What errors of algorithms may be of the largest result of a model.
+    pub fn tolerance(self) -> f64 {
+        match self {
+            Precision::Exact => 0.0,
+            Precision::Standard => 1e-4,
+            Precision::Fast(bound) => bound,
+        }
+    }
+
+    /// Whether what rounds so may be taken.
+    pub fn admits(self, rounding: Rounding) -> bool {
+        match rounding {
+            Rounding::Exact => true,
+            Rounding::Reassociates => self != Precision::Exact,
+            Rounding::Approximates(error) => {
+                matches!(self, Precision::Fast(bound) if error <= bound)
+            }
+        }
+    }
 }
 
 /// What passes need to know besides the graph.
@@ -106,9 +133,10 @@ pub fn optimise_and_tell(
     };
     let graph = match options.precision {
         Precision::Exact => graph,
-        Precision::Standard => {
+        Precision::Standard | Precision::Fast(_) => {
             let graph = fold_constants(&graph, options.fold_bytes)?;
             let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
+            let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
             let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
             let graph = conv_transpose_to_conv(&graph)?;
             let (graph, found) = conv_to_winograd(&graph, options)?;
@@ -145,4 +173,23 @@ pub fn plan_with_schedules(
     let mut graph = graph.clone();
     close_symbols(&mut graph);
     Builder::build(&graph, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn precisions_admit_what_keeps_to_their_bounds() {
+        let roundings = [
+            Rounding::Exact,
+            Rounding::Reassociates,
+            Rounding::Approximates(1e-3),
+        ];
+        let admitted = |p: Precision| roundings.map(|r| p.admits(r));
+        assert_eq!(admitted(Precision::Exact), [true, false, false]);
+        assert_eq!(admitted(Precision::Standard), [true, true, false]);
+        assert_eq!(admitted(Precision::Fast(1e-4)), [true, true, false]);
+        assert_eq!(admitted(Precision::Fast(1e-3)), [true, true, true]);
+    }
 }

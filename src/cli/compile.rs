@@ -1,4 +1,5 @@
 //! `tensmith compile`
+use super::inputs::InputArgs;
 use super::shared::{ModelArgs, human_bytes, print_notes};
 use crate::cli::out::out;
 use clap::{Args, ValueEnum};
@@ -8,8 +9,7 @@ use tensmith::{Options, Result, compile, native};
 use tensmith_codegen::module::{kernel_asm, kernel_clif};
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
-use tensmith_passes::PassOptions;
-use tensmith_passes::partition::partition;
+use tensmith_passes::partition::Partition;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::Stopwatch;
 
@@ -18,10 +18,15 @@ use tensmith_runtime::Stopwatch;
 #[command(after_help = "Examples:
   tensmith compile model.onnx -o model.o --target x86-64-v3
   tensmith compile model.onnx -o libmodel.so --symbolic batch
+  tensmith compile model.onnx -o libmodel.so --inputs in.npz
   tensmith compile model.onnx --emit plan")]
 pub struct Compile {
     #[command(flatten)]
     model: ModelArgs,
+    /// Binds dimensions to what these inputs have, and what the model computes shapes from to their
+    /// values: a .npz or .safetensors file, or a folder of ONNX test data
+    #[arg(long, value_name = "FILE|DIR")]
+    inputs: Option<PathBuf>,
     /// The file to write: .o, .a or .so, with a C header beside it
     #[arg(short, long, value_name = "FILE", required_unless_present = "emit")]
     output: Option<PathBuf>,
@@ -55,8 +60,13 @@ impl Compile {
     pub fn run(self) -> Result<()> {
         let watch = Stopwatch::start();
         let model = self.model.load()?;
-        let options = self.model.options()?;
-        let imported = model.import(&options)?;
+        let mut options = self.model.options()?;
+        let imported = match self.inputs {
+            Some(path) => {
+                model.import_for(&InputArgs::of(path).read(&model)?.tensors, &mut options)?
+            }
+            None => model.import(&options)?,
+        };
         print_notes(&imported);
         if let Some(stage) = self.emit {
             out!("{}", emit(stage, &imported.graph, &options)?);
@@ -80,11 +90,19 @@ impl Compile {
 
 fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
     let mut out = String::new();
+    let optimised = || compile::optimised(graph, options);
     match stage {
-        Stage::Graph => return Ok(compile::optimised(graph, options)?.to_string()),
-        Stage::Tasks => return Ok(tasks(&compile::optimised(graph, options)?)),
-        Stage::Loops => return Ok(loops(&compile::optimised(graph, options)?)),
-        Stage::Schedule => return schedules(&compile::optimised(graph, options)?, options),
+        Stage::Graph => return Ok(optimised()?.to_string()),
+        Stage::Tasks | Stage::Loops => {
+            let graph = optimised()?;
+            let partition = compile::partition(&graph, options)?;
+            let text = match stage {
+                Stage::Tasks => tasks,
+                _ => loops,
+            };
+            return Ok(text(&graph, &partition));
+        }
+        Stage::Schedule => return schedules(&optimised()?, options),
         Stage::Plan => return Ok(compile::plan(graph, options)?.to_string()),
         _ => {}
     }
@@ -110,13 +128,9 @@ fn schedules(graph: &Graph, options: &Options) -> Result<String> {
     Ok(schedules.iter().map(text).collect())
 }
 
-fn tasks(graph: &Graph) -> String {
+fn tasks(graph: &Graph, partition: &Partition) -> String {
     let mut out = String::new();
-    for (k, group) in partition(graph, PassOptions::default().stream_bytes)
-        .groups
-        .values()
-        .enumerate()
-    {
+    for (k, group) in partition.groups.values().enumerate() {
         let mut members: Vec<_> = group.members.iter().copied().collect();
         members.sort();
         let _ = writeln!(out, "task {k}: {}", graph.node(group.root).name);
@@ -126,12 +140,14 @@ fn tasks(graph: &Graph) -> String {
             let ty = ty.unwrap_or_default();
             let _ = writeln!(out, "  {:<16} {ty:<24} {}", node.op.name, node.name);
         }
+        if let Some(why) = partition.alone(graph, group) {
+            let _ = writeln!(out, "  stands alone: {why}");
+        }
     }
     out
 }
 
-fn loops(graph: &Graph) -> String {
-    let groups = partition(graph, PassOptions::default().stream_bytes).groups;
-    let kernels = groups.values().map(|g| g.define(graph).kernel);
+fn loops(graph: &Graph, partition: &Partition) -> String {
+    let kernels = partition.groups.values().map(|g| g.define(graph).kernel);
     kernels.map(|k| format!("{k}\n")).collect()
 }

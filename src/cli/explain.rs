@@ -6,7 +6,7 @@ use crate::cli::out::{out, out_bytes, outln};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
-use tensmith::compile::optimised_and_told;
+use tensmith::compile::{optimised_and_told, partition};
 use tensmith::explain::graph::{dot, svg};
 use tensmith::explain::html::html;
 use tensmith::explain::rules::RulesReport;
@@ -111,12 +111,13 @@ impl Explain {
                 false => out!("{}", report.text()),
             }
         }
+        let partition = partition(&graph, options)?;
         if let Some([a, b]) = self.why_not.as_deref() {
-            out!("{}", why_not(source, &graph, a, b)?);
+            out!("{}", why_not(source, (&graph, &partition), (a, b))?);
         }
         match self.graph {
-            Some(Drawing::Dot) => out!("{}", dot(&graph)),
-            Some(Drawing::Svg) => out!("{}", svg(&graph)),
+            Some(Drawing::Dot) => out!("{}", dot(&graph, &partition)),
+            Some(Drawing::Svg) => out!("{}", svg(&graph, &partition)),
             Some(Drawing::Onnx) => out_bytes(&export(&graph)),
             None => {}
         }
@@ -140,6 +141,9 @@ fn print_text(report: &Report, top: Option<usize>) {
         }
         if !row.algorithm.is_empty() {
             outln!("{:>22}  algorithm: {}", "", row.algorithm);
+        }
+        if !row.alone.is_empty() {
+            outln!("{:>22}  alone: {}", "", row.alone);
         }
         if !row.fallback.is_empty() {
             outln!("{:>22}  narrow: {}", "", row.fallback);
@@ -210,6 +214,11 @@ fn print_totals(report: &Report) {
         "waiting   {} at barriers on average over the threads, {} in branches and loops",
         duration(report.wait_ns),
         duration(report.control_ns),
+    );
+    outln!(
+        "alone     {} of {} kernel calls have no contraction and are inside of no other kernel",
+        report.alone,
+        report.kernels.len(),
     );
     let levels = machine.memory.iter();
     let levels: Vec<String> = levels

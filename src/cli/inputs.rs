@@ -47,6 +47,15 @@ pub struct Prepared {
 }
 
 impl InputArgs {
+    /// The inputs of a file or folder.
+    pub fn of(path: PathBuf) -> Self {
+        InputArgs {
+            inputs: Some(path),
+            input: Vec::new(),
+            seed: 1,
+        }
+    }
+
     /// Reads all given inputs.
     pub fn read(&self, model: &Model) -> Result<Given> {
         let mut given = Given {

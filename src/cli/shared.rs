@@ -2,7 +2,7 @@
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Result};
+use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Precision, Result};
 
 /// A model and how to compile it.
 #[derive(Args, Clone)]
@@ -32,12 +32,47 @@ pub struct ModelArgs {
     /// Rewrites the graph by directed passes only, without the rules of the e-graph
     #[arg(long)]
     pub no_egraph: bool,
+    /// What may happen to rounding: exact: operations in the model's order; standard: sums in any
+    /// order, and faster algorithms with errors within 1e-4 of the largest result; fast: within
+    /// --tolerance
+    #[arg(long, value_name = "NAME", default_value = "standard")]
+    pub precision: Rounding,
+    /// Errors that --precision fast admits, over the largest result, such as 1e-3
+    #[arg(long, value_name = "X", required_if_eq("precision", "fast"), value_parser = tolerance)]
+    pub tolerance: Option<f64>,
+}
+
+/// The names of precisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rounding {
+    Exact,
+    Standard,
+    Fast,
+}
+
+/// Errors: not a number above 0 and below 1.
+fn tolerance(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x < 1.0 => Ok(x),
+        _ => Err("want a number above 0 and below 1, such as 1e-3".into()),
+    }
 }
 
 impl ModelArgs {
     /// Reads the model.
     pub fn load(&self) -> Result<Model> {
         Model::load(&self.model, &LoadOptions::default())
+    }
+
+    fn precision(&self) -> Result<Precision> {
+        match (self.precision, self.tolerance) {
+            (Rounding::Fast, Some(bound)) => Ok(Precision::Fast(bound)),
+            (Rounding::Exact, None) => Ok(Precision::Exact),
+            (Rounding::Standard, None) => Ok(Precision::Standard),
+            (Rounding::Fast, None) | (_, Some(_)) => Err(Error::Usage(
+                "--tolerance X goes with --precision fast, and only with it".into(),
+            )),
+        }
     }
 
     /// The options of compilation.
@@ -48,6 +83,7 @@ impl ModelArgs {
             memory_bytes: self.memory_bytes,
             max_constant_bytes: self.max_constant_bytes,
             no_egraph: self.no_egraph,
+            precision: self.precision()?,
             ..Options::default()
         };
         for text in &self.dims {

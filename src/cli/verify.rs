@@ -26,9 +26,10 @@ pub struct Verify {
         default_value = "reference"
     )]
     against: String,
-    /// Largest absolute error over the largest reference magnitude of a tensor
-    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = limit)]
-    limit: f64,
+    /// Largest absolute error over the largest reference magnitude of a tensor: 1e-4, or what
+    /// --tolerance is
+    #[arg(long, value_name = "X", value_parser = limit)]
+    limit: Option<f64>,
     /// Elementwise relative limit; replaces --limit
     #[arg(long, value_name = "X", value_parser = limit)]
     rtol: Option<f64>,
@@ -70,8 +71,9 @@ impl Verify {
             (None, None) => None,
             (r, a) => Some((r.unwrap_or(0.0), a.unwrap_or(0.0))),
         };
+        let stated = self.limit.or(self.model.tolerance);
         let limits = Limits {
-            relative: self.limit,
+            relative: stated.unwrap_or(Limits::default().relative),
             elementwise,
         };
         let bar = progress_bar();
@@ -89,7 +91,7 @@ impl Verify {
             .iter()
             .for_each(|s| eprintln!("skipped: {s}"));
         if self.json {
-            outln!("{}", as_json(&report, &self.limit));
+            outln!("{}", as_json(&report, &limits.relative));
         } else {
             print_text(&report);
         }

@@ -2,8 +2,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use tensmith_ir::graph::{Graph, NodeId};
-use tensmith_passes::PassOptions;
-use tensmith_passes::partition::partition;
+use tensmith_passes::partition::Partition;
 
 /// Units: pixels.
 const BOX: (usize, usize) = (220, 40);
@@ -11,9 +10,9 @@ const BOX: (usize, usize) = (220, 40);
 const GAP: (usize, usize) = (24, 36);
 
 /// The graph in the language of Graphviz.
-pub fn dot(graph: &Graph) -> String {
+pub fn dot(graph: &Graph, partition: &Partition) -> String {
     let mut out = String::from("digraph model {\n  node [shape=box, fontname=\"sans-serif\"];\n");
-    let groups = partition(graph, PassOptions::default().stream_bytes).groups;
+    let groups = &partition.groups;
     for (k, group) in groups.values().enumerate() {
         let mut members: Vec<NodeId> = group.members.iter().copied().collect();
         members.sort();
@@ -89,8 +88,8 @@ fn edges(graph: &Graph) -> Vec<(String, NodeId)> {
 }
 
 /// The graph as one picture, layer below layer; boxes of one kernel have one colour.
-pub fn svg(graph: &Graph) -> String {
-    let groups = partition(graph, PassOptions::default().stream_bytes).groups;
+pub fn svg(graph: &Graph, partition: &Partition) -> String {
+    let groups = &partition.groups;
     let kernel = |id: NodeId| groups.values().position(|g| g.members.contains(&id));
     let mut layer_of: HashMap<NodeId, usize> = HashMap::new();
     let mut width: Vec<usize> = Vec::new();

@@ -29,7 +29,7 @@ use tensmith_codegen::target::Target;
 use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::Ranges;
 use tensmith_ir::loops::Kernel;
-use tensmith_ir::plan::{Plan, Step};
+use tensmith_ir::plan::{Call, Plan, Step};
 use tensmith_passes::graph::Algorithm;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Profile, Stopwatch, TensorView};
@@ -67,6 +67,9 @@ pub struct KernelReport {
     pub definition: String,
     /// Which algorithm computes its convolution, and why, if there are several.
     pub algorithm: String,
+    /// Why it is not inside of another kernel, if it only moves elements, maps them or reduces
+    /// rows; empty for a contraction or a recurrence with what has joined it.
+    pub alone: String,
     /// How its work is laid out: the register tile and the width of vectors.
     pub recipe: String,
     /// Its loops from the outermost to the innermost, and layouts.
@@ -158,6 +161,8 @@ pub struct Report {
     pub machine: Machine,
     /// What the rules of the e-graph did.
     pub egraph: rules::RulesReport,
+    /// How many kernel calls stand alone: those that state why.
+    pub alone: usize,
     /// The kernel calls, in the order of the plan.
     pub kernels: Vec<KernelReport>,
     /// What each step is; the numbers in `timeline` count these.
@@ -218,6 +223,7 @@ pub fn explain(
         flops: total(&|k| k.flops),
         bound_ns: total(&|k| k.bound_ns),
         lost_marks: measured.fastest.lost,
+        alone: kernels.iter().filter(|k| !k.alone.is_empty()).count(),
         kernels,
         machine,
         egraph,
@@ -357,7 +363,7 @@ impl Cx<'_> {
         let mut rows: Vec<KernelReport> = Vec::new();
         for (k, step) in steps.iter().enumerate() {
             match step {
-                Step::Call(call) => rows.push(self.row(k, call.kernel.0 as usize, flops[k])),
+                Step::Call(call) => rows.push(self.row(k, call, flops[k])),
                 Step::Barrier => {
                     if let Some(row) = rows.last_mut() {
                         row.barriers += 1;
@@ -371,7 +377,8 @@ impl Cx<'_> {
     }
 
     /// The row of step `step`, which calls a kernel that does `flops` in each call.
-    fn row(&self, step: usize, kernel: usize, flops: Flops) -> KernelReport {
+    fn row(&self, step: usize, call: &Call, flops: Flops) -> KernelReport {
+        let kernel = call.kernel.0 as usize;
         let (label, cost) = (&self.measured.labels[step], &self.measured.costs[step]);
         let trace = &self.schedules[kernel].trace;
         let (kernel, stats) = (&self.plan.kernels[kernel], &self.stats[kernel]);
@@ -385,6 +392,7 @@ impl Cx<'_> {
             rules: self.egraph.rules_of(&label.nodes),
             definition: kernel.name.clone(),
             algorithm: self.algorithm(&kernel.name, &label.nodes),
+            alone: call.alone.clone(),
             recipe: schedule::recipe_text(kernel, stats),
             loops: schedule::loops_text(kernel),
             schedule: trace.to_string(),

@@ -3,17 +3,20 @@ use crate::error::{Error, Result};
 use std::collections::{BTreeSet, VecDeque};
 use tensmith_ir::graph::{Graph, NodeId};
 use tensmith_ir::ops::Lower;
-use tensmith_passes::PassOptions;
-use tensmith_passes::partition::{Partition, partition};
+use tensmith_passes::partition::Partition;
 
 /// Says whether nodes called `a` and `b` are in one kernel, and else what cuts the ways from one
 /// to the other.
 ///
 /// Errors: no node has such a name.
-pub fn why_not(source: &Graph, optimised: &Graph, a: &str, b: &str) -> Result<String> {
+pub fn why_not(
+    source: &Graph,
+    (optimised, partition): (&Graph, &Partition),
+    (a, b): (&str, &str),
+) -> Result<String> {
     let cx = Cx {
         graph: optimised,
-        partition: partition(optimised, PassOptions::default().stream_bytes),
+        partition,
     };
     let (of_a, of_b) = (cx.named(source, a)?, cx.named(source, b)?);
     for (names, nodes) in [(a, &of_a), (b, &of_b)] {
@@ -41,7 +44,7 @@ pub fn why_not(source: &Graph, optimised: &Graph, a: &str, b: &str) -> Result<St
 
 struct Cx<'g> {
     graph: &'g Graph,
-    partition: Partition,
+    partition: &'g Partition,
 }
 
 impl Cx<'_> {
@@ -115,16 +118,7 @@ impl Cx<'_> {
         let refusals = &self.partition.refusals;
         let refusal = self.root(from).and_then(|root| refusals.get(&root));
         match refusal {
-            Some(why) => {
-                let text = why.to_string();
-                // Reasons count nodes; people know their names.
-                let word = |w: &str| match w.parse::<u32>() {
-                    Ok(n) if text.contains(&format!("node {n}")) => self.show(NodeId(n)),
-                    _ => w.into(),
-                };
-                let words: Vec<String> = text.split(' ').map(word).collect();
-                words.join(" ")
-            }
+            Some(why) => why.text(self.graph),
             None => "kernels of strips begin here".into(),
         }
     }

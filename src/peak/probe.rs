@@ -109,6 +109,7 @@ fn plan_of(text: &str) -> Result<Plan> {
         args,
         site_base: 0,
         nodes: vec![],
+        alone: String::new(),
     })];
     plan.kernels = vec![kernel];
     Ok(plan)

@@ -4,24 +4,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tensmith::Tensor;
 
-/// The models of `cargo xtask models`.
-pub const MODELS: [&str; 14] = [
-    "ppocr_det",
-    "ppocr_rec",
-    "ppocr_cls",
-    "magika",
-    "silero_vad",
-    "silero_if",
-    "minilm_l6",
-    "mlp",
-    "mobilenet_v2",
-    "resnet50",
-    "squeezenet",
-    "densenet121",
-    "inception_v1",
-    "inception_v2",
-];
-
 /// The folder of downloaded models and test data.
 pub fn models_folder() -> PathBuf {
     match std::env::var_os("TENSMITH_MODELS") {

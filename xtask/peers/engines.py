@@ -6,6 +6,7 @@ before the clock starts wherever its interface allows that. The caller keeps the
 """
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def mnn(model, inputs, threads, folder):
 
     settings = {"backend": 0, "precision": "high", "numThread": threads}
     runtime = nn.create_runtime_manager((settings,))
-    names = [list(inputs), output_names(model)]
+    names = [list(inputs), output_names(model, folder)]
     net = nn.load_module_from_file(str(product), *names, runtime_manager=runtime)
     kinds = {"float32": expr.float, "int32": expr.int, "uint8": expr.uint8}
     feed = []
@@ -153,11 +154,15 @@ def narrow(value):
     return np.ascontiguousarray(value)
 
 
-def output_names(model):
-    """The outputs of a model file."""
-    import onnx
+def output_names(model, folder):
+    """The outputs of a model file, which is read for them once."""
+    known = folder / "outputs.json"
+    if not known.exists():
+        import onnx
 
-    return [value.name for value in onnx.load(model, load_external_data=False).graph.output]
+        graph = onnx.load(model, load_external_data=False).graph
+        known.write_text(json.dumps([value.name for value in graph.output]))
+    return json.loads(known.read_text())
 
 
 def shell(command, folder):
@@ -168,3 +173,11 @@ def shell(command, folder):
 
 
 ENGINES = {"onnxruntime": onnxruntime, "openvino": openvino, "mnn": mnn, "ncnn": ncnn}
+
+# What each engine imports.
+MODULES = {
+    "onnxruntime": ["onnxruntime"],
+    "openvino": ["openvino"],
+    "mnn": ["MNN.expr", "MNN.nn"],
+    "ncnn": ["ncnn"],
+}

@@ -4,6 +4,11 @@ CASE holds inputs.npz and the right outputs.npz; FOLDER is for converted models.
 stdout is JSON: {"load_ms": .., "error": ..}, or {"failed": why}. Then each line on stdin is a
 number of nanoseconds, answered by {"samples_ns": [..]} after runs for about that long.
 
+worker.py --memory ENGINE MODEL CASE FOLDER runs the model once on one thread and prints
+{"imported_kib": .., "peak_kib": .., "error": ..}: the peak memory of this process once the engine is
+imported, and once it has run. What an engine converts must be there already. For the engine tensmith
+MODEL is a shared library.
+
 worker.py --check FOUND.npz CASE prints {"error": ..} for outputs that are given by name.
 
 An error is the largest absolute one over the largest reference magnitude, the worst of all outputs.
@@ -96,6 +101,36 @@ def serve(engine, model, case, threads, folder, out):
         print(json.dumps({"samples_ns": samples}), file=out)
 
 
+def peak_kib():
+    """The peak memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def memory(engine, model, case, folder):
+    """The peak memory of one run."""
+    import importlib
+
+    from engines import ENGINES, MODULES
+    from own import tensmith
+
+    for module in MODULES.get(engine, []):
+        importlib.import_module(module)
+    imported = peak_kib()
+    inputs = load(Path(case) / "inputs.npz")
+    try:
+        run, outputs = {**ENGINES, "tensmith": tensmith}[engine](Path(model), inputs, 1, Path(folder))
+        run()
+        peak = peak_kib()
+        wanted = load(Path(case) / "outputs.npz")
+        error = worst(outputs(), list(wanted.values()))
+    except Exception as error:  # whatever an engine may raise is its answer
+        reason = " ".join(str(error).split())[-300:]
+        return {"failed": f"{type(error).__name__}: {reason}"}
+    error = error if np.isfinite(error) else None
+    return {"imported_kib": imported, "peak_kib": peak, "error": error}
+
+
 def check(found, case):
     """The error of outputs in a file."""
     found, wanted = load(found), load(Path(case) / "outputs.npz")
@@ -113,7 +148,10 @@ def main():
     # Engines print to stdout, too; what they print goes to stderr.
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    serve(*sys.argv[1:], out)
+    if sys.argv[1] == "--memory":
+        print(json.dumps(memory(*sys.argv[2:])), file=out)
+    else:
+        serve(*sys.argv[1:], out)
     out.flush()
     os._exit(0)  # some engines hang or crash while they are taken down
 

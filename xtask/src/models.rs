@@ -11,23 +11,10 @@ use crate::process;
 use crate::stamp::Step;
 use crate::workspace::Workspace;
 
-/// The models of `tests/models/catalog.py`, in the same order.
-pub const NAMES: [&str; 14] = [
-    "ppocr_det",
-    "ppocr_rec",
-    "ppocr_cls",
-    "magika",
-    "silero_vad",
-    "silero_if",
-    "minilm_l6",
-    "mlp",
-    "mobilenet_v2",
-    "resnet50",
-    "squeezenet",
-    "densenet121",
-    "inception_v1",
-    "inception_v2",
-];
+#[path = "../../tests/support/names.rs"]
+mod names;
+
+pub use names::MODELS as NAMES;
 
 /// Input seeds of every model, as in `tests/models/catalog.py`.
 const SEEDS: [u32; 3] = [1, 2, 3];

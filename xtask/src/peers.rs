@@ -2,6 +2,7 @@
 //! the table of ratios.
 
 mod environment;
+mod memory;
 mod report;
 mod side;
 
@@ -67,6 +68,10 @@ pub struct Options {
     /// The tensmith command to measure; built if it is not given
     #[arg(long, value_name = "PROGRAM")]
     tensmith: Option<PathBuf>,
+    /// Compare the peak memory of one run on one thread instead of latencies; ours is that of a
+    /// native file
+    #[arg(long)]
+    memory: bool,
     /// Print all figures as JSON
     #[arg(long)]
     json: bool,
@@ -106,6 +111,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             .map(|name| Subject::model(workspace, name)),
     );
     subjects.extend(wanted_kernels.iter().map(|name| bench.kernel(name)));
+    if options.memory {
+        return memory::run(&bench, &subjects);
+    }
     let mut rows = Vec::new();
     for threads in &options.threads {
         rows.extend(bench.rows(&subjects, *threads)?);

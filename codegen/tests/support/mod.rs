@@ -137,6 +137,7 @@ pub fn plan_of(kernel: Kernel) -> Plan {
         args,
         site_base: 0,
         nodes: vec![],
+        alone: String::new(),
     })];
     plan.kernels = vec![kernel];
     plan

@@ -115,6 +115,9 @@ pub struct Call {
     pub site_base: u32,
     /// The names of the model's nodes that it computes.
     pub nodes: Vec<String>,
+    /// Why a kernel that only moves elements, maps them or reduces rows is not inside of another
+    /// one; empty for other kernels.
+    pub alone: String,
 }
 
 /// A step of a plan.

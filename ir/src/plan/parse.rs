@@ -220,10 +220,16 @@ fn call(lexer: &mut Lexer<'_>) -> Result<Call, TextError> {
     lexer.expect_word("sites")?;
     let site_base = index(lexer)? as u32;
     lexer.expect_word("of")?;
+    let nodes = lexer.list("[", "]", |l| l.string())?;
+    let alone = match lexer.accept_word("alone") {
+        true => lexer.string()?,
+        false => String::new(),
+    };
     Ok(Call {
         kernel,
         args,
         site_base,
-        nodes: lexer.list("[", "]", |l| l.string())?,
+        nodes,
+        alone,
     })
 }

@@ -12,7 +12,7 @@
 //!   slot 1 "e" : f32[$n] layout(d0) arena 0
 //!   site "gather" "index of axis 0"
 //!   steps {
-//!     call 0(0, 1) sites 0 of ["e"]
+//!     call 0(0, 1) sites 0 of ["e"] alone "a result is a result of the graph"
 //!     barrier
 //!     if 2 {
 //!     } else {
@@ -161,7 +161,11 @@ fn steps(all: &[Step], depth: usize, out: &mut dyn Write) -> fmt::Result {
                 let (kernel, args) = (call.kernel.0, list(&call.args));
                 let nodes: Vec<String> = call.nodes.iter().map(|n| show_string(n)).collect();
                 let (site, nodes) = (call.site_base, nodes.join(", "));
-                writeln!(out, "{pad}call {kernel}({args}) sites {site} of [{nodes}]")?;
+                write!(out, "{pad}call {kernel}({args}) sites {site} of [{nodes}]")?;
+                match &call.alone[..] {
+                    "" => writeln!(out)?,
+                    why => writeln!(out, " alone {}", show_string(why))?,
+                }
             }
             Step::If {
                 cond,

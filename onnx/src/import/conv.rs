@@ -110,16 +110,25 @@ impl Geometry {
         Ok(())
     }
 
-    /// Pads more behind, so that the last window that `ceil_mode` admits fits. Returns how much.
-    pub(crate) fn ceil(&mut self, cx: &Cx<'_>, extents: &[Expr]) -> Result<Vec<i64>> {
+    /// Pads more behind, so that the last window that `ceil_mode` admits fits. Returns how much, and
+    /// where a window more may fit than it admits, how many windows count.
+    pub(crate) fn ceil(&mut self, extents: &[Expr]) -> (Vec<i64>, Vec<Option<Expr>>) {
         let mut extra = vec![0; extents.len()];
+        let mut counts = vec![None; extents.len()];
         for (d, extent) in extents.iter().enumerate() {
             let (stride, span) = (self.strides[d], self.span(d));
             if stride == 1 {
                 continue;
             }
             let Some(n) = extent.as_const() else {
-                return Err(cx.unsupported(format!("ceil_mode with extent {extent}")));
+                // Enough for any extent.
+                extra[d] = stride - 1;
+                if self.after[d] + stride > span {
+                    // A window must not begin behind the elements.
+                    counts[d] = Some((extent.clone() + self.before[d]).ceil_div(stride));
+                }
+                self.after[d] += extra[d];
+                continue;
             };
             let padded = n + self.before[d] + self.after[d];
             let mut count = (padded - span).max(0).div_euclid(stride) + 1;
@@ -129,7 +138,7 @@ impl Geometry {
             extra[d] = ((count - 1) * stride + span - padded).max(0);
             self.after[d] += extra[d];
         }
-        Ok(extra)
+        (extra, counts)
     }
 
     /// The attributes that all rows with windows have.

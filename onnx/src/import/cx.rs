@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::{Sizes, eval_node};
-use tensmith_ir::expr::{Expr, Ranges};
+use tensmith_ir::expr::{Expr, Ranges, Symbol};
 use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
 use tensmith_ir::ops::{self, Class};
 use tensmith_ir::tensor::Tensor;
 
 use super::registry::find;
 use super::value::Val;
-use super::{ImportOptions, Imported, ir_tensor, known, prune};
+use super::{ImportOptions, Imported, ir_tensor, known, prune, refusal};
 use crate::error::{OnnxError, Result, UnsupportedItem, quoted};
 use crate::model::LoadedModel;
 use crate::proto::{GraphProto, NodeProto};
@@ -405,6 +405,31 @@ impl<'m> Cx<'m> {
         self.frames[0].graph.ranges()
     }
 
+    /// Excludes values of a size symbol below `least`, which the node being imported cannot take.
+    ///
+    /// Errors: `Invalid` if no value is left.
+    pub(crate) fn at_least(&mut self, symbol: &Symbol, least: i64) -> Result<()> {
+        let info = self.frames[0].graph.symbols.get_mut(symbol);
+        let info = info.expect("invariant: symbols are dimensions of inputs");
+        if info.max < least {
+            let max = info.max;
+            let what = format!(
+                "needs `{}` to be at least {least}, but {max} is its greatest",
+                symbol.name()
+            );
+            return Err(self.invalid(what));
+        }
+        if info.min < least {
+            info.min = least;
+            let place = self.place.clone();
+            let name = symbol.name();
+            self.notes.push(format!(
+                "dimension {name} is at least {least}, which {place} needs"
+            ));
+        }
+        Ok(())
+    }
+
     /// An axis as a non-negative number below `rank`.
     pub(crate) fn axis(&self, axis: i64, rank: usize) -> Result<usize> {
         let from_start = if axis < 0 { axis + rank as i64 } else { axis };
@@ -429,7 +454,8 @@ impl<'m> Cx<'m> {
 
     /// Adds a row with one result.
     ///
-    /// Errors: `Unsupported` when there is no such row, or operands do not fit it.
+    /// Errors: `Invalid` when operands do not fit the row, whatever sizes there are; `Unsupported`
+    /// when there is no such row, or it is not known whether operands fit it.
     pub(crate) fn row(&mut self, op: &str, inputs: &[ValueId], attrs: Attrs) -> Result<ValueId> {
         Ok(self.rows(op, inputs, attrs)?[0])
     }
@@ -460,11 +486,19 @@ impl<'m> Cx<'m> {
         let name = self.name.clone();
         let graph = &mut self.frame_mut().graph;
         let values = graph.values.len();
-        let added = graph.add_with_regions(op, &name, inputs, attrs, regions);
+        let added = graph.add_with_regions(op, &name, inputs, attrs.clone(), regions);
         let outputs = match added {
             Ok(outputs) => outputs,
-            Err(error) => return Err(self.unsupported(format!("{}: {}", op.name, error.reason))),
+            Err(error) => {
+                let what = format!("{}: {}", op.name, error.reason);
+                let certain = refusal::is_certain(graph, op, inputs, &attrs);
+                return Err(match certain {
+                    true => self.invalid(what),
+                    false => self.unsupported(what),
+                });
+            }
         };
+        let graph = &mut self.frame_mut().graph;
         for (k, id) in outputs.iter().enumerate() {
             graph.values[id.0 as usize].name = match k {
                 0 => format!("{name}/{}", op.name),

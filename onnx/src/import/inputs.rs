@@ -14,8 +14,8 @@ use crate::proto::{Dimension, ValueInfoProto};
 /// The greatest value of a symbol without a bound of its own.
 const SYMBOL_MAX: i64 = 1 << 20;
 
-/// Adds the inputs that a caller must supply.
-pub(crate) fn add_inputs(cx: &mut Cx<'_>) -> Result<()> {
+/// Adds the inputs that a caller must supply; `least` is the least value of symbols.
+pub(crate) fn add_inputs(cx: &mut Cx<'_>, least: i64) -> Result<()> {
     let inputs: Vec<&ValueInfoProto> = cx.model.required_inputs().collect();
     let mut bound = cx.options.dims.clone();
     for input in &inputs {
@@ -37,7 +37,7 @@ pub(crate) fn add_inputs(cx: &mut Cx<'_>) -> Result<()> {
         };
         let given = cx.options.input_shapes.get(&input.name);
         let shape = match (dims, given) {
-            (Some(dims), _) => named_shape(cx, input, dims, &bound, &mut defaulted)?,
+            (Some(dims), _) => named_shape(cx, input, dims, (&bound, least), &mut defaulted)?,
             (None, Some(given)) => given.iter().map(|n| Expr::from(*n)).collect(),
             (None, None) => {
                 let what = "its rank is unknown: give it a value (`--inputs`)";
@@ -101,7 +101,7 @@ fn named_shape(
     cx: &mut Cx<'_>,
     input: &ValueInfoProto,
     dims: &[Dimension],
-    bound: &BTreeMap<String, i64>,
+    (bound, least): (&BTreeMap<String, i64>, i64),
     defaulted: &mut Vec<String>,
 ) -> Result<Vec<Expr>> {
     let mut shape = Vec::new();
@@ -114,7 +114,7 @@ fn named_shape(
         if kept(cx.options, &name) {
             let max = *cx.options.max_dims.get(&name).unwrap_or(&SYMBOL_MAX);
             let symbol = Symbol::new(&name);
-            let info = SymbolInfo { min: 1, max };
+            let info = SymbolInfo { min: least, max };
             cx.frame_mut().graph.symbols.insert(symbol.clone(), info);
             shape.push(Expr::size(symbol));
         } else if let Some(n) = bound.get(&name) {

@@ -25,6 +25,7 @@ mod prune;
 mod quant;
 mod recurrent;
 mod reduce;
+mod refusal;
 mod registry;
 mod resize;
 mod sequence;
@@ -100,16 +101,27 @@ pub struct Imported {
     pub specialised: Vec<(String, Tensor)>,
 }
 
-/// Imports a checked model.
+/// Imports a checked model. Size symbols may be 0, or, where that leaves something unsupported, are
+/// at least 1.
 ///
 /// Errors: `Unsupported` lists every operator without support at once, or else every node that
 /// needs a value or a proof that the import does not have; `Invalid` for attributes and operands
 /// that break an operator's rules; `Limit` for a tensor larger than the options admit.
 pub fn import(model: &LoadedModel, options: &ImportOptions) -> Result<Imported> {
     registry::check_supported(model)?;
+    match import_from(model, options, 0) {
+        Err(OnnxError::Unsupported { .. }) if options.keep_symbolic != KeepSymbolic::None => {
+            import_from(model, options, 1)
+        }
+        result => result,
+    }
+}
+
+/// Imports with size symbols that are at least `least`.
+fn import_from(model: &LoadedModel, options: &ImportOptions, least: i64) -> Result<Imported> {
     let mut cx = Cx::new(model, options);
     cx.notes.extend(model.notes().iter().cloned());
-    inputs::add_inputs(&mut cx)?;
+    inputs::add_inputs(&mut cx, least)?;
     cx.add_initializers(model.graph())?;
     cx.import_nodes(&model.graph().node)?;
     cx.finish()

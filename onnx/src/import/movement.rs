@@ -54,6 +54,17 @@ fn split(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     let axis = cx.axis(node.attr_i_or("axis", 0)?, cx.rank(x))?;
     let extent = cx.shape(x)[axis].clone();
     let parts = split_extents(cx, node, &extent)?;
+    let sum = parts
+        .iter()
+        .fold(Expr::from(0), |sum, part| sum + part.clone());
+    if (sum.clone() - extent.clone())
+        .as_const()
+        .is_some_and(|rest| rest != 0)
+    {
+        return Err(cx.invalid(format!(
+            "parts of {sum} elements of axis {axis}, which has {extent}"
+        )));
+    }
     let mut start = Expr::from(0);
     let mut outputs = Vec::new();
     for part in parts {
@@ -252,9 +263,38 @@ fn pad_or_crop(
             }
         }
     }
+    if mode == "reflect" {
+        for (extent, amount) in sizes.iter().zip(&before).chain(sizes.iter().zip(&after)) {
+            check_reflection(cx, extent, amount)?;
+        }
+    }
     let steps = vec![1; sizes.len()];
     let cropped = cx.slice(x, starts, sizes, steps)?;
     cx.pad(cropped, value, before, after, mode)
+}
+
+/// Checks that an axis has more elements than are mirrored at its end; where that depends on a
+/// dimension of an input, smaller values of it are excluded, with a note.
+fn check_reflection(cx: &mut Cx<'_>, extent: &Expr, amount: &Expr) -> Result<()> {
+    let spare = extent.clone() - 1 - amount.clone();
+    if amount.is(0) || cx.ranges().proves_non_negative(&spare) {
+        return Ok(());
+    }
+    if spare.as_const().is_some() {
+        return Err(cx.invalid(format!(
+            "reflects {amount} elements at the end of an axis of {extent}: one less than these at most"
+        )));
+    }
+    let symbol = spare.symbols().into_iter().find_map(|symbol| {
+        let rest = spare.clone() - Expr::size(symbol.clone());
+        Some((symbol, -rest.as_const()?))
+    });
+    match symbol {
+        Some((symbol, least)) => cx.at_least(&symbol, least),
+        None => Err(cx.unsupported(format!(
+            "reflection of {amount} elements at the end of an axis of {extent}"
+        ))),
+    }
 }
 
 fn center_crop_pad(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {

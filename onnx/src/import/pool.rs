@@ -14,7 +14,12 @@ type Vals = Result<Vec<Val>>;
 pub(crate) const OPS: &[OpImport] = &[
     onnx("MaxPool", max_pool),
     onnx("AveragePool", |cx, node| {
-        let (x, geometry, extra) = window(cx, node)?;
+        let Windows {
+            x,
+            geometry,
+            extra,
+            counts,
+        } = windows(cx, node)?;
         let kernel = geometry.kernel.clone();
         let attrs = geometry
             .attrs()
@@ -24,15 +29,17 @@ pub(crate) const OPS: &[OpImport] = &[
                 "count_include_pad",
                 node.attr_bool_or("count_include_pad", false)?,
             );
-        cx.row("pool_avg", &[x], attrs).map(one)
+        let y = cx.row("pool_avg", &[x], attrs)?;
+        admitted(cx, y, &counts).map(one)
     }),
     onnx("LpPool", |cx, node| {
-        let (x, geometry, _) = window(cx, node)?;
+        let w = windows(cx, node)?;
         let p = node.attr_i_or("p", 2)?;
-        let kernel = geometry.kernel.clone();
-        let attrs = geometry.attrs().with("kernel", kernel);
-        norm(cx, x, p, &|cx, powers| {
-            cx.row("pool_sum", &[powers], attrs.clone())
+        let kernel = w.geometry.kernel.clone();
+        let attrs = w.geometry.attrs().with("kernel", kernel);
+        norm(cx, w.x, p, &|cx, powers| {
+            let y = cx.row("pool_sum", &[powers], attrs.clone())?;
+            admitted(cx, y, &w.counts)
         })
         .map(one)
     }),
@@ -52,28 +59,57 @@ pub(crate) const OPS: &[OpImport] = &[
     onnx("MaxUnpool", max_unpool),
 ];
 
-/// The operand, its windows, and how much of the padding is due to `ceil_mode`.
-fn window(cx: &mut Cx<'_>, node: &NodeProto) -> Result<(ValueId, Geometry, Vec<i64>)> {
+/// What a pool reduces.
+struct Windows {
+    /// The operand.
+    x: ValueId,
+    geometry: Geometry,
+    /// How much of the padding behind is due to `ceil_mode`.
+    extra: Vec<i64>,
+    /// How many windows count on each spatial axis, where there may be one more.
+    counts: Vec<Option<Expr>>,
+}
+
+fn windows(cx: &mut Cx<'_>, node: &NodeProto) -> Result<Windows> {
     let x = cx.input(node, 0)?;
     let kernel = node.require_attr("kernel_shape", node.attr_ints("kernel_shape")?)?;
     let shape = cx.shape(x);
     let extents = shape.get(2..).unwrap_or(&[]);
     let mut geometry = Geometry::of(cx, node, kernel.to_vec(), extents)?;
-    let extra = match node.attr_bool_or("ceil_mode", false)? {
-        true => geometry.ceil(cx, extents)?,
-        false => vec![0; kernel.len()],
+    let (extra, counts) = match node.attr_bool_or("ceil_mode", false)? {
+        true => geometry.ceil(extents),
+        false => (vec![0; kernel.len()], vec![None; kernel.len()]),
     };
-    Ok((x, geometry, extra))
+    Ok(Windows {
+        x,
+        geometry,
+        extra,
+        counts,
+    })
+}
+
+/// The results of the windows that count.
+fn admitted(cx: &mut Cx<'_>, mut y: ValueId, counts: &[Option<Expr>]) -> Result<ValueId> {
+    for (d, most) in counts.iter().enumerate() {
+        if let Some(most) = most {
+            let all = cx.shape(y)[2 + d].clone();
+            let count = all.at_most(most.clone()).simplify(&cx.ranges());
+            y = cx.slice_axis(y, 2 + d, 0, count)?;
+        }
+    }
+    Ok(y)
 }
 
 fn max_pool(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
-    let (x, geometry, _) = window(cx, node)?;
-    let kernel = geometry.kernel.clone();
-    let attrs = geometry.attrs().with("kernel", kernel);
-    let mut results = one(cx.row("pool_max", &[x], attrs.clone())?);
+    let w = windows(cx, node)?;
+    let kernel = w.geometry.kernel.clone();
+    let attrs = w.geometry.attrs().with("kernel", kernel);
+    let y = cx.row("pool_max", &[w.x], attrs.clone())?;
+    let mut results = one(admitted(cx, y, &w.counts)?);
     if node.result(1).is_some() {
         let attrs = attrs.with("storage_order", node.attr_i_or("storage_order", 0)?);
-        results.push(cx.row("pool_argmax", &[x], attrs)?.into());
+        let places = cx.row("pool_argmax", &[w.x], attrs)?;
+        results.push(admitted(cx, places, &w.counts)?.into());
     }
     Ok(results)
 }

@@ -84,7 +84,8 @@ pub(super) fn choose(
     for node in &graph.nodes {
         if let Some(layer) = Layer::of(graph, node, &known) {
             let faster = layer.candidates(node.outputs[0], source, options);
-            let (admitted, refused) = admitted(faster, &mut weights, node.inputs[1]);
+            let tolerance = options.precision.tolerance();
+            let (admitted, refused) = admitted(faster, &mut weights, node.inputs[1], tolerance);
             candidates.extend(admitted);
             decisions.push(Decision { node, refused });
         }
@@ -124,6 +125,7 @@ fn admitted(
     candidates: Vec<Candidate>,
     weights: &mut Weights<'_>,
     value: ValueId,
+    tolerance: f64,
 ) -> (Vec<Candidate>, Vec<(i64, Refusal)>) {
     let (mut admitted, mut refused) = (Vec::new(), Vec::new());
     if candidates.is_empty() {
@@ -132,10 +134,11 @@ fn admitted(
     let moments = weights.moments(value);
     for mut candidate in candidates {
         let found = moments.as_ref().ok_or(Refusal::Unknown);
-        match found.and_then(|m| admit(m, candidate.tile as usize, &candidate.layer.corners)) {
+        let (tile, corners) = (candidate.tile as usize, &candidate.layer.corners);
+        match found.and_then(|m| admit(m, tile, corners, tolerance)) {
             Ok(errors) => {
                 candidate.error = errors.noise;
-                candidate.share = errors.share();
+                candidate.share = errors.share(tolerance);
                 admitted.push(candidate);
             }
             Err(why) => refused.push((candidate.tile, why)),

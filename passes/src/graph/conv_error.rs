@@ -25,8 +25,6 @@ use tensmith_ir::ops::winograd::{Matrices, Matrix};
 
 /// The mean square of the relative error of a rounding to `f32`, at most.
 const ROUNDING: f64 = 1.0 / (3.0 * (1_u64 << 48) as f64);
-/// What errors may be of the largest result: the tolerance of whole models.
-const TOLERANCE: f64 = 1e-4;
 /// Errors of more standard deviations do not occur: one element of a thousand million.
 const DEVIATIONS: f64 = 6.0;
 /// Standard deviations of the largest of many results, at least.
@@ -86,9 +84,15 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The errors of minimal filtering with tiles of `m` times `m` results, if they are admissible.
-/// `corners` are the taps that see the elements which are seen by fewest.
-pub(super) fn admit(weights: &Moments, m: usize, corners: &[Seen]) -> Result<Errors, Refusal> {
+/// The errors of minimal filtering with tiles of `m` times `m` results, if they are admissible: at
+/// most `tolerance` of the largest result. `corners` are the taps that see the elements which are
+/// seen by fewest.
+pub(super) fn admit(
+    weights: &Moments,
+    m: usize,
+    corners: &[Seen],
+    tolerance: f64,
+) -> Result<Errors, Refusal> {
     let largest = weights.largest;
     if largest != 0.0 && !RANGE.contains(&largest) {
         return Err(Refusal::Range(largest));
@@ -96,24 +100,24 @@ pub(super) fn admit(weights: &Moments, m: usize, corners: &[Seen]) -> Result<Err
     let filter = Filter::new(m, weights.channels.len());
     let squares = weights.results.iter().map(|w| filter.squares(w));
     let errors = Errors::relative(weights, squares);
-    if errors.noise > TOLERANCE {
+    if errors.noise > tolerance {
         return Err(Refusal::Noise(errors.noise));
     }
     // Filters that cancel lose the same digits in any algorithm.
     let direct = direct(weights).level;
-    if errors.level > TOLERANCE.max(direct) {
+    if errors.level > tolerance.max(direct) {
         return Err(Refusal::Level(errors.level, direct));
     }
     match filter.spike(weights, corners) {
-        spike if spike > TOLERANCE => Err(Refusal::Spike(spike)),
+        spike if spike > tolerance => Err(Refusal::Spike(spike)),
         _ => Ok(errors),
     }
 }
 
 impl Errors {
     /// The part of the model's tolerance that it takes, in squares.
-    pub fn share(self) -> f64 {
-        (self.noise / TOLERANCE).powi(2)
+    pub fn share(self, tolerance: f64) -> f64 {
+        (self.noise / tolerance).powi(2)
     }
 
     /// Of mean squares of errors in units of roundings, the largest of all results.
@@ -337,6 +341,8 @@ mod tests {
     use tensmith_ir::ops::Sampler;
     use tensmith_ir::tensor::{Tensor, Wide};
 
+    const TOLERANCE: f64 = 1e-4;
+
     const ALL: Seen = [true; TAPS];
 
     /// Weights of as many results as channels; `f` changes the filters of noise.
@@ -358,17 +364,17 @@ mod tests {
     fn ordinary_weights_of_any_scale_are_admitted() {
         for by in [1e-20, 1.0, 1e20] {
             for m in [2, 4] {
-                let errors = admit(&scaled(by), m, &[ALL]).unwrap();
+                let errors = admit(&scaled(by), m, &[ALL], TOLERANCE).unwrap();
                 assert!(errors.noise > 1e-7 && errors.noise < 1e-5, "{errors:?}");
             }
         }
-        assert!(admit(&scaled(0.0), 4, &[ALL]).is_ok());
+        assert!(admit(&scaled(0.0), 4, &[ALL], TOLERANCE).is_ok());
     }
 
     #[test]
     fn weights_out_of_range_are_refused() {
         for by in [1e-35, 1e35, f64::NAN] {
-            let found = admit(&scaled(by), 2, &[ALL]);
+            let found = admit(&scaled(by), 2, &[ALL], TOLERANCE);
             assert!(matches!(found, Err(Refusal::Range(_))), "{by}: {found:?}");
         }
     }
@@ -379,11 +385,11 @@ mod tests {
             let mean = w.iter().sum::<f64>() / TAPS as f64;
             w.iter_mut().for_each(|w| *w -= mean);
         };
-        let found = admit(&weights(16, &cancel), 4, &[ALL]);
+        let found = admit(&weights(16, &cancel), 4, &[ALL], TOLERANCE);
         assert!(matches!(found, Err(Refusal::Level(..))), "{found:?}");
         // Direct sums are longer by far.
-        assert!(admit(&weights(256, &cancel), 4, &[ALL]).is_ok());
-        assert!(admit(&weights(16, &cancel), 2, &[ALL]).is_ok());
+        assert!(admit(&weights(256, &cancel), 4, &[ALL], TOLERANCE).is_ok());
+        assert!(admit(&weights(16, &cancel), 2, &[ALL], TOLERANCE).is_ok());
     }
 
     #[test]
@@ -391,17 +397,17 @@ mod tests {
         let first_only = |w: &mut [f64]| w[1..].fill(0.0);
         let lower_right = [false, false, false, false, true, true, false, true, true];
         let few = weights(16, &first_only);
-        assert!(admit(&few, 4, &[ALL]).is_ok());
-        let found = admit(&few, 4, &[ALL, lower_right]);
+        assert!(admit(&few, 4, &[ALL], TOLERANCE).is_ok());
+        let found = admit(&few, 4, &[ALL, lower_right], TOLERANCE);
         assert_eq!(found, Err(Refusal::Spike(f64::INFINITY)));
-        assert!(admit(&scaled(1.0), 4, &[ALL, lower_right]).is_ok());
+        assert!(admit(&scaled(1.0), 4, &[ALL, lower_right], TOLERANCE).is_ok());
     }
 
     #[test]
     fn errors_grow_with_tiles_and_channels() {
         let noise = |channels, m| {
             let weights = weights(channels, &|_| {});
-            admit(&weights, m, &[ALL]).unwrap().noise
+            admit(&weights, m, &[ALL], TOLERANCE).unwrap().noise
         };
         assert!(noise(64, 4) > 2.0 * noise(64, 2));
         assert!(noise(256, 4) > 1.5 * noise(64, 4));

@@ -7,6 +7,7 @@
 //! Nodes are visited from results to inputs, and one joins the group of its consumers if they
 //! all are in one group and the rules of [`rules`](self) allow it. A node computed inside of a
 //! group is computed where its consumers ask for it, so the rules bound how often that is.
+mod alone;
 mod operands;
 mod padded;
 mod rules;

@@ -1,5 +1,4 @@
 //! Why a node is not computed inside of the kernel of its consumers.
-use std::fmt;
 use tensmith_ir::graph::NodeId;
 
 /// Why a node begins a kernel of its own.
@@ -33,31 +32,4 @@ pub enum WhyNot {
     Full,
     /// Its result is read by a streamed chain, for which it would be computed again for each head.
     Streamed,
-}
-
-impl fmt::Display for WhyNot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WhyNot::IsOutput => f.write_str("a result is a result of the graph"),
-            WhyNot::Unused => f.write_str("nothing reads the results"),
-            WhyNot::Opaque => f.write_str("the op is a kernel of its own"),
-            WhyNot::ReadInMemory(n) => write!(f, "node {} reads the result from memory", n.0),
-            WhyNot::SeveralGroups => f.write_str("consumers are in several kernels"),
-            WhyNot::InContraction => {
-                f.write_str("it would be computed in the inner loop of a contraction")
-            }
-            WhyNot::SecondHeavy => {
-                f.write_str("the kernel has a contraction or other rows already")
-            }
-            WhyNot::NotAtResultIndex => {
-                f.write_str("it would be computed at other indices than the kernel's results")
-            }
-            WhyNot::EpilogueOf(n) => write!(f, "it belongs to the kernel of node {}", n.0),
-            WhyNot::Repeated(n) => write!(f, "it would be computed {n} times an element"),
-            WhyNot::Rows => f.write_str("its rows are not short static trailing axes"),
-            WhyNot::Copied(n) => write!(f, "the kernel would have {n} copies of it"),
-            WhyNot::Streamed => f.write_str("a streamed chain would compute it for each head"),
-            WhyNot::Full => f.write_str("the kernel has as many nodes as it may"),
-        }
-    }
 }

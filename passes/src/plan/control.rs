@@ -1,10 +1,17 @@
 //! Control flow: `if` and `loop` become steps with the steps of their subgraphs inside.
-use super::{Bound, Builder, Level, Target, kernels};
+use super::{Bound, Builder, Label, Level, Target, kernels};
 use crate::error::PassError;
 use tensmith_ir::define::Site;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Graph, Node, NodeId, TensorType, ValueId};
 use tensmith_ir::plan::{Call, SlotId, Step};
+
+/// Why carried values are copied.
+const LOOP_STATE: &str = "values that a loop carries are copied to where its body reads them, once \
+                          all of their next ones are computed";
+
+/// Why a loop has kernels of its own.
+const LOOP_CONTROL: &str = "it is part of the bookkeeping of a loop";
 
 impl Builder<'_> {
     /// The steps of a control node.
@@ -63,7 +70,7 @@ impl Builder<'_> {
     /// values beside them, and copies end the iteration.
     fn repeat(&mut self, level: &mut Level<'_>, node: &Node) -> Result<(), PassError> {
         let carried = node.attrs.int("carried") as usize;
-        let label = vec![node.name.clone()];
+        let label = Label::helper(vec![node.name.clone()], LOOP_STATE);
         let body = self.region(&node.regions[0], level);
         let trip = self.slot_of(level, node.inputs[0])?;
         let results = self.result_slots(level, node);
@@ -142,6 +149,7 @@ impl Builder<'_> {
             args,
             site_base,
             nodes: vec![node.name.clone()],
+            alone: LOOP_CONTROL.into(),
         })
     }
 }

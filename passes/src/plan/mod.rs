@@ -27,6 +27,10 @@ use tensmith_ir::loops::{BufferId, Kernel, Layout, Scope};
 use tensmith_ir::ops::Lower;
 use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, SlotId, Step};
 
+/// Why a result of the graph is copied.
+const COPIED_RESULT: &str = "no kernel writes the result in place: it is an input, a constant, \
+                             another result as well, or wanted in another order of elements";
+
 /// Where a value of a graph is.
 #[derive(Clone)]
 enum Bound {
@@ -51,6 +55,25 @@ struct Level<'g> {
     /// Where kernels write values that are results of the graph.
     direct: HashMap<ValueId, StorageId>,
     steps: Vec<Step>,
+}
+
+/// What a call says of its kernel.
+#[derive(Clone, Default)]
+struct Label {
+    /// The names of the nodes that it computes.
+    nodes: Vec<String>,
+    /// Why it stands alone; empty if it computes what other kernels join.
+    alone: String,
+}
+
+impl Label {
+    /// That of a copy, or of other bookkeeping.
+    fn helper(nodes: Vec<String>, why: &str) -> Self {
+        Label {
+            nodes,
+            alone: why.into(),
+        }
+    }
 }
 
 /// What a graph's results must be written to.
@@ -236,13 +259,17 @@ impl<'o> Builder<'o> {
                 _ if partition.is_inside(id) => {}
                 (Lower::View, _) => self.view(&mut level, id)?,
                 (Lower::Plan, _) => self.control(&mut level, id)?,
-                (_, Some(group)) => self.group(&mut level, group)?,
+                (_, Some(group)) => {
+                    let alone = partition.alone(graph, group).unwrap_or_default();
+                    self.group(&mut level, group, alone)?;
+                }
                 (_, None) => {}
             }
         }
         for k in copied {
             let from = self.slot_of(&level, targets[k].value)?;
-            let step = self.copy_step(from, targets[k].slot, vec![]);
+            let label = Label::helper(vec![], COPIED_RESULT);
+            let step = self.copy_step(from, targets[k].slot, label);
             level.steps.push(step);
         }
         Ok(level.steps)
@@ -336,7 +363,12 @@ impl<'o> Builder<'o> {
         Ok(())
     }
 
-    fn group(&mut self, level: &mut Level<'_>, group: &Group) -> Result<(), PassError> {
+    fn group(
+        &mut self,
+        level: &mut Level<'_>,
+        group: &Group,
+        alone: String,
+    ) -> Result<(), PassError> {
         let definition = group.define(level.graph);
         let mut members: Vec<NodeId> = group.members.iter().copied().collect();
         members.sort();
@@ -360,7 +392,8 @@ impl<'o> Builder<'o> {
             Some(id)
         });
         let kernel = joined.unwrap_or_else(|| self.scheduled_kernel(naive, &packable));
-        let step = self.call(level, kernel, &definition, nodes)?;
+        let label = Label { nodes, alone };
+        let step = self.call(level, kernel, &definition, label)?;
         level.steps.push(step);
         Ok(())
     }
@@ -370,7 +403,7 @@ impl<'o> Builder<'o> {
         level: &Level<'_>,
         id: KernelId,
         definition: &Definition,
-        nodes: Vec<String>,
+        label: Label,
     ) -> Result<Step, PassError> {
         let kernel = self.plan.kernel(id);
         let name = kernel.name.clone();
@@ -394,7 +427,8 @@ impl<'o> Builder<'o> {
             kernel: id,
             args,
             site_base,
-            nodes,
+            nodes: label.nodes,
+            alone: label.alone,
         }))
     }
 
@@ -480,27 +514,28 @@ impl<'o> Builder<'o> {
     }
 
     /// A call of a kernel that no op defines.
-    fn helper_step(&mut self, kernel: Kernel, args: Vec<SlotId>, nodes: Vec<String>) -> Step {
+    fn helper_step(&mut self, kernel: Kernel, args: Vec<SlotId>, label: Label) -> Step {
         let kernel = self.scheduled_kernel(kernel, &[]);
-        self.step(kernel, args, nodes)
+        self.step(kernel, args, label)
     }
 
-    fn step(&self, kernel: KernelId, args: Vec<SlotId>, nodes: Vec<String>) -> Step {
+    fn step(&self, kernel: KernelId, args: Vec<SlotId>, label: Label) -> Step {
         Step::Call(Call {
             kernel,
             args,
             site_base: self.plan.sites.len() as u32,
-            nodes,
+            nodes: label.nodes,
+            alone: label.alone,
         })
     }
 
     /// Copies a slot to another slot of the same shape.
-    fn copy_step(&mut self, from: SlotId, to: SlotId, nodes: Vec<String>) -> Step {
+    fn copy_step(&mut self, from: SlotId, to: SlotId, label: Label) -> Step {
         let target = self.plan.slot(to);
         let ty = TensorType::new(target.dtype, target.shape.clone());
         let layouts = (self.plan.slot(from).layout.clone(), target.layout.clone());
         let kernel = kernels::copy(&ty, layouts, &self.plan.sizes);
-        self.helper_step(kernel, vec![from, to], nodes)
+        self.helper_step(kernel, vec![from, to], label)
     }
 }
 

@@ -4,7 +4,7 @@
 //! Requires: a partition of the graph and the layouts of its values.
 //! Ensures: only values that kernels alone read and write lie inside of others.
 use super::layouts::fixed_values;
-use super::{Bound, Builder, Level, kernels};
+use super::{Bound, Builder, Label, Level, kernels};
 use crate::error::PassError;
 use crate::partition::{Group, Partition};
 use std::collections::HashMap;
@@ -14,6 +14,13 @@ use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{AttrValue, Def, Graph, Node, ValueId};
 use tensmith_ir::loops::{BufferId, Cond, Kernel, Layout, Scalar, Scope, Stmt};
 use tensmith_ir::ops::Class;
+
+/// Why a value is copied into its padded one.
+const COPIED_INTO_FRAME: &str = "no kernel of this graph makes the value that is padded, or it makes it in another order of \
+     elements";
+/// Why what is around a value in its padded one is a kernel of its own.
+const FRAME: &str =
+    "the value that is padded lies inside already, and this writes what is around it";
 
 /// Where a value lies inside of its padded one.
 #[derive(Clone)]
@@ -147,11 +154,13 @@ impl Builder<'_> {
             let stmts = kernels::frame_stmts(&mut whole, result, around, frame.fill);
             whole.body.splice(0..0, stmts);
             if let Some(kernel) = self.nest_of_all(whole, &[]) {
-                let step = self.step(kernel, vec![from, to], nodes);
+                let label = Label::helper(nodes, COPIED_INTO_FRAME);
+                let step = self.step(kernel, vec![from, to], label);
                 level.steps.push(step);
                 return Ok(());
             }
-            let step = self.helper_step(kernel, vec![from, to], nodes.clone());
+            let label = Label::helper(nodes.clone(), COPIED_INTO_FRAME);
+            let step = self.helper_step(kernel, vec![from, to], label);
             level.steps.push(step);
         }
         let Bound::Slot(padded) = level.bound[&frame.padded] else {
@@ -164,7 +173,8 @@ impl Builder<'_> {
             frame.fill,
             &self.plan.sizes,
         );
-        let step = self.helper_step(kernel, vec![padded], nodes);
+        let label = Label::helper(nodes, FRAME);
+        let step = self.helper_step(kernel, vec![padded], label);
         level.steps.push(step);
         Ok(())
     }

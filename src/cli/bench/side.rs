@@ -5,7 +5,7 @@
 //! ready, then reads lines from stdin, each a number of nanoseconds, and answers each by
 //! `{"samples_ns": [..]}` after runs for about that long. It ends with its stdin.
 use super::super::inputs::{InputArgs, Prepared};
-use super::super::shared::ModelArgs;
+use super::super::shared::{ModelArgs, Rounding};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
@@ -195,6 +195,8 @@ fn pass_on(command: &mut Command, model: &ModelArgs, inputs: &InputArgs, threads
         memory_bytes,
         max_constant_bytes,
         no_egraph,
+        precision,
+        tolerance,
     } = model;
     let InputArgs {
         inputs,
@@ -220,6 +222,15 @@ fn pass_on(command: &mut Command, model: &ModelArgs, inputs: &InputArgs, threads
     }
     if *no_egraph {
         command.arg("--no-egraph");
+    }
+    // Another build may not know the words, so what is the default is not said.
+    match precision {
+        Rounding::Standard => {}
+        Rounding::Exact => drop(command.args(["--precision", "exact"])),
+        Rounding::Fast => drop(command.args(["--precision", "fast"])),
+    }
+    if let Some(bound) = tolerance {
+        command.arg("--tolerance").arg(bound.to_string());
     }
     if let Some(path) = inputs {
         command.arg("--inputs").arg(path);

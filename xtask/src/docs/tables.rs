@@ -139,14 +139,17 @@ pub fn rules() -> String {
          A graph becomes classes of equal terms. Rules add terms that are equal to others until \
          nothing is new or a count of nodes or rounds is reached; then the cheapest member of each \
          class makes the new graph. `tensmith explain MODEL --rules` says what they did to a model; \
-         `--no-egraph` leaves them out.\n\n\
+         `--no-egraph` leaves them out. What is made is predicted to cost no more than the graph did \
+         as it was written, and where only normal forms stand in the way of that, no more than the \
+         graph as it was written with its patterns in these.\n\n\
          - `?x` is any value, a number a constant with it in all places, `reduce_sum@a` an op whose \
          attributes are called `a`: equal wherever that name stands, and `@!` where the rule derives \
          them.\n\
          - Products and sums are matched modulo algebra: factors and terms in any order, divisions, \
          reciprocals, signs and differences as what they are, numbers wherever they stand.\n\
          - *exact* rules keep all bits; *reassociates*: both sides are equal in real numbers, and \
-         the rule is left out where the precision is exact.\n\n\
+         the rule is left out where the precision is exact. None *approximates*: such a rule would \
+         state its error, and be taken where `--tolerance` admits that.\n\n\
          Each rule is tested alone on random spellings of its left side, by values and by the one \
          form that they must end as (`passes/tests/rules.rs`).\n\n{}",
         table.text

@@ -316,7 +316,8 @@ fn header(row: &Row) -> Vec<String> {
     cells
 }
 
-fn print_table(lines: &[Vec<String>]) {
+/// A table in Markdown; the first line is its head.
+pub fn print_table(lines: &[Vec<String>]) {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |k: usize| lines.iter().map(|line| line[k].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -17,13 +17,14 @@ const TYPICAL_EXTENT: i64 = 64;
 /// What a node costs beside its elements, so that fewer nodes are better.
 const NODE: f64 = 16.0;
 /// What a member costs that is not the normal form where there is one.
-const OTHER_FORM: f64 = 1e15;
+pub const OTHER_FORM: f64 = 1e15;
 /// What a node of constants costs: nothing in a run, but fewer are better.
 const FIXED: f64 = 1e-3;
 
 /// The members that were chosen.
+#[derive(Clone)]
 pub struct Choice {
-    best: HashMap<Id, (Term, Set)>,
+    pub(super) best: HashMap<Id, Term>,
 }
 
 /// Classes below a member, as bits, with what they cost.
@@ -36,7 +37,7 @@ struct Set {
 impl Choice {
     /// The member of a class that was chosen.
     pub fn term(&self, terms: &Terms, class: Id) -> &Term {
-        &self.best[&terms.find(class)].0
+        &self.best[&terms.find(class)]
     }
 }
 
@@ -63,9 +64,7 @@ pub fn extract(terms: &Terms, normal: &HashSet<Term>) -> Choice {
     classes.sort();
     let number: HashMap<Id, usize> = classes.iter().enumerate().map(|(k, id)| (*id, k)).collect();
     let mut own = vec![0.0; classes.len()];
-    let mut choice = Choice {
-        best: HashMap::new(),
-    };
+    let mut best: HashMap<Id, (Term, Set)> = HashMap::new();
     let has_normal: HashSet<Id> = classes
         .iter()
         .copied()
@@ -76,7 +75,7 @@ pub fn extract(terms: &Terms, normal: &HashSet<Term>) -> Choice {
         changed = false;
         for (k, class) in classes.iter().enumerate() {
             for term in &terms[*class].nodes {
-                let Some(mut set) = below(terms, &choice, term, (&number, &own)) else {
+                let Some(mut set) = below(terms, &best, term, (&number, &own)) else {
                     continue;
                 };
                 if set.bits[k / 64] >> (k % 64) & 1 == 1 {
@@ -88,15 +87,18 @@ pub fn extract(terms: &Terms, normal: &HashSet<Term>) -> Choice {
                 set.cost += cost;
                 let better =
                     |old: &(Term, Set)| (set.cost, term) < (old.1.cost * (1.0 - 1e-12), &old.0);
-                if choice.best.get(class).is_none_or(better) {
+                if best.get(class).is_none_or(better) {
                     own[k] = cost;
-                    choice.best.insert(*class, (term.clone(), set));
+                    best.insert(*class, (term.clone(), set));
                     changed = true;
                 }
             }
         }
     }
-    choice
+    let members = best.into_iter().map(|(class, (term, _))| (class, term));
+    Choice {
+        best: members.collect(),
+    }
 }
 
 /// Chooses the member of each class that costs most by itself, among those that need classes
@@ -130,11 +132,7 @@ pub fn extract_dearest(terms: &Terms) -> Choice {
             x.total_cmp(&y).then_with(|| a.cmp(b))
         };
         if let Some(term) = nodes.max_by(by_cost) {
-            let none = Set {
-                bits: vec![],
-                cost: 0.0,
-            };
-            best.insert(class.id, (term.clone(), none));
+            best.insert(class.id, term.clone());
         }
     }
     Choice { best }
@@ -143,7 +141,7 @@ pub fn extract_dearest(terms: &Terms) -> Choice {
 /// The classes that the operands of a term need; `None` while one has no choice.
 fn below(
     terms: &Terms,
-    choice: &Choice,
+    best: &HashMap<Id, (Term, Set)>,
     term: &Term,
     (number, own): (&HashMap<Id, usize>, &[f64]),
 ) -> Option<Set> {
@@ -152,7 +150,7 @@ fn below(
         cost: 0.0,
     };
     for child in term.children() {
-        let (_, below) = choice.best.get(&terms.find(*child))?;
+        let (_, below) = best.get(&terms.find(*child))?;
         for (word, (into, from)) in set.bits.iter_mut().zip(&below.bits).enumerate() {
             let mut fresh = from & !*into;
             *into |= from;
@@ -168,7 +166,7 @@ fn below(
 /// What computing one member takes once its operands are there.
 ///
 /// Units: about vector operations on elements.
-fn cost(terms: &Terms, class: Id, term: &Term) -> f64 {
+pub fn cost(terms: &Terms, class: Id, term: &Term) -> f64 {
     let facts = &terms[class].data;
     match term {
         Term::Leaf(_) | Term::Constant(_) | Term::Part(..) => 0.0,

@@ -3,10 +3,12 @@
 //! A graph becomes terms over the op table ([`term`]), in classes of equal values that know their
 //! type and small constants ([`facts`]). [`rules`] add terms that are equal to others, found however
 //! they are spelled ([`pattern`]), until nothing is new or a count is reached ([`saturate`]); then
-//! the cheapest member of each class makes the new graph ([`extract`], [`region`]). All limits are
-//! counts, so the same graph gives the same result.
+//! the cheapest member of each class makes the new graph ([`extract`], [`region`]), with exchanges
+//! where that is not cheaper than the graph was ([`improve`]). All limits are counts, so the same
+//! graph gives the same result.
 mod extract;
 mod facts;
+mod improve;
 mod pattern;
 mod region;
 mod rule;
@@ -36,7 +38,8 @@ pub struct Report {
     /// Classes at the end.
     pub classes: usize,
     /// What the graph was predicted to cost before and after, about in vector operations on
-    /// elements: more after only where a normal form takes more operations than another one.
+    /// elements: more after only where the normal form of a pattern takes more of them than the
+    /// spelling that it had.
     pub cost: (f64, f64),
     /// How often each rule found something new.
     pub fired: Vec<(&'static str, usize)>,
@@ -46,10 +49,7 @@ pub struct Report {
 
 /// The rules that a precision admits.
 pub fn admitted(precision: Precision) -> impl Iterator<Item = &'static Rule> {
-    rules::all().filter(move |r| match precision {
-        Precision::Exact => r.rounding == Rounding::Exact,
-        Precision::Standard => true,
-    })
+    rules::all().filter(move |r| precision.admits(r.rounding))
 }
 
 /// The cheapest graph that the rules find equal, and how it came about.
@@ -63,8 +63,14 @@ pub fn rewrite_by_rules(
     let as_it_is = extract::extract(&imported.terms, &HashSet::new());
     let before = extract::total(&imported.terms, &as_it_is, &imported.roots(graph));
     let run = saturate::saturate(&mut imported.terms, admitted(precision));
-    let choice = extract::extract(&imported.terms, &run.normal);
-    let after = extract::total(&imported.terms, &choice, &imported.roots(graph));
+    let mut choice = extract::extract(&imported.terms, &run.normal);
+    let roots = imported.roots(graph);
+    let mut after = extract::total(&imported.terms, &choice, &roots);
+    if improve::exceeds(after, before) {
+        let known = (&imported.written[..], &run.normal);
+        choice = improve::improve(&imported.terms, &choice, known, (&roots, before));
+        after = extract::total(&imported.terms, &choice, &roots);
+    }
     let (graph, made) = region::export(graph, &imported, &choice, &run.origin)?;
     let report = Report {
         stop: run.stop,
@@ -76,6 +82,17 @@ pub fn rewrite_by_rules(
         made,
     };
     Ok((graph, report))
+}
+
+/// What a graph is predicted to cost, each of its subgraphs once.
+///
+/// Units: about vector operations on elements.
+pub fn predicted_cost(graph: &Graph) -> f64 {
+    let imported = region::import(graph);
+    let as_it_is = extract::extract(&imported.terms, &HashSet::new());
+    let own = extract::total(&imported.terms, &as_it_is, &imported.roots(graph));
+    let regions = graph.nodes.iter().flat_map(|n| &n.regions);
+    own + regions.map(predicted_cost).sum::<f64>()
 }
 
 /// Two graphs that the rules find equal to a graph: the cheapest, and the dearest member of each

@@ -17,6 +17,8 @@ pub struct Imported {
     pub classes: Vec<Id>,
     /// The values that leaves stand for.
     leaves: Vec<ValueId>,
+    /// The members that nodes and values became, in the order of the graph.
+    pub written: Vec<(Id, Term)>,
     /// The node that a class was imported from first.
     homes: HashMap<Id, NodeId>,
 }
@@ -56,13 +58,19 @@ pub fn import(graph: &Graph) -> Imported {
         }
     }
     let mut terms: Terms = EGraph::new(Leaves(kinds));
+    let mut written = Vec::new();
+    let mut add = |term: Term| {
+        let class = terms.add(term.clone());
+        written.push((class, term));
+        class
+    };
     let mut classes = vec![None; graph.values.len()];
     for (k, id) in leaves.iter().enumerate() {
-        classes[id.0 as usize] = Some(terms.add(Term::Leaf(k as u32)));
+        classes[id.0 as usize] = Some(add(Term::Leaf(k as u32)));
     }
     for (k, value) in graph.values.iter().enumerate() {
         if let (None, Def::Constant(t)) = (classes[k], &value.def) {
-            classes[k] = Some(terms.add(Term::Constant(Known(Arc::new(t.clone())))));
+            classes[k] = Some(add(Term::Constant(Known(Arc::new(t.clone())))));
         }
     }
     let mut homes = HashMap::new();
@@ -73,13 +81,13 @@ pub fn import(graph: &Graph) -> Imported {
         }
         let operand = |v: &ValueId| classes[v.0 as usize].expect("invariant: nodes are in order");
         let args = node.inputs.iter().map(operand).collect();
-        let whole = terms.add(Term::Call(Call::new(node.op, node.attrs.clone(), args)));
+        let whole = add(Term::Call(Call::new(node.op, node.attrs.clone(), args)));
         homes.entry(whole).or_insert(id);
         let single = node.outputs.len() == 1;
         for (k, output) in node.outputs.iter().enumerate() {
             let class = match single {
                 true => whole,
-                false => terms.add(Term::Part(k as u32, [whole])),
+                false => add(Term::Part(k as u32, [whole])),
             };
             classes[output.0 as usize] = Some(class);
         }
@@ -90,6 +98,7 @@ pub fn import(graph: &Graph) -> Imported {
         terms,
         classes: classes.into_iter().map(|c| c.expect(all)).collect(),
         leaves,
+        written,
         homes,
     }
 }

@@ -11,12 +11,14 @@ use tensmith_ir::ops::{Op, Sampler};
 use tensmith_ir::tensor::Tensor;
 
 /// What a rule does to rounding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub enum Rounding {
     /// Both sides have the same bits.
     Exact,
     /// Both sides are equal in real numbers; roundings differ.
     Reassociates,
+    /// Both sides differ by so much of the largest result, at most.
+    Approximates(f64),
 }
 
 impl Rounding {
@@ -25,6 +27,7 @@ impl Rounding {
         match self {
             Rounding::Exact => "exact",
             Rounding::Reassociates => "reassociates",
+            Rounding::Approximates(_) => "approximates",
         }
     }
 }

@@ -1,0 +1,90 @@
+//! What is promised of the plans of real models.
+mod support;
+
+use support::cases::models_folder;
+use support::names::MODELS;
+use tensmith::compile::optimised_and_told;
+use tensmith::explain::work::names_op;
+use tensmith::files::read_npz;
+use tensmith::{Imported, LoadOptions, Model, Options, compile};
+use tensmith_passes::graph::egraph::predicted_cost;
+
+/// Ops that other kernels join: what computes one of them does not stand alone.
+const ANCHORS: [&str; 8] = [
+    "contract",
+    "conv",
+    "conv_transpose",
+    "winograd_input",
+    "winograd_output",
+    "lstm",
+    "gru",
+    "rnn",
+];
+
+fn import(model: &str, options: &mut Options) -> Imported {
+    let path = models_folder().join(format!("{model}.onnx"));
+    let loaded = Model::load(path, &LoadOptions::default())
+        .unwrap_or_else(|e| panic!("{model}: {e}; make it with `cargo xtask models`"));
+    let inputs = models_folder().join(format!("cases/{model}/seed1/inputs.npz"));
+    let imported = loaded.import_for(&read_npz(&inputs).unwrap(), options);
+    imported.unwrap_or_else(|e| panic!("{model}: {e}"))
+}
+
+#[test]
+fn kernels_that_stand_alone_say_why_and_no_others() {
+    let mut wrong = Vec::new();
+    for model in MODELS {
+        let mut options = Options::default();
+        let imported = import(model, &mut options);
+        let plan = compile::plan(&imported.graph, &options).unwrap();
+        let calls = plan.calls();
+        for call in &calls {
+            let kernel = &plan.kernel(call.kernel).name;
+            let anchored = ANCHORS.iter().any(|op| names_op(kernel, op));
+            if anchored != call.alone.is_empty() {
+                wrong.push(format!(
+                    "{model} {kernel} of {:?}: {:?}",
+                    call.nodes, call.alone
+                ));
+            }
+        }
+        let alone = calls.iter().filter(|c| !c.alone.is_empty()).count();
+        println!(
+            "{model}: {alone} of {} kernel calls stand alone",
+            calls.len()
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Rules and directed passes make no model dearer than it is as it is written, and none dearer than
+/// directed passes alone make it.
+#[test]
+fn rules_make_no_model_dearer() {
+    let mut dearer = Vec::new();
+    for model in MODELS {
+        let mut options = Options::default();
+        let imported = import(model, &mut options);
+        let optimised = |no_egraph| {
+            let options = Options {
+                no_egraph,
+                ..options.clone()
+            };
+            optimised_and_told(&imported.graph, &options).unwrap()
+        };
+        let ((graph, decisions), (directed, _)) = (optimised(false), optimised(true));
+        let (by_rules, without) = (predicted_cost(&graph), predicted_cost(&directed));
+        println!("{model}: {by_rules:.6e} by rules, {without:.6e} by directed passes alone");
+        for report in &decisions.egraph {
+            let (before, after) = report.cost;
+            // What is less than one vector operation is no difference.
+            if after - before >= 1.0 {
+                dearer.push(format!("{model}: {after} by rules, {before} before"));
+            }
+        }
+        if by_rules - without >= 1.0 {
+            dearer.push(format!("{model}: {by_rules} by rules, {without} without"));
+        }
+    }
+    assert!(dearer.is_empty(), "{}", dearer.join("\n"));
+}
