@@ -39,10 +39,7 @@ pub fn optimised_and_told(graph: &Graph, options: &Options) -> Result<(Graph, De
 pub fn partition(graph: &Graph, options: &Options) -> Result<Partition> {
     let target = Target::named(options.target_name())?;
     let passes = options.pass_options(&target, options.thread_count());
-    Ok(tensmith_passes::partition::partition(
-        graph,
-        passes.stream_bytes,
-    ))
+    Ok(tensmith_passes::partition::partition(graph, &passes))
 }
 
 /// Plans a graph for a target.

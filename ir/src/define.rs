@@ -5,11 +5,11 @@
 //! definition: that is all there is to fusion. What is asked for twice at the same index is
 //! computed once, and each value is computed in the outermost loop that binds its index: the
 //! statistics of a row land outside the loop over the row.
-mod padded;
+mod rows;
 mod streamed;
 mod tiled;
 
-pub use padded::{Padded, define_padded};
+pub use rows::{ImageRows, define_image_rows};
 pub use streamed::{Part, Staged, Streamed, define_streamed};
 pub use tiled::{Tiled, define_tiled};
 

@@ -37,7 +37,7 @@ fn convolved(g: &mut Graph) -> (ValueId, ValueId) {
 
 /// The names of the nodes of each kernel.
 fn kernels(g: &Graph) -> Vec<String> {
-    let partition = partition(g, PassOptions::default().stream_bytes);
+    let partition = partition(g, &PassOptions::default());
     assert!(partition.is_convex(g));
     let names = |group: &tensmith_passes::partition::Group| {
         let mut ids: Vec<_> = group.members.iter().collect();
@@ -106,7 +106,7 @@ fn a_layer_norm_from_primitives_is_one_kernel() {
         kernels(&g).len(),
         1,
         "{:?}",
-        partition(&g, 1 << 20).refusals
+        partition(&g, &PassOptions::default()).refusals
     );
     check(&g, &[iota(&[5, 33])]);
 }

@@ -48,10 +48,7 @@ fn kernels(seed: u64) -> Vec<Kernel> {
         }
     }
     let (graph, _) = draw(seed);
-    for group in partition(&graph, PassOptions::default().stream_bytes)
-        .groups
-        .values()
-    {
+    for group in partition(&graph, &PassOptions::default()).groups.values() {
         found.push(define_task(&graph, group.root, &group.members).kernel);
     }
     found

@@ -8,8 +8,8 @@
 //! all are in one group and the rules of [`rules`](self) allow it. A node computed inside of a
 //! group is computed where its consumers ask for it, so the rules bound how often that is.
 mod alone;
+mod image_rows;
 mod operands;
-mod padded;
 mod rules;
 mod streams;
 mod tiles;
@@ -17,13 +17,15 @@ mod why_not;
 
 pub use why_not::WhyNot;
 
+use crate::pipeline::PassOptions;
 use petgraph::algo::is_cyclic_directed;
 use petgraph::graphmap::DiGraphMap;
 use rules::{Heavy, Info};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use streams::{Stream, find_streams};
 use tensmith_ir::define::{
-    Definition, Padded, Streamed, Tiled, define_padded, define_streamed, define_task, define_tiled,
+    Definition, ImageRows, Streamed, Tiled, define_image_rows, define_streamed, define_task,
+    define_tiled,
 };
 use tensmith_ir::graph::{Graph, NodeId};
 use tensmith_ir::ops::{Class, Lower};
@@ -46,8 +48,8 @@ pub enum Strips {
     Scores(Streamed),
     /// The tiles of a Winograd convolution.
     Tiles(Tiled),
-    /// Rows of the padded image of a convolution.
-    Padded(Padded),
+    /// Rows of the image of a convolution.
+    ImageRows(ImageRows),
 }
 
 impl Group {
@@ -57,7 +59,7 @@ impl Group {
         match &self.strips {
             Some(Strips::Scores(streamed)) => define_streamed(graph, root, members, streamed),
             Some(Strips::Tiles(tiled)) => define_tiled(graph, root, members, tiled),
-            Some(Strips::Padded(padded)) => define_padded(graph, root, members, padded),
+            Some(Strips::ImageRows(rows)) => define_image_rows(graph, root, members, rows),
             None => define_task(graph, root, members),
         }
     }
@@ -104,8 +106,8 @@ fn outputs(graph: &Graph) -> Vec<bool> {
 }
 
 /// Decides which nodes are computed inside of which kernels; Winograd convolutions whose tiles and
-/// products take more than `stream_bytes` are streamed, if their weights take less.
-pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
+/// products take more than the options' `stream_bytes` are streamed, if their weights take less.
+pub fn partition(graph: &Graph, options: &PassOptions) -> Partition {
     let mut cx = Partitioner {
         graph,
         uses: graph.uses(),
@@ -141,8 +143,8 @@ pub fn partition(graph: &Graph, stream_bytes: usize) -> Partition {
         groups: groups.collect(),
         refusals,
     };
-    tiles::join_tiles(graph, &cx.uses, &mut partition, stream_bytes);
-    padded::join_padding(graph, &cx.uses, &mut partition);
+    tiles::join_tiles(graph, &cx.uses, &mut partition, options.stream_bytes);
+    image_rows::join_makers(graph, &cx.uses, &mut partition, &options.target);
     debug_assert!(partition.is_convex(graph), "groups depend on each other");
     partition
 }

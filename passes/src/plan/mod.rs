@@ -249,7 +249,7 @@ impl<'o> Builder<'o> {
             })
             .collect();
         let copied = self.assign_targets(&mut level, &targets);
-        let partition = partition(graph, self.options.stream_bytes);
+        let partition = partition(graph, self.options);
         level.layouts = choose_layouts(graph, &partition);
         let kept = |v| level.direct.contains_key(&v);
         level.framed = framed_values(graph, &partition, &level.layouts, &kept);
