@@ -24,10 +24,9 @@ const ROWS: i64 = 16;
 const BYTES: i64 = 256 << 10;
 /// Nodes in one kernel.
 const MEMBERS: usize = 48;
-/// The part of the time that must be gained: predictions are not better.
-const GAIN: f64 = 0.0;
-/// Units: cycles until all threads have ended one kernel and begun the next.
-const HAND_OFF: f64 = 5000.0;
+/// Units: cycles until all threads have ended one kernel and begun the next, and until the lines of
+/// the image that another core wrote have come to the one that reads them.
+const HAND_OFF: f64 = 15000.0;
 /// Vector operations for a vector of padding, and for a tap of a window: loads and stores included.
 const COPY: f64 = 2.0;
 const TAP: f64 = 1.5;
@@ -135,7 +134,7 @@ impl<'g> Reader<'g> {
         let strips = (1..=ROWS.min(self.to[1])).filter_map(|rows| self.strips(rows, &maker));
         let timed = strips.map(|s| (self.together(&s, &maker, target), s));
         let (cycles, best) = timed.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        (cycles < (1.0 - GAIN) * self.apart(&maker, target)).then_some((root, best))
+        (cycles < self.apart(&maker, target)).then_some((root, best))
     }
 
     /// How a group makes the image, if it is of a kind that is offered.
