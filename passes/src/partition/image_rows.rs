@@ -26,7 +26,7 @@ const BYTES: i64 = 256 << 10;
 const MEMBERS: usize = 48;
 /// Units: cycles until all threads have ended one kernel and begun the next, and until the lines of
 /// the image that another core wrote have come to the one that reads them.
-const HAND_OFF: f64 = 15000.0;
+const HAND_OFF: f64 = 40000.0;
 /// Vector operations for a vector of padding, and for a tap of a window: loads and stores included.
 const COPY: f64 = 2.0;
 const TAP: f64 = 1.5;
