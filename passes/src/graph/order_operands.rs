@@ -36,6 +36,7 @@
 //! Source: sums and products commute and associate in real numbers.
 use super::Rewriter;
 use super::fold_identities::{moderate, uniform};
+use super::shape_groups::broadcasts;
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -153,7 +154,8 @@ impl Orderer<'_, '_> {
             for operand in &mut operands {
                 *operand = self.trimmed(*operand)?;
             }
-            if self.result_rank(&operands) < rank {
+            let shapes: Vec<&[Expr]> = operands.iter().map(|v| &self.cx.ty(*v).shape[..]).collect();
+            if !broadcasts(&shapes, &result.shape) {
                 operands = self.cx.operands(self.node);
             }
         }
@@ -176,11 +178,6 @@ impl Orderer<'_, '_> {
                 self.node.attrs.clone(),
             ),
         }
-    }
-
-    fn result_rank(&self, operands: &[ValueId]) -> usize {
-        let ranks = operands.iter().map(|v| self.cx.ty(*v).rank());
-        ranks.max().unwrap_or(0)
     }
 
     fn plain(&mut self, name: &str, operands: &[ValueId]) -> Made {

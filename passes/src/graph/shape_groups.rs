@@ -78,3 +78,14 @@ pub fn axes_under(axes: &[i64], from: &[Expr], to: &[Expr]) -> Option<Vec<i64>> 
     }
     Some(found)
 }
+
+/// Whether shapes that broadcast to each other broadcast to another one.
+pub fn broadcasts(shapes: &[&[Expr]], to: &[Expr]) -> bool {
+    let extent =
+        |shape: &[Expr], d: usize| shape.len().checked_sub(d + 1).map(|k| shape[k].clone());
+    (0..to.len()).all(|d| {
+        let whole = &to[to.len() - 1 - d];
+        let mut extents = shapes.iter().filter_map(|s| extent(s, d));
+        extents.any(|e| e == *whole)
+    })
+}

@@ -41,6 +41,7 @@
 //! ```
 //! Source: the definitions of the ops.
 use super::Rewriter;
+use super::shape_groups::broadcasts;
 use std::collections::HashSet;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
@@ -375,15 +376,4 @@ fn unrepeated(t: &Tensor) -> Option<Tensor> {
         }
     }
     (shape != t.shape).then(|| Tensor::new(t.dtype, shape, data.into()))?
-}
-
-/// Whether shapes broadcast to another one.
-fn broadcasts(shapes: &[&[Expr]], to: &[Expr]) -> bool {
-    let extent =
-        |shape: &[Expr], d: usize| shape.len().checked_sub(d + 1).map(|k| shape[k].clone());
-    (0..to.len()).all(|d| {
-        let whole = &to[to.len() - 1 - d];
-        let mut extents = shapes.iter().filter_map(|s| extent(s, d));
-        extents.any(|e| e == *whole)
-    })
 }

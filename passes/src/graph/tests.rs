@@ -321,3 +321,21 @@ fn products_overflow_only_where_the_model_does() {
         }
     }
 }
+
+#[test]
+fn bounds_by_one_number_keep_their_shape() {
+    let text = "graph \"g\" () {
+  %0 = input \"x\" : f32[1, 1]
+  %1 = const \"c\" : f32[2, 1] = [0.5, 0.5]
+  %2 = max(%0, %1) {} \"m\" : f32[2, 1]
+  %3 = reshape(%2) {shape=[2]} \"r\" : f32[2]
+  output \"y\" = %2
+  output \"z\" = %3
+}
+";
+    let graph = parse_graph(text).expect("the text is a graph");
+    let ordered = order_operands(&graph).expect("the pass accepts the graph");
+    verify_graph(&ordered).expect("the graph is valid");
+    let ty = |g: &Graph| g.ty(g.outputs[0]).clone();
+    assert_eq!(ty(&ordered), ty(&graph));
+}
