@@ -6,11 +6,13 @@ mod draw;
 mod seeds;
 mod support;
 
-use draw::{draw_wide, largest_magnitude};
+use draw::{draw_residual, draw_wide, largest_magnitude};
 use seeds::seeds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::cases::panic_text;
 use support::guarded::{Edge, Runner, run_guarded};
+use support::{X86_LEVELS, target_here};
+use tensmith::convert::{to_ir, to_runtime};
 use tensmith::{Options, compile};
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::Graph;
@@ -39,9 +41,37 @@ const RUNS: [(Runner, usize, Edge); 8] = [
 
 #[test]
 fn random_graphs_compute_what_the_reference_does() {
+    check_drawn(SEEDS, &draw_wide);
+}
+
+/// Their results are written over the residuals, by vectors of any width.
+#[test]
+fn residuals_are_written_over() {
+    check_drawn(0..60, &draw_residual);
+    for name in X86_LEVELS.into_iter().filter(|n| target_here(n).is_some()) {
+        for seed in seeds(0..60) {
+            let (graph, inputs) = draw_residual(seed);
+            let options = Options {
+                target: name.into(),
+                threads: Some(2),
+                ..Options::default()
+            };
+            let names = ["x".to_string()];
+            let executable = compile::compile(&graph, &options, vec![], &names).unwrap();
+            let input = to_runtime(&inputs[0]).unwrap();
+            let found = executable.run(&[("x", input.view())]).unwrap();
+            let want = eval_graph(&graph, &inputs).unwrap();
+            let largest = largest_magnitude(&graph, &inputs);
+            let result = close(&want[0], &to_ir(found[0].view()), largest);
+            result.unwrap_or_else(|e| panic!("{name}, seed {seed}: {e}\n{graph}"));
+        }
+    }
+}
+
+fn check_drawn(range: std::ops::Range<u64>, drawn: &dyn Fn(u64) -> (Graph, Vec<Tensor>)) {
     let mut failures = Vec::new();
-    for seed in seeds(SEEDS) {
-        let (graph, inputs) = draw_wide(seed);
+    for seed in seeds(range) {
+        let (graph, inputs) = drawn(seed);
         let result = catch_unwind(AssertUnwindSafe(|| check(&graph, &inputs)));
         let result = result.unwrap_or_else(|e| Err(format!("panic: {}", panic_text(&*e))));
         if let Err(reason) = result {

@@ -2,8 +2,11 @@
 //!
 //! Requires: a plan whose steps are final but for barriers, and which storage each slot views.
 //! Ensures: storages that are live at the same time do not overlap; an input and an output of one
-//! call never do. What crosses a loop's edge is live during the whole loop.
+//! call only do where the kernel may write over that input. What crosses a loop's edge is live during the whole loop.
+mod in_place;
 mod offsets;
+
+pub use in_place::share_places;
 
 use offsets::Piece;
 use std::collections::{HashMap, HashSet};

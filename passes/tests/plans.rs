@@ -1,11 +1,11 @@
 //! Plans compute what their graphs say: hand-made cases.
 mod common;
 
-use common::{check, f32s, iota, scalar_type, ty};
+use common::{calls_in_place, check, f32s, iota, scalar_type, ty};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Symbol};
 use tensmith_ir::graph::{Attrs, Graph, SymbolInfo, TensorType};
-use tensmith_ir::loops::{Mark, Stmt};
+use tensmith_ir::loops::{Mark, Scalar, Scope, Stmt};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::{Plan, Step, verify_plan};
 use tensmith_ir::tensor::{Tensor, Wide};
@@ -221,4 +221,64 @@ fn values_that_are_not_live_together_share_bytes() {
     let bound = liveness_bound(&plan, &Default::default()).unwrap();
     assert_eq!(bound, 2 * 32 * 32 * 4);
     assert_eq!(plan.arena_bytes.as_const(), Some(bound));
+}
+
+/// A block with a residual: `y = h*w3 + r`, whose result and residual are large beside `h`.
+fn residual() -> Plan {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[16, 8]));
+    let dot = |g: &mut Graph, name: &str, x, shape: &[usize]| {
+        let w = g.add_constant(&format!("w_{name}"), f32s(shape, 0.1));
+        let spec = Attrs::new().with("spec", "mk,kn->mn");
+        g.add_one(op("contract"), name, &[x, w], spec).unwrap()
+    };
+    let h = dot(&mut g, "h", x, &[8, 8]);
+    let r = dot(&mut g, "r", x, &[8, 96]);
+    let y = dot(&mut g, "y", h, &[8, 96]);
+    let y = g.add_one(op("add"), "sum", &[y, r], Attrs::new()).unwrap();
+    let z = dot(&mut g, "z", y, &[96, 8]);
+    g.add_output("z", z);
+    check(&g, &[iota(&[16, 8])])
+}
+
+#[test]
+fn a_result_takes_the_place_of_a_residual_that_ends_there() {
+    let plan = residual();
+    let [call] = calls_in_place(&plan)[..] else {
+        panic!("{plan}")
+    };
+    assert!(call.nodes.contains(&"sum".to_string()), "{plan}");
+    let large = 16 * 96 * 4;
+    let arena = plan.arena_bytes.as_const().unwrap();
+    assert!(arena < 2 * large, "{arena} bytes:\n{plan}");
+    assert_eq!(liveness_bound(&plan, &Default::default()), Some(arena));
+}
+
+/// An operand that a kernel reads in its inner loop must not be written over.
+#[test]
+fn plans_that_write_over_what_is_still_read_are_refused() {
+    let mut plan = residual();
+    let call = calls_in_place(&plan)[0].clone();
+    let params: Vec<_> = plan
+        .kernel(call.kernel)
+        .params()
+        .map(|(_, b)| b.clone())
+        .collect();
+    let at = |scope: Scope, columns: i64| {
+        let fits = |b: &tensmith_ir::loops::Buffer| b.scope == scope && b.shape[1].is(columns);
+        params.iter().position(fits).expect("a parameter")
+    };
+    let (result, residual) = (at(Scope::Output, 96), at(Scope::Input, 96));
+    assert_eq!(verify_plan(&plan), Ok(()));
+    // The kernel reads the residual behind the store now.
+    let kernel = &mut plan.kernels[call.kernel.0 as usize];
+    let ids: Vec<_> = kernel.params().map(|(id, _)| id).collect();
+    let load = Scalar::load(ids[residual], vec![0.into(), 0.into()]);
+    kernel.body.push(Stmt::Store {
+        buffer: ids[result],
+        index: vec![0.into(), 0.into()],
+        value: load,
+    });
+    let error = verify_plan(&plan).expect_err("an element is read after it was written");
+    assert!(error.to_string().contains("overlaps"), "{error}");
 }

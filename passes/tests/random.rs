@@ -1,9 +1,9 @@
 //! Random graphs: what passes, partition and plan make of them computes what the graph says.
 mod common;
 
-use common::check_within;
-use common::draw::{draw, largest_magnitude};
+use common::draw::{draw, draw_residual, largest_magnitude};
 use common::seeds::seeds;
+use common::{calls_in_place, check_within};
 
 /// The seeds, one graph each.
 const SEEDS: std::ops::Range<u64> = 0..2000;
@@ -20,6 +20,18 @@ fn random_graphs() {
             panic!("seed {seed}:\n{text}");
         }
     }
+}
+
+#[test]
+fn residuals_are_written_over() {
+    let (mut in_place, mut all) = (0, 0);
+    for seed in seeds(0..100) {
+        let (graph, inputs) = draw_residual(seed);
+        let plan = check_within(&graph, &inputs, largest_magnitude(&graph, &inputs));
+        in_place += usize::from(!calls_in_place(&plan).is_empty());
+        all += 1;
+    }
+    assert!(all < 100 || 2 * in_place >= all, "{in_place} of {all}");
 }
 
 /// Graphs have convolutions of all kinds of groups, so that the test above is not idle.

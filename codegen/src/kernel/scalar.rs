@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::math;
-use tensmith_ir::loops::{BinaryOp, BufferId, Scalar, Scope};
+use tensmith_ir::loops::{BinaryOp, Buffer, BufferId, Scalar, Scope};
 
 /// A scalar for every lane that it depends on.
 #[derive(Clone, Debug)]
@@ -304,7 +304,16 @@ impl Emitter<'_, '_> {
         let offset = self.offset(b, index);
         let mask = self.expr_mask(&offset);
         let mut flags = MemFlagsData::new().with_notrap();
-        if buffer.scope == Scope::Input {
+        // What lies like a result may be what that is written over.
+        let results = self
+            .kernel
+            .buffers
+            .iter()
+            .filter(|r| r.scope == Scope::Output);
+        let like = |r: &Buffer| {
+            (r.dtype, &r.shape, &r.layout) == (buffer.dtype, &buffer.shape, &buffer.layout)
+        };
+        if buffer.scope == Scope::Input && !results.into_iter().any(like) {
             flags = flags.with_readonly();
             if self.always {
                 flags = flags.with_can_move();

@@ -13,6 +13,7 @@
 //! space loops whose inner loop extents and branch conditions do not depend on the lane. In a
 //! reduction that runs in lock step, an accumulator (`r = r op term`) joins the terms of all lanes,
 //! in any order; other registers belong to a lane.
+mod in_place;
 pub mod interp;
 pub mod math;
 mod parse;
@@ -21,6 +22,7 @@ mod scalar;
 mod vectorise;
 mod verify;
 
+pub use in_place::may_write_over;
 pub use parse::parse_kernel;
 pub use scalar::{BinaryOp, Const, Scalar, UnaryOp};
 pub use vectorise::{accumulated, is_update, vectorisable};
@@ -36,7 +38,8 @@ pub struct BufferId(pub u32);
 /// Where a buffer lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// Memory of the caller, only read: the k-th argument.
+    /// Memory of the caller, only read: the k-th argument. A caller may pass memory that a result is
+    /// written to as well, where [`may_write_over`] holds.
     Input,
     /// Memory of the caller, written (and read, if the kernel does): the k-th argument.
     Output,

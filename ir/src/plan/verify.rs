@@ -5,7 +5,7 @@ mod order;
 use super::{Call, Place, Plan, PlanError, Slot, SlotId, Step};
 use crate::dtype::DType;
 use crate::expr::{Atom, Expr, Ranges};
-use crate::loops::{Buffer, Kernel, Scope, Stmt};
+use crate::loops::{Buffer, Kernel, Scope, Stmt, may_write_over};
 
 /// Units: bytes. What offsets in the arena are multiples of.
 const ALIGN: i64 = 64;
@@ -13,7 +13,7 @@ const ALIGN: i64 = 64;
 /// Checks the invariants of a plan and of the plan that prepares its constants: ids in range;
 /// arguments that fit their parameters; slots that lie within their memory, aligned, for the
 /// least and greatest sizes; results that no call writes over before they are read; no call whose
-/// result overlaps another argument; a barrier between calls that touch the same bytes.
+/// result overlaps another argument, unless it is an operand that the kernel may write over; a barrier between calls that touch the same bytes.
 ///
 /// Kernels are checked by [`crate::loops::verify_kernel`].
 ///
@@ -224,6 +224,23 @@ impl<'p> Memory<'p> {
     fn same(&self, a: SlotId, b: SlotId) -> bool {
         let (a, b) = (self.plan.slot(a), self.plan.slot(b));
         a.place == b.place && a.bytes() == b.bytes()
+    }
+
+    /// Whether a call may write the result in slot `b` over the operand in slot `a`, which is all
+    /// that it reads there.
+    fn shares(&self, call: &Call, a: SlotId, b: SlotId) -> bool {
+        let kernel = self.plan.kernel(call.kernel);
+        let params = || call.args.iter().zip(kernel.params());
+        let overlapping = params().filter(|(slot, _)| self.overlap(**slot, b)).count();
+        let of = |s: SlotId| {
+            params()
+                .find(|(slot, _)| **slot == s)
+                .map(|(_, (id, _))| id)
+        };
+        let (Some(operand), Some(result)) = (of(a), of(b)) else {
+            return false;
+        };
+        a != b && overlapping == 2 && self.same(a, b) && may_write_over(kernel, operand, result)
     }
 
     /// The slots that a call reads and writes.

@@ -11,7 +11,7 @@ mod padding;
 
 use crate::barriers::insert_barriers;
 use crate::error::PassError;
-use crate::memory::{StorageId, place_arena};
+use crate::memory::{StorageId, place_arena, share_places};
 use crate::partition::{Group, partition, streams_of};
 use crate::pipeline::PassOptions;
 use crate::schedule::{Schedule, default_schedule};
@@ -147,6 +147,7 @@ impl<'o> Builder<'o> {
         let targets = builder.output_slots(graph);
         builder.plan.steps = builder.graph_steps(graph, inputs, &targets)?;
         builder.plan.prepare = builder.prepare_plan()?;
+        share_places(&builder.plan, &mut builder.storage_of);
         place_arena(&mut builder.plan, &builder.storage_of);
         insert_barriers(&mut builder.plan);
         Ok((builder.plan, builder.schedules))

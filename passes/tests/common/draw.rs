@@ -355,6 +355,61 @@ pub fn draw_wide(seed: u64) -> (Graph, Vec<Tensor>) {
     draw_steps(seed, true)
 }
 
+/// A block with a residual that is large beside what it is added to: matrix products or convolutions
+/// of one tap; always the same for a seed.
+pub fn draw_residual(seed: u64) -> (Graph, Vec<Tensor>) {
+    let mut s = Sampler::new(seed);
+    let mut int = |lo, hi| s.int(lo, hi) as usize;
+    let (rows, inner, wide) = (int(2, 30), int(1, 9), int(20, 120));
+    let images = int(0, 2) == 0;
+    let extents = [int(2, 12), int(2, 12)];
+    let mut g = Graph::default();
+    let shape = match images {
+        true => vec![1, inner, extents[0], extents[1]],
+        false => vec![rows, inner],
+    };
+    let dims = shape.iter().map(|d| Expr::from(*d)).collect();
+    let x = g.add_input("x", TensorType::new(DType::F32, dims));
+    let inputs = vec![s.tensor(DType::F32, &shape, -1.5, 1.5)];
+    let mut layer = |g: &mut Graph, name: &str, x: ValueId, from: usize, to: usize| {
+        let (op_name, shape, attrs) = match images {
+            true => {
+                let ones = || vec![1, 1];
+                let attrs = Attrs::new()
+                    .with("strides", ones())
+                    .with("dilations", ones())
+                    .with("groups", 1)
+                    .with("pads_before", vec![0, 0])
+                    .with("pads_after", vec![0, 0]);
+                ("conv", vec![to, from, 1, 1], attrs)
+            }
+            false => (
+                "contract",
+                vec![from, to],
+                Attrs::new().with("spec", "mk,kn->mn"),
+            ),
+        };
+        let w = g.add_constant(
+            &format!("w_{name}"),
+            s.tensor(DType::F32, &shape, -0.5, 0.5),
+        );
+        g.add_one(op(op_name), name, &[x, w], attrs)
+            .expect("the types fit")
+    };
+    let h = layer(&mut g, "h", x, inner, inner);
+    let r = layer(&mut g, "r", x, inner, wide);
+    let y = layer(&mut g, "y", h, inner, wide);
+    let y = g
+        .add_one(op("add"), "sum", &[y, r], Attrs::new())
+        .expect("the types fit");
+    let y = g
+        .add_one(op("abs"), "abs", &[y], Attrs::new())
+        .expect("the types fit");
+    let z = layer(&mut g, "z", y, wide, inner);
+    g.add_output("z", z);
+    (g, inputs)
+}
+
 fn draw_steps(seed: u64, wide: bool) -> (Graph, Vec<Tensor>) {
     let mut d = Draw {
         s: Sampler::new(seed),

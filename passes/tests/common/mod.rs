@@ -10,8 +10,9 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId, verify_graph};
+use tensmith_ir::loops::Scope;
 use tensmith_ir::ops::op;
-use tensmith_ir::plan::{Plan, parse_plan, run_plan, verify_plan};
+use tensmith_ir::plan::{Call, Plan, parse_plan, run_plan, verify_plan};
 use tensmith_ir::tensor::Tensor;
 use tensmith_passes::schedule::Target;
 use tensmith_passes::{PassOptions, optimise, plan};
@@ -93,6 +94,20 @@ fn run(graph: &Graph, inputs: &[Tensor], options: &PassOptions, magnitude: f64) 
         assert_close(k, a, b, magnitude);
     }
     made
+}
+
+/// Calls whose result lies in the place of an operand.
+pub fn calls_in_place(plan: &Plan) -> Vec<&Call> {
+    let in_place = |call: &&Call| {
+        let params = plan.kernel(call.kernel).params();
+        let places = call.args.iter().map(|s| &plan.slot(*s).place).zip(params);
+        let (results, operands): (Vec<_>, Vec<_>) =
+            places.partition(|(_, (_, b))| b.scope == Scope::Output);
+        results
+            .iter()
+            .any(|(r, _)| operands.iter().any(|(o, _)| o == r))
+    };
+    plan.calls().into_iter().filter(in_place).collect()
 }
 
 /// Within 1e-5 of the largest magnitude, `least` at least: reductions of up to some hundred terms

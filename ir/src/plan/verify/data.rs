@@ -66,7 +66,8 @@ fn call_step(memory: &Memory<'_>, call: &Call, valid: &mut Valid) -> Result<(), 
     }
     for (k, slot) in writes.iter().enumerate() {
         let others = reads.iter().chain(&writes[..k]);
-        if let Some(other) = others.into_iter().find(|o| memory.overlap(**o, *slot)) {
+        let clash = |o: &&SlotId| memory.overlap(**o, *slot) && !memory.shares(call, **o, *slot);
+        if let Some(other) = others.into_iter().find(clash) {
             let (a, b) = (slot.0, other.0);
             return Err(context(format!("its result, slot {a}, overlaps slot {b}")));
         }
