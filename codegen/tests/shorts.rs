@@ -177,3 +177,40 @@ fn comparisons_and_choices() {
         }
     }
 }
+
+/// The extreme of each lane over rows, and of each row over its lanes.
+#[test]
+fn extremes() {
+    for d in SHORT {
+        for (op, start) in [
+            ("max", d.int_range().unwrap().0),
+            ("min", d.int_range().unwrap().1),
+        ] {
+            let down = kernel(&format!(
+                "kernel down() {{
+                   in a0: {d}[{ROWS}, {COLUMNS}] out o1: {d}[{COLUMNS}] reg r2: {d}[]
+                   for i0 < {COLUMNS} space vector {{
+                     r2 = {start}{d}
+                     for i1 < {ROWS} reduce {{ r2 = {op}(r2, a0[i1, i0]) }}
+                     o1[i0] = r2
+                   }}
+                 }}"
+            ));
+            let across = kernel(&format!(
+                "kernel across() {{
+                   in a0: {d}[{ROWS}, {COLUMNS}] out o1: {d}[{ROWS}] reg r2: {d}[]
+                   for i0 < {ROWS} space {{
+                     r2 = {start}{d}
+                     for i1 < {COLUMNS} reduce vector {{ r2 = {op}(r2, a0[i0, i1]) }}
+                     o1[i0] = r2
+                   }}
+                 }}"
+            ));
+            for salt in [0, 9] {
+                let args = [tensor(d, vec![ROWS, COLUMNS], salt)];
+                check(&down, &args);
+                check(&across, &args);
+            }
+        }
+    }
+}

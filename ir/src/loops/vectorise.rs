@@ -1,7 +1,7 @@
 //! Whether the iterations of a loop can be the lanes of vector registers.
 //!
 //! Lanes hold 32-bit elements (`f32`, `i32`, `u32`), and integers of 8 and 16 bits and `bool` as such,
-//! which are loaded, stored, chosen, compared and converted, but not computed with. Loads and stores
+//! which are loaded, stored, chosen, compared and converted, but not computed with otherwise. Loads and stores
 //! may have any stride; control flow and index values must not depend on the lane.
 use super::math::{self, MathBody, MathFn};
 use super::{
@@ -134,6 +134,7 @@ fn scalar_fits(kernel: &Kernel, s: &Scalar, lane: Var) -> bool {
         Scalar::Binary(BinaryOp::Div | BinaryOp::Scale, a, _) => dtype(a) == DType::F32,
         Scalar::Binary(BinaryOp::Rem, ..) => false,
         Scalar::Binary(BinaryOp::Shl | BinaryOp::Shr, _, b) => matches!(**b, Scalar::Const(_)),
+        Scalar::Binary(BinaryOp::Min | BinaryOp::Max, ..) => true,
         Scalar::Binary(op, a, _) => op.is_compare() || !is_short(dtype(a)),
         Scalar::Select(..) => true,
         Scalar::Call(f, args) => dtype(&args[0]) == DType::F32 && call_fits(*f),

@@ -41,6 +41,38 @@ fn nan_is_greatest() {
     assert_eq!(topk(x(), 4, false).1, [0, 2, 1, 3]);
 }
 
+/// Rows in which ties, NaN and infinities come before and after the places are taken, for all
+/// numbers of places; [`topk`] compares the loops with the reference.
+#[test]
+fn places_are_taken_in_all_orders() {
+    let floats = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        0.0,
+        -0.0,
+        1.5,
+        -1.5,
+        f32::MAX,
+        1e-45,
+    ];
+    let whole = [i64::MIN, i64::MAX, 0, -1, 1, 7];
+    for seed in 0..40usize {
+        let draw = |k: usize, n: usize| (k * k * 31 + k * (seed + 3) + seed * 17) % 101 % n;
+        // Some rows have few different elements.
+        let kinds = 1 + seed % floats.len();
+        let count = 24 - seed % 3;
+        let f: Vec<f32> = (0..count).map(|k| floats[draw(k, kinds)]).collect();
+        let i: Vec<i64> = (0..count).map(|k| whole[draw(k, whole.len())]).collect();
+        for k in 0..=count as i64 {
+            for largest in [false, true] {
+                topk(Tensor::from_f32(vec![count], &f), k, largest);
+                topk(ints(&i), k, largest);
+            }
+        }
+    }
+}
+
 #[test]
 fn running_totals_by_hand() {
     let total = |name: &str, exclusive: bool, reverse: bool| {

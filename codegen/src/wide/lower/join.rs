@@ -5,6 +5,7 @@
 //! order of operations is that of a tree over all lanes, whatever the width. Lanes that do not
 //! exist hold the identity.
 use super::ops::SIGN;
+use super::shorts::is_short;
 use super::{Lowering, WhyNot};
 use crate::wide::vir::{self, Cmp, Elem, ReduceOp, Value};
 use tensmith_ir::dtype::DType;
@@ -102,6 +103,9 @@ impl Lowering<'_> {
     fn join_vector(&mut self, op: BinaryOp, d: DType, v: Value) -> Result<Value, WhyNot> {
         if d == DType::Bool {
             return self.join_truth(op, v);
+        }
+        if is_short(d) && matches!(op, BinaryOp::Min | BinaryOp::Max) {
+            return self.join_vector(op, DType::I32, v);
         }
         let elem = self.word_type(d)?;
         let (op, elem) = match (op, d) {

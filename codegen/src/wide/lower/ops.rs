@@ -82,8 +82,8 @@ impl Lowering<'_> {
         if d == DType::Bool {
             return self.logic(op, a, b);
         }
-        if is_short(d) && op.is_compare() {
-            return Ok(self.compare(op, DType::I32, Elem::I32, a, b));
+        if is_short(d) && (op.is_compare() || matches!(op, BinaryOp::Min | BinaryOp::Max)) {
+            return self.binary(op, DType::I32, a, b, right);
         }
         let elem = self.word_type(d)?;
         let op = match op {
