@@ -119,11 +119,16 @@ pub fn define_task(graph: &Graph, root: NodeId, members: &HashSet<NodeId>) -> De
 
 /// The ops of the task in order, such as `conv_add_max`.
 fn task_name(graph: &Graph, root: NodeId, members: &HashSet<NodeId>) -> String {
-    let mut ids: Vec<NodeId> = members.iter().copied().chain([root]).collect();
+    first_ops(graph, members.iter().copied().chain([root]), 6)
+}
+
+/// The first ops of nodes, so many at most, in order.
+fn first_ops(graph: &Graph, nodes: impl Iterator<Item = NodeId>, most: usize) -> String {
+    let mut ids: Vec<NodeId> = nodes.collect();
     ids.sort();
     ids.dedup();
-    let names: Vec<&str> = ids.iter().map(|n| graph.node(*n).op.name).take(6).collect();
-    names.join("_")
+    let names = ids.iter().map(|n| graph.node(*n).op.name).take(most);
+    names.collect::<Vec<_>>().join("_")
 }
 
 /// Dimensions of the root in loop order: those that rows run along come last.

@@ -273,6 +273,22 @@ fn writes_its_frame(kernel: &Kernel) {
     assert!(begin.count() >= 4, "{kernel}");
 }
 
+/// As [`check`], with a plan for two threads.
+fn check_for_threads(g: &Graph, inputs: &[Tensor]) -> Plan {
+    check(g, inputs);
+    let target = Target {
+        vector_bytes: 64,
+        fma: true,
+        threads: 2,
+        ..Target::default()
+    };
+    let options = PassOptions {
+        target,
+        ..PassOptions::default()
+    };
+    check_with(g, inputs, &options)
+}
+
 /// A model's first convolution pads rows of its image as it needs them; heights are no multiples
 /// of strips, rows are skipped by strides and dilations, and one window is higher than the image.
 #[test]
@@ -297,10 +313,46 @@ fn images_of_few_channels_are_padded_in_strips() {
         let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();
         let y = pointwise(&mut g, "p", y, &[6, 20, 1, 1]);
         g.add_output("y", y);
-        let plan = check(&g, &[iota(&shape)]);
+        let plan = check_for_threads(&g, &[iota(&shape)]);
         let names: Vec<&str> = plan.kernels.iter().map(|k| k.name.as_str()).collect();
         assert!(names.contains(&"pad_conv"), "{names:?}");
         assert!(!names.contains(&"pad"), "{names:?}");
+    }
+}
+
+/// A depthwise convolution, scalar work or a concatenation before a convolution of single elements:
+/// with large images and few weights they are one kernel, whose strips leave a shorter last one.
+#[test]
+fn images_are_made_by_the_convolutions_that_read_them() {
+    let shape = [2, 24, 57, 60];
+    for (joined, make) in [
+        ("conv_max_conv", 0),
+        ("exp_conv", 1),
+        ("concat_conv", 2),
+        ("transpose_conv", 3),
+    ] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let y = match make {
+            0 => convolved(&mut g, "d", x, &[24, 1, 3, 3], 24),
+            1 => g.add_one(op("exp"), "e", &[x], Attrs::new()).unwrap(),
+            2 => {
+                let z = g.add_input("z", ty(&shape));
+                let axis = Attrs::new().with("axis", 1);
+                g.add_one(op("concat"), "c", &[x, z], axis).unwrap()
+            }
+            _ => {
+                let perm = Attrs::new().with("perm", vec![0, 1, 3, 2]);
+                g.add_one(op("transpose"), "t", &[x], perm).unwrap()
+            }
+        };
+        let channels = if make == 2 { 48 } else { 24 };
+        let y = pointwise(&mut g, "last", y, &[10, channels, 1, 1]);
+        g.add_output("y", y);
+        let inputs = vec![iota(&shape); g.inputs.len()];
+        let plan = check_for_threads(&g, &inputs);
+        let names: Vec<&str> = plan.kernels.iter().map(|k| k.name.as_str()).collect();
+        assert!(names.contains(&joined), "{joined}: {names:?}");
     }
 }
 

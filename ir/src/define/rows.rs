@@ -13,7 +13,7 @@
 //! ```
 //! Source: Alwani et al., Fused-layer CNN accelerators, 2016.
 use super::streamed::Kept;
-use super::{Define, Definition, task_name};
+use super::{Define, Definition, first_ops};
 use crate::expr::Expr;
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::loops::{BufferId, Layout, LayoutDim, Role};
@@ -54,7 +54,12 @@ pub fn define_image_rows(
     rows: &ImageRows,
 ) -> Definition {
     let mut cx = Define::new(graph, members);
-    cx.kernel.name = task_name(graph, root, members);
+    // Some ops of what makes the image, and some of what reads it.
+    let last = graph.producer(rows.image);
+    let (make, read): (Vec<NodeId>, Vec<NodeId>) =
+        members.iter().partition(|id| Some(**id) <= last);
+    let [make, read] = [make, read].map(|ids| first_ops(graph, ids.into_iter(), 3));
+    cx.kernel.name = format!("{make}_{read}");
     cx.image_strips(root, rows);
     cx.finish()
 }

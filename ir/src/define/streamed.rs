@@ -14,11 +14,11 @@
 //! }}
 //! ```
 //! Source: Rabe and Staats, Self-attention does not need O(n^2) memory, 2021.
-use super::{Define, Definition, reshaped, task_name};
+use super::{Define, Definition, first_ops, reshaped};
 use crate::expr::Expr;
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::loops::{BufferId, Cond, Role, Stmt};
-use crate::ops::Spec;
+use crate::ops::{Class, Lower, Spec};
 use std::collections::HashSet;
 
 /// What a streamed task needs to know besides its nodes.
@@ -90,7 +90,13 @@ pub fn define_streamed(
     streamed: &Streamed,
 ) -> Definition {
     let mut cx = Define::new(graph, members);
-    cx.kernel.name = format!("streamed_{}", task_name(graph, root, members));
+    // Movements are but indices here.
+    let works = |id: &&NodeId| {
+        let op = graph.node(**id).op;
+        op.class != Class::Movement && !matches!(op.lower, Lower::View)
+    };
+    let work = members.iter().filter(works).copied();
+    cx.kernel.name = format!("streamed_{}", first_ops(graph, work, 6));
     cx.strips(root, streamed);
     cx.finish()
 }
