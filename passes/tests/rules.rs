@@ -108,7 +108,8 @@ fn names_of_rules_are_unique() {
 /// Rules whose normal form takes more operations than a spelling that they find: forms that never
 /// overflow, orders of axes that kernels read best, and those that are cheapest where their parts are
 /// of other shapes.
-const DEARER: [&str; 12] = [
+const DEARER: [&str; 15] = [
+    "contraction-of-joined",
     "divide-by-root",
     "gelu-tanh-as-gate",
     "gelu-tanh-factored",
@@ -119,8 +120,10 @@ const DEARER: [&str; 12] = [
     "mish-of-powers",
     "mish-of-squares",
     "order-of-axes",
+    "power-of-negative",
     "softmax-unshifted",
     "softplus",
+    "tanh-of-quotient",
 ];
 
 /// What is less than one vector operation is no difference.

@@ -299,9 +299,11 @@ impl Strip<'_> {
             let shape = &cx.graph.ty(value).shape;
             &shape[..shape.len() - 2]
         };
-        let outer = self.streamed.outer.iter().map(|d| self.index[*d].clone());
-        let outer: Vec<Expr> = outer.collect();
-        reshaped(&outer, leading(self.kept[1].0), leading(value), &cx.ranges)
+        let result = &cx.result_type(self.root, 0).shape;
+        let outer = &self.streamed.outer;
+        let [index, extents] = [&self.index, result]
+            .map(|of| outer.iter().map(|d| of[*d].clone()).collect::<Vec<Expr>>());
+        reshaped(&index, &extents, leading(value), &cx.ranges)
     }
 
     /// The index of a staged operand, but for its matrix.

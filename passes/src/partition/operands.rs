@@ -143,22 +143,78 @@ impl Finder<'_> {
         taken.is_some_and(|(from, step)| step != Step::Along || self.is_work(from, depth - 1))
     }
 
-    /// Where the only reader of the result exchanges axes and leaves the columns last, that reader:
-    /// then a strip writes in its order. Both become members.
-    pub fn claim_order(&mut self, root: NodeId) -> NodeId {
-        let result = self.graph.node(root).outputs[0];
-        let [reader] = self.uses[result.0 as usize][..] else {
-            return root;
+    /// Where the only reader of the result of a chain exchanges axes and leaves the columns last,
+    /// that reader ends the chain, and strips write in its order; so it may behind a reshape of all
+    /// axes but those of `row` and columns. Gives the last node, and which axes of its result are
+    /// `outer` ones and that of the rows.
+    pub fn claim_order(&mut self, last: NodeId, outer: Vec<usize>, row: usize) -> End {
+        let own = End {
+            root: last,
+            outer,
+            row,
         };
-        let node = self.graph.node(reader);
-        let columns_last = node.op.name == "transpose"
-            && step(self.graph, node).is_some_and(|(_, s)| s == Step::Along);
-        if self.is_output[result.0 as usize] || !columns_last {
-            return root;
+        let Some(reader) = self.only_reader(last) else {
+            return own;
+        };
+        if let Some(end) = self.exchanged(reader, &own.outer, own.row) {
+            self.members.insert(reader);
+            return end;
         }
-        self.members.insert(reader);
-        reader
+        let [from, to] =
+            [last, reader].map(|n| &self.graph.ty(self.graph.node(n).outputs[0]).shape);
+        let (rank, wide) = (from.len(), to.len());
+        let in_order = own.outer.iter().copied().eq(0..rank - 2) && row == rank - 2;
+        let parted = self.graph.node(reader).op.name == "reshape"
+            && wide >= 2
+            && from[rank - 2..] == to[wide - 2..];
+        if !in_order || !parted {
+            return own;
+        }
+        let next = self.only_reader(reader);
+        let outer: Vec<usize> = (0..wide - 2).collect();
+        match next.and_then(|n| self.exchanged(n, &outer, wide - 2)) {
+            Some(end) => {
+                self.members.extend([reader, end.root]);
+                end
+            }
+            None => own,
+        }
     }
+
+    /// The only node that reads a node's result, which is none of the graph.
+    fn only_reader(&self, id: NodeId) -> Option<NodeId> {
+        let result = self.graph.node(id).outputs[0];
+        match self.uses[result.0 as usize][..] {
+            [reader] if !self.is_output[result.0 as usize] => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// The end of a chain that a node makes of another end by exchanging its axes.
+    fn exchanged(&self, id: NodeId, outer: &[usize], row: usize) -> Option<End> {
+        let node = self.graph.node(id);
+        let along = step(self.graph, node).is_some_and(|(_, s)| s == Step::Along);
+        if node.op.name != "transpose" || !along {
+            return None;
+        }
+        let perm = node.attrs.ints("perm");
+        let place = |d: &usize| perm.iter().position(|p| *p == *d as i64);
+        Some(End {
+            root: id,
+            outer: outer.iter().map(place).collect::<Option<_>>()?,
+            row: place(&row)?,
+        })
+    }
+}
+
+/// How a chain ends.
+pub struct End {
+    /// The last node.
+    pub root: NodeId,
+    /// The axes of its result that batches and heads run along, in the order of the scores.
+    pub outer: Vec<usize>,
+    /// The axis that queries run along.
+    pub row: usize,
 }
 
 /// What a node does to its operand if it only moves it, or only multiplies it by a number.

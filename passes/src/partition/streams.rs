@@ -103,35 +103,21 @@ impl Finder<'_> {
         }
         let rows = self.rows(scores);
         let staged = self.claim_operands((last, k), product, self.strips(scores, rows));
-        let root = self.claim_order(last);
-        let order = self.order(last, root);
-        let place = |c: &u8| {
-            let own = spec.out.iter().position(|o| o == c)?;
-            order.iter().position(|d| *d == own)
-        };
+        let place = |c: &u8| spec.out.iter().position(|o| o == c);
         let (row, outer) = letters[..letters.len() - 1].split_last()?;
+        let outer = outer.iter().map(place).collect::<Option<_>>()?;
+        let end = self.claim_order(last, outer, place(row)?);
         let streamed = Streamed {
             scores,
             weights,
-            outer: outer.iter().map(place).collect::<Option<_>>()?,
-            row: place(row)?,
+            outer: end.outer,
+            row: end.row,
             rows,
             keys: KEYS,
             staged,
         };
         let members = self.members;
-        Some((root, Stream { members, streamed }))
-    }
-
-    /// The axes of a contraction's result in the order that the last node of its chain has them.
-    fn order(&self, last: NodeId, root: NodeId) -> Vec<usize> {
-        match root == last {
-            true => (0..self.graph.ty(self.graph.node(last).outputs[0]).rank()).collect(),
-            false => {
-                let perm = self.graph.node(root).attrs.ints("perm");
-                perm.iter().map(|d| *d as usize).collect()
-            }
-        }
+        Some((end.root, Stream { members, streamed }))
     }
 
     /// Strips of the queries of one head, if their number is known.
