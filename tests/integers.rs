@@ -130,3 +130,20 @@ fn convolutions() {
         }
     }
 }
+
+/// A sum over a window of a known image has more terms than its channels.
+#[test]
+fn windows_of_known_images() {
+    let mut m = Model::new();
+    let image = bytes(DType::U8, &[1, 1, 30, 30], 5, true);
+    let a = m.centred(&image, 0.0, true);
+    let b = m.centred(&bytes(DType::I8, &[1, 1, 25, 25], 6, true), 0.0, false);
+    let attrs = Attrs::new()
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("groups", 1)
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0]);
+    let y = m.add("conv", &[a, b], attrs);
+    m.check(y, "a known image");
+}

@@ -114,7 +114,10 @@ fn parts(graph: &Graph, node: &Node, known: &mut Known<'_>) -> Option<Parts> {
     let known = [a, b].map(|v| known.tensor(graph, v));
     let cut = match (known, most) {
         ([_, Some(b)], [Some(most), _]) => Cut::of(&b, axes[1], node.op.name == "conv", most)?,
-        ([Some(a), _], [_, Some(most)]) => Cut::of(&a, axes[0], false, most)?,
+        // A convolution adds up what is in a window of its image, which is not one channel's.
+        ([Some(a), _], [_, Some(most)]) if node.op.name == "contract" => {
+            Cut::of(&a, axes[0], false, most)?
+        }
         (_, [Some(a), Some(b)]) => Cut::Each(a.checked_mul(b)?.checked_mul(taps(graph, node)?)?),
         _ => return None,
     };

@@ -143,7 +143,15 @@ impl Finder<'_> {
         let most = extent(2).map_or(ROWS, |n| n.clamp(1, ROWS));
         let row_bytes = extent(1).map_or(0, |n| n.saturating_mul(ty.dtype.bytes() as i64));
         let fitting = STRIP_BYTES / row_bytes.max(1) / LEAST_ROWS * LEAST_ROWS;
-        fitting.clamp(LEAST_ROWS, ROWS).min(most)
+        let rows = fitting.clamp(LEAST_ROWS, ROWS).min(most);
+        match extent(2) {
+            // A few rows at the end would be a strip of their own, which is no register tile.
+            Some(n) if n > rows && (1..LEAST_ROWS).contains(&(n % rows)) => {
+                let strips = (n + rows - 1) / rows;
+                (n + strips - 1) / strips
+            }
+            _ => rows,
+        }
     }
 
     /// Looks upwards from a value, through scalar work and reshapes that leave queries and keys
