@@ -7,6 +7,7 @@
 //! statistics of a row land outside the loop over the row.
 mod rows;
 mod streamed;
+mod strips;
 mod tiled;
 
 pub use rows::{ImageRows, define_image_rows};
@@ -89,7 +90,7 @@ pub struct Define<'g> {
     ranges: Ranges,
     sites: Vec<Site>,
     /// Values of which a part lies in scratch memory.
-    kept: HashMap<ValueId, streamed::Kept>,
+    kept: HashMap<ValueId, strips::Kept>,
 }
 
 /// Defines the task that computes the results of `root`, with the nodes of `members` (which
@@ -537,35 +538,6 @@ impl<'g> Define<'g> {
         body(self);
         self.close_inside(id);
         self.scopes.pop().map(|s| s.stmts).unwrap_or_default()
-    }
-
-    /// Appends statements that read what others among them write to scratch memory: values are
-    /// computed where they are asked for, and not before.
-    fn in_order(&mut self, body: impl FnOnce(&mut Self)) {
-        let stmts = self.in_guard(body);
-        self.top().stmts.extend(stmts);
-    }
-
-    /// Strip number `at` of `total` rows in strips of `step`: each strip has `step` rows, but for
-    /// the last one, which has what is left.
-    fn strip_or_tail(
-        &mut self,
-        total: i64,
-        step: i64,
-        at: &Expr,
-        strip: &mut dyn FnMut(&mut Self, i64),
-    ) {
-        if total % step == 0 || total < step {
-            return self.in_order(|cx| strip(cx, total.min(step)));
-        }
-        let [then, otherwise] =
-            [step, total % step].map(|rows| self.in_guard(|cx| strip(cx, rows)));
-        let whole = Expr::from(total / step - 1) - at.clone();
-        self.push(Stmt::If {
-            cond: Cond::Affine(vec![whole]),
-            then,
-            otherwise,
-        });
     }
 
     /// A loop nest: calls `body` with the variables.

@@ -1,7 +1,7 @@
 //! Kernels that stand alone: each says why it is not inside of another one, and no other does.
 mod common;
 
-use common::{check, f32s, iota, pointwise, scalar_type, ty};
+use common::{check, conv_attrs, f32s, iota, pointwise, scalar_type, ty};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
@@ -71,12 +71,7 @@ fn copies_have_reasons_of_their_own() {
         .with("after", amounts());
     let y = g.add_one(op("pad"), "pad", &[x, fill], attrs).unwrap();
     let w = g.add_constant("w", f32s(&[16, 16, 3, 3], 0.1));
-    let attrs = Attrs::new()
-        .with("strides", vec![2, 2])
-        .with("dilations", vec![1, 1])
-        .with("groups", 1)
-        .with("pads_before", vec![0, 0])
-        .with("pads_after", vec![0, 0]);
+    let attrs = conv_attrs(([2, 2], [1, 1]), 1, ([0, 0], [0, 0]));
     let y = g.add_one(op("conv"), "second", &[y, w], attrs).unwrap();
     g.add_output("y", y);
     g.add_output("x", x);

@@ -2,15 +2,13 @@
 //! results inside of streamed chains, and products that become one.
 mod common;
 
-use common::{check_with, f32s, ty};
+use common::{check_with, f32s, ty, vectors_of};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Symbol};
 use tensmith_ir::graph::{Attrs, Graph, SymbolInfo, TensorType, ValueId};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::Tensor;
-use tensmith_passes::PassOptions;
-use tensmith_passes::schedule::Target;
 
 fn add(g: &mut Graph, name: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
     g.add_one(op(name), name, inputs, attrs).unwrap()
@@ -66,21 +64,9 @@ fn join(g: &mut Graph, y: ValueId, [b, h, l, d]: [usize; 4]) {
     g.add_output("y", y);
 }
 
-fn options(vector_bytes: usize) -> PassOptions {
-    PassOptions {
-        target: Target {
-            vector_bytes,
-            fma: vector_bytes > 16,
-            threads: 2,
-            ..Target::default()
-        },
-        ..PassOptions::default()
-    }
-}
-
 /// Right for every target; the kernels of the last plan, by their first operation.
 fn check(g: &Graph, inputs: &[Tensor]) -> Vec<String> {
-    let plans = [16, 32, 64].map(|bytes| check_with(g, inputs, &options(bytes)));
+    let plans = [16, 32, 64].map(|bytes| check_with(g, inputs, &vectors_of(bytes)));
     let first = |name: &str| name.split('_').next().unwrap_or(name).to_owned();
     let names = |p: &Plan| p.kernels.iter().map(|k| first(&k.name)).collect();
     names(&plans[2])

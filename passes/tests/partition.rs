@@ -1,7 +1,7 @@
 //! Which nodes become one kernel, on small graphs.
 mod common;
 
-use common::{check, f32s, iota, pointwise, ty};
+use common::{check, conv_attrs, f32s, iota, pointwise, ty};
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::ops::op;
 use tensmith_passes::PassOptions;
@@ -12,12 +12,7 @@ fn add(g: &mut Graph, name: &str, inputs: &[ValueId]) -> ValueId {
 }
 
 fn conv(g: &mut Graph, x: ValueId, w: ValueId) -> ValueId {
-    let attrs = Attrs::new()
-        .with("strides", vec![1, 1])
-        .with("dilations", vec![1, 1])
-        .with("pads_before", vec![0, 0])
-        .with("pads_after", vec![0, 0])
-        .with("groups", 1);
+    let attrs = conv_attrs(([1, 1], [1, 1]), 1, ([0, 0], [0, 0]));
     g.add_one(op("conv"), "conv", &[x, w], attrs).unwrap()
 }
 

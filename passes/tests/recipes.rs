@@ -1,7 +1,7 @@
 //! Recipes beside contractions: what they schedule is vectors, and right.
 mod common;
 
-use common::{check, check_with, f32s, iota, pointwise, ty};
+use common::{check, check_with, conv_attrs, f32s, iota, pointwise, ty, vectors_of};
 use std::sync::Arc;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
@@ -38,12 +38,7 @@ fn kernel<'p>(plan: &'p Plan, part: &str) -> &'p Kernel {
 
 fn convolved(g: &mut Graph, name: &str, x: ValueId, w: &[usize], groups: i64) -> ValueId {
     let w = g.add_constant(name, f32s(w, 0.1));
-    let attrs = Attrs::new()
-        .with("strides", vec![1, 1])
-        .with("dilations", vec![1, 1])
-        .with("groups", groups)
-        .with("pads_before", vec![1, 1])
-        .with("pads_after", vec![1, 1]);
+    let attrs = conv_attrs(([1, 1], [1, 1]), groups, ([1, 1], [1, 1]));
     let y = g.add_one(op("conv"), name, &[x, w], attrs).unwrap();
     let zero = g.add_constant("zero", f32s(&[1], 0.0));
     g.add_one(op("max"), &format!("{name}_relu"), &[y, zero], Attrs::new())
@@ -276,17 +271,7 @@ fn writes_its_frame(kernel: &Kernel) {
 /// As [`check`], with a plan for two threads.
 fn check_for_threads(g: &Graph, inputs: &[Tensor]) -> Plan {
     check(g, inputs);
-    let target = Target {
-        vector_bytes: 64,
-        fma: true,
-        threads: 2,
-        ..Target::default()
-    };
-    let options = PassOptions {
-        target,
-        ..PassOptions::default()
-    };
-    check_with(g, inputs, &options)
+    check_with(g, inputs, &vectors_of(64))
 }
 
 /// A model's first convolution pads rows of its image as it needs them; heights are no multiples
@@ -296,7 +281,7 @@ fn images_of_few_channels_are_padded_in_strips() {
     for (shape, kernel_rows, stride, dilation) in [
         ([2, 3, 61, 9], 3, 1, 1),
         ([1, 1, 8, 20], 5, 2, 1),
-        ([1, 4, 70, 6], 2, 2, 3),
+        ([1, 3, 70, 6], 2, 2, 3),
         ([3, 2, 1, 5], 3, 1, 1),
         ([1, 3, 300, 4], 7, 3, 1),
     ] {
@@ -304,12 +289,11 @@ fn images_of_few_channels_are_padded_in_strips() {
         let x = g.add_input("x", ty(&shape));
         let w = g.add_constant("w", f32s(&[20, shape[1], kernel_rows, 3], 0.3));
         let reach = (kernel_rows as i64 - 1) * dilation;
-        let attrs = Attrs::new()
-            .with("strides", vec![stride, 1])
-            .with("dilations", vec![dilation, 1])
-            .with("groups", 1)
-            .with("pads_before", vec![reach / 2, 1])
-            .with("pads_after", vec![reach - reach / 2, 0]);
+        let attrs = conv_attrs(
+            ([stride, 1], [dilation, 1]),
+            1,
+            ([reach / 2, 1], [reach - reach / 2, 0]),
+        );
         let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();
         let y = pointwise(&mut g, "p", y, &[6, 20, 1, 1]);
         g.add_output("y", y);
@@ -353,6 +337,28 @@ fn images_are_made_by_the_convolutions_that_read_them() {
         let plan = check_for_threads(&g, &inputs);
         let names: Vec<&str> = plan.kernels.iter().map(|k| k.name.as_str()).collect();
         assert!(names.contains(&joined), "{joined}: {names:?}");
+    }
+}
+
+/// Sums keep their order for any number of threads, so kernels are the same.
+#[test]
+fn images_are_made_alike_for_any_number_of_threads() {
+    for channels in [1, 3, 4, 20] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&[1, channels, 40, 24]));
+        let y = convolved(&mut g, "a", x, &[16, channels, 3, 3], 1);
+        let y = convolved(&mut g, "d", y, &[16, 1, 3, 3], 16);
+        let y = pointwise(&mut g, "last", y, &[10, 16, 1, 1]);
+        g.add_output("y", y);
+        let kernels = [1, 2, 3, 64].map(|threads| {
+            let mut options = vectors_of(64);
+            options.target.threads = threads;
+            let graph = optimise(g.clone(), &options).unwrap();
+            let plan = tensmith_passes::plan(&graph, &options).unwrap();
+            let text = plan.kernels.iter().map(|k| k.to_string());
+            text.collect::<Vec<_>>()
+        });
+        assert!(kernels.iter().all(|k| *k == kernels[0]), "{channels}");
     }
 }
 
@@ -408,13 +414,8 @@ fn channels_move_to_places_as_vectors() {
     let x = g.add_input("x", ty(&shape));
     let a = pointwise(&mut g, "a", x, &[32, 16, 1, 1]);
     let w = g.add_constant("w", f32s(&[32, 16, 2, 2], 0.1));
-    let attrs = Attrs::new()
-        .with("strides", vec![2, 2])
-        .with("dilations", vec![1, 1])
-        .with("groups", 1)
-        .with("pads_before", vec![0, 0])
-        .with("pads_after", vec![0, 0])
-        .with("output_padding", vec![0, 0]);
+    let attrs =
+        conv_attrs(([2, 2], [1, 1]), 1, ([0, 0], [0, 0])).with("output_padding", vec![0, 0]);
     let t = g
         .add_one(op("conv_transpose"), "t", &[a, w], attrs)
         .unwrap();

@@ -2,14 +2,12 @@
 //! vectors, and results are those of the reference for any number of sequences.
 mod common;
 
-use common::{check, check_with, f32s, iota, ty};
+use common::{check, check_with, f32s, iota, ty, vectors_of};
 use tensmith_ir::graph::{Attrs, Graph};
 use tensmith_ir::loops::{Kernel, Layout, Mark, Role, Scope, Stmt};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::Tensor;
-use tensmith_passes::PassOptions;
-use tensmith_passes::schedule::Target;
 
 const HIDDEN: usize = 40;
 const STEPS: usize = 3;
@@ -118,18 +116,8 @@ fn sums_over_states_are_tiles_over_packed_weights() {
 
 #[test]
 fn strips_of_sequences_are_parallel() {
-    let target = Target {
-        vector_bytes: 32,
-        fma: true,
-        threads: 2,
-        ..Target::default()
-    };
-    let options = PassOptions {
-        target,
-        ..PassOptions::default()
-    };
     let (graph, inputs) = layer("lstm", 16, false);
-    let plan = check_with(&graph, &inputs, &options);
+    let plan = check_with(&graph, &inputs, &vectors_of(32));
     let outermost = &kernel(&plan, "lstm").body[..];
     assert!(matches!(outermost, [Stmt::For(l)] if l.mark == Mark::Parallel && l.extent.is(2)));
 }

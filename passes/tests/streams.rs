@@ -1,16 +1,14 @@
 //! Chains of a contraction, a softmax and a contraction whose scores are streamed.
 mod common;
 
-use common::{check_with, f32s, iota, ty};
+use common::{check_with, f32s, iota, ty, vectors_of};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Symbol};
 use tensmith_ir::graph::{Attrs, Graph, SymbolInfo, TensorType, ValueId};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::{Tensor, Wide};
-use tensmith_passes::PassOptions;
 use tensmith_passes::pipeline::Precision;
-use tensmith_passes::schedule::Target;
 
 fn add(g: &mut Graph, name: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
     g.add_one(op(name), name, inputs, attrs).unwrap()
@@ -58,18 +56,6 @@ fn operands([b, h, l, s, d]: Sizes) -> Vec<Tensor> {
     ]
 }
 
-fn options(vector_bytes: usize) -> PassOptions {
-    PassOptions {
-        target: Target {
-            vector_bytes,
-            fma: vector_bytes > 16,
-            threads: 2,
-            ..Target::default()
-        },
-        ..PassOptions::default()
-    }
-}
-
 fn is_streamed(plan: &Plan) -> bool {
     let names = plan.kernels.iter().map(|k| &k.name);
     names.into_iter().any(|n| n.starts_with("streamed_"))
@@ -78,9 +64,9 @@ fn is_streamed(plan: &Plan) -> bool {
 /// Streamed on every target, with the results of the reference.
 fn check_streamed(g: &Graph, inputs: &[Tensor]) -> Plan {
     for bytes in [16, 32] {
-        assert!(is_streamed(&check_with(g, inputs, &options(bytes))));
+        assert!(is_streamed(&check_with(g, inputs, &vectors_of(bytes))));
     }
-    let plan = check_with(g, inputs, &options(64));
+    let plan = check_with(g, inputs, &vectors_of(64));
     assert!(is_streamed(&plan));
     plan
 }
@@ -111,7 +97,7 @@ fn nothing_is_streamed_to_nothing() {
         [1, 1, 4, 4, 0],
     ] {
         let g = attention(sizes, &|_, x| x);
-        check_with(&g, &operands(sizes), &options(32));
+        check_with(&g, &operands(sizes), &vectors_of(32));
     }
 }
 
@@ -119,7 +105,7 @@ fn nothing_is_streamed_to_nothing() {
 fn exact_results_are_streamed_in_order() {
     let sizes = [1, 2, 50, 33, 5];
     let g = attention(sizes, &|_, x| x);
-    let mut options = options(32);
+    let mut options = vectors_of(32);
     options.precision = Precision::Exact;
     (options.target.fma, options.target.reassociate) = (false, false);
     assert!(is_streamed(&check_with(&g, &operands(sizes), &options)));
@@ -294,7 +280,7 @@ fn symbolic_lengths_are_streamed() {
 fn large_scores_are_not_in_memory() {
     let sizes = [1, 8, 512, 512, 16];
     let g = attention(sizes, &|g, x| causal(g, x, 0.0));
-    let options = options(32);
+    let options = vectors_of(32);
     let graph = tensmith_passes::optimise(g, &options).unwrap();
     let plan = tensmith_passes::plan(&graph, &options).unwrap();
     assert!(is_streamed(&plan));
@@ -313,6 +299,6 @@ fn scores_that_others_read_are_plain() {
     let softmax = g.nodes.iter().find(|n| n.op.name == "softmax").unwrap();
     let weights = softmax.outputs[0];
     g.add_output("weights", weights);
-    let plan = check_with(&g, &operands(sizes), &options(32));
+    let plan = check_with(&g, &operands(sizes), &vectors_of(32));
     assert!(!is_streamed(&plan));
 }

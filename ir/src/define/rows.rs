@@ -12,7 +12,7 @@
 //! }}
 //! ```
 //! Source: Alwani et al., Fused-layer CNN accelerators, 2016.
-use super::streamed::Kept;
+use super::strips::Kept;
 use super::{Define, Definition, first_ops};
 use crate::expr::Expr;
 use crate::graph::{Graph, NodeId, ValueId};

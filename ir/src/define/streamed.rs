@@ -14,6 +14,7 @@
 //! }}
 //! ```
 //! Source: Rabe and Staats, Self-attention does not need O(n^2) memory, 2021.
+use super::strips::Kept;
 use super::{Define, Definition, first_ops, reshaped};
 use crate::expr::Expr;
 use crate::graph::{Graph, NodeId, ValueId};
@@ -61,27 +62,6 @@ pub enum Part {
     Whole,
 }
 
-/// A value of which a strip lies in scratch memory.
-pub(super) struct Kept {
-    /// The scratch buffer.
-    pub buffer: BufferId,
-    /// The axes of the value that the buffer has.
-    pub axes: Vec<usize>,
-    /// That of them along which the strip is a part, and the first index of the strip on it.
-    pub part: Option<(usize, Expr)>,
-}
-
-impl Kept {
-    /// The element of the scratch buffer that holds the element at an index of the value.
-    pub fn place(&self, index: &[Expr]) -> (BufferId, Vec<Expr>) {
-        let part = |d: &usize| match &self.part {
-            Some((row, first)) if row == d => index[*d].clone() - first.clone(),
-            _ => index[*d].clone(),
-        };
-        (self.buffer, self.axes.iter().map(part).collect())
-    }
-}
-
 /// Defines the task that computes the result of `root`, a contraction, strip by strip.
 pub fn define_streamed(
     graph: &Graph,
@@ -124,7 +104,7 @@ impl Define<'_> {
             for (d, v) in streamed.outer.iter().zip(vars) {
                 index[*d] = v.clone();
             }
-            let first = vars[vars.len() - 1].clone() * streamed.rows;
+            let number = &vars[vars.len() - 1];
             let strip = Strip {
                 root,
                 out,
@@ -132,27 +112,26 @@ impl Define<'_> {
                 kept: &kept,
                 staged: &staged,
                 index,
-                first: first.clone(),
+                first: number.clone() * streamed.rows,
             };
-            let left = queries.clone() - first;
-            cx.whole_or_tail(&strip, &queries, &left);
+            cx.whole_or_tail(&strip, &queries, number);
         });
     }
 
-    /// Whole strips have a known number of rows; the last may have fewer.
-    fn whole_or_tail(&mut self, strip: &Strip<'_>, queries: &Expr, left: &Expr) {
+    /// Whole strips have a known number of rows; the last may have fewer, and how many may be known
+    /// at run time only.
+    fn whole_or_tail(&mut self, strip: &Strip<'_>, queries: &Expr, number: &Expr) {
         let rows = strip.streamed.rows;
-        let tail = match queries.as_const() {
-            Some(n) if n % rows == 0 => {
-                return self.in_order(|cx| cx.strip(strip, &rows.into()));
-            }
-            Some(n) => Expr::from(n % rows),
-            None => left.at_most(rows),
-        };
-        let [then, otherwise] =
-            [rows.into(), tail].map(|rows| self.in_guard(|cx| cx.strip(strip, &rows)));
+        if let Some(n) = queries.as_const() {
+            return self.strip_or_tail(n, rows, number, &mut |cx, rows| {
+                cx.strip(strip, &rows.into());
+            });
+        }
+        let left = queries.clone() - strip.first.clone();
+        let [then, otherwise] = [rows.into(), left.clone().at_most(rows)]
+            .map(|rows| self.in_guard(|cx| cx.strip(strip, &rows)));
         self.push(Stmt::If {
-            cond: Cond::Affine(vec![left.clone() - rows]),
+            cond: Cond::Affine(vec![left - rows]),
             then,
             otherwise,
         });

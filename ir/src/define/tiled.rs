@@ -13,7 +13,7 @@
 //! }}
 //! ```
 //! Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
-use super::streamed::Kept;
+use super::strips::Kept;
 use super::{Define, Definition, task_name};
 use crate::expr::Expr;
 use crate::graph::{Graph, NodeId, ValueId};

@@ -19,6 +19,9 @@ const TYPICAL_DEPTH: i64 = 256;
 const TYPICAL_TILES: f64 = 16.0;
 /// The part of the shorter of arithmetic and memory that does not hide behind the longer.
 const EXPOSED: f64 = 0.5;
+/// Units: cycles of a hand-off between kernels; on a server, models on two threads were the faster
+/// the more of them was charged, up to this.
+const HAND_OFF: f64 = 40000.0;
 /// Units: bytes of an element.
 const ELEMENT: f64 = 4.0;
 
@@ -59,6 +62,10 @@ impl CostModel for Analytic {
         let each = work.operations / self.machine.fmas(4 * work.lanes as usize);
         let level = self.machine.level_of(work.bytes);
         overlapped(vectors * each, self.machine.read_cycles(work.bytes, level))
+    }
+
+    fn hand_off_cycles(&self) -> f64 {
+        HAND_OFF
     }
 
     fn l1_bytes(&self) -> usize {

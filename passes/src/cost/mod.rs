@@ -22,6 +22,11 @@ pub trait CostModel: Debug + Send + Sync {
     /// Units: cycles of one core for passing over memory.
     fn pass_cycles(&self, work: &Pass) -> f64;
 
+    /// Units: cycles from the end of one kernel to the begin of the next that the last one would
+    /// not have taken if both were one: until all threads have come, and until the lines of a value
+    /// that another core wrote have come to the one that reads them.
+    fn hand_off_cycles(&self) -> f64;
+
     /// Units: bytes of the level-1 data cache.
     fn l1_bytes(&self) -> usize;
 

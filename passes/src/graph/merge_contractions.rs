@@ -40,9 +40,10 @@
 //! Source: block matrices; Shoeybi et al., Megatron-LM, section 3, has one product for all three.
 use super::Rewriter;
 use crate::partition::streams_of;
+use crate::split::constant_values;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tensmith_ir::expr::Expr;
-use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, NodeId, ValueId};
+use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
 use tensmith_ir::ops::{Class, Spec};
 
 /// The graph with products joined.
@@ -139,18 +140,10 @@ struct Finder<'g> {
 
 impl<'g> Finder<'g> {
     fn new(graph: &'g Graph) -> Self {
-        let constant = |v: &_| matches!(v, Def::Constant(_));
-        let mut fixed: Vec<bool> = graph.values.iter().map(|v| constant(&v.def)).collect();
-        for node in &graph.nodes {
-            let known = node.inputs.iter().all(|v| fixed[v.0 as usize]);
-            let plain = node.regions.is_empty() && !node.inputs.is_empty();
-            let results = node.outputs.iter();
-            results.for_each(|v| fixed[v.0 as usize] = known && plain);
-        }
         Finder {
             graph,
             uses: graph.uses(),
-            fixed,
+            fixed: constant_values(graph),
             streamed: streams_of(graph),
         }
     }

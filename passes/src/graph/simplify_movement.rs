@@ -3,9 +3,9 @@
 //! Requires: nothing.
 //! Ensures: no tile of an axis of extent 1, no concatenation of one value along such an axis, no
 //! gather by constant indices that run in steps or repeat each index; no expanded operand and no
-//! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function; no slices in steps along the last
-//! axis, if together they take all of it; no transpose of what is repeated, and no transpose before
-//! axes of extent 1 are left out.
+//! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function;
+//! no slices in steps along the last axis, if together they take all of it; no transpose of what is
+//! repeated, and no transpose before axes of extent 1 are left out.
 //!
 //! Before:
 //! ```text

@@ -8,6 +8,7 @@
 //! Three kinds of groups are offered: a depthwise convolution, scalar work and movements, both
 //! before windows of one element; and padding of an image of few channels that no kernel makes,
 //! such as the input of a model. What a kernel makes is padded by a frame around it instead.
+use super::rules::MEMBERS;
 use super::{Group, Partition, Strips};
 use crate::cost::{Contraction, Pass, Tile};
 use crate::schedule::{Target, least_cycles};
@@ -16,17 +17,13 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Def, Graph, Node, NodeId, ValueId};
 use tensmith_ir::ops::{Class, Lower};
 
-/// Channels of an image whose rows are read as they lie, at most.
-const CHANNELS: i64 = 4;
+/// Runs of so few channels are too short to be moved as vectors; a convolution reads them one by
+/// one wherever they lie.
+pub const FEW_CHANNELS: i64 = 4;
 /// Rows of a strip at most.
 const ROWS: i64 = 16;
 /// Units: bytes of the rows of a strip at most; a quarter of a second cache.
 const BYTES: i64 = 256 << 10;
-/// Nodes in one kernel.
-const MEMBERS: usize = 48;
-/// Units: cycles until all threads have ended one kernel and begun the next, and until the lines of
-/// the image that another core wrote have come to the one that reads them.
-const HAND_OFF: f64 = 40000.0;
 /// Threads that strips are predicted for, however many there are: sums keep their order, which
 /// follows from how an image lies, for any number of threads.
 const THREADS: i64 = 2;
@@ -146,7 +143,7 @@ impl<'g> Reader<'g> {
         if let [pad] = nodes[..]
             && pad.op.name == "pad"
         {
-            let few = self.from[0] <= CHANNELS && !is_made(graph, pad.inputs[0]);
+            let few = self.from[0] < FEW_CHANNELS && !is_made(graph, pad.inputs[0]);
             return few.then_some(Maker {
                 operations: COPY,
                 channels_last: false,
@@ -161,7 +158,7 @@ impl<'g> Reader<'g> {
                 || moves && conv.is_none()
         });
         let once = self.window == [1, 1] && self.conv.attrs.ints("strides") == [1, 1];
-        (scalar && once && self.from[0] > CHANNELS).then_some(Maker {
+        (scalar && once && self.from[0] >= FEW_CHANNELS).then_some(Maker {
             operations: COPY + TAP * taps as f64 + nodes.len() as f64,
             channels_last: true,
         })
@@ -195,7 +192,9 @@ impl<'g> Reader<'g> {
     fn apart(&self, maker: &Maker, target: &Target) -> f64 {
         let [channels, height, width] = self.from;
         let image = channels * height * width * self.batch;
-        self.make(image, maker, target) + self.convolve(self.to[1], self.batch, target) + HAND_OFF
+        self.make(image, maker, target)
+            + self.convolve(self.to[1], self.batch, target)
+            + target.cost.hand_off_cycles()
     }
 
     /// Units: cycles of both groups as one kernel, times the threads that wait for the last strip.

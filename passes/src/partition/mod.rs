@@ -15,6 +15,7 @@ mod streams;
 mod tiles;
 mod why_not;
 
+pub(crate) use image_rows::FEW_CHANNELS;
 pub use why_not::WhyNot;
 
 use crate::pipeline::PassOptions;

@@ -12,7 +12,7 @@ const ROW_ELEMENTS: i64 = 16384;
 const REPEATS: f64 = 4.0;
 
 /// Nodes in one kernel: bounds the work of compiling it.
-const MEMBERS: usize = 48;
+pub const MEMBERS: usize = 48;
 
 /// Copies of a node's code in one kernel: operands at indices of their own double it.
 const COPIES: f64 = 16.0;

@@ -8,7 +8,7 @@
 //!
 //! Requires: a partition of the graph.
 //! Ensures: only results of kernels change their layout.
-use crate::partition::{Group, Partition};
+use crate::partition::{FEW_CHANNELS, Group, Partition};
 use std::collections::{HashMap, HashSet};
 use tensmith_ir::graph::{Graph, NodeId, TensorType, ValueId};
 use tensmith_ir::loops::{Layout, LayoutDim};
@@ -95,10 +95,6 @@ fn reads<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = ValueId
     let read = group.members.iter().flat_map(|id| &graph.node(*id).inputs);
     read.copied().filter(move |v| !inside(v))
 }
-
-/// Runs of so few channels are too short to be moved as vectors; a convolution reads them one by
-/// one wherever they lie.
-const FEW_CHANNELS: i64 = 4;
 
 fn few_channels(ty: &TensorType) -> bool {
     let channels = ty.shape.get(1).and_then(|e| e.as_const());

@@ -41,15 +41,37 @@ pub fn iota(shape: &[usize]) -> Tensor {
     f32s(shape, 1.0)
 }
 
+/// Options for vectors of so many bytes, and two threads.
+pub fn vectors_of(vector_bytes: usize) -> PassOptions {
+    PassOptions {
+        target: Target {
+            vector_bytes,
+            fma: vector_bytes > 16,
+            threads: 2,
+            ..Target::default()
+        },
+        ..PassOptions::default()
+    }
+}
+
+/// Attributes of a convolution of images: strides and dilations, groups, and padding before and after.
+pub fn conv_attrs(
+    (strides, dilations): ([i64; 2], [i64; 2]),
+    groups: i64,
+    (before, after): ([i64; 2], [i64; 2]),
+) -> Attrs {
+    Attrs::new()
+        .with("strides", strides.to_vec())
+        .with("dilations", dilations.to_vec())
+        .with("groups", groups)
+        .with("pads_before", before.to_vec())
+        .with("pads_after", after.to_vec())
+}
+
 /// A convolution without padding.
 pub fn pointwise(g: &mut Graph, name: &str, x: ValueId, w: &[usize]) -> ValueId {
     let w = g.add_constant(name, f32s(w, 0.1));
-    let attrs = Attrs::new()
-        .with("strides", vec![1, 1])
-        .with("dilations", vec![1, 1])
-        .with("groups", 1)
-        .with("pads_before", vec![0, 0])
-        .with("pads_after", vec![0, 0]);
+    let attrs = conv_attrs(([1, 1], [1, 1]), 1, ([0, 0], [0, 0]));
     g.add_one(op("conv"), name, &[x, w], attrs).unwrap()
 }
 

@@ -63,17 +63,20 @@ fn worst(f: MathFn, operands: &[f32]) -> (f64, f32, f64, f64) {
     worst
 }
 
+fn is_within_its_bound(f: MathFn, operands: &[f32]) {
+    let (error, x, got, want) = worst(f, operands);
+    println!("{:8} f32 {error:.3} at {x:e}", f.name());
+    let name = f.name();
+    assert!(
+        error <= f.ulp_bound(DType::F32),
+        "{name} {x:e}: {got:e}, want {want:e}: {error} ULP"
+    );
+}
+
 #[test]
 fn unary_functions_are_within_their_bounds() {
     for f in UNARY {
-        let (error, x, got, want) = worst(*f, &patterns(997));
-        println!("{:8} f32 {error:.3} at {x:e}", f.name());
-        let bound = f.ulp_bound(DType::F32);
-        assert!(
-            error <= bound,
-            "{} {x:e}: {got:e}, want {want:e}: {error} ULP",
-            f.name()
-        );
+        is_within_its_bound(*f, &patterns(997));
     }
 }
 
@@ -111,14 +114,7 @@ fn circular_functions_hold_near_quarter_turns_and_for_all_magnitudes() {
         (-32768f32).next_down(),
     ]);
     for f in [MathFn::Sin, MathFn::Cos, MathFn::Tan] {
-        let (error, x, got, want) = worst(f, &operands);
-        println!("{:8} f32 {error:.3} at {x:e}", f.name());
-        let bound = f.ulp_bound(DType::F32);
-        assert!(
-            error <= bound,
-            "{} {x:e}: {got:e}, want {want:e}: {error} ULP",
-            f.name()
-        );
+        is_within_its_bound(f, &operands);
         let infinite = from_f32(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
         let got = apply(f, DType::F32, &[infinite]);
         assert!(got.iter().all(|y| y.is_nan()), "{} {got:?}", f.name());
