@@ -3,10 +3,10 @@ mod common;
 
 use common::{check, check_with, conv_attrs, f32s, iota, pointwise, ty, vectors_of};
 use std::sync::Arc;
-use tensmith_ir::expr::Expr;
+use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::loops::{Cond, Kernel, Mark, Role, Scalar, Stmt};
-use tensmith_ir::machine::Machine;
+use tensmith_ir::machine::{Machine, Rates};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::Tensor;
@@ -337,6 +337,55 @@ fn images_are_made_by_the_convolutions_that_read_them() {
         let plan = check_for_threads(&g, &inputs);
         let names: Vec<&str> = plan.kernels.iter().map(|k| k.name.as_str()).collect();
         assert!(names.contains(&joined), "{joined}: {names:?}");
+    }
+}
+
+/// Where a convolution with a row-major result has as many rows as a tile, tiles still run along rows,
+/// whose elements lie side by side.
+#[test]
+fn tiles_of_row_major_results_run_along_rows() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[1, 3, 33, 229]));
+    let w = g.add_constant("w", f32s(&[64, 3, 7, 7], 0.1));
+    let attrs = conv_attrs(([2, 2], [1, 1]), 1, ([0, 0], [0, 0]));
+    let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();
+    g.add_output("y", y);
+    let rates = Rates {
+        fmas_512: 2.0,
+        loads_512: 2.0,
+        ..Rates::GENERIC
+    };
+    let machine = Machine {
+        rates,
+        l1_bytes: 48 << 10,
+        l2_bytes: 2 << 20,
+        ..Machine::GENERIC
+    };
+    let mut options = vectors_of(64);
+    options.target.cost = Arc::new(Analytic { machine });
+    let graph = optimise(g, &options).unwrap();
+    let plan = tensmith_passes::plan(&graph, &options).unwrap();
+    let mut found = vec![];
+    stores_in_lock_step(&kernel(&plan, "conv").body, None, &mut found);
+    let along_rows = |(jam, index): &(Var, Vec<Expr>)| index[3].mentions(*jam);
+    assert!(!found.is_empty() && found.iter().all(along_rows), "{plan}");
+}
+
+/// The stores of values of rank 4 in jam loops, with these loops' variables.
+fn stores_in_lock_step(stmts: &[Stmt], jam: Option<Var>, found: &mut Vec<(Var, Vec<Expr>)>) {
+    for stmt in stmts {
+        if let (Stmt::Store { index, .. }, Some(jam)) = (stmt, jam)
+            && index.len() == 4
+        {
+            found.push((jam, index.clone()));
+        }
+        let jam = match stmt {
+            Stmt::For(l) if l.mark == Mark::Jam => Some(l.var),
+            _ => jam,
+        };
+        for body in stmt.bodies() {
+            stores_in_lock_step(body, jam, found);
+        }
     }
 }
 

@@ -421,15 +421,18 @@ fn candidates(
         .filter(is_row)
         .map(|k| stride(&k))
         .min();
-    for rows in (0..nest.loops.len()).filter(is_row) {
+    // Results of columns that lie apart are turned to rows that lie side by side, if there are such.
+    let is_turned = |k: &usize| turned(kernel, nest, columns, *k);
+    let side_by_side = (0..nest.loops.len()).filter(is_row).any(|k| is_turned(&k));
+    let fitting = |k: &usize| is_row(k) && (!side_by_side || is_turned(k));
+    for rows in (0..nest.loops.len()).filter(fitting) {
         let far = if Some(stride(&rows)) == nearest {
             1.0
         } else {
             FAR
         };
         let l1_bytes = target.cost.l1_bytes();
-        let few =
-            extent(rows).is_some_and(|n| n <= FEW_ROWS) || turned(kernel, nest, columns, rows);
+        let few = extent(rows).is_some_and(|n| n <= FEW_ROWS) || is_turned(&rows);
         let fits = |s: &cost::Tile| {
             s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride(&rows), l1_bytes)
         };
