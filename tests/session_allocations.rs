@@ -1,5 +1,5 @@
-//! A session's runs allocate nothing. Alone in its file, since it counts the allocations of the
-//! whole process.
+//! A session's runs allocate nothing. Alone in its process, without the test harness, whose main
+//! thread allocates beside a test: the allocations of the whole process are counted.
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -29,8 +29,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static GLOBAL: Counting = Counting;
 
-#[test]
-fn session_runs_allocate_nothing() {
+fn main() {
     let pixels = images(17);
     for (threads, execution) in [
         (1, Execution::Spmd),
