@@ -1,4 +1,5 @@
 //! The tuner's public types: what is tuned, within what bounds, and what was found.
+pub mod space;
 
 /// What a measurement belongs to. Records are found again by all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -11,6 +11,7 @@ mod contraction;
 mod groups;
 mod index_split;
 mod nest;
+pub mod parameters;
 pub mod primitives;
 mod reorder;
 mod scheduler;

@@ -1,0 +1,181 @@
+//! Free parameters of recipes: what a recipe chooses by the cost model, and a tuner by measuring.
+//!
+//! A recipe asks for each of its parameters by name, with the options that its nest has and the one
+//! that the cost model prefers. [`Values`] may say another one; what is not said, or is not among
+//! the options, has the default. Which parameters are asked for may depend on the values of earlier
+//! ones, so a space is not a list of axes: it is what the recipe asks for on the way.
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// A parameter as a recipe asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name, unique in a kernel: `0/tile` is the tile of the first nest.
+    pub name: String,
+    /// The options in their text form, without repetitions.
+    pub options: Vec<String>,
+    /// The option that the cost model prefers.
+    pub default: usize,
+    /// The option that was taken.
+    pub chosen: usize,
+}
+
+impl Parameter {
+    /// The option that was taken, in its text form.
+    pub fn value(&self) -> &str {
+        &self.options[self.chosen]
+    }
+}
+
+/// Values of parameters by their names. The text form is `NAME=VALUE`, parted by spaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Values(BTreeMap<String, String>);
+
+impl Values {
+    /// The values that were taken.
+    pub fn of(parameters: &[Parameter]) -> Values {
+        let pair = |p: &Parameter| (p.name.clone(), p.value().to_string());
+        Values(parameters.iter().map(pair).collect())
+    }
+
+    /// The value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Says the value of a parameter.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// Names and values, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (k, (name, value)) in self.iter().enumerate() {
+            let gap = if k > 0 { " " } else { "" };
+            write!(f, "{gap}{name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Values {
+    type Err = String;
+
+    /// Errors: a word that is no `NAME=VALUE`, or a name that is said twice.
+    fn from_str(text: &str) -> Result<Values, String> {
+        let mut values = Values::default();
+        for word in text.split_whitespace() {
+            let (name, value) = (word.split_once('='))
+                .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+                .ok_or_else(|| format!("`{word}` is no NAME=VALUE"))?;
+            if values.0.insert(name.into(), value.into()).is_some() {
+                return Err(format!("`{name}` has two values"));
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// What is asked for while a kernel is scheduled.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    said: Values,
+    asked: Vec<Parameter>,
+    scope: usize,
+}
+
+impl Choices {
+    /// With these values.
+    pub fn new(said: Values) -> Choices {
+        Choices {
+            said,
+            asked: vec![],
+            scope: 0,
+        }
+    }
+
+    /// Begins the parameters of the next nest.
+    pub fn next_nest(&mut self) {
+        self.scope += 1;
+    }
+
+    /// The option to take of a parameter of the nest at hand: the one that was said, else
+    /// `default`. Several options of one text form are one option, the first of them.
+    pub fn ask<T: Clone + fmt::Display>(&mut self, name: &str, options: &[T], default: usize) -> T {
+        let name = format!("{}/{name}", self.scope);
+        let mut texts: Vec<String> = Vec::new();
+        let mut firsts = Vec::new();
+        for (k, option) in options.iter().enumerate() {
+            let text = option.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+                firsts.push(k);
+            }
+        }
+        let text = options[default].to_string();
+        let position = |text: &str| texts.iter().position(|t| t == text);
+        let default = position(&text).expect("the default is an option");
+        let chosen = self.said.get(&name).and_then(position).unwrap_or(default);
+        self.asked.push(Parameter {
+            name,
+            options: texts,
+            default,
+            chosen,
+        });
+        options[firsts[chosen]].clone()
+    }
+
+    /// How many parameters were asked for.
+    pub fn mark(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Forgets what was asked for since a mark, of a recipe that did not apply.
+    pub fn forget(&mut self, mark: usize) {
+        self.asked.truncate(mark);
+    }
+
+    /// What was asked for, in order.
+    pub fn asked(self) -> Vec<Parameter> {
+        self.asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_back() {
+        let text = "0/tile=6x4 1/ahead=1024";
+        let values: Values = text.parse().unwrap();
+        assert_eq!(values.to_string(), text);
+        for bad in ["a", "=1", "a=", "a=1 a=2"] {
+            assert!(bad.parse::<Values>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_taken_if_it_is_an_option() {
+        let mut choices = Choices::new("0/a=3 0/b=7".parse().unwrap());
+        assert_eq!(choices.ask("a", &[1, 2, 3, 3], 0), 3);
+        assert_eq!(choices.ask("b", &[1, 2, 3], 1), 2);
+        choices.next_nest();
+        assert_eq!(choices.ask("a", &[1, 2, 3], 0), 1);
+        let asked = choices.asked();
+        assert_eq!(Values::of(&asked).to_string(), "0/a=3 0/b=2 1/a=1");
+        assert_eq!(asked[0].options, ["1", "2", "3"]);
+    }
+}
