@@ -17,7 +17,9 @@ use tensmith_ir::ops::{self, Lower, Sampler, single_node_graph};
 use tensmith_ir::tensor::{Tensor, Wide};
 use tensmith_passes::partition::partition;
 use tensmith_passes::pipeline::{PassOptions, optimise, plan_with_schedules};
+use tensmith_passes::schedule::parameters::Values;
 use tensmith_passes::schedule::primitives::{At, Primitive};
+use tensmith_passes::schedule::task::Task;
 use tensmith_passes::schedule::trace::{Line, Trace, replay};
 use tensmith_passes::schedule::{Target, default_schedule};
 
@@ -547,6 +549,54 @@ fn traces_of_recipes_replay_on_samples() {
     }
 }
 
+/// Values of parameters, drawn one after the other, since later ones depend on earlier ones.
+fn draw_values(s: &mut Sampler, task: &Task, target: &Target) -> Values {
+    let mut values = Values::default();
+    loop {
+        let asked = task.schedule(target, values.clone()).parameters;
+        let mut open = asked.iter().filter(|p| values.get(&p.name).is_none());
+        let Some(p) = open.next() else { return values };
+        let at = s.int(0, p.options.len() as i64 - 1) as usize;
+        values.set(&p.name, &p.options[at]);
+    }
+}
+
+#[test]
+fn members_of_spaces_keep_what_kernels_compute() {
+    let mut moved = 0;
+    for seed in seeds(0..6) {
+        let s = &mut Sampler::new(seed);
+        for naive in kernels(seed).into_iter().filter(|k| work(&k.body) <= WORK) {
+            let sizes = &SIZES[2][..naive.sizes.len()];
+            let Some(run) = Run::of(s, &naive, sizes) else {
+                continue;
+            };
+            let inputs = naive.params().filter(|(_, b)| b.scope == Scope::Input);
+            let packable = inputs.map(|(id, _)| id).filter(|_| s.int(0, 1) == 1);
+            let packable = packable.collect();
+            let task = Task { naive, packable };
+            let target = s.pick(&targets()).clone();
+            let values = draw_values(s, &task, &target);
+            let scheduled = task.schedule(&target, values.clone());
+            moved +=
+                usize::from(scheduled.kernel != task.schedule(&target, Values::default()).kernel);
+            let kernel = &scheduled.kernel;
+            let context = || format!("seed {seed}\n{task}\n{values}\n{kernel}");
+            verify_kernel(kernel).unwrap_or_else(|e| panic!("{e}\n{}", context()));
+            let holds = run.holds(kernel, false);
+            assert!(
+                holds.unwrap_or_else(|e| panic!("{e}\n{}", context())),
+                "{}",
+                context()
+            );
+            assert_eq!(Values::of(&scheduled.parameters), values, "{}", context());
+            assert_eq!(task.to_string().parse().as_ref(), Ok(&task), "{task}");
+        }
+    }
+    println!("{moved} kernels differ from the default");
+    assert!(moved > 50, "{moved}");
+}
+
 #[test]
 fn traces_of_plans_replay() {
     for seed in 0..200 {
@@ -560,7 +610,7 @@ fn traces_of_plans_replay() {
             let (plan, schedules) = plan_with_schedules(&graph, &options).expect("it has a plan");
             assert_eq!(plan.kernels.len(), schedules.len());
             for (kernel, schedule) in plan.kernels.iter().zip(&schedules) {
-                replays(&schedule.naive, &schedule.trace, kernel);
+                replays(&schedule.task.naive, &schedule.trace, kernel);
             }
         }
     }

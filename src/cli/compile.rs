@@ -124,7 +124,7 @@ fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
 
 fn schedules(graph: &Graph, options: &Options) -> Result<String> {
     let (_, schedules) = compile::plan_with_schedules(graph, options)?;
-    let text = |s: &Schedule| format!("// kernel {}\n{}\n", s.naive.name, s.trace);
+    let text = |s: &Schedule| format!("// kernel {}\n{}\n", s.task.naive.name, s.trace);
     Ok(schedules.iter().map(text).collect())
 }
 

@@ -17,6 +17,7 @@ mod reorder;
 mod scheduler;
 mod steps;
 mod strips;
+pub mod task;
 mod tile;
 pub mod trace;
 mod transform;
@@ -32,6 +33,7 @@ use primitives::edit::Place;
 use primitives::{Primitive, Rejected};
 use scheduler::Scheduler;
 use std::sync::Arc;
+use task::Task;
 use tensmith_ir::expr::{Expr, product};
 use tensmith_ir::loops::{BufferId, Kernel, Role, Stmt};
 use trace::Trace;
@@ -101,9 +103,11 @@ pub struct Scheduled {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// The kernel as the definitions give it.
-    pub naive: Kernel,
+    pub task: Task,
     /// What was done to it.
     pub trace: Trace,
+    /// The parameters that recipes asked for on the way.
+    pub parameters: Vec<Parameter>,
 }
 
 /// Schedules a naive kernel as the cost model prefers; `packable` says which inputs are constants,
