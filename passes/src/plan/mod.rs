@@ -499,8 +499,10 @@ impl<'o> Builder<'o> {
         if let Some(id) = known.iter().find(is_same) {
             return Some(*id);
         }
+        let target = &self.options.target;
         let tuned = self.options.tuned.as_ref().and_then(|t| t.values(&task));
-        let scheduled = task.schedule(&self.options.target, tuned.unwrap_or_default());
+        let member = tuned.and_then(|values| task.member(target, values).ok());
+        let scheduled = member.unwrap_or_else(|| task.default_schedule(target));
         if !wanted(&scheduled.kernel) {
             return None;
         }

@@ -7,7 +7,7 @@ use super::parameters::Values;
 use super::{Scheduled, Target, schedule_with};
 use std::fmt;
 use std::str::FromStr;
-use tensmith_ir::loops::{BufferId, Kernel, Scope, parse_kernel};
+use tensmith_ir::loops::{BufferId, Kernel, Scope, VerifyError, parse_kernel, verify_kernel};
 
 /// The word before the names of constants.
 const CONSTANTS: &str = "constants";
@@ -22,8 +22,21 @@ pub struct Task {
 }
 
 impl Task {
-    /// Schedules the kernel; parameters of which nothing is said have their defaults.
-    pub fn schedule(&self, target: &Target, values: Values) -> Scheduled {
+    /// Schedules the kernel as the cost model prefers.
+    pub fn default_schedule(&self, target: &Target) -> Scheduled {
+        self.schedule(target, Values::default())
+    }
+
+    /// Schedules the kernel; parameters of which nothing is said have their defaults. Values may
+    /// come from anywhere, so the result is verified.
+    ///
+    /// Errors: an access that the verifier cannot prove to be in bounds.
+    pub fn member(&self, target: &Target, values: Values) -> Result<Scheduled, VerifyError> {
+        let scheduled = self.schedule(target, values);
+        verify_kernel(&scheduled.kernel).map(|()| scheduled)
+    }
+
+    fn schedule(&self, target: &Target, values: Values) -> Scheduled {
         let packable = |b: BufferId| self.packable.contains(&b);
         schedule_with(self.naive.clone(), target, &packable, values)
     }
