@@ -1,12 +1,11 @@
 //! What a user can choose.
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use tensmith_autotune::target::schedule_target;
 use tensmith_codegen::entry::Execution;
 use tensmith_ir::tensor::Tensor;
 use tensmith_onnx::Budget;
 use tensmith_onnx::import::KeepSymbolic;
 use tensmith_passes::PassOptions;
-use tensmith_passes::cost::Analytic;
 use tensmith_passes::pipeline::Precision;
 
 /// How a model file is read.
@@ -82,12 +81,8 @@ impl Options {
             egraph: !self.no_egraph,
             ..PassOptions::default()
         };
-        options.target.fma = target.has_fma();
-        options.target.vector_bytes = target.vector_bytes();
-        options.target.reassociate = self.precision != Precision::Exact;
-        options.target.threads = threads;
-        let machine = target.machine;
-        options.target.cost = Arc::new(Analytic { machine });
+        let reassociate = self.precision != Precision::Exact;
+        options.target = schedule_target(target, threads, reassociate);
         options
     }
 }

@@ -1,5 +1,7 @@
 //! The tuner's public types: what is tuned, within what bounds, and what was found.
+pub mod measure;
 pub mod space;
+pub mod target;
 
 /// What a measurement belongs to. Records are found again by all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
