@@ -255,7 +255,7 @@ pub fn record(
     Ok((step_labels(plan), Timeline::of(&profile)))
 }
 
-fn new_profile(threads: usize) -> Profile {
+pub(crate) fn new_profile(threads: usize) -> Profile {
     Profile::new(threads, MARKS.min(ALL_MARKS / threads.max(1)))
 }
 

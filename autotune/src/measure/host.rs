@@ -1,6 +1,7 @@
 //! A worker as the tuner sees it: asked with a deadline, and started again when it is gone.
 use super::protocol::{CompareRequest, Failed, Failure, Reply, Request, Samples, TaskRequest};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -120,7 +121,8 @@ impl Process {
             )
         };
         let mut command = Command::new(file);
-        command.args(&program.arguments);
+        // An interrupt is for the tuner, which ends its workers.
+        command.args(&program.arguments).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().map_err(failed)?;
         let input = child.stdin.take().expect("invariant: it is a pipe");

@@ -500,7 +500,8 @@ impl<'o> Builder<'o> {
             return Some(*id);
         }
         let target = &self.options.target;
-        let tuned = self.options.tuned.as_ref().and_then(|t| t.values(&task));
+        let tuned = self.options.tuned.as_ref();
+        let tuned = tuned.and_then(|t| t.values(&task.to_string()));
         let member = tuned.and_then(|values| task.member(target, values).ok());
         let scheduled = member.unwrap_or_else(|| task.default_schedule(target));
         if !wanted(&scheduled.kernel) {

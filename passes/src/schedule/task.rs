@@ -74,8 +74,8 @@ impl FromStr for Task {
 
 /// What tuning has found.
 pub trait Tuned: fmt::Debug + Send + Sync {
-    /// The values to schedule a task with, if it was tuned.
-    fn values(&self, task: &Task) -> Option<Values>;
+    /// The values to schedule a task with, if the task of this text was tuned.
+    fn values(&self, task: &str) -> Option<Values>;
 }
 
 #[cfg(test)]
