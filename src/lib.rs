@@ -26,7 +26,6 @@ pub mod flops;
 mod model;
 pub mod native;
 mod options;
-pub mod peak;
 mod session;
 mod signature;
 pub mod verify;
