@@ -211,7 +211,7 @@ impl Line {
                     samples,
                 })
             }
-            (None, None, None) => Outcome::failure(&self.outcome)
+            (None, None, None) => Outcome::untimed(&self.outcome)
                 .ok_or_else(|| format!("outcome {:?} without times", self.outcome)),
             _ => Err(format!("outcome {:?} with such times", self.outcome)),
         }

@@ -43,6 +43,7 @@ WHERE (?1 IS NULL OR k.compiler = ?1)
   AND (?2 IS NULL OR k.compiler <> ?2)
   AND (?3 IS NULL OR k.machine = ?3)
   AND (?4 IS NULL OR ranked.when_s < ?4)
+  AND ranked.outcome NOT IN ('accepted', 'reverted')
   AND (ranked.outcome <> 'measured' OR ranked.place > ?5)";
 
 impl Database {
