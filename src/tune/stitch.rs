@@ -7,8 +7,8 @@
 use super::found::Found;
 use crate::compile::plan_with_schedules;
 use crate::error::Result;
-use crate::explain::timeline::{Kind, Timeline, step_labels};
 use crate::explain::new_profile;
+use crate::explain::timeline::{Kind, Timeline, step_labels};
 use crate::model::Imported;
 use crate::options::Options;
 use crate::session::Session;
@@ -75,7 +75,9 @@ pub fn stitch(
     candidates: &[Candidate],
     duration_ns: u64,
 ) -> Result<Stitched> {
-    let pairs = candidates.iter().map(|c| (c.task.clone(), c.values.clone()));
+    let pairs = candidates
+        .iter()
+        .map(|c| (c.task.clone(), c.values.clone()));
     let all: Found = pairs.collect();
     let ratios = match all.is_empty() {
         true => BTreeMap::new(),
@@ -102,7 +104,10 @@ pub fn stitch(
     if !found.is_empty() {
         stitched.ratio = ratio;
         if !ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster) {
-            stitched.tasks.iter_mut().for_each(|t| t.is_accepted = false);
+            stitched
+                .tasks
+                .iter_mut()
+                .for_each(|t| t.is_accepted = false);
             stitched.latency_ns[1] = stitched.latency_ns[0];
         }
     }
@@ -135,7 +140,9 @@ fn in_model(
         }
     }
     let ratios = times.into_iter();
-    Ok(ratios.map(|(task, [a, b])| (task, paired_ratio(&a, &b))).collect())
+    Ok(ratios
+        .map(|(task, [a, b])| (task, paired_ratio(&a, &b)))
+        .collect())
 }
 
 /// Units: nanoseconds of runs in turns.

@@ -1,0 +1,7 @@
+//! Tuning: finding, for each kernel of a model, the schedule that is fastest on this machine.
+mod found;
+pub mod records;
+pub mod stitch;
+pub mod tasks;
+
+pub use found::Found;
