@@ -1,5 +1,10 @@
-//! The tuner's public types: what is tuned, within what bounds, and what was found.
+//! The tuner: what is tuned, within what bounds, and what was found.
+pub mod allocate;
+pub mod cost;
+mod random;
+pub mod search;
 pub mod space;
+pub mod verdict;
 
 /// What a measurement belongs to. Records are found again by all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
