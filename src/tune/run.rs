@@ -139,7 +139,9 @@ pub fn tune(
     let stitch_ns = stitch_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
     // Four compilations and the samples.
     let reserve = stitch_ns + 4 * compile_ns;
-    let deadline = settings.budget_ns.saturating_sub(watch.elapsed_ns() + reserve);
+    let deadline = settings
+        .budget_ns
+        .saturating_sub(watch.elapsed_ns() + reserve);
     let mut search = Search::begin(&tasks, &searched, &options, settings, &database, deadline)?;
     let stop = search.run(watcher)?;
     let search_ns = search.tuner.elapsed_ns();
@@ -278,7 +280,11 @@ impl<'d> Search<'d> {
     /// Keeps what the model said.
     fn keep(&self, stitched: &Stitched) -> Result<()> {
         for fitted in &stitched.tasks {
-            let key = self.sink.keys.iter().find(|k| k.task == fitted.candidate.task);
+            let key = self
+                .sink
+                .keys
+                .iter()
+                .find(|k| k.task == fitted.candidate.task);
             let Some(key) = key else { continue };
             let trial = Trial {
                 values: fitted.candidate.values.clone(),
@@ -338,7 +344,12 @@ fn recall(tuner: &mut Tuner, task: usize, trials: &[Trial]) {
 }
 
 impl Sink<'_> {
-    fn keep(&self, task: usize, values: &Values, trial: &std::result::Result<Times, Failed>) -> Result<()> {
+    fn keep(
+        &self,
+        task: usize,
+        values: &Values,
+        trial: &std::result::Result<Times, Failed>,
+    ) -> Result<()> {
         let outcome = match trial {
             Ok(times) => Outcome::Measured {
                 median_ns: times.ns,
@@ -372,7 +383,9 @@ impl Observer for Both<'_, '_> {
     fn trial(&mut self, task: usize, values: &Values, trial: &std::result::Result<Times, Failed>) {
         if let Err(e) = self.sink.keep(task, values, trial) {
             self.sink.error.get_or_insert(e);
-            self.sink.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.sink
+                .stop
+                .store(true, std::sync::atomic::Ordering::Relaxed);
         }
     }
 

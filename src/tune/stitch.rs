@@ -8,7 +8,7 @@ use super::found::Found;
 use crate::compile::plan_with_schedules;
 use crate::error::Result;
 use crate::explain::new_profile;
-use crate::explain::timeline::{Kind, Timeline, step_labels};
+use crate::explain::timeline::{Timeline, step_labels};
 use crate::model::Imported;
 use crate::options::Options;
 use crate::session::Session;

@@ -130,8 +130,7 @@ impl Tuner {
         config: Config,
     ) -> Result<Tuner, String> {
         let target = Target::named(&config.target).map_err(|e| e.to_string())?;
-        let schedule =
-            crate::target::schedule_target(&target, config.threads, config.reassociate);
+        let schedule = crate::target::schedule_target(&target, config.threads, config.reassociate);
         let setting = Setting {
             machine: target.machine,
             vector_bytes: target.vector_bytes(),
@@ -287,8 +286,7 @@ impl Tuner {
         if self.tasks[task].search.is_none() {
             let neighbours = self.neighbours(task);
             let seed = self.config.seed.wrapping_add(task as u64);
-            let mut search =
-                Search::new(self.config.effort, seed, self.ranker.clone(), neighbours);
+            let mut search = Search::new(self.config.effort, seed, self.ranker.clone(), neighbours);
             let t = &mut self.tasks[task];
             for (values, outcome) in std::mem::take(&mut t.recalled) {
                 search.recall(&t.space, &values, outcome);

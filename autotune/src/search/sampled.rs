@@ -1,0 +1,55 @@
+//! Draws of which the ranker thinks well, and which differ from each other.
+use super::round::similarity;
+use super::{Round, Strategy};
+use crate::space::{Member, Values};
+use std::sync::Arc;
+
+/// Members that are drawn for each batch.
+const DRAWS: usize = 48;
+/// Members that wait for a better opinion of the ranker.
+const MOST_WAITING: usize = 384;
+/// The part of proposals that the ranker has no say in: it may be wrong.
+const EXPLORED: f64 = 0.1;
+/// How much slower, as the logarithm of a time, a member may be predicted than one that equals
+/// another one of the batch.
+const DIVERSITY: f64 = 0.15;
+
+/// Many members are drawn, few are proposed; the others stay, and are ranked again.
+#[derive(Debug, Default)]
+pub struct Sampled {
+    waiting: Vec<Arc<Member>>,
+}
+
+impl Strategy for Sampled {
+    fn name(&self) -> &'static str {
+        "sampled"
+    }
+
+    fn propose(&mut self, round: &mut Round<'_>, n: usize) -> Vec<Values> {
+        for _ in 0..DRAWS {
+            self.waiting.extend(round.draw().map(|(member, _)| member));
+        }
+        self.waiting = round.ranked(self.waiting.drain(..));
+        self.waiting.truncate(MOST_WAITING);
+        let mut chosen: Vec<Arc<Member>> = Vec::new();
+        while chosen.len() < n && !self.waiting.is_empty() {
+            let at = match round.random().chance(EXPLORED) {
+                true => round.random().below(self.waiting.len()),
+                false => best(round, &self.waiting, &chosen),
+            };
+            chosen.push(self.waiting.remove(at));
+        }
+        chosen.iter().map(|m| m.values()).collect()
+    }
+}
+
+/// The member with the lowest score, where likeness to those that were chosen counts.
+fn best(round: &Round<'_>, waiting: &[Arc<Member>], chosen: &[Arc<Member>]) -> usize {
+    let cost = |m: &Arc<Member>| {
+        let likeness = chosen.iter().map(|c| similarity(c, m));
+        round.score(m) + DIVERSITY * likeness.fold(0.0, f64::max).powi(2)
+    };
+    let costs: Vec<f64> = waiting.iter().map(cost).collect();
+    let least = (0..costs.len()).min_by(|a, b| costs[*a].total_cmp(&costs[*b]));
+    least.unwrap_or(0)
+}
