@@ -5,7 +5,7 @@ use crate::space::{Member, Values};
 use std::sync::Arc;
 
 /// Members that are drawn for each batch.
-const DRAWS: usize = 48;
+const DRAWS: usize = 24;
 /// Members that wait for a better opinion of the ranker.
 const MOST_WAITING: usize = 384;
 /// The part of proposals that the ranker has no say in: it may be wrong.

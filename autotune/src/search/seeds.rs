@@ -7,11 +7,11 @@ use std::sync::Arc;
 /// Members that are proposed besides the default.
 const SEEDS: usize = 7;
 /// Members that the model is asked about, at most.
-const MOST_MEMBERS: usize = 256;
+const MOST_MEMBERS: usize = 64;
 /// How often all parameters are gone through.
 const PASSES: usize = 2;
 /// Members that are drawn, as what is best parameter by parameter may miss what is best.
-const DRAWS: usize = 48;
+const DRAWS: usize = 16;
 /// Seeds that are more alike than this are one.
 const ALIKE: f64 = 0.75;
 
