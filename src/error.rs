@@ -1,5 +1,7 @@
 //! What can go wrong, and whose move it is.
 use std::path::PathBuf;
+use tensmith_autotune::probe::ProbeError;
+use tensmith_autotune::records::RecordError;
 use tensmith_codegen::error::CodegenError;
 use tensmith_onnx::OnnxError;
 use tensmith_passes::PassError;
@@ -65,6 +67,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Records cannot be read or kept.
+    #[error(transparent)]
+    Records(#[from] RecordError),
     /// A defect of the compiler.
     #[error("internal error: {0}; please report this with the model")]
     Internal(String),
@@ -82,6 +87,7 @@ impl Error {
             Error::Unsupported(_) => 4,
             Error::Limit(_) => 5,
             Error::Io { .. } => 6,
+            Error::Records(e) => exit_code_of(e),
             Error::Internal(_) => 70,
         }
     }
@@ -101,6 +107,27 @@ impl Error {
         Error::File {
             path: path.into(),
             reason: reason.into(),
+        }
+    }
+}
+
+fn exit_code_of(error: &RecordError) -> u8 {
+    match error {
+        RecordError::NoFolder => 2,
+        RecordError::Damaged { .. } | RecordError::Foreign { .. } | RecordError::Invalid(_) => 3,
+        RecordError::Newer { .. } => 4,
+        RecordError::Busy { .. } => 5,
+        RecordError::Io { .. } | RecordError::Refused { .. } => 6,
+        RecordError::Internal { .. } => 70,
+    }
+}
+
+impl From<ProbeError> for Error {
+    fn from(e: ProbeError) -> Self {
+        match e {
+            ProbeError::Threads(e) => e.into(),
+            ProbeError::Memory(_) | ProbeError::Mapping(_) => Error::Limit(e.to_string()),
+            ProbeError::Internal(_) => Error::Internal(e.to_string()),
         }
     }
 }

@@ -26,9 +26,9 @@ pub mod flops;
 mod model;
 pub mod native;
 mod options;
-pub mod peak;
 mod session;
 mod signature;
+pub mod tune;
 pub mod verify;
 
 pub use error::{Error, Result};

@@ -74,6 +74,8 @@ pub enum StopReason {
     },
     /// Every task was searched to the end.
     Exhausted,
+    /// Somebody asked for it.
+    Asked,
 }
 
 impl fmt::Display for StopReason {
@@ -85,6 +87,7 @@ impl fmt::Display for StopReason {
                 write!(f, "no more than {:.1} % is expected", 100.0 * share)
             }
             StopReason::Exhausted => write!(f, "every task was searched to the end"),
+            StopReason::Asked => write!(f, "it was interrupted"),
         }
     }
 }

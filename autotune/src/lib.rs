@@ -1,34 +1,21 @@
-//! The tuner: what is tuned, within what bounds, and what was found.
+//! The tuner: what the machine can do, what is tuned, within what bounds, and what was found.
 pub mod allocate;
 pub mod cost;
+mod folders;
+mod kernel_space;
+pub mod measure;
+pub mod probe;
+pub mod profile;
 mod random;
+pub mod records;
 pub mod search;
 pub mod space;
+pub mod target;
+pub mod tuner;
 pub mod verdict;
 
-/// What a measurement belongs to. Records are found again by all of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RecordKey {
-    /// The text form of the task.
-    pub workload: String,
-    /// The machine, by what was probed of it.
-    pub machine: String,
-    /// The version of the compiler.
-    pub compiler: String,
-}
-
-/// A schedule and how long its kernel takes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// What it belongs to.
-    pub key: RecordKey,
-    /// The text form of the schedule.
-    pub schedule: String,
-    /// Units: nanoseconds of one call, the median of the samples.
-    pub median_ns: f64,
-    /// How often it was measured.
-    pub samples: u32,
-}
+/// The version of the compiler, as records and profiles state it.
+pub const COMPILER: &str = env!("CARGO_PKG_VERSION");
 
 /// How thoroughly to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

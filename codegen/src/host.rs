@@ -34,6 +34,84 @@ pub fn features() -> Vec<&'static str> {
     Vec::new()
 }
 
+/// What kind of processor this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// Who made it, such as `GenuineIntel`; empty where nothing says so.
+    pub vendor: String,
+    /// The vendor's number of the family of cores.
+    pub family: u32,
+    /// The vendor's number of the core.
+    pub model: u32,
+    /// The name that it is sold by; empty where nothing says so.
+    pub name: String,
+}
+
+/// The processor that this process runs on.
+#[cfg(target_arch = "x86_64")]
+pub fn cpu() -> Cpu {
+    let cpuid = raw_cpuid::CpuId::new();
+    let (family, model) = family_and_model(&cpuid);
+    let name = cpuid.get_processor_brand_string();
+    Cpu {
+        vendor: vendor(&cpuid),
+        family: family.into(),
+        model: model.into(),
+        name: name.map_or(String::new(), |n| n.as_str().trim().into()),
+    }
+}
+
+/// The processor that this process runs on.
+///
+/// Source: Linux `arch/arm64/kernel/cpuinfo.c`, the rows of `/proc/cpuinfo`.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn cpu() -> Cpu {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let row = |key: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(key));
+        let value = found.and_then(|rest| rest.split_once(':'));
+        value.map_or("", |(_, value)| value.trim())
+    };
+    let number = |key| parse_number(row(key)).unwrap_or(0);
+    Cpu {
+        vendor: row("CPU implementer").into(),
+        family: number("CPU architecture"),
+        model: number("CPU part"),
+        name: row("model name").into(),
+    }
+}
+
+/// `0xd0c` or `8`.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn parse_number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// How the system sets the clock of the first core, such as `performance` or `powersave`; `None`
+/// where it does not say.
+pub fn governor() -> Option<String> {
+    let path = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
+    Some(std::fs::read_to_string(path).ok()?.trim().into())
+}
+
+/// When the system gives large pages to programs: `always`, `madvise` or `never`; `None` where it
+/// does not say.
+///
+/// Source: Linux `Documentation/admin-guide/mm/transhuge.rst`.
+pub fn large_pages() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    parse_choice(&text).map(str::to_string)
+}
+
+/// The chosen word of `always [madvise] never`.
+fn parse_choice(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once('[')?;
+    Some(rest.split_once(']')?.0)
+}
+
 /// The caches of this machine, and the rates of its cores as their vendors and measurements
 /// state them.
 ///
@@ -51,11 +129,23 @@ pub fn machine() -> Machine {
 #[cfg(target_arch = "x86_64")]
 fn rates() -> Rates {
     let cpuid = raw_cpuid::CpuId::new();
+    let (family, model) = family_and_model(&cpuid);
+    known_rates(&vendor(&cpuid), family, model)
+}
+
+#[cfg(target_arch = "x86_64")]
+type CpuId = raw_cpuid::CpuId<raw_cpuid::CpuIdReaderNative>;
+
+#[cfg(target_arch = "x86_64")]
+fn vendor(cpuid: &CpuId) -> String {
     let vendor = cpuid.get_vendor_info();
-    let vendor = vendor.as_ref().map_or("", |v| v.as_str());
+    vendor.map_or(String::new(), |v| v.as_str().into())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn family_and_model(cpuid: &CpuId) -> (u8, u8) {
     let family = cpuid.get_feature_info();
-    let (family, model) = family.map_or((0, 0), |f| (f.family_id(), f.model_id()));
-    known_rates(vendor, family, model)
+    family.map_or((0, 0), |f| (f.family_id(), f.model_id()))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -154,6 +244,23 @@ mod tests {
         assert_eq!(wide("GenuineIntel", 6, 0xcf), 2.0);
         assert_eq!(wide("GenuineIntel", 6, 0x8c), 1.0);
         assert_eq!(wide("unheard of", 1, 1), 1.0);
+    }
+
+    #[test]
+    fn words_of_the_system_are_read() {
+        use super::{parse_choice, parse_number};
+        assert_eq!(parse_choice("always [madvise] never\n"), Some("madvise"));
+        assert_eq!(parse_choice("always"), None);
+        assert_eq!(
+            (parse_number("0xd0c"), parse_number("8")),
+            (Some(0xd0c), Some(8))
+        );
+        assert_eq!(parse_number("x"), None);
+    }
+
+    #[test]
+    fn this_processor_has_a_maker() {
+        assert!(!super::cpu().vendor.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 pub mod entry;
 pub mod error;
 pub mod header;
-mod host;
+pub mod host;
 pub mod jit;
 pub mod kernel;
 pub mod module;

@@ -13,6 +13,12 @@ pub fn now_ns() -> u64 {
         .saturating_add(nanoseconds)
 }
 
+/// Seconds since 1970 by the clock that people set: for saying when something was, not for
+/// measuring.
+pub fn unix_seconds() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
+}
+
 /// Measures the time since its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
@@ -57,6 +63,11 @@ mod tests {
             assert!(now >= last);
             last = now;
         }
+    }
+
+    #[test]
+    fn it_is_later_than_2025() {
+        assert!(unix_seconds() > 1_735_689_600);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What compiled models need around them while they run: the C interface
 //! between compiled code and its surroundings, a thread pool, tensors at the
-//! edge of the API, the clock, and the processor quota.
+//! edge of the API, the clock, the processor quota, and files that appear whole.
 //!
 //! This crate knows no compiler crate. It names types, sizes and addresses,
 //! never graphs, loops or plans.
 //!
 //! - [`abi`]: the context block and helper table that compiled code uses.
 //! - [`aligned`]: zeroed, 64-byte aligned memory for tensors and arenas.
+//! - [`atomic`]: files that appear whole or not at all.
 //! - [`clock`]: the only place that reads a clock.
 //! - [`element`]: element types and the Rust types that stand for them.
 //! - [`error`]: run-time errors of compiled code as values.
@@ -19,6 +20,7 @@
 
 pub mod abi;
 pub mod aligned;
+pub mod atomic;
 mod barrier;
 pub mod clock;
 pub mod element;

@@ -12,7 +12,8 @@ use record::{Block, FORMAT, Latency, Setting, save};
 use side::{Local, Ready, Remote, Side, serve};
 use std::path::PathBuf;
 use tensmith::flops::direct_flops;
-use tensmith::{Error, Executable, Result, peak};
+use tensmith::{Error, Executable, Result};
+use tensmith_autotune::probe::fma_flops_for;
 use tensmith_codegen::target::Target;
 use tensmith_ir::eval::bind_sizes;
 use tensmith_runtime::{Stopwatch, peak_rss_bytes, rss_bytes};
@@ -181,7 +182,7 @@ impl Bench {
         let each = self.duration / self.pairs;
         let (mut blocks, mut other_blocks) = (Vec::new(), Vec::new());
         for _ in 0..self.pairs {
-            let peak = peak::fma_flops_for(subject.setting.threads, &subject.target)?;
+            let peak = fma_flops_for(subject.setting.threads, &subject.target)?;
             let peak = Some(peak / 1e9);
             if let Some(remote) = &mut remote {
                 other_blocks.push(Block::new(remote.block(each)?, peak));

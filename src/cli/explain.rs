@@ -222,7 +222,7 @@ fn print_totals(report: &Report) {
     );
     let levels = machine.memory.iter();
     let levels: Vec<String> = levels
-        .map(|l| format!("{} {:.0}", l.name, l.bytes_per_s / 1e9))
+        .map(|l| format!("{} {:.0}", l.name.as_str(), l.bytes_per_s / 1e9))
         .collect();
     outln!("machine   reads {} GB/s", levels.join(", "));
 }

@@ -8,6 +8,7 @@ mod inspect;
 mod out;
 mod run;
 mod shared;
+mod tune_worker;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +41,9 @@ enum Verb {
     Verify(verify::Verify),
     /// Write a model as a native file, or show a stage of its compilation
     Compile(compile::Compile),
+    /// Measures kernels for `tune`, on request
+    #[command(hide = true)]
+    TuneWorker(tune_worker::TuneWorker),
 }
 
 /// Reads the command line and does what it says.
@@ -53,6 +57,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Compile(verb) => verb.run(),
+        Verb::TuneWorker(verb) => verb.run(),
     };
     match std::panic::catch_unwind(work) {
         Ok(Ok(())) => ExitCode::SUCCESS,

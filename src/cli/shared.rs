@@ -2,7 +2,9 @@
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use tensmith::tune::records::Source;
 use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Precision, Result};
+use tensmith_autotune::records::default_path;
 
 /// A model and how to compile it.
 #[derive(Args, Clone)]
@@ -40,6 +42,51 @@ pub struct ModelArgs {
     /// Errors that --precision fast admits, over the largest result, such as 1e-3
     #[arg(long, value_name = "X", required_if_eq("precision", "fast"), value_parser = tolerance)]
     pub tolerance: Option<f64>,
+    #[command(flatten)]
+    pub records: RecordArgs,
+}
+
+/// Where compilations find what `tune` has found.
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// The database of records; by default the one that TENSMITH_RECORDS names, else
+    /// tensmith/records.sqlite3 in the user's data folder
+    #[arg(long, value_name = "FILE", conflicts_with = "no_records")]
+    pub records: Option<PathBuf>,
+    /// Compiles as the cost model prefers, whatever tuning has found
+    #[arg(long)]
+    pub no_records: bool,
+    /// Takes what tuning has found from this file of `tensmith db export` and from nowhere else, so
+    /// that each build is the same
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["records", "no_records"])]
+    pub tuning_record: Option<PathBuf>,
+}
+
+impl RecordArgs {
+    /// Adds to options what tuning has found. A database that cannot be read is only a warning:
+    /// the model is compiled without it.
+    ///
+    /// Errors: a file that was named cannot be used.
+    fn apply(&self, options: &mut Options) -> Result<()> {
+        let (source, is_named) = match (&self.tuning_record, &self.records) {
+            _ if self.no_records => return Ok(()),
+            (Some(file), _) => (Source::Lines(file.clone()), true),
+            (None, Some(file)) => (Source::Database(file.clone()), true),
+            (None, None) => match default_path() {
+                Ok(path) => (Source::Database(path), false),
+                Err(_) => return Ok(()),
+            },
+        };
+        match source.open(options) {
+            Ok(tuned) => options.tuned = tuned,
+            Err(e) if is_named => return Err(e),
+            Err(e) => eprintln!(
+                "warning: compiling without records: {e}; `tensmith db check` says more, \
+                 --no-records ends this warning"
+            ),
+        }
+        Ok(())
+    }
 }
 
 /// The names of precisions.
@@ -101,6 +148,7 @@ impl ModelArgs {
             names if names.iter().any(|n| n == "all") => KeepSymbolic::All,
             names => KeepSymbolic::Names(names.iter().cloned().collect::<BTreeSet<_>>()),
         };
+        self.records.apply(&mut options)?;
         Ok(options)
     }
 }

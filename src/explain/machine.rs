@@ -1,7 +1,7 @@
 //! The roofline of this machine: the least time that work and bytes can take.
 use crate::error::Result;
-use crate::peak::{MemoryLevel, fma_flops_for, memory_levels};
 use serde::Serialize;
+use tensmith_autotune::probe::{MemoryLevel, fma_flops_for, memory_levels};
 use tensmith_codegen::target::Target;
 
 /// What the machine can do on a number of threads, measured in this process.
@@ -58,7 +58,7 @@ impl Machine {
         };
         let moving = Bound {
             ns: 1e9 * bytes / level.bytes_per_s,
-            by: level.name,
+            by: level.name.as_str(),
         };
         if moving.ns > arithmetic.ns {
             moving
@@ -71,6 +71,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tensmith_autotune::probe::LevelName;
 
     #[test]
     fn the_faster_measurement_counts() {
@@ -78,7 +79,7 @@ mod tests {
             threads: 1,
             flops_per_s,
             memory: vec![MemoryLevel {
-                name: "memory",
+                name: LevelName::Memory,
                 bytes: None,
                 bytes_per_s,
             }],
@@ -97,7 +98,10 @@ mod tests {
         let machine = Machine {
             threads: 1,
             flops_per_s: 1e9,
-            memory: vec![level("L1", Some(100), 4e9), level("memory", None, 1e9)],
+            memory: vec![
+                level(LevelName::L1, Some(100), 4e9),
+                level(LevelName::Memory, None, 1e9),
+            ],
         };
         let bound = |flops, bytes| {
             let b = machine.bound(flops, bytes);

@@ -1,11 +1,9 @@
 //! Files of tensors, and files written whole or not at all.
-mod atomic;
 mod npy;
 mod npz;
 mod onnx_data;
 mod safetensors;
 
-pub use atomic::write_atomic;
 pub use npy::{read_npy, write_npy};
 pub use npz::{read_npz, read_npz_bytes, write_npz};
 pub use onnx_data::{DataSet, read_data_set};
@@ -13,8 +11,10 @@ pub use safetensors::read_safetensors;
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
-use tensmith_runtime::Tensor;
+use tensmith_runtime::{Tensor, atomic};
 
 /// Tensors by name.
 pub type Named = BTreeMap<String, Tensor>;
@@ -22,6 +22,16 @@ pub type Named = BTreeMap<String, Tensor>;
 /// The greatest number of bytes of one tensor in a file: 16 GiB, above any sensible input, so
 /// that a small compressed file cannot ask for unbounded memory.
 pub(crate) const MAX_TENSOR_BYTES: u64 = 16 << 30;
+
+/// Writes a file that appears whole or not at all.
+///
+/// Errors: the system refuses; an older file of that name then stays as it was.
+pub fn write_atomic(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,
+) -> Result<()> {
+    atomic::write_atomic(path, fill).map_err(|e| Error::io("write", path, e))
+}
 
 /// Reads a `.npz`, `.npy` (one tensor, named like the file) or `.safetensors` file.
 ///
@@ -46,7 +56,7 @@ pub fn read_named(path: &Path) -> Result<Named> {
 ///
 /// Errors: the file cannot be read or understood.
 pub fn read_npy_file(path: &Path) -> Result<Tensor> {
-    let file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
+    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
     let mut reader = std::io::BufReader::new(file);
     read_npy(&mut reader).map_err(|reason| Error::file(path, reason))
 }

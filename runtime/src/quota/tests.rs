@@ -35,7 +35,7 @@ fn version_1_quota_is_rounded_up() {
 }
 
 fn paths(groups: &str, mounts: &str) -> Vec<String> {
-    group_folders(groups, mounts)
+    group_folders(groups, mounts, "cpu")
         .into_iter()
         .map(|folder| {
             let path = folder.path.to_string_lossy();
@@ -95,7 +95,9 @@ fn status_rows_are_read_in_bytes() {
 #[test]
 #[cfg(target_os = "linux")]
 fn this_process_has_cores_and_memory() {
-    assert!(usable_cores() >= 1);
+    let cores = super::cores();
+    assert!(cores.usable >= 1 && cores.affinity.is_some_and(|n| n >= cores.usable));
+    assert!(memory().total_bytes > memory().available_bytes);
     let now = rss_bytes().expect("the system states it");
     assert!(now > 0);
     assert!(peak_rss_bytes().expect("the system states it") > 0);
@@ -157,6 +159,26 @@ fn version_1_groups_of_a_container_are_found_at_its_mount() {
         ],
     );
     assert_eq!(group_cores(&system.0), Some(3));
+}
+
+#[test]
+fn the_tightest_limit_of_memory_counts() {
+    let parse = parse_memory_max;
+    assert_eq!((parse("max\n"), parse("4096\n")), (None, Some(4096)));
+    assert_eq!(parse("9223372036854771712\n"), None);
+    let mounts = format!("{MOUNT_V2}32 31 0:29 / /cg/m rw - cgroup cgroup rw,memory\n");
+    let system = System::new(
+        "memory",
+        &[
+            ("proc/self/cgroup", "2:memory:/c\n0::/u/v\n"),
+            ("proc/self/mountinfo", &mounts),
+            ("cg/m/c/memory.limit_in_bytes", "8192\n"),
+            ("sys/fs/cgroup/u/memory.max", "4096\n"),
+            ("sys/fs/cgroup/u/v/memory.max", "max\n"),
+        ],
+    );
+    assert_eq!(memory_limit(&system.0), Some(4096));
+    assert_eq!(group_cores(&system.0), None);
 }
 
 #[test]

@@ -47,11 +47,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// External crates that one crate alone may use; a trailing `-` stands for any ending.
-const OWNED: [(&str, &str); 4] = [
+const OWNED: [(&str, &str); 5] = [
     ("cranelift-", "tensmith-codegen"),
     ("iced-x86", "tensmith-codegen"),
     ("regalloc2", "tensmith-codegen"),
     ("egg", "tensmith-passes"),
+    ("rusqlite", "tensmith-autotune"),
 ];
 
 /// A crate of the workspace, as cargo describes it.

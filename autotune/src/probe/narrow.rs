@@ -1,6 +1,6 @@
 //! The multiply-add rate of 128-bit vectors.
-use super::probe::KernelProbe;
-use crate::error::Result;
+use super::Result;
+use super::kernel::KernelProbe;
 use tensmith_codegen::target::Target;
 use tensmith_runtime::Pool;
 
@@ -13,6 +13,14 @@ const LANES: usize = 4;
 
 /// Multiply-adds of each chain in one run: some hundred microseconds.
 const STEPS: usize = 100_000;
+
+/// A target without its wide vectors.
+pub(super) fn target(target: &Target) -> Target {
+    Target {
+        wide: None,
+        ..target.clone()
+    }
+}
 
 /// Units: FLOP/s on all threads of the pool, of fused multiply-adds if the target has them, else
 /// of a multiplication and an addition.
@@ -60,10 +68,7 @@ mod tests {
 
     #[test]
     fn lanes_are_those_of_vectors() {
-        let target = Target {
-            wide: None,
-            ..Target::host()
-        };
+        let target = target(&Target::host());
         for fma in [false, target.has_fma()] {
             let probe = KernelProbe::new(&text(1, fma), &target).unwrap();
             assert_eq!(probe.stats().scalarised_loops, 0);

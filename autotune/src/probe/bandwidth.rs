@@ -1,14 +1,43 @@
 //! How fast this machine reads memory, by how much is read.
-use super::probe::KernelProbe;
-use crate::error::Result;
+use super::Result;
+use super::kernel::KernelProbe;
+use serde::{Deserialize, Serialize};
 use tensmith_codegen::target::Target;
+use tensmith_codegen::wide::vir::Width;
+use tensmith_ir::machine::Machine;
 use tensmith_runtime::Pool;
 
+/// A level of memory by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LevelName {
+    /// The level-1 data cache.
+    L1,
+    /// The level-2 cache.
+    L2,
+    /// The level-3 cache.
+    L3,
+    /// Main memory.
+    #[serde(rename = "memory")]
+    Memory,
+}
+
+impl LevelName {
+    /// The name as text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LevelName::L1 => "L1",
+            LevelName::L2 => "L2",
+            LevelName::L3 => "L3",
+            LevelName::Memory => "memory",
+        }
+    }
+}
+
 /// A level of the memory hierarchy as all threads of a pool see it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MemoryLevel {
-    /// `L1`, `L2`, `L3` or `memory`.
-    pub name: &'static str,
+    /// Its name.
+    pub name: LevelName,
     /// Units: bytes that it holds, for all threads; `None` for main memory.
     pub bytes: Option<u64>,
     /// Units: bytes/s at which it is read.
@@ -41,37 +70,84 @@ const REPEATS: usize = 8;
 /// Main memory is read this seldom, since it takes long.
 const MEMORY_REPEATS: usize = 4;
 
-/// The levels of this machine's memory, from the fastest to the slowest.
-///
-/// Errors: threads or memory cannot be had; a defect of the compiler.
-pub fn memory_levels(threads: usize) -> Result<Vec<MemoryLevel>> {
-    let target = Target::host();
-    let pool = Pool::new(threads)?;
+/// A level, and how much to read so that it comes from there.
+pub(super) struct Extent {
+    pub(super) name: LevelName,
+    /// Units: bytes that it holds, for all threads; `None` for main memory.
+    pub(super) bytes: Option<u64>,
+    /// Units: bytes to read again and again, by all threads together.
+    pub(super) read: usize,
+}
+
+/// The levels as `threads` threads see them, from the fastest to the slowest.
+pub(super) fn extents(machine: &Machine, threads: usize) -> Vec<Extent> {
     let own = |bytes: usize| bytes * threads;
     let caches = [
-        ("L1", own(target.machine.l1_bytes)),
-        ("L2", own(target.machine.l2_bytes)),
-        ("L3", target.machine.l3_bytes),
+        (LevelName::L1, own(machine.l1_bytes)),
+        (LevelName::L2, own(machine.l2_bytes)),
+        (LevelName::L3, machine.l3_bytes),
     ];
-    let mut levels = Vec::new();
+    let mut extents = Vec::new();
     let mut faster = usize::MAX / BEYOND;
     for (name, bytes) in caches.into_iter().filter(|(_, bytes)| *bytes > 0) {
-        // At most half, so that what else a cache holds does not count.
-        let read = (bytes / 2).min(BEYOND * faster);
-        let rate = read_rate(&pool, &target, read, REPEATS)?;
-        levels.push((name, Some(bytes as u64), rate));
+        extents.push(Extent {
+            name,
+            bytes: Some(bytes as u64),
+            // At most half, so that what else a cache holds does not count.
+            read: (bytes / 2).min(BEYOND * faster),
+        });
         faster = bytes;
     }
     let beyond = caches.into_iter().map(|(_, bytes)| bytes).max();
-    let beyond = (4 * beyond.unwrap_or(0)).clamp(MAX_MEMORY_BYTES / 4, MAX_MEMORY_BYTES);
-    let rate = read_rate(&pool, &target, beyond, MEMORY_REPEATS)?;
-    levels.push(("memory", None, rate));
+    extents.push(Extent {
+        name: LevelName::Memory,
+        bytes: None,
+        read: (4 * beyond.unwrap_or(0)).clamp(MAX_MEMORY_BYTES / 4, MAX_MEMORY_BYTES),
+    });
+    extents
+}
+
+/// The levels of this machine's memory as `threads` threads see them, from the fastest to the
+/// slowest.
+///
+/// Errors: threads or memory cannot be had; a defect of the compiler.
+pub fn memory_levels(threads: usize) -> Result<Vec<MemoryLevel>> {
+    level_bandwidths(&Pool::new(threads)?, &Target::host())
+}
+
+/// As [`memory_levels`], on the threads of a pool.
+pub(crate) fn level_bandwidths(pool: &Pool, target: &Target) -> Result<Vec<MemoryLevel>> {
+    let mut levels = Vec::new();
+    for extent in extents(&target.machine, pool.threads()) {
+        let repeats = match extent.name {
+            LevelName::Memory => MEMORY_REPEATS,
+            _ => REPEATS,
+        };
+        let rate = read_rate(pool, target, extent.read, repeats)?;
+        levels.push((extent.name, extent.bytes, rate));
+    }
     Ok(falling(levels))
+}
+
+/// Units: vectors of `bytes` bytes, 32 or 64 of them, that one core loads from its level-1 cache in
+/// a second.
+pub(crate) fn loads_per_s(target: &Target, bytes: usize) -> Result<f64> {
+    let wide = match bytes {
+        64 => Some(Width::Z512),
+        32 => Some(Width::Y256),
+        _ => None,
+    };
+    let target = Target {
+        wide,
+        ..target.clone()
+    };
+    let read = target.machine.l1_bytes / 2;
+    Ok(read_rate(&Pool::new(1)?, &target, read, REPEATS)? / bytes as f64)
 }
 
 /// Levels whose rates do not rise: where a faster level was measured slower than a slower one,
 /// it was disturbed.
-fn falling(levels: Vec<(&'static str, Option<u64>, f64)>) -> Vec<MemoryLevel> {
+fn falling(levels: Vec<(LevelName, Option<u64>, f64)>) -> Vec<MemoryLevel> {
     let mut most = 0_f64;
     let mut result: Vec<MemoryLevel> = Vec::with_capacity(levels.len());
     for (name, bytes, rate) in levels.into_iter().rev() {
@@ -137,13 +213,13 @@ mod tests {
     #[test]
     fn rates_do_not_rise_with_the_level() {
         let levels = falling(vec![
-            ("L1", Some(1), 5.0),
-            ("L2", Some(2), 7.0),
-            ("memory", None, 3.0),
+            (LevelName::L1, Some(1), 5.0),
+            (LevelName::L2, Some(2), 7.0),
+            (LevelName::Memory, None, 3.0),
         ]);
         let rates: Vec<f64> = levels.iter().map(|l| l.bytes_per_s).collect();
         assert_eq!(rates, [7.0, 7.0, 3.0]);
-        assert_eq!((levels[0].name, levels[2].bytes), ("L1", None));
+        assert_eq!((levels[0].name, levels[2].bytes), (LevelName::L1, None));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Kernels of the loop IR that are run for their time.
-use crate::convert::bytes_of;
-use crate::error::{Error, Result};
-use std::fmt::Display;
+use super::{Result, internal};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::TensorType;
@@ -12,11 +10,7 @@ use tensmith_runtime::{AlignedBytes, Context, Pool, Stopwatch};
 /// What every input element is: a number whose sums and products stay numbers.
 const FILL: f32 = 0.5;
 
-pub(super) fn internal(e: impl Display) -> Error {
-    Error::Internal(format!("probe of the machine: {e}"))
-}
-
-/// A kernel over `f32` buffers of static size, compiled, with memory for it.
+/// A kernel over buffers of 32-bit elements of static size, compiled, with memory for it.
 pub(super) struct KernelProbe {
     code: JitCode,
     inputs: Vec<AlignedBytes>,
@@ -32,8 +26,9 @@ impl KernelProbe {
         let code = JitCode::compile(&plan, target)?;
         let memory = |place: fn(usize) -> Place, k: usize| {
             let slot = plan.slots.iter().find(|s| s.place == place(k));
-            let bytes = slot.and_then(|s| s.bytes().as_const());
-            Ok(AlignedBytes::zeroed(bytes_of(bytes, "a probe")?)?)
+            let bytes = slot.and_then(|s| usize::try_from(s.bytes().as_const()?).ok());
+            let bytes = bytes.ok_or_else(|| internal("a buffer without a size"))?;
+            Ok(AlignedBytes::zeroed(bytes)?)
         };
         let inputs = (0..plan.inputs.len()).map(|k| memory(Place::Input, k));
         let mut inputs: Vec<AlignedBytes> = inputs.collect::<Result<_>>()?;

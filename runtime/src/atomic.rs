@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
-use crate::error::{Error, Result};
-use std::io::{BufWriter, ErrorKind, Write};
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Result, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
@@ -9,15 +9,8 @@ use tempfile::NamedTempFile;
 /// Errors: the system refuses; an older file of that name then stays as it was.
 pub fn write_atomic(
     path: &Path,
-    fill: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> std::io::Result<()>,
+    fill: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
 ) -> Result<()> {
-    write(path, fill).map_err(|e| Error::io("write", path, e))
-}
-
-fn write(
-    path: &Path,
-    fill: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> std::io::Result<()>,
-) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let mut temporary = NamedTempFile::new_in(folder).map_err(|e| refused(folder, &e))?;
@@ -29,7 +22,7 @@ fn write(
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|e| e.error)?;
     // The rename is on disk once the folder is. A folder that cannot be opened for that is fine.
-    if let Ok(folder) = std::fs::File::open(folder) {
+    if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
     Ok(())
@@ -48,13 +41,13 @@ fn refused(folder: &Path, error: &std::io::Error) -> std::io::Error {
 
 /// Temporary files are private; what replaces a file gets the usual permissions.
 #[cfg(unix)]
-fn allow_reading(file: &std::fs::File) -> std::io::Result<()> {
+fn allow_reading(file: &File) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn allow_reading(_file: &std::fs::File) -> std::io::Result<()> {
+fn allow_reading(_file: &File) -> Result<()> {
     Ok(())
 }
 
@@ -67,11 +60,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         write_atomic(&path, |w| w.write_all(b"old")).unwrap();
-        let fail = |w: &mut BufWriter<&mut std::fs::File>| {
+        let fail = |w: &mut BufWriter<&mut File>| {
             w.write_all(b"new")?;
             Err(std::io::Error::other("no"))
         };
-        assert_eq!(write_atomic(&path, fail).unwrap_err().exit_code(), 6);
+        assert_eq!(write_atomic(&path, fail).unwrap_err().to_string(), "no");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -1,12 +1,5 @@
-//! What the machine can do, measured in this process: its multiply-add rate, and how fast it reads
-//! memory.
-mod bandwidth;
-mod narrow;
-mod probe;
-
-pub use bandwidth::{MemoryLevel, memory_levels};
-
-use crate::error::{Error, Result};
+//! The multiply-add rate of wide vectors.
+use super::{Result, internal, narrow};
 use std::ffi::c_void;
 use tensmith_codegen::target::Target;
 use tensmith_codegen::wide::vir::{Elem, FmaOp, FunctionBuilder, Width};
@@ -23,30 +16,40 @@ const STEPS: u64 = 100_000;
 /// How often the rate is measured; the best counts, since other programs only slow it down.
 const REPEATS: usize = 24;
 
-/// Units: FLOP/s of `f32` multiply-adds on all threads of a pool of `threads`, at the widest
-/// width that the machine has.
+/// Units: FLOP/s of `f32` multiply-adds on `threads` threads, at the widest width that code for
+/// `target` uses. This machine must run it.
 ///
 /// Errors: threads or memory cannot be had; a defect of the compiler.
-pub fn fma_flops(threads: usize) -> Result<f64> {
-    fma_flops_for(threads, &Target::host())
-}
-
-/// As [`fma_flops`], at the widest width that code for `target` uses. This machine must run it.
-///
-/// Errors: as [`fma_flops`].
 pub fn fma_flops_for(threads: usize, target: &Target) -> Result<f64> {
     let pool = Pool::new(threads)?;
-    let widths = match target.wide {
-        Some(Width::Z512) => &[Width::Y256, Width::Z512][..],
-        Some(Width::Y256) => &[Width::Y256][..],
-        None => return narrow::flops(&pool, target, REPEATS),
-    };
+    let widest = target.vector_bytes();
     let mut best = 0_f64;
-    for width in widths {
-        let probe = Probe::new(*width, &target.wide_target())?;
-        best = best.max(measure(&probe, &pool)?);
+    for width in widths(target) {
+        // 512 bits may be no faster than 256; narrower vectors are slower where there are wide ones.
+        if width == widest || (width == 32 && widest == 64) {
+            best = best.max(fma_flops_at(&pool, target, width)?);
+        }
     }
     Ok(best)
+}
+
+/// Units: bytes of the vectors that code for `target` may use, narrow ones first.
+pub(crate) fn widths(target: &Target) -> Vec<usize> {
+    let widest = target.vector_bytes();
+    [16, 32, 64].into_iter().filter(|w| *w <= widest).collect()
+}
+
+/// Units: FLOP/s of `f32` multiply-adds on all threads of a pool, of vectors of `bytes` bytes, one
+/// of the [`widths`] of `target`.
+///
+/// Errors: as [`fma_flops_for`].
+pub(crate) fn fma_flops_at(pool: &Pool, target: &Target, bytes: usize) -> Result<f64> {
+    let width = match bytes {
+        64 => Width::Z512,
+        32 => Width::Y256,
+        _ => return narrow::flops(pool, &narrow::target(target), REPEATS),
+    };
+    measure(&Probe::new(width, &target.wide_target())?, pool)
 }
 
 /// A tile of nothing but multiply-adds, in executable memory.
@@ -61,7 +64,6 @@ type Tile = unsafe extern "C" fn(*const u64);
 
 impl Probe {
     fn new(width: Width, target: &WideTarget) -> Result<Self> {
-        let internal = |e: &dyn std::fmt::Display| Error::Internal(e.to_string());
         let mut f = FunctionBuilder::new("fma_probe", width);
         let (count, out) = (f.arg(0), f.arg(1));
         let zero = f.iconst(0);
@@ -84,10 +86,10 @@ impl Probe {
         }
         f.ret();
         let lanes = width.lanes(Elem::F32);
-        let function = f.finish().map_err(|e| internal(&e))?;
-        let code = wide::compile(&function, target).map_err(|e| internal(&e))?;
+        let function = f.finish().map_err(internal)?;
+        let code = wide::compile(&function, target).map_err(internal)?;
         let bytes = code.bytes.len().next_multiple_of(4096);
-        let base = load(&code.bytes, bytes).map_err(|e| Error::Limit(e.to_string()))?;
+        let base = load(&code.bytes, bytes)?;
         Ok(Probe {
             base,
             bytes,
@@ -135,7 +137,7 @@ fn measure(probe: &Probe, pool: &Pool) -> Result<f64> {
         context.constants = probe.base.cast();
         let watch = Stopwatch::start();
         // SAFETY: the entry uses no buffers but the tile's address.
-        unsafe { pool.run(entry, &raw mut context) }.map_err(|e| Error::Internal(e.to_string()))?;
+        unsafe { pool.run(entry, &raw mut context) }.map_err(internal)?;
         let seconds = watch.elapsed_ns() as f64 / 1e9;
         best = best.max(probe.flops * pool.threads() as f64 / seconds);
     }
@@ -147,17 +149,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_is_plausible() {
-        let rate = fma_flops(1).unwrap();
-        assert!((1e9..1e13).contains(&rate), "{rate}");
+    fn every_width_has_a_plausible_rate() {
+        let target = Target::host();
+        let pool = Pool::new(1).unwrap();
+        for bytes in widths(&target) {
+            let rate = fma_flops_at(&pool, &target, bytes).unwrap();
+            assert!((1e9..1e13).contains(&rate), "{bytes}: {rate}");
+        }
     }
 
     #[test]
     fn targets_without_wide_vectors_have_a_peak() {
-        let target = Target {
-            wide: None,
-            ..Target::host()
-        };
+        let target = narrow::target(&Target::host());
+        assert_eq!(widths(&target), [16]);
         let rate = fma_flops_for(1, &target).unwrap();
         assert!((1e9..1e13).contains(&rate), "{rate}");
     }

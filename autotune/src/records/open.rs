@@ -1,0 +1,245 @@
+//! Opening a database: settings of a connection, its format, and the way from older formats.
+use super::error::{RecordError, Result};
+use super::folder_of;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use std::path::Path;
+use std::time::Duration;
+
+/// What makes a database of format `k` one of format `k + 1`; the first begins with an empty file.
+pub(super) const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// Says in the head of a database that it holds records: `TSMR`.
+const APPLICATION: i64 = 0x5453_4d52;
+
+/// How long a process waits for others that write: they take milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Some locks are refused without waiting; then this is how often it is tried again.
+const ATTEMPTS: usize = 100;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens a database to read and write, and makes it and its folder where there is none.
+pub(super) fn writable(path: &Path) -> Result<Connection> {
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder).map_err(|e| RecordError::io("create", folder, e))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = connect(path, flags)?;
+    again(path, || migrate(&mut db, path, &MIGRATIONS))?;
+    again(path, || {
+        let set = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
+        db.execute_batch(set).map_err(|e| RecordError::of(path, &e))
+    })?;
+    Ok(db)
+}
+
+/// Opens a database to read; `None` if there is none, or none yet.
+pub(super) fn readable(path: &Path) -> Result<Option<Connection>> {
+    match path.metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(RecordError::io("read", path, e)),
+        // A process may have been stopped before it wrote a page.
+        Ok(data) if data.is_file() && data.len() == 0 => return Ok(None),
+        Ok(_) => {}
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = connect(path, flags)?;
+    match again(path, || format_of(&db, path)) {
+        Ok(0) => Ok(None),
+        Ok(format) if format < newest(&MIGRATIONS) => writable(path).map(Some),
+        Ok(_) => Ok(Some(db)),
+        // In a folder that cannot be written, the files beside a database cannot be made; without
+        // writers there is no need of them.
+        Err(RecordError::Refused { .. }) if !has_log(path) => {
+            let db = connect_still(path, flags)?;
+            format_of(&db, path).map(|format| (format > 0).then_some(db))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let db = Connection::open_with_flags(path, flags).map_err(|e| RecordError::of(path, &e))?;
+    settings(db, path)
+}
+
+/// Opens a database that nobody writes.
+fn connect_still(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let escaped: String = path.to_string_lossy().bytes().map(escape).collect();
+    let uri = format!("file:{escaped}?immutable=1");
+    let db = Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+        .map_err(|e| RecordError::of(path, &e))?;
+    settings(db, path)
+}
+
+/// A byte of a path as a URI has it.
+fn escape(byte: u8) -> String {
+    match byte {
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02x}"),
+    }
+}
+
+/// Whether changes are kept in a file beside the database.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    Path::new(&log).metadata().is_ok_and(|data| data.len() > 0)
+}
+
+/// What a foreign file says of itself is not trusted.
+fn settings(db: Connection, path: &Path) -> Result<Connection> {
+    let set = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
+    db.busy_timeout(PATIENCE)
+        .and_then(|()| db.execute_batch(set))
+        .map_err(|e| RecordError::of(path, &e))?;
+    Ok(db)
+}
+
+fn newest(migrations: &[&str]) -> i64 {
+    migrations.len() as i64
+}
+
+/// The format of a database; 0 for an empty one.
+///
+/// Errors: no database of records; one of a later version.
+pub(super) fn format_of(db: &Connection, path: &Path) -> Result<i64> {
+    let number = |sql: &str| -> Result<i64> {
+        db.query_row(sql, [], |row| row.get(0))
+            .map_err(|e| RecordError::of(path, &e))
+    };
+    let format = number("PRAGMA user_version")?;
+    let application = number("PRAGMA application_id")?;
+    if application != APPLICATION {
+        let empty = number("SELECT count(*) FROM sqlite_schema")? == 0;
+        return match empty && application == 0 && format == 0 {
+            true => Ok(0),
+            false => Err(RecordError::Foreign {
+                path: path.into(),
+                reason: "it is a database of another program",
+            }),
+        };
+    }
+    let known = newest(&MIGRATIONS);
+    match format {
+        0.. if format <= known => Ok(format),
+        0.. => Err(RecordError::Newer {
+            path: path.into(),
+            found: format,
+            known,
+        }),
+        _ => Err(RecordError::damaged(path, format!("format {format}"))),
+    }
+}
+
+/// Brings a database to the newest format. Processes that do it at once do it one after another.
+fn migrate(db: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()> {
+    let sql = |e: rusqlite::Error| RecordError::of(path, &e);
+    if format_of(db, path)? == newest(migrations) {
+        return Ok(());
+    }
+    let change = Transaction::new(db, TransactionBehavior::Immediate).map_err(sql)?;
+    let format = format_of(&change, path)?;
+    for step in migrations.iter().skip(format as usize) {
+        change.execute_batch(step).map_err(sql)?;
+    }
+    let heads = format!(
+        "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};",
+        newest(migrations)
+    );
+    change.execute_batch(&heads).map_err(sql)?;
+    change.commit().map_err(sql)
+}
+
+/// Does something again while others keep the database locked.
+fn again<T>(path: &Path, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..ATTEMPTS {
+        match work() {
+            Err(RecordError::Busy { .. }) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    Err(RecordError::Busy { path: path.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_raised_step_by_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        drop(writable(&path).unwrap());
+        let mut db = Connection::open(&path).unwrap();
+        // As a later version would do it.
+        let steps = [MIGRATIONS[0], "ALTER TABLE keys ADD COLUMN note TEXT"];
+        migrate(&mut db, &path, &steps).unwrap();
+        db.execute("UPDATE keys SET note = 'x'", []).unwrap();
+        drop(db);
+        for opened in [writable(&path).map(Some), readable(&path)] {
+            let error = opened.unwrap_err();
+            let newer = matches!(
+                error,
+                RecordError::Newer {
+                    found: 2,
+                    known: 1,
+                    ..
+                }
+            );
+            assert!(newer, "{error}");
+        }
+    }
+
+    #[test]
+    fn other_databases_and_other_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = folder.path().join("foreign");
+        let db = Connection::open(&foreign).unwrap();
+        db.execute_batch("CREATE TABLE t (a)").unwrap();
+        drop(db);
+        let text = folder.path().join("text");
+        std::fs::write(&text, "no database at all\n".repeat(300)).unwrap();
+        for opened in [writable(&foreign).map(Some), readable(&foreign)] {
+            assert!(matches!(opened, Err(RecordError::Foreign { .. })));
+        }
+        for opened in [writable(&text).map(Some), readable(&text)] {
+            assert!(matches!(opened, Err(RecordError::Damaged { .. })));
+        }
+        assert!(
+            std::fs::read_to_string(&text)
+                .unwrap()
+                .starts_with("no database")
+        );
+        assert!(readable(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_not_there_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/in/a folder/records");
+        assert!(readable(&path).unwrap().is_none());
+        assert!(!path.exists());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(readable(&path).unwrap().is_none());
+        writable(&path).unwrap();
+        assert!(readable(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn databases_that_nobody_writes_need_no_files_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a b?%#.sqlite3");
+        drop(writable(&path).unwrap());
+        assert!(!has_log(&path));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let db = connect_still(&path, flags).unwrap();
+        assert_eq!(format_of(&db, &path).unwrap(), 1);
+    }
+}
