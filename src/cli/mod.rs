@@ -8,6 +8,7 @@ mod inspect;
 mod out;
 mod run;
 mod shared;
+mod tune;
 mod tune_worker;
 mod verify;
 
@@ -41,6 +42,8 @@ enum Verb {
     Verify(verify::Verify),
     /// Write a model as a native file, or show a stage of its compilation
     Compile(compile::Compile),
+    /// Find the fastest schedule of each kernel of a model on this machine
+    Tune(tune::Tune),
     /// Measures kernels for `tune`, on request
     #[command(hide = true)]
     TuneWorker(tune_worker::TuneWorker),
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Compile(verb) => verb.run(),
+        Verb::Tune(verb) => verb.run(),
         Verb::TuneWorker(verb) => verb.run(),
     };
     match std::panic::catch_unwind(work) {

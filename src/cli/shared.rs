@@ -71,6 +71,9 @@ impl RecordArgs {
         let (source, is_named) = match (&self.tuning_record, &self.records) {
             _ if self.no_records => return Ok(()),
             (Some(file), _) => (Source::Lines(file.clone()), true),
+            (None, Some(file)) if !file.exists() => {
+                return Err(Error::file(file, "there is no such database of records"));
+            }
             (None, Some(file)) => (Source::Database(file.clone()), true),
             (None, None) => match default_path() {
                 Ok(path) => (Source::Database(path), false),
@@ -124,6 +127,13 @@ impl ModelArgs {
 
     /// The options of compilation.
     pub fn options(&self) -> Result<Options> {
+        let mut options = self.untuned_options()?;
+        self.records.apply(&mut options)?;
+        Ok(options)
+    }
+
+    /// The options of compilation, whatever tuning has found.
+    pub fn untuned_options(&self) -> Result<Options> {
         let mut options = Options {
             threads: self.threads,
             target: self.target.clone(),
@@ -148,7 +158,6 @@ impl ModelArgs {
             names if names.iter().any(|n| n == "all") => KeepSymbolic::All,
             names => KeepSymbolic::Names(names.iter().cloned().collect::<BTreeSet<_>>()),
         };
-        self.records.apply(&mut options)?;
         Ok(options)
     }
 }
