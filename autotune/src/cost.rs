@@ -9,7 +9,10 @@ pub mod metrics;
 mod nest;
 mod nnls;
 mod ranker;
+#[cfg(test)]
+mod tests;
 mod traffic;
+pub mod train;
 pub mod trees;
 mod work;
 

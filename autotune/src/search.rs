@@ -10,6 +10,8 @@ mod nearest;
 mod round;
 mod sampled;
 mod seeds;
+#[cfg(test)]
+mod tests;
 mod uniform;
 
 pub use descent::Descent;

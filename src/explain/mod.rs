@@ -4,7 +4,6 @@
 //! A model is compiled so that its code keeps time, and run again and again. Each kernel's work
 //! is counted from the model's nodes and the kernel's loops, and compared with the roofline of
 //! this machine.
-pub mod footprint;
 pub mod graph;
 pub mod html;
 pub mod machine;
@@ -28,7 +27,7 @@ use tensmith_codegen::kernel::KernelStats;
 use tensmith_codegen::target::Target;
 use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::Ranges;
-use tensmith_ir::loops::Kernel;
+use tensmith_ir::loops::{Kernel, boundary_bytes};
 use tensmith_ir::plan::{Call, Plan, Step};
 use tensmith_passes::graph::Algorithm;
 use tensmith_passes::schedule::Schedule;
@@ -390,7 +389,7 @@ impl Cx<'_> {
         let trace = &self.schedules[number].trace;
         let (kernel, stats) = (&self.plan.kernels[number], &self.stats[number]);
         let calls = cost.count as f64;
-        let bytes = footprint::boundary_bytes(kernel, &self.ranges(kernel));
+        let bytes = boundary_bytes(kernel, &self.ranges(kernel));
         let bound = self.machine.bound(flops.least(), bytes);
         KernelReport {
             name: label.name.clone(),

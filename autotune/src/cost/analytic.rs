@@ -59,7 +59,7 @@ const CALL_CYCLES: f64 = 100.0;
 /// Units: cycles until all threads have begun and ended.
 const THREADS_CYCLES: f64 = 3000.0;
 /// How much the coefficients of before weigh when new ones are fitted, in samples.
-const KEPT: f64 = 1.0;
+const KEPT: f64 = 0.1;
 
 /// The names of the terms.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -145,12 +145,10 @@ impl Coefficients {
 
     /// The coefficients that fit measurements best, by the squares of relative errors; what was
     /// not measured stays near what it is.
-    pub fn fit(&self, samples: &[Sample]) -> Coefficients {
+    pub fn fit<'s>(&self, samples: impl IntoIterator<Item = &'s Sample>) -> Coefficients {
         let mut normal = Normal::new(TERMS);
-        for s in samples
-            .iter()
-            .filter(|s| s.ns > 0.0 && s.terms.len() == TERMS)
-        {
+        let whole = |s: &&Sample| s.ns > 0.0 && s.terms.len() == TERMS;
+        for s in samples.into_iter().filter(whole) {
             // Each row says: prediction over time is 1.
             let row: Vec<f64> = s.terms.iter().map(|t| t / s.ns).collect();
             normal.add(&row, 1.0, 1.0);

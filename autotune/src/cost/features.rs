@@ -17,7 +17,7 @@ const LEVELS: usize = 5;
 
 /// Features by name; behind them, the share of each term of the analytic model with its default
 /// coefficients, in the order of [`analytic::names`].
-const NAMES: [&str; 57] = [
+const NAMES: [&str; 58] = [
     // Of the whole kernel. Log of counts, of a call.
     "flops",
     "instructions",
@@ -89,8 +89,10 @@ const NAMES: [&str; 57] = [
     // How often what is touched comes from beyond each cache (log).
     "again_l1",
     "again_l2",
-    // Flops for each byte from beyond the level-2 cache (log).
+    // Flops for each byte from beyond the level-2 cache, and for each byte over the boundary of the
+    // kernel (logs).
     "intensity",
+    "boundary_intensity",
     // Logs: bytes of scratch memory, and of operands with layouts of their own.
     "scratch_bytes",
     "packed_bytes",
@@ -304,6 +306,7 @@ fn memory(work: &Work, setting: &Setting, row: &mut Row) {
     row.ratio(l1, work.touched);
     row.ratio(l2, work.touched);
     row.ratio(work.ops().flops, l2);
+    row.ratio(work.ops().flops, work.boundary);
     let bytes = |holds: &dyn Fn(&Access) -> bool| -> f64 {
         let mut buffers: Vec<_> = (work.nest.accesses.iter())
             .filter(|a| holds(a))

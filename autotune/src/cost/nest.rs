@@ -17,7 +17,9 @@ use count::Counter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use tensmith_ir::expr::{Atom, Expr, Ranges, Symbol, Var};
-use tensmith_ir::loops::{BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt};
+use tensmith_ir::loops::{
+    BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt, boundary_bytes,
+};
 
 /// Iterations that a `while` loop is taken to do.
 const TYPICAL_WHILE: f64 = 16.0;
@@ -105,8 +107,8 @@ pub struct Nest {
     pub accesses: Vec<Access>,
     /// The kernel.
     pub root: Node,
-    /// Checks of indices from data, and `while` loops.
-    pub data_dependent: usize,
+    /// Units: bytes that it reads and writes of its operands.
+    pub boundary: f64,
 }
 
 impl Nest {
@@ -125,6 +127,7 @@ impl Nest {
         };
         Nest {
             root,
+            boundary: boundary_bytes(kernel, &Ranges::new()),
             ..builder.nest
         }
     }
@@ -178,7 +181,7 @@ impl<'a> Builder<'a> {
                 statements: vec![],
                 accesses: vec![],
                 root,
-                data_dependent: 0,
+                boundary: 0.0,
             },
             ranges: Ranges::new(),
             around: vec![],
@@ -238,7 +241,6 @@ impl<'a> Builder<'a> {
                 body,
                 ..
             } => {
-                self.nest.data_dependent += 1;
                 let mut nodes = vec![self.value(value, times)];
                 self.ranges.bind(*var, extent);
                 self.places.insert(*var, Place::Check(self.around.len()));
@@ -246,7 +248,6 @@ impl<'a> Builder<'a> {
                 nodes
             }
             Stmt::While { cond, body } => {
-                self.nest.data_dependent += 1;
                 let l = Loop {
                     var: None,
                     trips: TYPICAL_WHILE,

@@ -132,14 +132,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            trees: 60,
-            depth: 4,
-            rate: 0.2,
+            trees: 100,
+            depth: 3,
+            rate: 0.12,
             least_rows: 3,
             ridge: 1.0,
             features: 0.5,
             partners: 6,
-            noise: 0.1,
+            noise: 0.3,
             seed: 1,
         }
     }

@@ -67,6 +67,8 @@ pub struct Work {
     pub beyond: [f64; 3],
     /// Units: bytes of cache lines that it touches.
     pub touched: f64,
+    /// Units: bytes that it reads and writes of its operands.
+    pub boundary: f64,
     /// Iterations of the parallel loop; 1 if there is none.
     pub parallel: f64,
     /// The part of the work that the busiest thread has.
@@ -93,6 +95,7 @@ impl Work {
         let threads = (setting.threads as f64).min(parallel).max(1.0);
         Work {
             touched: traffic::footprint(&nest, &nest.root),
+            boundary: nest.boundary,
             groups,
             cycles,
             beyond,

@@ -4,8 +4,14 @@ use super::{Round, Strategy};
 use crate::space::{Member, Values};
 use std::sync::Arc;
 
-/// Members that are drawn for each batch.
-const DRAWS: usize = 24;
+/// Members that are drawn from the whole space for each batch.
+const DRAWS: usize = 16;
+/// Members that are drawn around the best ones for each batch.
+const DRAWS_NEAR: usize = 16;
+/// The best ones.
+const BEST: usize = 6;
+/// The part of the parameters that is drawn anew around one of them.
+const REDRAWN: f64 = 0.25;
 /// Members that wait for a better opinion of the ranker.
 const MOST_WAITING: usize = 384;
 /// The part of proposals that the ranker has no say in: it may be wrong.
@@ -29,6 +35,11 @@ impl Strategy for Sampled {
         for _ in 0..DRAWS {
             self.waiting.extend(round.draw().map(|(member, _)| member));
         }
+        let fastest = round.fastest();
+        for _ in 0..DRAWS_NEAR {
+            let from = round.random().pick(&fastest[..BEST.min(fastest.len())]);
+            self.waiting.extend(from.and_then(|m| near(round, m)));
+        }
         self.waiting = round.ranked(self.waiting.drain(..));
         self.waiting.truncate(MOST_WAITING);
         let mut chosen: Vec<Arc<Member>> = Vec::new();
@@ -41,6 +52,19 @@ impl Strategy for Sampled {
         }
         chosen.iter().map(|m| m.values()).collect()
     }
+}
+
+/// A member that has most parameters as another one.
+fn near(round: &mut Round<'_>, member: &Member) -> Option<Arc<Member>> {
+    let mut values = member.values();
+    for p in &member.parameters {
+        if round.random().chance(REDRAWN)
+            && let Some(option) = round.random().pick(&p.options)
+        {
+            values.set(&p.name, option);
+        }
+    }
+    round.member(&values)
 }
 
 /// The member with the lowest score, where likeness to those that were chosen counts.

@@ -5,7 +5,7 @@ use crate::space::{Member, Values};
 use std::sync::Arc;
 
 /// Members that are proposed besides the default.
-const SEEDS: usize = 7;
+const SEEDS: usize = 5;
 /// Members that the model is asked about, at most.
 const MOST_MEMBERS: usize = 64;
 /// How often all parameters are gone through.
