@@ -26,10 +26,7 @@ use tensmith_ir::loops::{
 };
 use unroll::unroll_terms;
 
-/// Tiles of rows at most for which a packed factor streams through: it is fetched ahead.
-const FEW_TILES: i64 = 4;
-
-/// Units: elements that a streaming factor is fetched ahead, a page: the hardware's own streams end
+/// Units: elements that a packed factor is fetched ahead, a page: the hardware's own streams end
 /// with each page.
 const AHEAD: i64 = 1024;
 
@@ -96,8 +93,7 @@ pub struct Plan {
     tiles: Vec<Tile>,
     blocks: Option<Blocks>,
     packed: Option<(String, Layout)>,
-    /// Units: elements that what is packed is fetched ahead, if it is read too few times to be worth
-    /// keeping near; else 0.
+    /// Units: elements that what is packed is fetched ahead; 0: not at all.
     ahead: i64,
     /// The loops of the reduction, outermost first, if they are to change their order.
     terms: Vec<Var>,
@@ -133,10 +129,8 @@ pub fn choose(
         let layout = packed_layout((x.index, dim), choice.panel, &terms, &batch);
         (kernel.buffer(buffer).name.clone(), layout)
     });
-    let rows = choice.rows.and_then(|k| nest.loops[k].1.as_const());
-    let few = rows.unwrap_or(1) <= FEW_TILES * choice.shape.rows;
     let ahead = match packed.is_some() && target.masks() {
-        true => choices.number("ahead", &[0, 256, 1024, 4096], if few { AHEAD } else { 0 }),
+        true => choices.number("ahead", &[0, 256, 1024, 4096], AHEAD),
         false => 0,
     };
     let tile = |k: usize, size, mark| Tile {
