@@ -2,6 +2,7 @@
 mod bench;
 mod compile;
 mod demo;
+mod doctor;
 mod explain;
 mod inputs;
 mod inspect;
@@ -40,6 +41,8 @@ enum Verb {
     Verify(verify::Verify),
     /// Write a model as a native file, or show a stage of its compilation
     Compile(compile::Compile),
+    /// Show what this machine can do, and whether anything keeps models from being fast
+    Doctor(doctor::Doctor),
 }
 
 /// Reads the command line and does what it says.
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Compile(verb) => verb.run(),
+        Verb::Doctor(verb) => verb.run(),
     };
     match std::panic::catch_unwind(work) {
         Ok(Ok(())) => ExitCode::SUCCESS,

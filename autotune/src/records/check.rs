@@ -3,9 +3,10 @@ use super::database::{hash, number, text};
 use super::error::Result;
 use super::open::{MIGRATIONS, format_of};
 use super::{Database, RecordError};
+use serde::Serialize;
 
 /// What a check of a database found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// Units: bytes of the file, without what is beside it.
     pub bytes: u64,
