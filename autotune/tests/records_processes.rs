@@ -103,7 +103,9 @@ fn two_processes_write_one_file_at_once() {
 /// case; then the file is opened, holds all that was acknowledged, and takes more.
 #[test]
 fn killed_processes_lose_nothing_acknowledged() {
-    for seed in seeds(0..10) {
+    let seeds = seeds(0..10);
+    let (mut total, count) = (0, seeds.end - seeds.start);
+    for seed in seeds {
         let mut random = StdRng::seed_from_u64(seed);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records.sqlite3");
@@ -112,6 +114,7 @@ fn killed_processes_lose_nothing_acknowledged() {
         sleep(Duration::from_micros(random.random_range(0..80_000)));
         child.kill().unwrap();
         let told = acknowledged(&mut child);
+        total += told.len();
         child.wait().unwrap();
         if let Some(mut other) = other {
             assert_eq!(acknowledged(&mut other).len(), 20, "seed {seed}");
@@ -128,4 +131,9 @@ fn killed_processes_lose_nothing_acknowledged() {
         database.insert(&key, &trial(0)).unwrap();
         assert_eq!(database.best(&key).unwrap(), Some(trial(0)));
     }
+    eprintln!("{count} writers were killed after {total} records");
+    assert!(
+        count < 10 || total > 100,
+        "writers are killed before they write"
+    );
 }

@@ -2,10 +2,10 @@
 mod facts;
 mod warnings;
 
-use super::shared::{RecordsArgs, human_age, human_bytes, human_ns};
+use super::shared::{RecordsArgs, human_age, human_bytes, human_ns, table};
 use crate::cli::out::outln;
 use clap::Args;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use facts::{Facts, Store};
 use indicatif::{ProgressBar, ProgressStyle};
 use tensmith::{Error, Result};
@@ -67,6 +67,11 @@ fn style() -> ProgressStyle {
 
 fn show(bar: &ProgressBar, progress: Progress<'_>) {
     match progress {
+        Progress::Step { done, .. } if bar.is_hidden() => {
+            if done == 0 {
+                eprintln!("measuring this machine for some seconds");
+            }
+        }
         Progress::Step { done, of, what } => {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
@@ -142,23 +147,11 @@ fn print_machine(facts: &Facts) {
     );
 }
 
-/// A table of numbers: all columns but the first to the right.
-fn table(head: &[String]) -> Table {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(head);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 fn arithmetic(profile: &Profile) -> Table {
     let cores = profile.identity.cores;
-    let head = ["bits", "GFLOP/s 1 core", "", "a cycle", "loads a cycle"];
-    let mut head = head.map(String::from);
-    head[2] = format!("{cores} cores");
-    let mut table = table(&head);
+    let all = format!("{cores} cores");
+    let head = ["bits", "GFLOP/s 1 core", &all, "a cycle", "loads a cycle"];
+    let mut table = table(&head, 1..6);
     for a in &profile.arithmetic {
         let fmas = a.flops_per_s / f64::from(2 * a.bits / 32) / profile.clock_hz;
         table.add_row([
@@ -174,11 +167,9 @@ fn arithmetic(profile: &Profile) -> Table {
 
 fn memory(profile: &Profile) -> Table {
     let cores = profile.identity.cores;
-    let head = ["level", "size", "GB/s 1 core", "", "latency 1 core", ""];
-    let mut head = head.map(String::from);
-    head[3] = format!("{cores} cores");
-    head[5] = format!("{cores} cores");
-    let mut table = table(&head);
+    let all = &format!("{cores} cores");
+    let head = ["level", "size", "GB/s 1 core", all, "latency 1 core", all];
+    let mut table = table(&head, 1..6);
     for level in &profile.memory {
         table.add_row([
             level.name.as_str().to_string(),

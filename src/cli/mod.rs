@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Results go to stdout, all else to stderr.
 mod bench;
 mod compile;
+mod db;
 mod demo;
 mod doctor;
 mod explain;
@@ -41,6 +42,8 @@ enum Verb {
     Verify(verify::Verify),
     /// Write a model as a native file, or show a stage of its compilation
     Compile(compile::Compile),
+    /// Show, share and tidy up the records of what was tuned
+    Db(db::Db),
     /// Show what this machine can do, and whether anything keeps models from being fast
     Doctor(doctor::Doctor),
 }
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Compile(verb) => verb.run(),
+        Verb::Db(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
     };
     match std::panic::catch_unwind(work) {

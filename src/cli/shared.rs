@@ -1,9 +1,12 @@
 //! Arguments that verbs have in common.
 use clap::Args;
+use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::PathBuf;
 use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Precision, Result};
-use tensmith_autotune::records::default_path;
+use tensmith_autotune::records::{Database, default_path};
 
 /// A model and how to compile it.
 #[derive(Args, Clone)]
@@ -154,6 +157,21 @@ pub fn human_age(seconds: u64) -> String {
     }
 }
 
+/// A table for people, without lines, some columns of which are numbers.
+pub fn table(head: &[&str], numbers: Range<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(head);
+    for column in table
+        .column_iter_mut()
+        .take(numbers.end)
+        .skip(numbers.start)
+    {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 /// Where records are.
 #[derive(Args, Clone)]
 pub struct RecordsArgs {
@@ -172,6 +190,21 @@ impl RecordsArgs {
             Some(path) => Ok(path.clone()),
             None => Ok(default_path()?),
         }
+    }
+
+    /// Opens the records to read; `None` if there are none yet.
+    ///
+    /// Errors: a file that is named is not there; it cannot be read.
+    pub fn open_to_read(&self) -> Result<Option<Database>> {
+        let path = self.path()?;
+        let database = Database::open_to_read(&path)?;
+        if database.is_none() {
+            if self.records.is_some() && !path.exists() {
+                return Err(Error::io("read", path, ErrorKind::NotFound.into()));
+            }
+            eprintln!("note: there are no records yet in {}", path.display());
+        }
+        Ok(database)
     }
 }
 

@@ -34,7 +34,7 @@ struct Campaign {
     chunk: u64,
 }
 
-const CAMPAIGNS: [Campaign; 8] = [
+const CAMPAIGNS: [Campaign; 9] = [
     Campaign {
         name: "graphs",
         package: "tensmith-passes",
@@ -90,6 +90,13 @@ const CAMPAIGNS: [Campaign; 8] = [
         program: "random_graphs",
         test: "random_graphs_compute_what_the_reference_does",
         chunk: 60,
+    },
+    Campaign {
+        name: "records",
+        package: "tensmith-autotune",
+        program: "records_processes",
+        test: "killed_processes_lose_nothing_acknowledged",
+        chunk: 200,
     },
 ];
 

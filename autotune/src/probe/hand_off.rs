@@ -14,7 +14,7 @@ const LINES: usize = 256;
 const LINE: usize = 64;
 
 /// How often each figure is measured; the fastest counts.
-const REPEATS: usize = 12;
+const REPEATS: usize = 30;
 
 /// What threads pay each other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Measuring a profile.
 use super::{Access, Arithmetic, Identity, Level, Profile};
 use crate::probe::{
-    Clock, HandOff, LevelName, Result, fma_flops_at, fma_latency_ns, hand_off, level_bandwidths,
+    Clock, LevelName, Result, fma_flops_at, fma_latency_ns, hand_off, level_bandwidths,
     level_latencies, loads_per_s, widths,
 };
 use tensmith_codegen::target::Target;
@@ -28,12 +28,10 @@ pub enum Progress<'a> {
 const ROUNDS: usize = 3;
 
 /// The measurements of a round.
-const STEPS: [&str; 4] = [
-    "multiply-adds and loads",
-    "bandwidths",
-    "latencies",
-    "hand-offs between threads",
-];
+const STEPS: [&str; 3] = ["multiply-adds and loads", "bandwidths", "latencies"];
+
+/// What follows all rounds.
+const LAST: &str = "hand-offs between threads";
 
 /// The threads that measure.
 struct Bench {
@@ -48,7 +46,6 @@ struct Round {
     fma_latency_ns: f64,
     arithmetic: Vec<Arithmetic>,
     memory: Vec<Level>,
-    hand_off: Option<HandOff>,
 }
 
 pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
@@ -58,11 +55,10 @@ pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
     let mut clock = Clock::new(&bench.target)?;
     let mut done = 0;
     let mut next = || {
-        say(Progress::Step {
-            done,
-            of: ROUNDS * STEPS.len(),
-            what: STEPS[done % STEPS.len()],
-        });
+        let of = ROUNDS * STEPS.len() + 1;
+        let what = STEPS[done % STEPS.len()];
+        let what = if done + 1 == of { LAST } else { what };
+        say(Progress::Step { done, of, what });
         done += 1;
         clock.look()
     };
@@ -70,6 +66,8 @@ pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
     for _ in 1..ROUNDS {
         best.improve(bench.round(&mut next)?);
     }
+    next()?;
+    let hand_off = bench.all.as_ref().map_or(Ok(None), hand_off)?;
     Ok(Profile {
         identity,
         clock_hz: clock.hz(),
@@ -77,7 +75,7 @@ pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
         fma_latency_ns: best.fma_latency_ns,
         arithmetic: best.arithmetic,
         memory: best.memory,
-        hand_off: best.hand_off,
+        hand_off,
         when_s: unix_seconds(),
         took_ms: watch.elapsed_ms(),
     })
@@ -109,8 +107,6 @@ impl Bench {
         next()?;
         let late_one = level_latencies(&self.one, &self.target)?;
         let late_all = level_latencies(self.all(), &self.target)?;
-        next()?;
-        let hand_off = self.all.as_ref().map_or(Ok(None), hand_off)?;
         let access = |bytes_per_s, (_, latency_ns): (LevelName, f64)| Access {
             bytes_per_s,
             latency_ns,
@@ -127,7 +123,6 @@ impl Bench {
             fma_latency_ns,
             arithmetic,
             memory: memory.collect(),
-            hand_off,
         })
     }
 
@@ -163,11 +158,6 @@ impl Round {
                 more(&mut mine.bytes_per_s, theirs.bytes_per_s);
                 less(&mut mine.latency_ns, theirs.latency_ns);
             }
-        }
-        if let (Some(mine), Some(theirs)) = (&mut self.hand_off, other.hand_off) {
-            less(&mut mine.run_ns, theirs.run_ns);
-            less(&mut mine.barrier_ns, theirs.barrier_ns);
-            less(&mut mine.line_ns, theirs.line_ns);
         }
     }
 }
