@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 use support::seeds::seeds;
@@ -51,17 +51,40 @@ fn start(database: &Path, name: &str, count: u64) -> Child {
         .unwrap()
 }
 
-/// The numbers that a child has said; the last line may be torn.
-fn acknowledged(child: &mut Child) -> Vec<u64> {
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut text = String::new();
-    let mut numbers = Vec::new();
-    while out.read_line(&mut text).unwrap() > 0 {
-        let number = text.strip_suffix('\n').and_then(|l| l.strip_prefix(DONE));
-        numbers.extend(number.map(|n| n.parse::<u64>().unwrap()));
-        text.clear();
+/// What a child says.
+struct Told {
+    out: BufReader<ChildStdout>,
+    numbers: Vec<u64>,
+}
+
+impl Told {
+    fn of(child: &mut Child) -> Self {
+        Told {
+            out: BufReader::new(child.stdout.take().unwrap()),
+            numbers: vec![],
+        }
     }
-    numbers
+
+    /// Listens until so many records are acknowledged, or the child has ended. Its last line may be
+    /// torn.
+    fn listen(&mut self, count: usize) {
+        let mut text = String::new();
+        while self.numbers.len() < count && self.out.read_line(&mut text).unwrap() > 0 {
+            let number = text.strip_suffix('\n').and_then(|l| l.strip_prefix(DONE));
+            let number = number.map(|n| n.parse::<u64>().unwrap());
+            self.numbers.extend(number);
+            text.clear();
+        }
+    }
+
+    fn all(mut self) -> Vec<u64> {
+        self.listen(usize::MAX);
+        self.numbers
+    }
+}
+
+fn acknowledged(child: &mut Child) -> Vec<u64> {
+    Told::of(child).all()
 }
 
 /// The numbers of the records of a child that are in a database.
@@ -99,8 +122,9 @@ fn two_processes_write_one_file_at_once() {
     assert!(health.problems.is_empty(), "{:?}", health.problems);
 }
 
-/// A writer is killed at a moment that the seed says, while another one goes on in every second
-/// case; then the file is opened, holds all that was acknowledged, and takes more.
+/// A writer is killed at a moment that the seed says: while it makes the database, or after some
+/// records. In every second case another one goes on meanwhile. Then the file is opened, holds all
+/// that was acknowledged, and takes more.
 #[test]
 fn killed_processes_lose_nothing_acknowledged() {
     let seeds = seeds(0..10);
@@ -111,9 +135,15 @@ fn killed_processes_lose_nothing_acknowledged() {
         let path = folder.path().join("records.sqlite3");
         let other = (seed % 2 == 1).then(|| start(&path, "m2", 20));
         let mut child = start(&path, "m1", u64::MAX);
-        sleep(Duration::from_micros(random.random_range(0..80_000)));
+        let mut told = Told::of(&mut child);
+        let (records, within_us) = match random.random_range(0..4) {
+            0 => (0, 40_000),
+            _ => (random.random_range(1..40), 3000),
+        };
+        told.listen(records);
+        sleep(Duration::from_micros(random.random_range(0..within_us)));
         child.kill().unwrap();
-        let told = acknowledged(&mut child);
+        let told = told.all();
         total += told.len();
         child.wait().unwrap();
         if let Some(mut other) = other {
@@ -133,7 +163,7 @@ fn killed_processes_lose_nothing_acknowledged() {
     }
     eprintln!("{count} writers were killed after {total} records");
     assert!(
-        count < 10 || total > 100,
+        count < 10 || total as u64 > 2 * count,
         "writers are killed before they write"
     );
 }
