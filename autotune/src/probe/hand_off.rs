@@ -14,7 +14,7 @@ const LINES: usize = 256;
 const LINE: usize = 64;
 
 /// How often each figure is measured; the fastest counts.
-const REPEATS: usize = 30;
+const REPEATS: usize = 12;
 
 /// What threads pay each other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,24 +28,50 @@ pub struct HandOff {
     pub line_ns: f64,
 }
 
-/// Measures a pool; `None` if it has one thread.
-///
-/// Errors: memory cannot be had; a defect of ours.
-pub fn hand_off(pool: &Pool) -> Result<Option<HandOff>> {
-    if pool.threads() == 1 {
-        return Ok(None);
+/// What runs of each kind took, the fastest so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange {
+    run_ns: f64,
+    barrier_ns: f64,
+    /// Units: nanoseconds of a round in which each thread reads what it wrote.
+    own_ns: f64,
+    /// Units: nanoseconds of a round in which each thread reads what another one wrote.
+    others_ns: f64,
+}
+
+impl Exchange {
+    /// Measures a pool; `None` if it has one thread.
+    ///
+    /// Errors: memory cannot be had; a defect of ours.
+    pub(crate) fn measure(pool: &Pool) -> Result<Option<Self>> {
+        if pool.threads() == 1 {
+            return Ok(None);
+        }
+        let mut memory = AlignedBytes::zeroed(pool.threads() * LINES * LINE)?;
+        let mut best = |entry, rounds| best_ns(pool, entry, &mut memory, rounds);
+        Ok(Some(Exchange {
+            run_ns: best(nothing, 1)?,
+            barrier_ns: best(barriers, ROUNDS)?,
+            own_ns: best(write_and_read::<0>, ROUNDS)?,
+            others_ns: best(write_and_read::<1>, ROUNDS)?,
+        }))
     }
-    let mut memory = AlignedBytes::zeroed(pool.threads() * LINES * LINE)?;
-    let mut best = |entry, rounds| best_ns(pool, entry, &mut memory, rounds);
-    let run_ns = best(nothing, 1)?;
-    let barrier_ns = best(barriers, ROUNDS)?;
-    let own = best(write_and_read::<0>, ROUNDS)?;
-    let others = best(write_and_read::<1>, ROUNDS)?;
-    Ok(Some(HandOff {
-        run_ns,
-        barrier_ns,
-        line_ns: ((others - own) / LINES as f64).max(0.0),
-    }))
+
+    /// Takes what another measurement found to be faster.
+    pub(crate) fn improve(&mut self, other: Exchange) {
+        self.run_ns = self.run_ns.min(other.run_ns);
+        self.barrier_ns = self.barrier_ns.min(other.barrier_ns);
+        self.own_ns = self.own_ns.min(other.own_ns);
+        self.others_ns = self.others_ns.min(other.others_ns);
+    }
+
+    pub(crate) fn hand_off(&self) -> HandOff {
+        HandOff {
+            run_ns: self.run_ns,
+            barrier_ns: self.barrier_ns,
+            line_ns: ((self.others_ns - self.own_ns) / LINES as f64).max(0.0),
+        }
+    }
 }
 
 fn best_ns(pool: &Pool, entry: Entry, memory: &mut AlignedBytes, rounds: usize) -> Result<f64> {
@@ -79,7 +105,7 @@ unsafe extern "C" fn write_and_read<const AFTER: u32>(
 ) {
     let read = (thread + AFTER) % threads;
     let line = |thread: u32, k: usize| {
-        // SAFETY: `hand_off` passes memory for the lines of all threads.
+        // SAFETY: `measure` passes memory for the lines of all threads.
         unsafe { (*context).arena.add((thread as usize * LINES + k) * LINE) }
     };
     let mut sum = 0_u8;
@@ -106,12 +132,13 @@ mod tests {
 
     #[test]
     fn one_thread_hands_nothing_over() {
-        assert_eq!(hand_off(&Pool::new(1).unwrap()).unwrap(), None);
+        assert!(Exchange::measure(&Pool::new(1).unwrap()).unwrap().is_none());
     }
 
     #[test]
     fn two_threads_pay_each_other() {
-        let found = hand_off(&Pool::new(2).unwrap()).unwrap().unwrap();
+        let found = Exchange::measure(&Pool::new(2).unwrap()).unwrap();
+        let found = found.unwrap().hand_off();
         assert!(found.run_ns > 0.0 && found.barrier_ns > 0.0, "{found:?}");
         assert!(found.line_ns >= 0.0 && found.line_ns < 1e6, "{found:?}");
     }

@@ -1,7 +1,7 @@
 //! Measuring a profile.
 use super::{Access, Arithmetic, Identity, Level, Profile};
 use crate::probe::{
-    Clock, LevelName, Result, fma_flops_at, fma_latency_ns, hand_off, level_bandwidths,
+    Clock, Exchange, LevelName, Result, fma_flops_at, fma_latency_ns, level_bandwidths,
     level_latencies, loads_per_s, widths,
 };
 use tensmith_codegen::target::Target;
@@ -24,14 +24,20 @@ pub enum Progress<'a> {
     Note(&'a str),
 }
 
-/// How often everything is measured: other programs that disturb one second rarely disturb all.
-const ROUNDS: usize = 3;
+/// How often everything is measured, at most: other programs that disturb one second rarely disturb
+/// all.
+const ROUNDS: usize = 4;
+
+/// Units: milliseconds after which no round begins.
+const LATEST_MS: f64 = 3500.0;
 
 /// The measurements of a round.
-const STEPS: [&str; 3] = ["multiply-adds and loads", "bandwidths", "latencies"];
-
-/// What follows all rounds.
-const LAST: &str = "hand-offs between threads";
+const STEPS: [&str; 4] = [
+    "multiply-adds and loads",
+    "bandwidths",
+    "latencies",
+    "hand-offs between threads",
+];
 
 /// The threads that measure.
 struct Bench {
@@ -46,6 +52,7 @@ struct Round {
     fma_latency_ns: f64,
     arithmetic: Vec<Arithmetic>,
     memory: Vec<Level>,
+    exchange: Option<Exchange>,
 }
 
 pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
@@ -55,19 +62,20 @@ pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
     let mut clock = Clock::new(&bench.target)?;
     let mut done = 0;
     let mut next = || {
-        let of = ROUNDS * STEPS.len() + 1;
-        let what = STEPS[done % STEPS.len()];
-        let what = if done + 1 == of { LAST } else { what };
-        say(Progress::Step { done, of, what });
+        say(Progress::Step {
+            done,
+            of: ROUNDS * STEPS.len(),
+            what: STEPS[done % STEPS.len()],
+        });
         done += 1;
         clock.look()
     };
     let mut best = bench.round(&mut next)?;
     for _ in 1..ROUNDS {
-        best.improve(bench.round(&mut next)?);
+        if watch.elapsed_ms() < LATEST_MS {
+            best.improve(bench.round(&mut next)?);
+        }
     }
-    next()?;
-    let hand_off = bench.all.as_ref().map_or(Ok(None), hand_off)?;
     Ok(Profile {
         identity,
         clock_hz: clock.hz(),
@@ -75,7 +83,7 @@ pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
         fma_latency_ns: best.fma_latency_ns,
         arithmetic: best.arithmetic,
         memory: best.memory,
-        hand_off,
+        hand_off: best.exchange.map(|e| e.hand_off()),
         when_s: unix_seconds(),
         took_ms: watch.elapsed_ms(),
     })
@@ -107,6 +115,8 @@ impl Bench {
         next()?;
         let late_one = level_latencies(&self.one, &self.target)?;
         let late_all = level_latencies(self.all(), &self.target)?;
+        next()?;
+        let exchange = Exchange::measure(self.all())?;
         let access = |bytes_per_s, (_, latency_ns): (LevelName, f64)| Access {
             bytes_per_s,
             latency_ns,
@@ -123,6 +133,7 @@ impl Bench {
             fma_latency_ns,
             arithmetic,
             memory: memory.collect(),
+            exchange,
         })
     }
 
@@ -158,6 +169,9 @@ impl Round {
                 more(&mut mine.bytes_per_s, theirs.bytes_per_s);
                 less(&mut mine.latency_ns, theirs.latency_ns);
             }
+        }
+        if let (Some(mine), Some(theirs)) = (&mut self.exchange, other.exchange) {
+            mine.improve(theirs);
         }
     }
 }
