@@ -1,7 +1,8 @@
 //! What this machine can do, measured in this process: multiply-adds, the levels of its memory,
 //! and what threads pay each other.
 //!
-//! Each figure is the best of several measurements, since other programs only slow it down.
+//! Rates and latencies are the best of several measurements, since other programs only slow them
+//! down; hand-offs are the usual ones.
 mod bandwidth;
 mod clock;
 mod fma;

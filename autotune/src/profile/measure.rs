@@ -52,7 +52,7 @@ struct Round {
     fma_latency_ns: f64,
     arithmetic: Vec<Arithmetic>,
     memory: Vec<Level>,
-    exchange: Option<Exchange>,
+    exchanges: Vec<Exchange>,
 }
 
 pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
@@ -83,7 +83,7 @@ pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
         fma_latency_ns: best.fma_latency_ns,
         arithmetic: best.arithmetic,
         memory: best.memory,
-        hand_off: best.exchange.map(|e| e.hand_off()),
+        hand_off: Exchange::hand_off(&best.exchanges),
         when_s: unix_seconds(),
         took_ms: watch.elapsed_ms(),
     })
@@ -133,7 +133,7 @@ impl Bench {
             fma_latency_ns,
             arithmetic,
             memory: memory.collect(),
-            exchange,
+            exchanges: exchange.into_iter().collect(),
         })
     }
 
@@ -154,7 +154,7 @@ impl Bench {
 }
 
 impl Round {
-    /// Takes what another round measured as faster.
+    /// Takes what another round measured as faster, and all hand-offs.
     fn improve(&mut self, other: Round) {
         let more = |mine: &mut f64, theirs: f64| *mine = mine.max(theirs);
         let less = |mine: &mut f64, theirs: f64| *mine = mine.min(theirs);
@@ -170,8 +170,6 @@ impl Round {
                 less(&mut mine.latency_ns, theirs.latency_ns);
             }
         }
-        if let (Some(mine), Some(theirs)) = (&mut self.exchange, other.exchange) {
-            mine.improve(theirs);
-        }
+        self.exchanges.extend(other.exchanges);
     }
 }
