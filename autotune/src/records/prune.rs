@@ -2,8 +2,8 @@
 use super::Database;
 use super::database::number;
 use super::error::{RecordError, Result};
+use rusqlite::params_from_iter;
 use rusqlite::types::Value;
-use rusqlite::{Transaction, TransactionBehavior, params_from_iter};
 
 /// Which records to drop: those that fit all that is said, except the best of each key.
 ///
@@ -61,8 +61,7 @@ impl Database {
     ///
     /// Errors: the file cannot be written, is damaged, or others keep it locked.
     pub fn prune(&self, selection: &Selection, dry_run: bool) -> Result<Pruned> {
-        let change = Transaction::new_unchecked(&self.sql, TransactionBehavior::Immediate);
-        let change = change.map_err(|e| self.error(&e))?;
+        let change = self.begin()?;
         let all = self.count()?;
         self.drop_fitting(&selection.parameters())?;
         let kept = self.count()?;
