@@ -1,8 +1,9 @@
 //! `tensmith db` and `tensmith doctor` through the program: what they print, files, exit codes.
 
 use serde_json::Value;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use tensmith_autotune::records::{Database, Key, Outcome, Trial};
 
 /// Runs the program in a folder that is also the user's home.
@@ -158,6 +159,28 @@ fn records_go_from_one_machine_to_another() {
     );
     let [ours, theirs] = [&a, &b].map(|home| succeed(home.path(), &["db", "export"]));
     assert_eq!(ours, theirs);
+}
+
+#[test]
+fn lines_come_from_the_standard_input_too() {
+    let home = home("m1");
+    let lines = succeed(home.path(), &["db", "export"]);
+    let pool = home.path().join("pool/records");
+    let pool = pool.to_str().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tensmith"))
+        .args(["db", "import", "-", "--records", pool])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(lines.as_bytes()).unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(
+        succeed(home.path(), &["db", "export", "--records", pool]),
+        lines
+    );
 }
 
 #[test]

@@ -70,8 +70,10 @@ impl Prune {
                 .map(|age| unix_seconds().saturating_sub(age)),
             keep_best: self.keep_best.unwrap_or(0),
         };
-        let done = match self.records.open_to_read()? {
-            Some(found) => Database::open(found.path())?.prune(&selection, self.dry_run)?,
+        let found = self.records.open_to_read()?;
+        let path = found.map(|database| database.path().to_path_buf());
+        let done = match path {
+            Some(path) => Database::open(&path)?.prune(&selection, self.dry_run)?,
             None => Pruned::default(),
         };
         let (dropped, kept) = (done.dropped, done.kept);
