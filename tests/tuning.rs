@@ -1,0 +1,225 @@
+//! `tensmith tune` from the command line: what it keeps, what it says, and what compilations make
+//! of it.
+mod support;
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+use support::asset;
+use tempfile::TempDir;
+
+/// A folder with a database of records to be.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn records(&self) -> PathBuf {
+        self.folder.path().join("records.sqlite3")
+    }
+
+    fn tensmith(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tensmith"));
+        command
+            .args(arguments)
+            .env("TENSMITH_RECORDS", self.records());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.tensmith(arguments).output().unwrap()
+    }
+
+    /// Standard output of a run that succeeds.
+    fn said(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn tune(&self, more: &[&str]) -> Value {
+        let model = digits();
+        let always = ["tune", model.to_str().unwrap(), "--threads", "1", "--json"];
+        let said = self.said(&[&always, more].concat());
+        serde_json::from_str(&said).unwrap()
+    }
+}
+
+fn digits() -> PathBuf {
+    asset("digits.onnx")
+}
+
+fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
+    let bench = Bench::new();
+    let said = bench.tune(&["--trials", "40", "--budget", "60s"]);
+    let tasks = said["tasks"].as_array().unwrap();
+    assert!(!tasks.is_empty());
+    assert!((1.0..=48.0).contains(&number(&said["trials"])), "{said}");
+    let trials: f64 = tasks.iter().map(|t| number(&t["trials"])).sum();
+    assert_eq!(trials, number(&said["trials"]));
+    let accepted = tasks.iter().filter(|t| t["accepted"] == true);
+    let accepted: Vec<&Value> = accepted.collect();
+    assert_eq!(accepted.len() as f64, number(&said["accepted"]));
+    if !accepted.is_empty() {
+        assert!(number(&said["ratio"]["high"]) < 1.0, "{said}");
+        assert!(accepted.iter().all(|t| number(&t["in_model"]) < 1.0));
+    }
+    let list: Value = serde_json::from_str(&bench.said(&["db", "list", "--json"])).unwrap();
+    assert!(!list.to_string().is_empty());
+    // The records are found by compilations: exactly the accepted kernels differ.
+    let model = digits();
+    let schedules = |more: &[&str]| {
+        let stage = [
+            "compile",
+            model.to_str().unwrap(),
+            "--emit",
+            "schedule",
+            "--threads",
+            "1",
+        ];
+        bench.said(&[&stage, more].concat())
+    };
+    let (with, without) = (schedules(&[]), schedules(&["--no-records"]));
+    assert_eq!(with == without, accepted.is_empty());
+    // An export makes the same build without the database.
+    if !accepted.is_empty() {
+        let lines = bench.folder.path().join("lines.jsonl");
+        std::fs::write(&lines, bench.said(&["db", "export"])).unwrap();
+        assert_eq!(
+            schedules(&["--tuning-record", lines.to_str().unwrap()]),
+            with
+        );
+    }
+    // What the model computes stays the same, within the reference's tolerance.
+    bench.said(&["verify", model.to_str().unwrap(), "--threads", "1"]);
+}
+
+#[test]
+fn resumed_searches_do_not_measure_again() {
+    let bench = Bench::new();
+    let first = bench.tune(&["--trials", "24", "--seed", "3"]);
+    let second = bench.tune(&["--trials", "24", "--seed", "3", "--resume"]);
+    assert!(number(&first["trials"]) > 0.0);
+    let all = bench.said(&["db", "export"]);
+    let mut measured: Vec<(String, String)> = Vec::new();
+    for line in all.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        if record["outcome"] == "measured" {
+            let text = |name: &str| record[name].as_str().unwrap().to_string();
+            measured.push((text("task"), text("values")));
+        }
+    }
+    let count = measured.len();
+    measured.sort();
+    measured.dedup();
+    assert_eq!(measured.len(), count, "something was measured twice");
+    assert_eq!(
+        count as f64,
+        number(&first["trials"]) + number(&second["trials"])
+    );
+}
+
+#[test]
+fn shares_of_the_tasks_are_disjoint_and_complete() {
+    let bench = Bench::new();
+    let searched = |share: &str| -> Vec<String> {
+        let said = bench.tune(&["--trials", "1", "--tasks", share]);
+        let tasks = said["tasks"].as_array().unwrap().iter();
+        let tasks = tasks.filter(|t| t["searched"] == true);
+        tasks.map(|t| t["task"].to_string()).collect()
+    };
+    let (all, first, second) = (searched("1/1"), searched("1/2"), searched("2/2"));
+    let mut joined = [first.clone(), second.clone()].concat();
+    assert!(first.iter().all(|t| !second.contains(t)));
+    let mut all = all;
+    all.sort();
+    joined.sort();
+    assert_eq!(joined, all);
+}
+
+#[test]
+fn interrupts_keep_what_was_found() {
+    let bench = Bench::new();
+    let model = digits();
+    let arguments = [
+        "tune",
+        model.to_str().unwrap(),
+        "--threads",
+        "1",
+        "--budget",
+        "10m",
+        "--deep",
+    ];
+    let mut child = bench.tensmith(&arguments).spawn().unwrap();
+    let before = lines(&bench.records(), &bench);
+    while lines(&bench.records(), &bench) == before {
+        std::thread::sleep(Duration::from_millis(200));
+        if child.try_wait().unwrap().is_some() {
+            // The whole space was searched: there is nothing to interrupt.
+            return;
+        }
+    }
+    let id = child.id().to_string();
+    Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(
+        child.wait().unwrap().success(),
+        "an interrupt is a good end"
+    );
+    assert!(bench.run(&["db", "check"]).status.success());
+}
+
+fn lines(records: &Path, bench: &Bench) -> usize {
+    match records.exists() {
+        true => bench.said(&["db", "export"]).lines().count(),
+        false => 0,
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_said() {
+    let bench = Bench::new();
+    let model = digits();
+    let model = model.to_str().unwrap();
+    let code = |arguments: &[&str]| bench.run(arguments).status.code();
+    assert_eq!(code(&["tune", model, "--no-records"]), Some(2));
+    assert_eq!(code(&["tune", model, "--tasks", "3/2"]), Some(2));
+    assert_eq!(code(&["tune", model, "--quick", "--deep"]), Some(2));
+    assert_eq!(
+        code(&["bench", model, "--records", "nowhere.sqlite3"]),
+        Some(3)
+    );
+    // A file of lines without a record that fits.
+    let lines = bench.folder.path().join("lines.jsonl");
+    std::fs::write(&lines, "").unwrap();
+    let file = lines.to_str().unwrap();
+    assert_eq!(
+        code(&["compile", model, "--emit", "plan", "--tuning-record", file]),
+        Some(3)
+    );
+    std::fs::write(&lines, "{\"format\":1,\"task\":").unwrap();
+    assert_eq!(
+        code(&["compile", model, "--emit", "plan", "--tuning-record", file]),
+        Some(3)
+    );
+    // A damaged database is a warning, and the model is compiled as the cost model prefers.
+    std::fs::write(bench.records(), "no database").unwrap();
+    let output = bench.run(&["compile", model, "--emit", "plan"]);
+    assert!(output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("without records"), "{errors}");
+}
