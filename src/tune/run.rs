@@ -137,8 +137,8 @@ pub fn tune(
     watcher.begin(&tasks, &searched);
     let stitch_ns = (settings.budget_ns as f64 * STITCH_SHARE) as u64;
     let stitch_ns = stitch_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
-    // Four compilations and the samples.
-    let reserve = stitch_ns + 4 * compile_ns;
+    // Six compilations and the samples.
+    let reserve = stitch_ns + 6 * compile_ns;
     let deadline = settings
         .budget_ns
         .saturating_sub(watch.elapsed_ns() + reserve);

@@ -2,8 +2,12 @@
 //!
 //! Alone, a kernel finds other caches than among its neighbours. So the model is run in turns with
 //! and without all that was found, keeping time; a task whose kernels did not become faster there
-//! goes back. Then the whole model is run in turns with what is left, without keeping time, and if
-//! that is not faster nothing is left.
+//! goes back. Then the model is run in turns with what is left, and if that is not faster as a whole
+//! nothing is left.
+//!
+//! Of two equal models in a process, the one that was made first is faster by up to 2 %, for the
+//! pages that its memory lies in. So there are two of each, made in the order base, tuned, tuned,
+//! base, and pairs are of the first or of the last two.
 use super::found::Found;
 use crate::compile::plan_with_schedules;
 use crate::error::Result;
@@ -69,7 +73,7 @@ impl Stitched {
 ///
 /// Errors: as compilation and runs.
 pub fn stitch(
-    (imported, graph): (&Imported, &Graph),
+    model: (&Imported, &Graph),
     options: &Options,
     inputs: &[TensorView<'_>],
     candidates: &[Candidate],
@@ -79,10 +83,11 @@ pub fn stitch(
         .iter()
         .map(|c| (c.task.clone(), c.values.clone()));
     let all: Found = pairs.collect();
-    let ratios = match all.is_empty() {
-        true => BTreeMap::new(),
-        false => in_model((imported, graph), options, inputs, all, duration_ns / 2)?,
-    };
+    if all.is_empty() {
+        return Ok(Stitched::default());
+    }
+    let mut sides = Sides::new(model, options, &all)?;
+    let ratios = sides.in_model(inputs, duration_ns / 2)?;
     let fit = |c: &Candidate| {
         let ratio = ratios.get(&c.task).copied().flatten();
         Fitted {
@@ -96,9 +101,13 @@ pub fn stitch(
         ..Stitched::default()
     };
     let found = stitched.found();
-    let mut base = Side::new((imported, graph), options, Found::default(), false)?;
-    let mut tuned = Side::new((imported, graph), options, found.clone(), false)?;
-    let (a, b) = whole(&mut base, &mut tuned, inputs, duration_ns / 2)?;
+    if found.is_empty() {
+        return Ok(stitched);
+    }
+    if found.len() < candidates.len() {
+        sides.tune(model, options, &found)?;
+    }
+    let (a, b) = sides.whole(inputs, duration_ns / 2)?;
     let ratio = paired_ratio(&a, &b);
     stitched.latency_ns = [&a, &b].map(|times| tensmith_runtime::stats::median(times));
     if !found.is_empty() {
@@ -114,58 +123,107 @@ pub fn stitch(
     Ok(stitched)
 }
 
-/// The ratios of the times of tasks in the model with all that was found to those without.
-fn in_model(
-    model: (&Imported, &Graph),
-    options: &Options,
-    inputs: &[TensorView<'_>],
-    all: Found,
-    duration_ns: u64,
-) -> Result<BTreeMap<String, Option<Interval>>> {
-    let mut base = Side::new(model, options, Found::default(), true)?;
-    let mut tuned = Side::new(model, options, all, true)?;
-    base.run(inputs)?;
-    tuned.run(inputs)?;
-    let mut times: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
-    let total = Stopwatch::start();
-    for pair in 0..PAIRS[1] {
-        if pair >= PAIRS[0] && total.elapsed_ns() > duration_ns {
-            break;
-        }
-        for side in [pair % 2, 1 - pair % 2] {
-            let at = if side == 0 { &mut base } else { &mut tuned };
-            for (task, ns) in at.task_times(inputs)? {
-                times.entry(task).or_default()[side].push(ns);
-            }
-        }
-    }
-    let ratios = times.into_iter();
-    Ok(ratios
-        .map(|(task, [a, b])| (task, paired_ratio(&a, &b)))
-        .collect())
+/// Two models without and two with what was found.
+struct Sides {
+    base: [Side; 2],
+    tuned: [Side; 2],
 }
 
-/// Units: nanoseconds of runs in turns.
-fn whole(
-    base: &mut Side,
-    tuned: &mut Side,
-    inputs: &[TensorView<'_>],
-    duration_ns: u64,
-) -> Result<(Vec<f64>, Vec<f64>)> {
-    base.run(inputs)?;
-    tuned.run(inputs)?;
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    let total = Stopwatch::start();
-    while a.len() < PAIRS[0] || (a.len() < PAIRS[1] && total.elapsed_ns() < duration_ns) {
-        if a.len() % 2 == 0 {
-            a.push(base.run(inputs)?);
-            b.push(tuned.run(inputs)?);
-        } else {
-            b.push(tuned.run(inputs)?);
-            a.push(base.run(inputs)?);
-        }
+impl Sides {
+    fn new(model: (&Imported, &Graph), options: &Options, found: &Found) -> Result<Sides> {
+        let side = |found: &Found| Side::new(model, options, found.clone());
+        let none = Found::default();
+        let first = side(&none)?;
+        let tuned = [side(found)?, side(found)?];
+        Ok(Sides {
+            base: [first, side(&none)?],
+            tuned,
+        })
     }
-    Ok((a, b))
+
+    /// Replaces the tuned models, in the places of memory that they leave.
+    fn tune(&mut self, model: (&Imported, &Graph), options: &Options, found: &Found) -> Result<()> {
+        for side in &mut self.tuned {
+            *side = Side::new(model, options, found.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Calls `one` with pairs of an untuned model (`false`) and a tuned one, for so long; which
+    /// comes first changes from pair to pair, and the models every second pair.
+    fn pairs(
+        &mut self,
+        duration_ns: u64,
+        mut one: impl FnMut(&mut Side, bool) -> Result<()>,
+    ) -> Result<()> {
+        let total = Stopwatch::start();
+        for pair in 0..PAIRS[1] {
+            if pair >= PAIRS[0] && total.elapsed_ns() > duration_ns {
+                break;
+            }
+            let k = pair / 2 % 2;
+            for is_tuned in [pair % 2 == 1, pair % 2 == 0] {
+                let side = if is_tuned {
+                    &mut self.tuned[k]
+                } else {
+                    &mut self.base[k]
+                };
+                one(side, is_tuned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ratios of the times of tasks in the model with all that was found to those without.
+    fn in_model(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        duration_ns: u64,
+    ) -> Result<BTreeMap<String, Option<Interval>>> {
+        self.warm(inputs)?;
+        let mut times: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
+        self.pairs(duration_ns, |side, is_tuned| {
+            for (task, ns) in side.task_times(inputs)? {
+                times.entry(task).or_default()[usize::from(is_tuned)].push(ns);
+            }
+            Ok(())
+        })?;
+        // A task whose kernels are not the same ones on both sides has no ratio.
+        let ratio = |[a, b]: [Vec<f64>; 2]| match a.len() == b.len() {
+            true => paired_ratio(&a, &b),
+            false => None,
+        };
+        let ratios = times.into_iter();
+        Ok(ratios.map(|(task, times)| (task, ratio(times))).collect())
+    }
+
+    /// Units: nanoseconds of runs without and with what was found, in turns.
+    fn whole(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        duration_ns: u64,
+    ) -> Result<(Vec<f64>, Vec<f64>)> {
+        self.warm(inputs)?;
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        self.pairs(duration_ns, |side, is_tuned| {
+            let ns = side.run(inputs)?;
+            if is_tuned {
+                b.push(ns)
+            } else {
+                a.push(ns)
+            }
+            Ok(())
+        })?;
+        Ok((a, b))
+    }
+
+    fn warm(&mut self, inputs: &[TensorView<'_>]) -> Result<()> {
+        let all = self.base.iter_mut().chain(&mut self.tuned);
+        for side in all {
+            side.run(inputs)?;
+        }
+        Ok(())
+    }
 }
 
 /// A compiled model.
@@ -181,10 +239,9 @@ impl Side {
         (imported, graph): (&Imported, &Graph),
         options: &Options,
         found: Found,
-        profile: bool,
     ) -> Result<Side> {
         let options = Options {
-            profile,
+            profile: true,
             tuned: found.option(),
             ..options.clone()
         };
