@@ -28,6 +28,7 @@ pub mod native;
 mod options;
 mod session;
 mod signature;
+pub mod tune;
 pub mod verify;
 
 pub use error::{Error, Result};

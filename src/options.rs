@@ -1,13 +1,14 @@
 //! What a user can choose.
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tensmith_autotune::target::schedule_target;
 use tensmith_codegen::entry::Execution;
 use tensmith_ir::tensor::Tensor;
 use tensmith_onnx::Budget;
 use tensmith_onnx::import::KeepSymbolic;
 use tensmith_passes::PassOptions;
-use tensmith_passes::cost::Analytic;
 use tensmith_passes::pipeline::Precision;
+use tensmith_passes::schedule::task::Tuned;
 
 /// How a model file is read.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,8 @@ pub struct Options {
     /// Whether the code notes when each of its steps begins: see
     /// [`Session::run_profiled`](crate::Session::run_profiled).
     pub profile: bool,
+    /// What tuning has found, by which kernels are scheduled; `None`: as the cost model prefers.
+    pub tuned: Option<Arc<dyn Tuned>>,
 }
 
 impl Options {
@@ -80,14 +83,11 @@ impl Options {
             precision: self.precision,
             constant_bytes: self.max_constant_bytes,
             egraph: !self.no_egraph,
+            tuned: self.tuned.clone(),
             ..PassOptions::default()
         };
-        options.target.fma = target.has_fma();
-        options.target.vector_bytes = target.vector_bytes();
-        options.target.reassociate = self.precision != Precision::Exact;
-        options.target.threads = threads;
-        let machine = target.machine;
-        options.target.cost = Arc::new(Analytic { machine });
+        let reassociate = self.precision != Precision::Exact;
+        options.target = schedule_target(target, threads, reassociate);
         options
     }
 }

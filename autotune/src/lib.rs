@@ -1,9 +1,18 @@
 //! The tuner: what the machine can do, what is tuned, within what bounds, and what was found.
+pub mod allocate;
+pub mod cost;
 mod folders;
+mod kernel_space;
+pub mod measure;
 pub mod probe;
 pub mod profile;
+mod random;
 pub mod records;
+pub mod search;
 pub mod space;
+pub mod target;
+pub mod tuner;
+pub mod verdict;
 
 /// The version of the compiler, as records and profiles state it.
 pub const COMPILER: &str = env!("CARGO_PKG_VERSION");

@@ -61,6 +61,11 @@ impl Machine {
         rates: Rates::GENERIC,
     };
 
+    /// Units: bytes of the level-3 cache that one program is taken to have.
+    pub fn l3_share(&self) -> usize {
+        self.l3_bytes.min(SHARE)
+    }
+
     /// The fastest level that holds `bytes` bytes beside as much else.
     pub fn level_of(&self, bytes: f64) -> Level {
         let holds = |capacity: usize| 2.0 * bytes <= capacity as f64;
@@ -68,7 +73,7 @@ impl Machine {
             Level::L1
         } else if holds(self.l2_bytes) {
             Level::L2
-        } else if holds(self.l3_bytes.min(SHARE)) {
+        } else if holds(self.l3_share()) {
             Level::L3
         } else {
             Level::Memory

@@ -11,8 +11,10 @@ use crate::graph::{
     simplify_powers, sink_reshapes, sum_integers_in_floats, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
+use crate::schedule::task::Tuned;
 use crate::schedule::{Schedule, Target};
 use crate::split::close_symbols;
+use std::sync::Arc;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
 
@@ -69,6 +71,8 @@ pub struct PassOptions {
     /// Units: bytes of the tiles and products of one Winograd convolution beyond which they are
     /// streamed: half of a second cache, which they would fill.
     pub stream_bytes: usize,
+    /// What tuning has found of kernels.
+    pub tuned: Option<Arc<dyn Tuned>>,
 }
 
 impl Default for PassOptions {
@@ -80,6 +84,7 @@ impl Default for PassOptions {
             constant_bytes: None,
             egraph: true,
             stream_bytes: 1 << 20,
+            tuned: None,
         }
     }
 }

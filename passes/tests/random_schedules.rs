@@ -17,9 +17,11 @@ use tensmith_ir::ops::{self, Lower, Sampler, single_node_graph};
 use tensmith_ir::tensor::{Tensor, Wide};
 use tensmith_passes::partition::partition;
 use tensmith_passes::pipeline::{PassOptions, optimise, plan_with_schedules};
+use tensmith_passes::schedule::parameters::{Parameter, Values};
 use tensmith_passes::schedule::primitives::{At, Primitive};
+use tensmith_passes::schedule::task::Task;
 use tensmith_passes::schedule::trace::{Line, Trace, replay};
-use tensmith_passes::schedule::{Target, default_schedule};
+use tensmith_passes::schedule::{Scheduled, Target, default_schedule};
 
 /// Kernels that work longer are not interpreted: iterations of innermost statements.
 const WORK: i64 = 20_000;
@@ -547,6 +549,57 @@ fn traces_of_recipes_replay_on_samples() {
     }
 }
 
+/// A member of a space, its values drawn one after the other, since later ones depend on earlier
+/// ones; `None` if the verifier refuses one on the way, which it may for want of a proof only.
+fn draw_member(s: &mut Sampler, task: &Task, target: &Target) -> Option<(Values, Scheduled)> {
+    let mut values = Values::default();
+    loop {
+        let member = match task.member(target, values.clone()) {
+            Ok(member) => member,
+            Err(e) if e.reason.starts_with("not proved") => return None,
+            Err(e) => panic!("{e}\n{task}\n{values}"),
+        };
+        let open = |p: &&Parameter| values.get(&p.name).is_none();
+        let Some(p) = member.parameters.iter().find(open) else {
+            return Some((values, member));
+        };
+        let at = s.int(0, p.options.len() as i64 - 1) as usize;
+        values.set(&p.name, &p.options[at]);
+    }
+}
+
+#[test]
+fn members_of_spaces_keep_what_kernels_compute() {
+    let (mut moved, mut refused) = (0, 0);
+    for seed in seeds(0..6) {
+        let s = &mut Sampler::new(seed);
+        let small = |k: &Kernel| work(&k.body) <= WORK;
+        for naive in kernels(seed).into_iter().filter(small) {
+            let sizes = &SIZES[2][..naive.sizes.len()];
+            let Some(run) = Run::of(s, &naive, sizes) else {
+                continue;
+            };
+            let inputs = naive.params().filter(|(_, b)| b.scope == Scope::Input);
+            let packable = inputs.map(|(id, _)| id).filter(|_| s.int(0, 1) == 1);
+            let packable = packable.collect();
+            let task = Task { naive, packable };
+            let target = s.pick(&targets()).clone();
+            let Some((values, member)) = draw_member(s, &task, &target) else {
+                refused += 1;
+                continue;
+            };
+            moved += usize::from(member.kernel != task.default_schedule(&target).kernel);
+            let context = || format!("seed {seed}\n{task}\n{values}\n{}", member.kernel);
+            let holds = run.holds(&member.kernel, false);
+            assert!(holds == Ok(true), "{holds:?}\n{}", context());
+            assert_eq!(Values::of(&member.parameters), values, "{}", context());
+            assert_eq!(task.to_string().parse().as_ref(), Ok(&task), "{task}");
+        }
+    }
+    println!("{moved} kernels differ from the default, {refused} were refused");
+    assert!(moved > 50 && 10 * refused < moved, "{moved}, {refused}");
+}
+
 #[test]
 fn traces_of_plans_replay() {
     for seed in 0..200 {
@@ -560,7 +613,7 @@ fn traces_of_plans_replay() {
             let (plan, schedules) = plan_with_schedules(&graph, &options).expect("it has a plan");
             assert_eq!(plan.kernels.len(), schedules.len());
             for (kernel, schedule) in plan.kernels.iter().zip(&schedules) {
-                replays(&schedule.naive, &schedule.trace, kernel);
+                replays(&schedule.task.naive, &schedule.trace, kernel);
             }
         }
     }

@@ -45,6 +45,8 @@ enum Stage {
     Loops,
     /// The primitives that make each kernel of its naive loops
     Schedule,
+    /// What is tuned: each task, and the free parameters of its schedule with their options
+    Spaces,
     /// Each kernel in scheduled loops
     Kernels,
     /// Kernel calls, barriers and memory
@@ -102,7 +104,8 @@ fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
             };
             return Ok(text(&graph, &partition));
         }
-        Stage::Schedule => return schedules(&optimised()?, options),
+        Stage::Schedule => return schedules(&optimised()?, options, &trace),
+        Stage::Spaces => return schedules(&optimised()?, options, &space),
         Stage::Plan => return Ok(compile::plan(graph, options)?.to_string()),
         _ => {}
     }
@@ -122,10 +125,32 @@ fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
     Ok(out)
 }
 
-fn schedules(graph: &Graph, options: &Options) -> Result<String> {
+fn schedules(
+    graph: &Graph,
+    options: &Options,
+    text: &dyn Fn(&Schedule) -> String,
+) -> Result<String> {
     let (_, schedules) = compile::plan_with_schedules(graph, options)?;
-    let text = |s: &Schedule| format!("// kernel {}\n{}\n", s.naive.name, s.trace);
     Ok(schedules.iter().map(text).collect())
+}
+
+fn trace(s: &Schedule) -> String {
+    format!("// kernel {}\n{}\n", s.task.naive.name, s.trace)
+}
+
+fn space(s: &Schedule) -> String {
+    let mut out = format!("{}\n", s.task);
+    for p in &s.parameters {
+        let _ = writeln!(
+            out,
+            "// {} = {} of {}",
+            p.name,
+            p.value(),
+            p.options.join(" ")
+        );
+    }
+    out.push('\n');
+    out
 }
 
 fn tasks(graph: &Graph, partition: &Partition) -> String {

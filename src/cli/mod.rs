@@ -10,6 +10,8 @@ mod inspect;
 mod out;
 mod run;
 mod shared;
+mod tune;
+mod tune_worker;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +48,11 @@ enum Verb {
     Db(db::Db),
     /// Show what this machine can do, and whether anything keeps models from being fast
     Doctor(doctor::Doctor),
+    /// Find the fastest schedule of each kernel of a model on this machine
+    Tune(tune::Tune),
+    /// Measures kernels for `tune`, on request
+    #[command(hide = true)]
+    TuneWorker(tune_worker::TuneWorker),
 }
 
 /// Reads the command line and does what it says.
@@ -61,6 +68,8 @@ pub fn main() -> ExitCode {
         Verb::Compile(verb) => verb.run(),
         Verb::Db(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
+        Verb::Tune(verb) => verb.run(),
+        Verb::TuneWorker(verb) => verb.run(),
     };
     match std::panic::catch_unwind(work) {
         Ok(Ok(())) => ExitCode::SUCCESS,

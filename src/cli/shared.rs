@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
+use tensmith::tune::records::Source;
 use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Precision, Result};
 use tensmith_autotune::records::{Database, default_path};
 
@@ -44,6 +45,54 @@ pub struct ModelArgs {
     /// Errors that --precision fast admits, over the largest result, such as 1e-3
     #[arg(long, value_name = "X", required_if_eq("precision", "fast"), value_parser = tolerance)]
     pub tolerance: Option<f64>,
+    #[command(flatten)]
+    pub records: RecordArgs,
+}
+
+/// Where compilations find what `tune` has found.
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// The database of records; by default the one that TENSMITH_RECORDS names, else
+    /// tensmith/records.sqlite3 in the user's data folder
+    #[arg(long, value_name = "FILE", conflicts_with = "no_records")]
+    pub records: Option<PathBuf>,
+    /// Compiles as the cost model prefers, whatever tuning has found
+    #[arg(long)]
+    pub no_records: bool,
+    /// Takes what tuning has found from this file of `tensmith db export` and from nowhere else, so
+    /// that each build is the same
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["records", "no_records"])]
+    pub tuning_record: Option<PathBuf>,
+}
+
+impl RecordArgs {
+    /// Adds to options what tuning has found. A database that cannot be read is only a warning:
+    /// the model is compiled without it.
+    ///
+    /// Errors: a file that was named cannot be used.
+    fn apply(&self, options: &mut Options) -> Result<()> {
+        let (source, is_named) = match (&self.tuning_record, &self.records) {
+            _ if self.no_records => return Ok(()),
+            (Some(file), _) => (Source::Lines(file.clone()), true),
+            (None, Some(file)) if !file.exists() => {
+                return Err(Error::file(file, "there is no such database of records"));
+            }
+            (None, Some(file)) => (Source::Database(file.clone()), true),
+            (None, None) => match default_path() {
+                Ok(path) => (Source::Database(path), false),
+                Err(_) => return Ok(()),
+            },
+        };
+        match source.open(options) {
+            Ok(tuned) => options.tuned = tuned,
+            Err(e) if is_named => return Err(e),
+            Err(e) => eprintln!(
+                "warning: compiling without records: {e}; `tensmith db check` says more, \
+                 --no-records ends this warning"
+            ),
+        }
+        Ok(())
+    }
 }
 
 /// The names of precisions.
@@ -81,6 +130,13 @@ impl ModelArgs {
 
     /// The options of compilation.
     pub fn options(&self) -> Result<Options> {
+        let mut options = self.untuned_options()?;
+        self.records.apply(&mut options)?;
+        Ok(options)
+    }
+
+    /// The options of compilation, whatever tuning has found.
+    pub fn untuned_options(&self) -> Result<Options> {
         let mut options = Options {
             threads: self.threads,
             target: self.target.clone(),
@@ -172,16 +228,16 @@ pub fn table(head: &[&str], numbers: Range<usize>) -> Table {
     table
 }
 
-/// Where records are.
+/// The records that a verb works on.
 #[derive(Args, Clone)]
-pub struct RecordsArgs {
-    /// The file of records; by default the one that TENSMITH_RECORDS names, else
+pub struct DatabaseArgs {
+    /// The database of records; by default the one that TENSMITH_RECORDS names, else
     /// tensmith/records.sqlite3 in the user's data folder
     #[arg(long, value_name = "FILE")]
     pub records: Option<PathBuf>,
 }
 
-impl RecordsArgs {
+impl DatabaseArgs {
     /// The file.
     ///
     /// Errors: none is said, and the user has no folder for it.

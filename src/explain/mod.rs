@@ -4,7 +4,6 @@
 //! A model is compiled so that its code keeps time, and run again and again. Each kernel's work
 //! is counted from the model's nodes and the kernel's loops, and compared with the roofline of
 //! this machine.
-pub mod footprint;
 pub mod graph;
 pub mod html;
 pub mod machine;
@@ -28,7 +27,7 @@ use tensmith_codegen::kernel::KernelStats;
 use tensmith_codegen::target::Target;
 use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::Ranges;
-use tensmith_ir::loops::Kernel;
+use tensmith_ir::loops::{Kernel, boundary_bytes};
 use tensmith_ir::plan::{Call, Plan, Step};
 use tensmith_passes::graph::Algorithm;
 use tensmith_passes::schedule::Schedule;
@@ -59,6 +58,9 @@ pub struct KernelReport {
     pub name: String,
     /// The number of the step in the plan.
     pub step: usize,
+    /// The place of its kernel among the plan's, and of its schedule among the report's.
+    #[serde(skip)]
+    pub kernel: usize,
     /// The nodes of the model that it computes.
     pub nodes: Vec<String>,
     /// The rules of the e-graph that made nodes of it.
@@ -168,6 +170,9 @@ pub struct Report {
     /// What each step is; the numbers in `timeline` count these.
     #[serde(skip)]
     pub labels: Vec<StepLabel>,
+    /// How each kernel of the plan came about.
+    #[serde(skip)]
+    pub schedules: Vec<Schedule>,
     /// The fastest run that kept marks.
     #[serde(skip)]
     pub timeline: Timeline,
@@ -227,6 +232,7 @@ pub fn explain(
         kernels,
         machine,
         egraph,
+        schedules,
         labels: measured.labels,
         timeline: measured.fastest,
     })
@@ -248,7 +254,7 @@ pub fn record(
     Ok((step_labels(plan), Timeline::of(&profile)))
 }
 
-fn new_profile(threads: usize) -> Profile {
+pub(crate) fn new_profile(threads: usize) -> Profile {
     Profile::new(threads, MARKS.min(ALL_MARKS / threads.max(1)))
 }
 
@@ -378,16 +384,17 @@ impl Cx<'_> {
 
     /// The row of step `step`, which calls a kernel that does `flops` in each call.
     fn row(&self, step: usize, call: &Call, flops: Flops) -> KernelReport {
-        let kernel = call.kernel.0 as usize;
+        let number = call.kernel.0 as usize;
         let (label, cost) = (&self.measured.labels[step], &self.measured.costs[step]);
-        let trace = &self.schedules[kernel].trace;
-        let (kernel, stats) = (&self.plan.kernels[kernel], &self.stats[kernel]);
+        let trace = &self.schedules[number].trace;
+        let (kernel, stats) = (&self.plan.kernels[number], &self.stats[number]);
         let calls = cost.count as f64;
-        let bytes = footprint::boundary_bytes(kernel, &self.ranges(kernel));
+        let bytes = boundary_bytes(kernel, &self.ranges(kernel));
         let bound = self.machine.bound(flops.least(), bytes);
         KernelReport {
             name: label.name.clone(),
             step,
+            kernel: number,
             nodes: label.nodes.clone(),
             rules: self.egraph.rules_of(&label.nodes),
             definition: kernel.name.clone(),

@@ -34,7 +34,7 @@ struct Campaign {
     chunk: u64,
 }
 
-const CAMPAIGNS: [Campaign; 9] = [
+const CAMPAIGNS: [Campaign; 11] = [
     Campaign {
         name: "graphs",
         package: "tensmith-passes",
@@ -62,6 +62,20 @@ const CAMPAIGNS: [Campaign; 9] = [
         program: "random_schedules",
         test: "random_schedules_keep_what_kernels_compute",
         chunk: 6,
+    },
+    Campaign {
+        name: "spaces",
+        package: "tensmith-passes",
+        program: "random_schedules",
+        test: "members_of_spaces_keep_what_kernels_compute",
+        chunk: 50,
+    },
+    Campaign {
+        name: "workers",
+        package: "tensmith",
+        program: "workers",
+        test: "faults_are_classified_and_the_next_candidate_is_measured",
+        chunk: 100,
     },
     Campaign {
         name: "contractions-256",

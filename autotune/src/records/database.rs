@@ -2,6 +2,7 @@
 use super::error::{RecordError, Result};
 use super::rules::parse_values;
 use super::{Key, Outcome, Record, Trial, open};
+use crate::space::Values;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
@@ -34,7 +35,8 @@ FROM trials t
 WHERE t.key = ?1 AND t.outcome = 'measured'
   AND NOT EXISTS (
     SELECT 1 FROM trials f
-    WHERE f.key = t.key AND f.choice = t.choice AND f.outcome <> 'measured')
+    WHERE f.key = t.key AND f.choice = t.choice
+      AND f.outcome NOT IN ('measured', 'accepted', 'reverted'))
   AND NOT EXISTS (
     SELECT 1 FROM trials m
     WHERE m.key = t.key AND m.choice = t.choice AND m.outcome = 'measured'
@@ -218,6 +220,26 @@ impl Database {
         found.map_err(|e| self.error(&e))
     }
 
+    /// The values with which compilations compute the key's task: those that a model became faster
+    /// with, if no later try in a model took them back.
+    ///
+    /// Errors: the database cannot be read, or is damaged.
+    pub fn accepted(&self, key: &Key) -> Result<Option<Values>> {
+        let Some(id) = self.key_id(key)? else {
+            return Ok(None);
+        };
+        let last = "SELECT choice FROM (SELECT choice, outcome FROM trials
+                      WHERE key = ?1 AND outcome IN ('accepted', 'reverted')
+                      ORDER BY when_s DESC, outcome DESC, choice LIMIT 1)
+                    WHERE outcome = 'accepted'";
+        let mut query = self.prepared(last)?;
+        let found: Option<String> = (query.query_row([id], |row| row.get(0)))
+            .optional()
+            .map_err(|e| self.error(&e))?;
+        let values = found.map(|text| parse_values(&text).map_err(|e| self.damaged(&e)));
+        values.transpose()
+    }
+
     /// The row of a task. Equal hashes only say where to look.
     fn task_id(&self, text: &str) -> Result<Option<i64>> {
         let mut query = self.prepared("SELECT id FROM tasks WHERE hash = ?1 AND text = ?2")?;
@@ -335,7 +357,7 @@ fn trial_of(row: &Row<'_>) -> std::result::Result<Trial, String> {
             default_ns: real(row, 3)?,
             samples: number(row, 4)?,
         },
-        name => Outcome::failure(name).ok_or_else(|| format!("outcome {name:?}"))?,
+        name => Outcome::untimed(name).ok_or_else(|| format!("outcome {name:?}"))?,
     };
     let trial = Trial {
         values: parse_values(&text(row, 0)?)?,

@@ -5,7 +5,9 @@ use super::error::{RecordError, Result};
 use super::rules::{MAX_TASK_BYTES, parse_values};
 use super::{Key, Outcome, Record, Trial};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, ErrorKind, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::path::Path;
 
 /// The version of a line.
 const FORMAT: u32 = 1;
@@ -115,6 +117,25 @@ impl Database {
     }
 }
 
+/// The records of a file of JSON lines. Lines that hold no record are counted and left out.
+///
+/// Errors: the file cannot be read.
+pub fn read(path: &Path) -> Result<(Vec<Record>, Imported)> {
+    let failed = |e| RecordError::io("read", path, e);
+    let mut input = BufReader::new(File::open(path).map_err(failed)?);
+    let mut done = Imported::default();
+    let mut lines = Lines::new(&mut input);
+    let mut records = Vec::new();
+    while let Some(next) = lines.next_record().map_err(failed)? {
+        match next {
+            Ok(record) => records.push(record),
+            Err(reason) => done.refuse(lines.number, reason),
+        }
+    }
+    done.records.added = records.len() as u64;
+    Ok((records, done))
+}
+
 /// Records that wait to be inserted together, so that no lock is held while more are read.
 struct Batch<'d> {
     database: &'d Database,
@@ -211,7 +232,7 @@ impl Line {
                     samples,
                 })
             }
-            (None, None, None) => Outcome::failure(&self.outcome)
+            (None, None, None) => Outcome::untimed(&self.outcome)
                 .ok_or_else(|| format!("outcome {:?} without times", self.outcome)),
             _ => Err(format!("outcome {:?} with such times", self.outcome)),
         }

@@ -17,7 +17,7 @@ mod summary;
 pub use check::Health;
 pub use database::{Added, Database};
 pub use error::{RecordError, Result};
-pub use lines::{Imported, Refused};
+pub use lines::{Imported, Refused, read};
 pub use prune::{Pruned, Selection};
 pub use summary::{Overview, TaskRecords, title};
 
@@ -70,6 +70,10 @@ pub enum Outcome {
     OutOfMemory,
     /// Its results differ from those of the default.
     WrongResult,
+    /// A model that it was tried in became faster: compilations use it from then on.
+    Accepted,
+    /// A model that it was tried in did not: compilations use none from then on.
+    Reverted,
 }
 
 /// A trial and what it belongs to.
@@ -97,11 +101,13 @@ impl Trial {
 
 impl Outcome {
     /// Outcomes without a time.
-    pub const FAILURES: [Outcome; 4] = [
+    pub const UNTIMED: [Outcome; 6] = [
         Outcome::Crashed,
         Outcome::Hung,
         Outcome::OutOfMemory,
         Outcome::WrongResult,
+        Outcome::Accepted,
+        Outcome::Reverted,
     ];
 
     /// Its name in files.
@@ -112,12 +118,14 @@ impl Outcome {
             Outcome::Hung => "hung",
             Outcome::OutOfMemory => "out-of-memory",
             Outcome::WrongResult => "wrong-result",
+            Outcome::Accepted => "accepted",
+            Outcome::Reverted => "reverted",
         }
     }
 
-    /// The failure of that name.
-    pub fn failure(name: &str) -> Option<Outcome> {
-        Self::FAILURES.into_iter().find(|o| o.name() == name)
+    /// The outcome of that name, of those without a time.
+    pub fn untimed(name: &str) -> Option<Outcome> {
+        Self::UNTIMED.into_iter().find(|o| o.name() == name)
     }
 }
 

@@ -63,7 +63,7 @@ impl Database {
     }
 
     fn overview_of(&self, row: i64, key: Key) -> Result<Option<Overview>> {
-        let query = "SELECT count(*), coalesce(sum(outcome <> 'measured'), 0),
+        let query = "SELECT count(*), coalesce(sum(outcome NOT IN ('measured', 'accepted', 'reverted')), 0),
                      coalesce(max(when_s), 0) FROM trials WHERE key = ?1";
         let mut counts = [0_u64; 3];
         self.each(query, [row], |row| {

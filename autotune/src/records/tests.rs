@@ -146,3 +146,36 @@ fn equal_hashes_are_told_apart_by_the_text() {
     assert_eq!(database.best(&key("a")).unwrap(), None);
     assert!(!database.check().unwrap().problems.is_empty());
 }
+
+#[test]
+fn the_last_word_of_a_model_decides_what_compilations_use() {
+    let (_folder, database) = database();
+    let at = |values: &str, outcome, when_s| Trial {
+        when_s,
+        ..failed(values, outcome)
+    };
+    let accepted = || database.accepted(&key("a")).unwrap().map(|v| v.to_string());
+    assert_eq!(accepted(), None);
+    database
+        .insert(&key("a"), &measured("0/t=1", 1.0, 2.0))
+        .unwrap();
+    assert_eq!(accepted(), None);
+    let word = at("0/t=1", Outcome::Accepted, 10);
+    database.insert(&key("a"), &word).unwrap();
+    assert_eq!(accepted().as_deref(), Some("0/t=1"));
+    // It is no failure of the values.
+    assert!(database.best(&key("a")).unwrap().is_some());
+    database
+        .insert(&key("a"), &at("0/t=1", Outcome::Reverted, 11))
+        .unwrap();
+    assert_eq!(accepted(), None);
+    database
+        .insert(&key("a"), &at("0/t=2", Outcome::Accepted, 12))
+        .unwrap();
+    assert_eq!(accepted().as_deref(), Some("0/t=2"));
+    // What was accepted long ago does not come back by a merge.
+    database
+        .insert(&key("a"), &at("0/t=3", Outcome::Accepted, 5))
+        .unwrap();
+    assert_eq!(accepted().as_deref(), Some("0/t=2"));
+}

@@ -13,6 +13,7 @@
 //! space loops whose inner loop extents and branch conditions do not depend on the lane. In a
 //! reduction that runs in lock step, an accumulator (`r = r op term`) joins the terms of all lanes,
 //! in any order; other registers belong to a lane.
+mod footprint;
 mod in_place;
 pub mod interp;
 pub mod math;
@@ -22,6 +23,7 @@ mod scalar;
 mod vectorise;
 mod verify;
 
+pub use footprint::boundary_bytes;
 pub use in_place::may_write_over;
 pub use parse::parse_kernel;
 pub use scalar::{BinaryOp, Const, Scalar, UnaryOp};

@@ -14,7 +14,8 @@ use crate::error::PassError;
 use crate::memory::{StorageId, place_arena, share_places};
 use crate::partition::{Group, partition, streams_of};
 use crate::pipeline::PassOptions;
-use crate::schedule::{Schedule, default_schedule};
+use crate::schedule::Schedule;
+use crate::schedule::task::Task;
 use crate::split::{Split, split_constants};
 use constants::{Constants, Origin};
 use layouts::choose_layouts;
@@ -90,8 +91,8 @@ pub struct Builder<'o> {
     storages: u32,
     /// How each kernel of the plan came about.
     schedules: Vec<Schedule>,
-    /// What naive kernels became, by their names: the inputs that are constants, and the kernel.
-    kernels: HashMap<String, Vec<(Vec<BufferId>, KernelId)>>,
+    /// What naive kernels became, by their names.
+    kernels: HashMap<String, Vec<KernelId>>,
     constants: Constants,
     /// In a plan that prepares constants: the layouts of its outputs.
     layouts: Option<Vec<Layout>>,
@@ -491,25 +492,28 @@ impl<'o> Builder<'o> {
     ) -> Option<KernelId> {
         naive.sizes = self.plan.sizes.iter().map(|s| s.symbol.clone()).collect();
         naive.size_bounds = self.plan.sizes.iter().map(|s| (s.min, s.max)).collect();
-        let known = self.kernels.entry(naive.name.clone()).or_default();
-        let naive_of = |id: &KernelId| &self.schedules[id.0 as usize].naive;
-        let same = known
-            .iter()
-            .find(|(p, id)| *naive_of(id) == naive && p == packable);
-        if let Some((_, id)) = same {
+        let packable = packable.to_vec();
+        let task = Task { naive, packable };
+        let known = self.kernels.entry(task.naive.name.clone()).or_default();
+        let is_same = |id: &&KernelId| self.schedules[id.0 as usize].task == task;
+        if let Some(id) = known.iter().find(is_same) {
             return Some(*id);
         }
-        let is_packable = |b: BufferId| packable.contains(&b);
-        let scheduled = default_schedule(naive.clone(), &self.options.target, &is_packable);
+        let target = &self.options.target;
+        let tuned = self.options.tuned.as_ref();
+        let tuned = tuned.and_then(|t| t.values(&task.to_string()));
+        let member = tuned.and_then(|values| task.member(target, values).ok());
+        let scheduled = member.unwrap_or_else(|| task.default_schedule(target));
         if !wanted(&scheduled.kernel) {
             return None;
         }
         let id = KernelId(self.plan.kernels.len() as u32);
-        known.push((packable.to_vec(), id));
+        known.push(id);
         self.plan.kernels.push(scheduled.kernel);
         self.schedules.push(Schedule {
-            naive,
+            task,
             trace: scheduled.trace,
+            parameters: scheduled.parameters,
         });
         Some(id)
     }

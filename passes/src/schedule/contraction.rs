@@ -10,12 +10,15 @@ mod unroll;
 
 use super::Target;
 use super::nest::{Nest, all_ranges, visit_scalars};
+use super::parameters::Choices;
 use super::primitives::Rejected;
+use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
 use super::scheduler::Scheduler;
 use super::tile::{Blocks, Tile, tile};
 use crate::cost::{self, Contraction};
 use shapes::{SAFE_ROWS, lone_shapes, rows_fit, shapes};
+use std::fmt;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -36,6 +39,9 @@ const FEW_ROWS: i64 = 64;
 /// What rows cost that lie farther apart than those of another loop.
 const FAR: f64 = 1.1;
 
+/// What rows cost of which the first cache cannot hold a line each.
+const CROWDED: f64 = 100.0;
+
 /// What terms cost of which each lies in another line than the one before, for all rows: few of
 /// the elements of a line are used before the next.
 const FAR_TERMS: f64 = 1.2;
@@ -55,10 +61,8 @@ struct Choice {
     shape: cost::Tile,
     /// Blocks of rows that stay in a cache.
     blocks: i64,
-    /// The offset of the factor that varies along the rows.
-    rows_offset: Expr,
-    /// The index of the other one.
-    packed_index: Vec<Expr>,
+    /// Whether the columns run along the second factor, and the rows along the first.
+    is_swapped: bool,
     /// Units: cycles.
     cost: f64,
 }
@@ -92,36 +96,49 @@ pub struct Plan {
     tiles: Vec<Tile>,
     blocks: Option<Blocks>,
     packed: Option<(String, Layout)>,
-    /// Whether what is packed is read too few times to be worth keeping near.
-    streams: bool,
+    /// Units: elements that what is packed is fetched ahead, if it is read too few times to be worth
+    /// keeping near; else 0.
+    ahead: i64,
     /// The loops of the reduction, outermost first, if they are to change their order.
     terms: Vec<Var>,
+    /// Terms of a sum in one iteration.
+    terms_of_step: i64,
 }
 
-/// What to do with a nest if it is an anchor; `packable` says which inputs are constants.
+/// What to do with the nest at a place if it is an anchor; `packable` says which inputs are
+/// constants.
 pub fn choose(
-    kernel: &Kernel,
-    nest: &Nest<'_>,
+    s: &mut Scheduler,
+    at: &Place,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Option<Plan> {
-    let choice = best(kernel, nest, target, &all_ranges(kernel), packable)?;
+    let (kernel, choices) = s.kernel_and_choices();
+    let nest = &Nest::at(kernel, at);
+    let factors = factors(kernel, nest.body, &all_ranges(kernel))?;
+    let found = ways(kernel, nest, target, &factors, packable);
+    let choice = choice(choices, found)?;
+    let [x, y] = sides(&factors, choice.is_swapped);
     let terms = match target.reassociate {
-        true => order_reductions(nest.body, &choice.rows_offset),
+        true => order_reductions(nest.body, &y.offset),
         false => vec![],
     };
     let is_batch = |v: &Var| {
-        let of_columns = choice.packed_index.iter().any(|e| e.mentions(*v));
-        of_columns && choice.rows_offset.mentions(*v)
+        let of_columns = x.index.iter().any(|e| e.mentions(*v));
+        of_columns && y.offset.mentions(*v)
     };
     let loops = nest.vars().into_iter();
     let (batch, outer): (Vec<Var>, Vec<Var>) = loops.partition(is_batch);
     let packed = choice.pack.map(|(buffer, dim)| {
-        let layout = packed_layout(&choice, dim, &terms, &batch);
+        let layout = packed_layout((x.index, dim), choice.panel, &terms, &batch);
         (kernel.buffer(buffer).name.clone(), layout)
     });
     let rows = choice.rows.and_then(|k| nest.loops[k].1.as_const());
-    let streams = target.masks() && rows.unwrap_or(1) <= FEW_TILES * choice.shape.rows;
+    let few = rows.unwrap_or(1) <= FEW_TILES * choice.shape.rows;
+    let ahead = match packed.is_some() && target.masks() {
+        true => choices.number("ahead", &[0, 256, 1024, 4096], if few { AHEAD } else { 0 }),
+        false => 0,
+    };
     let tile = |k: usize, size, mark| Tile {
         var: nest.loops[k].0,
         size,
@@ -132,27 +149,41 @@ pub fn choose(
     let outer = outer.into_iter();
     let outer = outer.filter(|v| *v != columns.var && rows.is_none_or(|r| *v != r.var));
     let inside: Vec<Var> = outer.chain(rows.map(|r| r.var)).collect();
+    let count = match inside.is_empty() {
+        true => 1,
+        false => choices.number("blocks", &[1, 2, 4, 8], choice.blocks),
+    };
+    let orders = ["columns", "rows"];
+    let outermost = match inside.is_empty() || count > 1 {
+        true => "columns",
+        false => choices.ask("outermost", &orders, 0),
+    };
     let tiles_of = |v: &Var| {
         let (_, extent) = nest.loops.iter().find(|(w, _)| w == v)?;
         let size = rows.filter(|r| r.var == *v).map_or(1, |r| r.size);
         extent.as_const().map(|n| n.div_euclid(size))
     };
     let blocks = inside.iter().find_map(|v| {
-        let tiles = tiles_of(v).filter(|n| choice.blocks > 1 && *n >= choice.blocks)?;
+        let tiles = tiles_of(v).filter(|n| count > 1 && *n >= count)?;
         Some(Blocks {
             var: *v,
-            size: (tiles + choice.blocks - 1) / choice.blocks,
+            size: (tiles + count - 1) / count,
             around: columns.var,
         })
     });
-    let order = batch.into_iter().chain([columns.var]);
+    let order = match outermost {
+        "columns" => [vec![columns.var], inside].concat(),
+        _ => [inside, vec![columns.var]].concat(),
+    };
+    let terms_of_step = unroll::steps(choices, target);
     Some(Plan {
-        order: order.chain(inside).collect(),
+        order: batch.into_iter().chain(order).collect(),
         blocks,
         tiles: rows.into_iter().chain([columns]).collect(),
         packed,
-        streams,
+        ahead,
         terms,
+        terms_of_step,
     })
 }
 
@@ -165,23 +196,26 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
     }
     if let Some((name, layout)) = plan.packed {
         s.set_layout(name.clone(), layout)?;
-        if plan.streams {
-            s.prefetch(name, AHEAD)?;
+        if plan.ahead > 0 {
+            s.prefetch(name, plan.ahead)?;
         }
     }
     let tiles = tile(s, target, &plan.tiles, &plan.order, plan.blocks)?;
-    unroll_terms(s, target, &tiles.concat())
+    unroll_terms(s, plan.terms_of_step, &tiles.concat())
 }
 
 /// The layout of a packed constant, as the loops run through it: for each of several contractions
 /// panels of columns, and in them the terms in their order.
-fn packed_layout(choice: &Choice, dim: usize, terms: &[Var], batch: &[Var]) -> Layout {
-    let index = &choice.packed_index;
+fn packed_layout(
+    (index, dim): (&[Expr], usize),
+    width: i64,
+    terms: &[Var],
+    batch: &[Var],
+) -> Layout {
     let place = |d: &usize| {
         let used = |v: &Var| index[*d].mentions(*v);
         terms.iter().position(used).map_or(0, |k| k + 1)
     };
-    let width = choice.panel;
     let part = |dim, step, extent| LayoutDim { dim, step, extent };
     let others = (0..index.len()).filter(|d| *d != dim);
     let is_batch = |d: &usize| batch.iter().any(|v| index[*d].as_var() == Some(*v));
@@ -242,28 +276,91 @@ fn collect_sums<'a>(stmts: &'a [Stmt], reducing: bool, found: &mut Vec<(&'a Scal
     }
 }
 
-fn best(
+/// All ways to tile an anchor.
+fn ways(
     kernel: &Kernel,
     nest: &Nest<'_>,
     target: &Target,
-    ranges: &Ranges,
+    factors: &[Factor<'_>; 2],
     packable: &dyn Fn(BufferId) -> bool,
-) -> Option<Choice> {
-    let factors = factors(kernel, nest.body, ranges)?;
-    let mut best: Option<Choice> = None;
-    for (x, y) in [(&factors[0], &factors[1]), (&factors[1], &factors[0])] {
+) -> Vec<Choice> {
+    let mut found: Vec<Choice> = Vec::new();
+    for is_swapped in [false, true] {
+        let [x, y] = sides(factors, is_swapped);
         for columns in 0..nest.loops.len() {
-            let Some(access) = column_access(kernel, nest, columns, x, y, packable) else {
-                continue;
-            };
-            for choice in candidates(kernel, nest, target, columns, [x, y], access) {
-                if best.as_ref().is_none_or(|b| choice.cost < b.cost) {
-                    best = Some(choice);
-                }
+            if let Some(access) = column_access(kernel, nest, columns, x, y, packable)
+                && lanes_fit(kernel, nest, columns)
+            {
+                let mut ways = candidates(kernel, nest, target, columns, [x, y], access);
+                ways.iter_mut().for_each(|c| c.is_swapped = is_swapped);
+                found.append(&mut ways);
             }
         }
     }
-    best.filter(|c| lanes_fit(kernel, nest, c.columns))
+    found
+}
+
+/// The factor of the columns, and that of the rows.
+fn sides<'f, 'a>(factors: &'f [Factor<'a>; 2], is_swapped: bool) -> [&'f Factor<'a>; 2] {
+    match is_swapped {
+        false => [&factors[0], &factors[1]],
+        true => [&factors[1], &factors[0]],
+    }
+}
+
+/// The way to take of those that were found: loop by loop, then the shape of the tile.
+fn choice(choices: &mut Choices, mut found: Vec<Choice>) -> Option<Choice> {
+    keep(choices, "columns", &mut found, |c| c.columns)?;
+    keep(choices, "rows", &mut found, |c| Rows(c.rows))?;
+    keep(choices, "tile", &mut found, |c| Shape(c.shape))?;
+    let best = cheapest(&found)?;
+    Some(found.swap_remove(best))
+}
+
+/// Keeps the ways that agree with what is taken of one decision.
+fn keep<T: Clone + PartialEq + fmt::Display>(
+    choices: &mut Choices,
+    name: &str,
+    found: &mut Vec<Choice>,
+    decision: impl Fn(&Choice) -> T,
+) -> Option<()> {
+    let best = cheapest(found)?;
+    let options: Vec<T> = found.iter().map(&decision).collect();
+    let taken = choices.ask(name, &options, best);
+    found.retain(|c| decision(c) == taken);
+    Some(())
+}
+
+/// The loop of the rows of a tile, by its place in the nest.
+#[derive(Clone, PartialEq)]
+struct Rows(Option<usize>);
+
+impl fmt::Display for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(k) => write!(f, "{k}"),
+            None => write!(f, "none"),
+        }
+    }
+}
+
+/// The shape of a tile: rows, vectors of columns, lanes.
+#[derive(Clone, PartialEq)]
+struct Shape(cost::Tile);
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tile = self.0;
+        write!(f, "{}x{}x{}", tile.rows, tile.vectors, tile.lanes)
+    }
+}
+
+/// The place of the first of the cheapest ways.
+fn cheapest(found: &[Choice]) -> Option<usize> {
+    let costs = found.iter().map(|c| c.cost).enumerate();
+    costs
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        .map(|(k, _)| k)
 }
 
 fn lanes_fit(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
@@ -408,8 +505,7 @@ fn candidates(
             _ => together,
         },
         shape,
-        rows_offset: y.offset.clone(),
-        packed_index: x.index.to_vec(),
+        is_swapped: false,
         cost: target.cost.contraction_cycles(&work(rows, shape)) * scattered * far_terms,
     };
     let mut found = Vec::new();
@@ -436,9 +532,9 @@ fn candidates(
         let fits = |s: &cost::Tile| {
             s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride(&rows), l1_bytes)
         };
-        found.extend(shapes(target).into_iter().filter(fits).map(|shape| {
+        found.extend(shapes(target).into_iter().map(|shape| {
             let mut choice = choice(Some(rows), shape);
-            choice.cost *= far;
+            choice.cost *= if fits(&shape) { far } else { CROWDED };
             choice
         }));
     }

@@ -17,6 +17,7 @@ mod reorder;
 mod scheduler;
 mod steps;
 mod strips;
+pub mod task;
 mod tile;
 pub mod trace;
 mod transform;
@@ -27,11 +28,13 @@ mod window;
 use crate::cost::{Analytic, CostModel};
 pub(crate) use contraction::least_cycles;
 use nest::Nest;
+use parameters::{Parameter, Values};
 use primitives::edit::Place;
 use primitives::{Primitive, Rejected};
 use scheduler::Scheduler;
 use std::sync::Arc;
-use tensmith_ir::expr::{Expr, Var, product};
+use task::Task;
+use tensmith_ir::expr::{Expr, product};
 use tensmith_ir::loops::{BufferId, Kernel, Role, Stmt};
 use trace::Trace;
 
@@ -92,36 +95,57 @@ pub struct Scheduled {
     pub kernel: Kernel,
     /// What was done to the naive kernel.
     pub trace: Trace,
+    /// The parameters that recipes asked for on the way.
+    pub parameters: Vec<Parameter>,
 }
 
 /// How a kernel came about.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// The kernel as the definitions give it.
-    pub naive: Kernel,
+    pub task: Task,
     /// What was done to it.
     pub trace: Trace,
+    /// The parameters that recipes asked for on the way.
+    pub parameters: Vec<Parameter>,
 }
 
-/// Schedules a naive kernel; `packable` says which inputs are constants, whose layout may change.
+/// Schedules a naive kernel as the cost model prefers; `packable` says which inputs are constants,
+/// whose layout may change.
 pub fn default_schedule(
     kernel: Kernel,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Scheduled {
-    let mut s = Scheduler::new(kernel);
+    schedule_with(kernel, target, packable, Values::default())
+}
+
+/// Schedules a naive kernel as [`default_schedule`] does, but for parameters of which values are
+/// said.
+pub fn schedule_with(
+    kernel: Kernel,
+    target: &Target,
+    packable: &dyn Fn(BufferId) -> bool,
+    values: Values,
+) -> Scheduled {
+    let mut s = Scheduler::new(kernel, values);
     clean_up(&mut s, target);
     let work = work(&s.kernel().body);
     let all = s.kernel().body.len();
     schedule_list(&mut s, Place::default(), all, target, packable);
+    s.choices().next_nest();
     let parallel = work.is_none_or(|w| w >= PARALLEL_WORK * target.lanes());
     // A kernel without an outermost loop of independent iterations is one thread's.
     let _ = match parallel {
-        true => s.recipe("threads", parallelise),
+        true => s.recipe("threads", |s| parallelise(s, target)),
         false => s.recipe("frame", attach_all),
     };
-    let (kernel, trace) = s.finish();
-    Scheduled { kernel, trace }
+    let (kernel, trace, parameters) = s.finish();
+    Scheduled {
+        kernel,
+        trace,
+        parameters,
+    }
 }
 
 /// Removes loops of one iteration, and makes products and sums one operation.
@@ -154,6 +178,7 @@ fn schedule_list(
         let before = length(s, &place);
         schedule_nest(s, &place, target, packable);
         place.at += 1 + length(s, &place) - before;
+        s.choices().next_nest();
     }
 }
 
@@ -183,15 +208,13 @@ fn schedule_nest(
     // What is packed along a loop needs an index of its own.
     let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at));
     collapse::collapse(s, at, &|b| anchor && packable(b));
-    let nest = Nest::at(s.kernel(), at);
-    if let Some(choice) = contraction::choose(s.kernel(), &nest, target, packable) {
+    if let Some(choice) = contraction::choose(s, at, target, packable) {
         let steps = |s: &mut Scheduler| contraction::schedule(s, target, choice);
         if s.recipe("contraction", steps).is_ok() {
             return;
         }
     }
-    let nest = Nest::at(s.kernel(), at);
-    if let Some(choice) = window::choose(s.kernel(), &nest, target, packable) {
+    if let Some(choice) = window::choose(s, at, target, packable) {
         let steps = |s: &mut Scheduler| window::schedule(s, target, choice);
         if s.recipe("window", steps).is_ok() {
             return;
@@ -204,15 +227,13 @@ fn schedule_nest(
             return;
         }
     }
-    let nest = Nest::at(s.kernel(), at);
-    if let Some(choice) = transform::choose(s.kernel(), &nest, target) {
+    if let Some(choice) = transform::choose(s, at, target) {
         let steps = |s: &mut Scheduler| transform::schedule(s, target, choice);
         if s.recipe("transform", steps).is_ok() {
             return;
         }
     }
-    let nest = Nest::at(s.kernel(), at);
-    if let Some(choice) = transpose::choose(s.kernel(), &nest, target) {
+    if let Some(choice) = transpose::choose(s, at, target) {
         let steps = |s: &mut Scheduler| transpose::schedule(s, target, choice);
         if s.recipe("transpose", steps).is_ok() {
             return;
@@ -258,7 +279,7 @@ fn work(stmts: &[Stmt]) -> Option<i64> {
 /// has too few iterations to balance. What is before them becomes part of their begin.
 ///
 /// Errors: as the primitives.
-fn parallelise(s: &mut Scheduler) -> Result<(), Rejected> {
+fn parallelise(s: &mut Scheduler, target: &Target) -> Result<(), Rejected> {
     let mut last = Place::default();
     last.at = s.kernel().body.len().saturating_sub(1);
     let Some(Stmt::For(l)) = s.kernel().body.last() else {
@@ -275,7 +296,12 @@ fn parallelise(s: &mut Scheduler) -> Result<(), Rejected> {
     while joined < extents.len() && few(&product(&extents[..joined])) {
         joined += 1;
     }
-    let vars: Vec<Var> = nest.vars().into_iter().take(joined).collect();
+    let mut vars = nest.vars();
+    if target.threads > 1 && !extents.is_empty() {
+        let options: Vec<usize> = (1..=extents.len()).collect();
+        joined = s.choices().ask("joined", &options, joined - 1);
+    }
+    vars.truncate(joined);
     let parallel = match vars.len() {
         0 | 1 => outermost,
         _ => s.fuse(vars)?,

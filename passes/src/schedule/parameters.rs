@@ -93,7 +93,7 @@ impl FromStr for Values {
 pub struct Choices {
     said: Values,
     asked: Vec<Parameter>,
-    scope: usize,
+    nests: usize,
 }
 
 impl Choices {
@@ -101,50 +101,62 @@ impl Choices {
     pub fn new(said: Values) -> Choices {
         Choices {
             said,
-            asked: vec![],
-            scope: 0,
+            ..Choices::default()
         }
     }
 
     /// Begins the parameters of the next nest.
     pub fn next_nest(&mut self) {
-        self.scope += 1;
+        self.nests += 1;
     }
 
     /// The option to take of a parameter of the nest at hand: the one that was said, else
-    /// `default`. Several options of one text form are one option, the first of them.
-    pub fn ask<T: Clone + fmt::Display>(&mut self, name: &str, options: &[T], default: usize) -> T {
-        let name = format!("{}/{name}", self.scope);
-        let mut texts: Vec<String> = Vec::new();
-        let mut firsts = Vec::new();
+    /// `default`, a place among the options. Equal options are one, the first of them. A parameter that a nest asks for again has a number behind its name.
+    pub fn ask<T>(&mut self, name: &str, options: &[T], default: usize) -> T
+    where
+        T: Clone + PartialEq + fmt::Display,
+    {
+        let name = self.unused(&format!("{}/{name}", self.nests));
+        let mut firsts: Vec<usize> = Vec::new();
         for (k, option) in options.iter().enumerate() {
-            let text = option.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
+            if !firsts.iter().any(|first| options[*first] == *option) {
                 firsts.push(k);
             }
         }
-        let text = options[default].to_string();
-        let position = |text: &str| texts.iter().position(|t| t == text);
-        let default = position(&text).expect("the default is an option");
-        let chosen = self.said.get(&name).and_then(position).unwrap_or(default);
-        self.asked.push(Parameter {
+        let texts: Vec<String> = firsts.iter().map(|k| options[*k].to_string()).collect();
+        let is_default = |k: &usize| options[*k] == options[default];
+        let default = firsts.iter().position(is_default);
+        let default = default.expect("the default is an option");
+        let place = |text: &str| texts.iter().position(|t| t == text);
+        let chosen = self.said.get(&name).and_then(place).unwrap_or(default);
+        let parameter = Parameter {
             name,
             options: texts,
             default,
             chosen,
-        });
+        };
+        // What has one option is no parameter.
+        if parameter.options.len() > 1 {
+            self.asked.push(parameter);
+        }
         options[firsts[chosen]].clone()
     }
 
-    /// How many parameters were asked for.
-    pub fn mark(&self) -> usize {
-        self.asked.len()
+    fn unused(&self, name: &str) -> String {
+        let is_used = |name: &str| self.asked.iter().any(|p| p.name == name);
+        let numbered = (1..).map(|k| format!("{name}.{k}"));
+        let mut names = std::iter::once(name.to_string()).chain(numbered);
+        names.find(|n| !is_used(n)).expect("numbers do not end")
     }
 
-    /// Forgets what was asked for since a mark, of a recipe that did not apply.
-    pub fn forget(&mut self, mark: usize) {
-        self.asked.truncate(mark);
+    /// As [`Choices::ask`], among numbers, to which the default is added.
+    pub fn number(&mut self, name: &str, options: &[i64], default: i64) -> i64 {
+        let mut options = options.to_vec();
+        options.push(default);
+        options.sort_unstable();
+        options.dedup();
+        let at = options.iter().position(|n| *n == default);
+        self.ask(name, &options, at.expect("it was added"))
     }
 
     /// What was asked for, in order.
@@ -174,8 +186,11 @@ mod tests {
         assert_eq!(choices.ask("b", &[1, 2, 3], 1), 2);
         choices.next_nest();
         assert_eq!(choices.ask("a", &[1, 2, 3], 0), 1);
+        assert_eq!(choices.number("a", &[4, 1], 2), 2);
+        assert_eq!(choices.ask("alone", &["x"], 0), "x");
         let asked = choices.asked();
-        assert_eq!(Values::of(&asked).to_string(), "0/a=3 0/b=2 1/a=1");
+        let taken = Values::of(&asked).to_string();
+        assert_eq!(taken, "0/a=3 0/b=2 1/a=1 1/a.1=2");
         assert_eq!(asked[0].options, ["1", "2", "3"]);
     }
 }

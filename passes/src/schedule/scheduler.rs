@@ -1,4 +1,6 @@
-//! A kernel that is being scheduled: it changes by primitives only, which are recorded.
+//! A kernel that is being scheduled: it changes by primitives only, which are recorded, as are the
+//! parameters that recipes ask for.
+use super::parameters::{Choices, Parameter, Values};
 use super::primitives::{At, Forwarded, Primitive, Rejected, edit};
 use super::trace::{Line, Trace};
 use tensmith_ir::expr::Var;
@@ -8,15 +10,27 @@ use tensmith_ir::loops::{For, Kernel, Layout, Stmt};
 pub struct Scheduler {
     kernel: Kernel,
     trace: Trace,
+    choices: Choices,
 }
 
 impl Scheduler {
-    /// A naive kernel.
-    pub fn new(kernel: Kernel) -> Scheduler {
+    /// A naive kernel, and what is said of the parameters of its schedule.
+    pub fn new(kernel: Kernel, values: Values) -> Scheduler {
         Scheduler {
             kernel,
             trace: Trace::default(),
+            choices: Choices::new(values),
         }
+    }
+
+    /// The kernel as it is, and what parameters are asked from.
+    pub fn kernel_and_choices(&mut self) -> (&Kernel, &mut Choices) {
+        (&self.kernel, &mut self.choices)
+    }
+
+    /// What parameters are asked from.
+    pub fn choices(&mut self) -> &mut Choices {
+        &mut self.choices
     }
 
     /// The kernel as it is.
@@ -24,9 +38,9 @@ impl Scheduler {
         &self.kernel
     }
 
-    /// The kernel, and the steps that lead to it.
-    pub fn finish(self) -> (Kernel, Trace) {
-        (self.kernel, self.trace)
+    /// The kernel, the steps that lead to it, and the parameters that were asked for.
+    pub fn finish(self) -> (Kernel, Trace, Vec<Parameter>) {
+        (self.kernel, self.trace, self.choices.asked())
     }
 
     /// Applies a primitive.

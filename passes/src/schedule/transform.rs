@@ -10,6 +10,7 @@
 //! `for c < 64 vector { r = a[c] + b[c]; o[0, c] = r; o[1, c] = r * 2 }`.
 use super::Target;
 use super::nest::{Nest, space, visit_scalars};
+use super::primitives::edit::Place;
 use super::primitives::{Primitive, Rejected};
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
@@ -34,8 +35,10 @@ pub struct Choice {
     tiles: Vec<Tile>,
 }
 
-/// What to do with a nest if it is an anchor.
-pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choice> {
+/// What to do with the nest at a place if it is an anchor.
+pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> {
+    let (kernel, choices) = s.kernel_and_choices();
+    let nest = &Nest::at(kernel, at);
     if !nest.body.iter().all(|s| matches!(s, Stmt::Store { .. })) {
         return None;
     }
@@ -56,7 +59,7 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choic
     {
         return None;
     }
-    let size = VECTORS * target.lanes();
+    let size = choices.number("vectors", &[1, 2, 4], VECTORS) * target.lanes();
     let columns = Tile {
         var,
         size,

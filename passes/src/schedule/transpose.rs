@@ -7,6 +7,7 @@
 use super::Target;
 use super::nest::{Nest, space, visit_scalars};
 use super::primitives::Rejected;
+use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use super::window::contiguous;
@@ -27,8 +28,10 @@ pub struct Choice {
     tiles: [Tile; 2],
 }
 
-/// What to do with a nest if it is an anchor.
-pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choice> {
+/// What to do with the nest at a place if it is an anchor.
+pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> {
+    let (kernel, choices) = s.kernel_and_choices();
+    let nest = &Nest::at(kernel, at);
     if !is_scalar_work(nest.body) || !are_words(kernel, nest.body) {
         return None;
     }
@@ -45,7 +48,7 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choic
     }
     let along = Tile {
         var: nest.loops[along].0,
-        size: LINE,
+        size: choices.number("rows", &[4, 8, 16, 32], LINE),
         // Blocks of wide vectors are turned in registers.
         mark: if target.masks() {
             Mark::Jam
@@ -55,12 +58,14 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choic
     };
     let columns = Tile {
         var,
-        size: COLUMNS,
+        size: choices.number("columns", &[8, 16, 32, 64], COLUMNS),
         mark: Mark::Vector,
     };
     // Blocks follow one another along the longer loop: few streams are read or written at a time.
     let long = |t: &Tile| nest.loops.iter().find(|(v, _)| *v == t.var)?.1.as_const();
-    let (outer, inner) = match long(&along) < long(&columns) {
+    let default = usize::from(long(&along) >= long(&columns));
+    let outermost = choices.ask("outermost", &["rows", "columns"], default);
+    let (outer, inner) = match outermost == "rows" {
         true => (along.var, columns.var),
         false => (columns.var, along.var),
     };

@@ -145,14 +145,15 @@ fn steps_repeat(e: &Expr, var: Var, lanes: i64) -> bool {
 }
 
 fn split_space(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejected> {
-    for window in window::short_windows(&s.find(var)?.body) {
+    let body = s.find(var)?.body.clone();
+    for window in window::unrolled(s.choices(), &body) {
         s.apply(Primitive::Unroll(window))?;
     }
     if target.reassociate {
         block_sums(s, var)?;
     }
     let registers = match repeats(s.find(var)?, target.lanes()) {
-        true => REGISTERS,
+        true => s.choices().number("registers", &[1, 2, 4, 8], REGISTERS),
         false => LISTED,
     };
     let lanes = Tile {
@@ -175,7 +176,8 @@ fn split_reduce(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Reje
         let whole = s.cut(var, At::Multiple(width))?[0];
         return share(s, whole, width);
     };
-    let width = REGISTERS * target.lanes();
+    let registers = s.choices().number("sums", &[1, 2, 4, 8], REGISTERS);
+    let width = registers * target.lanes();
     let done = extent / width * width;
     let rest = extent - done;
     let last = match target.masks() {

@@ -7,6 +7,8 @@
 use super::Target;
 use super::block_sums::block_sums;
 use super::nest::{Nest, space, visit_scalars};
+use super::parameters::Choices;
+use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
 use super::primitives::{Primitive, Rejected};
 use super::scheduler::Scheduler;
@@ -35,14 +37,16 @@ pub struct Choice {
     short: Vec<Var>,
 }
 
-/// What to do with a nest if it is an anchor; `packable` says which inputs are constants, whose
-/// elements along the innermost loop may be made consecutive.
+/// What to do with the nest at a place if it is an anchor; `packable` says which inputs are
+/// constants, whose elements along the innermost loop may be made consecutive.
 pub fn choose(
-    kernel: &Kernel,
-    nest: &Nest<'_>,
+    s: &mut Scheduler,
+    at: &Place,
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Option<Choice> {
+    let (kernel, choices) = s.kernel_and_choices();
+    let nest = &Nest::at(kernel, at);
     if !reduces(nest.body) {
         return None;
     }
@@ -54,11 +58,13 @@ pub fn choose(
     let (var, extent) = nest.loops[columns].clone();
     let count = extent.as_const()?;
     let lanes = target.lanes();
-    let vectors = ((count + lanes - 1) / lanes).min(VECTORS);
+    let whole = (count + lanes - 1) / lanes;
+    let widths: Vec<i64> = [1, 2, 3, 4].into_iter().filter(|n| *n <= whole).collect();
+    let vectors = choices.number("vectors", &widths, whole.min(VECTORS));
     let around = (0..nest.loops.len()).rfind(|k| *k != columns);
     let most = target.registers() / 2 / vectors;
-    let rows = around.and_then(|k| Some((k, rows(&nest.loops[k].1, most)?)));
-    let rows = rows.map(|(k, size)| Tile {
+    let rows = around.and_then(|k| Some((k, rows(choices, &nest.loops[k].1, most)?)));
+    let rows = rows.filter(|(_, size)| *size > 1).map(|(k, size)| Tile {
         var: nest.loops[k].0,
         size,
         mark: Mark::Jam,
@@ -73,7 +79,7 @@ pub fn choose(
         order: nest.vars(),
         tiles: rows.into_iter().chain([columns]).collect(),
         packed: packed.into_iter().map(|(b, l)| (name(b), l)).collect(),
-        short: short_windows(nest.body),
+        short: unrolled(choices, nest.body),
     })
 }
 
@@ -217,10 +223,21 @@ fn visit_stores(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
 }
 
 /// The rows of a tile, of which a loop leaves the least over.
-fn rows(extent: &Expr, most: i64) -> Option<i64> {
+fn rows(choices: &mut Choices, extent: &Expr, most: i64) -> Option<i64> {
     let count = extent.as_const()?;
     let tiles = |rows: &i64| (count + rows - 1) / rows;
-    (2..=most.min(count)).min_by_key(|rows| (tiles(rows), *rows))
+    let default = (2..=most.min(count)).min_by_key(|rows| (tiles(rows), *rows))?;
+    let options: Vec<i64> = (1..=most.min(count)).collect();
+    Some(choices.number("rows", &options, default))
+}
+
+/// The loops of windows that are to be unrolled.
+pub fn unrolled(choices: &mut Choices, body: &[Stmt]) -> Vec<Var> {
+    let short = short_windows(body);
+    if short.is_empty() || choices.ask("window", &["unrolled", "loop"], 0) == "unrolled" {
+        return short;
+    }
+    vec![]
 }
 
 /// The loops of windows that are short enough to be unrolled.

@@ -5,7 +5,7 @@
 //! ready, then reads lines from stdin, each a number of nanoseconds, and answers each by
 //! `{"samples_ns": [..]}` after runs for about that long. It ends with its stdin.
 use super::super::inputs::{InputArgs, Prepared};
-use super::super::shared::{ModelArgs, Rounding};
+use super::super::shared::{ModelArgs, RecordArgs, Rounding};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
@@ -197,6 +197,7 @@ fn pass_on(command: &mut Command, model: &ModelArgs, inputs: &InputArgs, threads
         no_egraph,
         precision,
         tolerance,
+        records,
     } = model;
     let InputArgs {
         inputs,
@@ -232,8 +233,22 @@ fn pass_on(command: &mut Command, model: &ModelArgs, inputs: &InputArgs, threads
     if let Some(bound) = tolerance {
         command.arg("--tolerance").arg(bound.to_string());
     }
-    if let Some(path) = inputs {
-        command.arg("--inputs").arg(path);
+    let RecordArgs {
+        records,
+        no_records,
+        tuning_record,
+    } = records;
+    if *no_records {
+        command.arg("--no-records");
+    }
+    for (flag, path) in [
+        ("--inputs", inputs),
+        ("--records", records),
+        ("--tuning-record", tuning_record),
+    ] {
+        if let Some(path) = path {
+            command.arg(flag).arg(path);
+        }
     }
     command.arg("--target").arg(target);
     command.arg("--threads").arg(threads.to_string());

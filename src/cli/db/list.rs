@@ -1,6 +1,6 @@
 //! `tensmith db list`
 use crate::cli::out::outln;
-use crate::cli::shared::{RecordsArgs, human_age, human_ns, table};
+use crate::cli::shared::{DatabaseArgs, human_age, human_ns, table};
 use clap::Args;
 use std::collections::BTreeSet;
 use tensmith::Result;
@@ -20,7 +20,7 @@ A row is a task on a target, with a number of threads, on a machine, by a versio
 `best` is the time of the best values, `default` that of the default measured beside them.")]
 pub struct List {
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// Prints the rows as JSON
     #[arg(long)]
     json: bool,

@@ -4,6 +4,7 @@
 //! with a step of few multiply-adds, those cost a tenth of the rate. Those of 512-bit vectors do
 //! not.
 use crate::schedule::Target;
+use crate::schedule::parameters::Choices;
 use crate::schedule::primitives::registers::visit_stmts;
 use crate::schedule::primitives::{At, Primitive, Rejected};
 use crate::schedule::scheduler::Scheduler;
@@ -12,18 +13,23 @@ use tensmith_ir::loops::{For, Mark, Role, Stmt};
 
 /// Units: bytes of the vectors that this is for.
 const VECTOR_BYTES: usize = 32;
-/// Terms of an iteration.
+/// Terms of an iteration there.
 const TERMS: i64 = 4;
 
-/// Unrolls the innermost loops of the sums in the loops over `vars`.
+/// The terms of a sum in one iteration.
+pub(super) fn steps(choices: &mut Choices, target: &Target) -> i64 {
+    let default = match target.vector_bytes {
+        VECTOR_BYTES => TERMS,
+        _ => 1,
+    };
+    choices.number("terms", &[1, 2, 4, 8], default)
+}
+
+/// Unrolls so many terms of the innermost loops of the sums in the loops over `vars`.
 ///
 /// Errors: as the primitives.
-pub(super) fn unroll_terms(
-    s: &mut Scheduler,
-    target: &Target,
-    vars: &[Var],
-) -> Result<(), Rejected> {
-    if target.vector_bytes != VECTOR_BYTES {
+pub(super) fn unroll_terms(s: &mut Scheduler, terms: i64, vars: &[Var]) -> Result<(), Rejected> {
+    if terms == 1 {
         return Ok(());
     }
     let mut found: Vec<Var> = Vec::new();
@@ -31,25 +37,25 @@ pub(super) fn unroll_terms(
         // A loop that runs once is gone.
         let Ok(l) = s.find(*var) else { continue };
         visit_stmts(&l.body, &mut |stmt| match stmt {
-            Stmt::For(l) if is_long_sum(l) && !found.contains(&l.var) => found.push(l.var),
+            Stmt::For(l) if is_long_sum(l, terms) && !found.contains(&l.var) => found.push(l.var),
             _ => {}
         });
     }
-    found.into_iter().try_for_each(|var| unroll(s, var))
+    found.into_iter().try_for_each(|var| unroll(s, var, terms))
 }
 
 /// Whether a loop is an innermost one of a sum, with several iterations' worth of terms.
-fn is_long_sum(l: &For) -> bool {
+fn is_long_sum(l: &For, terms: i64) -> bool {
     let innermost = l.body.iter().all(|s| matches!(s, Stmt::Store { .. }));
     let plain = l.mark == Mark::Plain && l.role == Role::Reduce && l.reduction.is_none();
-    innermost && plain && l.extent.as_const().is_some_and(|n| n >= 2 * TERMS)
+    innermost && plain && l.extent.as_const().is_some_and(|n| n >= 2 * terms)
 }
 
-fn unroll(s: &mut Scheduler, var: Var) -> Result<(), Rejected> {
+fn unroll(s: &mut Scheduler, var: Var, terms: i64) -> Result<(), Rejected> {
     let whole = match s.extent(var) {
-        Some(n) if n % TERMS != 0 => s.cut(var, At::Multiple(TERMS))?[0],
+        Some(n) if n % terms != 0 => s.cut(var, At::Multiple(terms))?[0],
         _ => var,
     };
-    let (_, terms) = s.split(whole, TERMS)?;
-    s.apply(Primitive::Unroll(terms)).map(drop)
+    let (_, step) = s.split(whole, terms)?;
+    s.apply(Primitive::Unroll(step)).map(drop)
 }

@@ -3,9 +3,9 @@
 //! Each parameter counts once as far as it is read, and once as far as it is written: at most its
 //! bytes in memory, at most one element for each combination of the loop variables that an access
 //! depends on. So a slice or a gather counts what it takes, not what it takes it from.
+use super::{BufferId, Cond, Kernel, Scalar, Scope, Stmt};
+use crate::expr::{Atom, Expr, Ranges, Var};
 use std::collections::{BTreeSet, HashMap};
-use tensmith_ir::expr::{Atom, Expr, Ranges, Var};
-use tensmith_ir::loops::{BufferId, Cond, Kernel, Scalar, Scope, Stmt};
 
 /// Reads and writes of each buffer.
 type Touched = HashMap<(BufferId, Access), f64>;
@@ -163,7 +163,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tensmith_ir::loops::parse_kernel;
+    use crate::loops::parse_kernel;
 
     fn bytes(text: &str) -> f64 {
         let kernel = parse_kernel(text).unwrap_or_else(|e| panic!("{e}"));

@@ -1,0 +1,47 @@
+//! The space of a kernel: what its recipes ask for.
+use crate::cost::analytic::Coefficients;
+use crate::cost::{Description, Setting};
+use crate::space::{Member, Space, Values};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use tensmith_passes::schedule::Target;
+use tensmith_passes::schedule::task::Task;
+
+/// The schedules of a task.
+pub struct KernelSpace {
+    task: Task,
+    target: Target,
+    setting: Setting,
+    coefficients: Coefficients,
+}
+
+impl KernelSpace {
+    /// Of a task on a target; `coefficients` are those of the analytic model.
+    pub fn new(
+        task: Task,
+        target: Target,
+        setting: Setting,
+        coefficients: Coefficients,
+    ) -> KernelSpace {
+        KernelSpace {
+            task,
+            target,
+            setting,
+            coefficients,
+        }
+    }
+}
+
+impl Space for KernelSpace {
+    fn member(&self, values: &Values) -> Option<Member> {
+        let scheduled = self.task.member(&self.target, values.clone()).ok()?;
+        let description = Description::new(&scheduled.kernel, &self.setting);
+        let mut identity = DefaultHasher::new();
+        scheduled.kernel.to_string().hash(&mut identity);
+        Some(Member {
+            parameters: scheduled.parameters,
+            identity: identity.finish(),
+            predicted_ns: description.predict_ns(&self.coefficients),
+            features: description.features,
+        })
+    }
+}

@@ -1,0 +1,317 @@
+//! The search over all tasks of a model, round by round, until its time is over.
+//!
+//! The [`Allocator`] says which task is next. A round asks the task's [`Search`] for a batch of
+//! members, and measures them beside the incumbent by successive halving; the winner takes its
+//! place if the samples say that it is faster. Times are told as ratios to the untuned kernel, so
+//! that a machine that slows down meanwhile changes nothing.
+mod round;
+
+use crate::allocate::{self, Allocator, Step, StopReason};
+use crate::cost::{Pretrained, Ranker, Setting};
+use crate::kernel_space::KernelSpace;
+use crate::measure::protocol::{Failed, Failure, TaskRequest};
+use crate::measure::{Program, Worker};
+use crate::search::{Neighbour, Outcome, Search};
+use crate::space::{Space, Values};
+use crate::{Budget, Effort};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tensmith_codegen::target::Target;
+use tensmith_ir::eval::Sizes;
+use tensmith_passes::schedule::task::Task;
+use tensmith_runtime::Stopwatch;
+
+/// Units: nanoseconds that compiling, checking and timing a candidate takes, before it is known.
+const TRIAL_NS: f64 = 60e6;
+/// Candidates of a round.
+const BATCH: usize = 8;
+/// How long setting a task may take: compiling it and running it once.
+const TASK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A task to be tuned.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The task.
+    pub task: Task,
+    /// How often a run of the model computes it.
+    pub weight: f64,
+    /// Units: nanoseconds that a call cannot be faster than.
+    pub bound_ns: f64,
+    /// Units: nanoseconds of a call of the untuned kernel in the model.
+    pub ns: f64,
+}
+
+/// How to search.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name of the target.
+    pub target: String,
+    /// Threads of a run.
+    pub threads: usize,
+    /// Whether sums may change the order of their terms.
+    pub reassociate: bool,
+    /// How thoroughly.
+    pub effort: Effort,
+    /// When to stop.
+    pub budget: Budget,
+    /// What chance is drawn from.
+    pub seed: u64,
+    /// What measures.
+    pub program: Program,
+    /// Set by others to end the search soon.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What a search tells whoever started it.
+pub trait Observer {
+    /// A candidate of a task was measured, or failed. When this returns it is kept.
+    fn trial(&mut self, task: usize, values: &Values, trial: &Result<Times, Failed>);
+
+    /// A round is over.
+    fn round(&mut self, tuner: &Tuner);
+}
+
+/// The times of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Times {
+    /// Units: nanoseconds of a call.
+    pub ns: f64,
+    /// Units: nanoseconds of a call of the untuned kernel at the same time.
+    pub default_ns: f64,
+    /// Samples of each.
+    pub samples: u32,
+}
+
+/// A task while it is tuned.
+pub struct Progress {
+    /// The task.
+    pub subject: Subject,
+    /// The values of the fastest member; `None`: the untuned one.
+    pub best: Option<Values>,
+    /// The time of the fastest member over that of the untuned one.
+    pub ratio: f64,
+    /// Candidates that were measured, or failed.
+    pub trials: u64,
+    /// How often each thing went wrong.
+    pub failures: BTreeMap<Failure, u64>,
+    /// When the fastest member changed: seconds since the begin, trials, and the ratio from then on.
+    pub curve: Vec<(f64, u64, f64)>,
+    /// Why it is not tuned any further, if that is so.
+    pub end: Option<String>,
+    space: KernelSpace,
+    search: Option<Search>,
+    recalled: Vec<(Values, Outcome)>,
+}
+
+/// The search over all tasks.
+pub struct Tuner {
+    config: Config,
+    tasks: Vec<Progress>,
+    allocator: Allocator,
+    worker: Worker,
+    watch: Stopwatch,
+    /// The task that the worker is set to.
+    current: Option<usize>,
+    /// The task of the last round.
+    last: Option<usize>,
+    ranker: Ranker,
+    neighbours: Vec<Neighbour>,
+}
+
+impl Tuner {
+    /// A search that begins now. `neighbours` are what was best for tasks of other models.
+    ///
+    /// Errors: an unknown target.
+    pub fn new(
+        subjects: Vec<Subject>,
+        neighbours: Vec<Neighbour>,
+        config: Config,
+    ) -> Result<Tuner, String> {
+        let target = Target::named(&config.target).map_err(|e| e.to_string())?;
+        let schedule = crate::target::schedule_target(&target, config.threads, config.reassociate);
+        let setting = Setting {
+            machine: target.machine,
+            vector_bytes: target.vector_bytes(),
+            threads: config.threads,
+            sizes: Sizes::new(),
+        };
+        let Pretrained {
+            coefficients,
+            trees,
+        } = Pretrained::shipped();
+        let tasks: Vec<Progress> = (subjects.into_iter())
+            .map(|subject| Progress {
+                space: KernelSpace::new(
+                    subject.task.clone(),
+                    schedule.clone(),
+                    setting.clone(),
+                    coefficients.clone(),
+                ),
+                subject,
+                best: None,
+                ratio: 1.0,
+                trials: 0,
+                failures: BTreeMap::new(),
+                curve: vec![],
+                end: None,
+                search: None,
+                recalled: vec![],
+            })
+            .collect();
+        let begun = |t: &Progress| allocate::Task {
+            weight: t.subject.weight,
+            bound_ns: t.subject.bound_ns,
+            now_ns: t.subject.ns,
+            round_ns: BATCH as f64 * (TRIAL_NS + 30.0 * t.subject.ns),
+        };
+        let begun: Vec<allocate::Task> = tasks.iter().map(begun).collect();
+        Ok(Tuner {
+            allocator: Allocator::new(&begun, config.budget),
+            worker: Worker::new(config.program.clone()),
+            config,
+            tasks,
+            watch: Stopwatch::start(),
+            current: None,
+            last: None,
+            ranker: Ranker::new(trees),
+            neighbours,
+        })
+    }
+
+    /// Takes up what an earlier search measured of a task; only before [`Tuner::run`].
+    pub fn recall(&mut self, task: usize, values: &Values, times: Option<Times>) {
+        let task = &mut self.tasks[task];
+        let outcome = match times {
+            Some(times) => Outcome::Ns(times.ns / times.default_ns * task.subject.ns),
+            None => Outcome::Failed,
+        };
+        task.recalled.push((values.clone(), outcome));
+    }
+
+    /// Searches until the time is over.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> StopReason {
+        loop {
+            if self.is_stopped() {
+                return StopReason::Asked;
+            }
+            match self.allocator.next(self.watch.elapsed_ns()) {
+                Step::Stop(reason) => return reason,
+                Step::Search { task, trials, .. } => {
+                    let begin = self.watch.elapsed_ns();
+                    let n = trials.map_or(BATCH, |n| BATCH.min(n as usize));
+                    let before = self.tasks[task].trials;
+                    let done = self.round(task, n, observer);
+                    let t = &mut self.tasks[task];
+                    if let Err(why) = &done {
+                        t.end = Some(why.clone());
+                    }
+                    let round = allocate::Round {
+                        spent_ns: (self.watch.elapsed_ns() - begin) as f64,
+                        trials: t.trials - before,
+                        now_ns: t.subject.ns * t.ratio,
+                        is_exhausted: done.is_err(),
+                    };
+                    self.allocator.tell(task, &round);
+                    self.last = Some(task);
+                    observer.round(self);
+                }
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.config.stop.load(Ordering::Relaxed)
+    }
+
+    /// Units: nanoseconds until the search must be over.
+    fn left_ns(&self) -> u64 {
+        let elapsed = self.watch.elapsed_ns();
+        let deadline = self.config.budget.deadline_ns;
+        deadline.map_or(u64::MAX, |d| d.saturating_sub(elapsed))
+    }
+
+    /// The tasks.
+    pub fn tasks(&self) -> &[Progress] {
+        &self.tasks
+    }
+
+    /// The task of the last round.
+    pub fn last(&self) -> Option<usize> {
+        self.last
+    }
+
+    /// Units: nanoseconds since the begin.
+    pub fn elapsed_ns(&self) -> u64 {
+        self.watch.elapsed_ns()
+    }
+
+    /// Units: nanoseconds from the begin to the end, as far as it can be foreseen.
+    pub fn predicted_end_ns(&self) -> u64 {
+        self.allocator.predicted_end_ns(self.watch.elapsed_ns())
+    }
+
+    /// What is expected to be gained yet, as a part of the time of all tasks.
+    pub fn expected_share(&self) -> f64 {
+        self.allocator.expected_share()
+    }
+
+    /// Processes that were started to measure.
+    pub fn starts(&self) -> usize {
+        self.worker.starts
+    }
+
+    /// The request that sets the worker to a task.
+    fn request(&self, task: usize) -> TaskRequest {
+        TaskRequest {
+            task: self.tasks[task].subject.task.to_string(),
+            target: self.config.target.clone(),
+            threads: self.config.threads,
+            reassociate: self.config.reassociate,
+        }
+    }
+
+    /// Sets the worker to a task, and begins its search if that is new.
+    ///
+    /// Errors: why the task cannot be measured.
+    fn begin(&mut self, task: usize) -> Result<(), String> {
+        if self.current != Some(task) {
+            self.current = None;
+            let request = self.request(task);
+            let set = self.worker.task(request, TASK_PATIENCE);
+            set.map_err(|e| format!("{}: {}", e.kind, e.why))?;
+            self.current = Some(task);
+        }
+        if self.tasks[task].search.is_none() {
+            let neighbours = self.neighbours(task);
+            let seed = self.config.seed.wrapping_add(task as u64);
+            let mut search = Search::new(self.config.effort, seed, self.ranker.clone(), neighbours);
+            let t = &mut self.tasks[task];
+            for (values, outcome) in std::mem::take(&mut t.recalled) {
+                search.recall(&t.space, &values, outcome);
+            }
+            if let Some(best) = search.best()
+                && let Some(ns) = best.ns()
+                && ns < t.subject.ns
+            {
+                t.best = Some(best.member.values());
+                t.ratio = ns / t.subject.ns;
+            }
+            t.search = Some(search);
+        }
+        Ok(())
+    }
+
+    /// What was best for other tasks.
+    fn neighbours(&self, task: usize) -> Vec<Neighbour> {
+        let others = self.tasks.iter().enumerate().filter(|(k, _)| *k != task);
+        let of = |t: &Progress| {
+            let values = t.best.clone()?;
+            let features = t.space.member(&Values::default())?.features;
+            Some(Neighbour { features, values })
+        };
+        let found = others.filter_map(|(_, t)| of(t));
+        found.chain(self.neighbours.iter().cloned()).collect()
+    }
+}

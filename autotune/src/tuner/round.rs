@@ -1,0 +1,188 @@
+//! A round: a batch of candidates of one task, and whether one of them takes the incumbent's place.
+use super::{Observer, Times, Tuner};
+use crate::measure::protocol::{CompareRequest, Failed, Failure, Samples};
+use crate::search::Outcome;
+use crate::space::Values;
+use crate::verdict::{Halving, Rule, Verdict};
+use std::time::Duration;
+use tensmith_runtime::stats::median;
+
+/// Candidates that take so many times as long as the incumbent get no more samples.
+const GIVE_UP: f64 = 1.3;
+/// Units: nanoseconds that a candidate is waited for at least: the largest kernels take seconds to
+/// compile.
+const LEAST_PATIENCE: f64 = 3e9;
+/// Calls of the untuned kernel that a candidate is waited for at most.
+const PATIENCE_CALLS: f64 = 500.0;
+/// Units: nanoseconds that a candidate may take beyond the deadline.
+const OVERTIME: u64 = 500_000_000;
+
+/// A candidate while it is measured.
+struct Entry {
+    values: Values,
+    samples: Samples,
+    failed: Option<Failed>,
+}
+
+impl Tuner {
+    /// Measures at most `n` candidates of a task.
+    ///
+    /// Errors: why the task is not searched any further.
+    pub(super) fn round(
+        &mut self,
+        task: usize,
+        n: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<(), String> {
+        self.begin(task)?;
+        let t = &mut self.tasks[task];
+        let search = t.search.as_mut().ok_or("its search has not begun")?;
+        let batch = search.next(&t.space, n);
+        if batch.is_empty() {
+            return Err("all members were tried".into());
+        }
+        let entry = |values| Entry {
+            values,
+            samples: Samples::default(),
+            failed: None,
+        };
+        let mut entries: Vec<Entry> = batch.into_iter().map(entry).collect();
+        let ranked = self.halve(task, &mut entries);
+        let winner = self.decide(task, &mut entries, &ranked);
+        self.tell(task, &entries, observer);
+        if let Some(winner) = winner {
+            let ratio = ratio(&entries[winner].samples);
+            let elapsed = self.watch.elapsed_ns() as f64 / 1e9;
+            let t = &mut self.tasks[task];
+            t.ratio *= ratio.unwrap_or(1.0);
+            t.best = Some(entries[winner].values.clone());
+            t.curve.push((elapsed, t.trials, t.ratio));
+        }
+        Ok(())
+    }
+
+    /// Successive halving over a batch; gives those that are left, the best first.
+    fn halve(&mut self, task: usize, entries: &mut [Entry]) -> Vec<usize> {
+        let mut halving = Halving::new(entries.len());
+        while let Some(rung) = halving.rung().cloned() {
+            for candidate in rung.candidates {
+                let entry = &mut entries[candidate];
+                match self.compare(task, &entry.values, rung.pairs) {
+                    Some(Ok(samples)) => {
+                        halving.tell(candidate, &samples.candidate, &samples.against);
+                        entry.samples.candidate.extend(samples.candidate);
+                        entry.samples.against.extend(samples.against);
+                    }
+                    Some(Err(failed)) => {
+                        halving.fail(candidate);
+                        entry.failed = Some(failed);
+                    }
+                    // The time is over: what was measured counts.
+                    None => return vec![],
+                }
+            }
+            halving.advance();
+        }
+        halving.ranked().into_iter().map(|(c, _)| c).collect()
+    }
+
+    /// The first of the best candidates that is faster than the incumbent beyond doubt.
+    fn decide(&mut self, task: usize, entries: &mut [Entry], ranked: &[usize]) -> Option<usize> {
+        let rule = Rule::default();
+        let ranked: Vec<usize> = (ranked.iter().copied())
+            .filter(|c| ratio(&entries[*c].samples).is_some_and(|ratio| ratio < 1.0))
+            .collect();
+        for candidate in &ranked {
+            // The best of a batch has had luck: new samples decide.
+            entries[*candidate].samples = Samples::default();
+            loop {
+                let samples = &entries[*candidate].samples;
+                match rule.verdict(&samples.candidate, &samples.against) {
+                    Verdict::Faster => return Some(*candidate),
+                    Verdict::Slower | Verdict::Inconclusive => break,
+                    Verdict::More(pairs) => {
+                        let more = self.compare(task, &entries[*candidate].values, pairs)?;
+                        let Ok(more) = more else { break };
+                        if more.candidate.is_empty() {
+                            break;
+                        }
+                        let samples = &mut entries[*candidate].samples;
+                        samples.candidate.extend(more.candidate);
+                        samples.against.extend(more.against);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Samples of a candidate beside the incumbent; `None` if the time is over.
+    fn compare(
+        &mut self,
+        task: usize,
+        values: &Values,
+        pairs: usize,
+    ) -> Option<Result<Samples, Failed>> {
+        let left = self.left_ns();
+        if left == 0 || self.is_stopped() {
+            return None;
+        }
+        let t = &self.tasks[task];
+        let against = t.best.as_ref().map(Values::to_string);
+        let request = CompareRequest {
+            values: values.to_string(),
+            against: against.unwrap_or_default(),
+            pairs,
+            give_up: GIVE_UP,
+            fault: None,
+        };
+        let patience = (PATIENCE_CALLS * t.subject.ns).max(LEAST_PATIENCE) as u64;
+        let is_cut = patience > left.saturating_add(OVERTIME);
+        let patience = patience.min(left.saturating_add(OVERTIME));
+        let samples = self.worker.compare(request, Duration::from_nanos(patience));
+        match samples {
+            // It may be that it was only cut off by the deadline.
+            Err(failed) if failed.kind == Failure::Hang && is_cut => None,
+            samples => Some(samples),
+        }
+    }
+
+    /// Tells the search and the observer what became of a batch.
+    fn tell(&mut self, task: usize, entries: &[Entry], observer: &mut dyn Observer) {
+        let t = &mut self.tasks[task];
+        for entry in entries {
+            let times = match (&entry.failed, ratio(&entry.samples)) {
+                (Some(failed), _) => Err(failed.clone()),
+                (None, Some(ratio)) => {
+                    // As if the untuned kernel had been beside it.
+                    let ns = median(&entry.samples.candidate);
+                    Ok(Times {
+                        ns,
+                        default_ns: ns / (ratio * t.ratio),
+                        samples: entry.samples.candidate.len() as u32,
+                    })
+                }
+                (None, None) => continue,
+            };
+            t.trials += 1;
+            let outcome = match &times {
+                Ok(times) => Outcome::Ns(times.ns / times.default_ns * t.subject.ns),
+                Err(failed) => {
+                    *t.failures.entry(failed.kind).or_insert(0) += 1;
+                    Outcome::Failed
+                }
+            };
+            if let Some(search) = &mut t.search {
+                search.tell(&entry.values, outcome);
+            }
+            observer.trial(task, &entry.values, &times);
+        }
+    }
+}
+
+/// The median ratio of a candidate to what it was measured beside.
+fn ratio(samples: &Samples) -> Option<f64> {
+    let pairs = samples.candidate.iter().zip(&samples.against);
+    let ratios: Vec<f64> = pairs.map(|(c, a)| c / a).collect();
+    (!ratios.is_empty()).then(|| median(&ratios))
+}

@@ -1,0 +1,166 @@
+//! `tensmith tune`
+mod live;
+mod table;
+
+use super::bench::parse_duration;
+use super::inputs::InputArgs;
+use super::shared::{ModelArgs, print_notes};
+use crate::cli::out::{out, outln};
+use clap::Args;
+use live::Live;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tensmith::tune::{Settings, Tuning, tune};
+use tensmith::{Error, Result, TensorView};
+use tensmith_autotune::Effort;
+use tensmith_autotune::measure::Program;
+use tensmith_autotune::records::default_path;
+
+/// Find the fastest schedule of each kernel of a model on this machine.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tensmith tune model.onnx
+  tensmith tune model.onnx --budget 10m --deep --threads 2
+  tensmith tune model.onnx --budget 5m --resume
+  tensmith tune model.onnx --tasks 1/4 --records part1.sqlite3
+  tensmith tune model.onnx --json > tuned.json
+
+What is found is kept in the database of records, and used by `compile`, `run` and all other verbs
+with the same target, number of threads and machine. A kernel is computed in another way only if the
+model was seen to become faster with it. Ctrl-C ends the search and keeps what was found.")]
+pub struct Tune {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    /// Time for all of it, such as 60s or 10m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    budget: u64,
+    /// Candidates to measure, at most
+    #[arg(long, value_name = "N")]
+    trials: Option<u64>,
+    /// Searches what is known to be good elsewhere only
+    #[arg(long, conflicts_with = "deep")]
+    quick: bool,
+    /// Crosses and changes the best schedules as well: for budgets of many minutes
+    #[arg(long)]
+    deep: bool,
+    /// Goes on where an earlier search of these tasks ended
+    #[arg(long)]
+    resume: bool,
+    /// Tunes only the K-th of N shares of the tasks: one for each of N machines of a kind, whose
+    /// records are merged by `tensmith db merge`
+    #[arg(long, value_name = "K/N", value_parser = parse_share)]
+    tasks: Option<(usize, usize)>,
+    /// Prints what became of each task as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The share `K/N`, counted from 0.
+fn parse_share(text: &str) -> std::result::Result<(usize, usize), String> {
+    let parts = text.split_once('/');
+    let parsed = parts.and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    match parsed {
+        Some((k, n)) if (1..=n).contains(&k) => Ok((k - 1, n)),
+        _ => Err("want K/N with K from 1 to N, such as 2/4".into()),
+    }
+}
+
+impl Tune {
+    /// Runs the verb.
+    pub fn run(self) -> Result<()> {
+        let model = self.model.load()?;
+        let given = self.inputs.read(&model)?;
+        let prepared = given.prepare(&model, self.model.untuned_options()?, true)?;
+        print_notes(&prepared.imported);
+        eprintln!("inputs: {}", prepared.describe());
+        let settings = self.settings()?;
+        let views: Vec<TensorView<'_>> = prepared.inputs.iter().map(|(_, t)| t.view()).collect();
+        let mut live = Live::new(self.budget);
+        let (imported, options) = (&prepared.imported, &prepared.options);
+        let tuning = tune(imported, options, &views, &settings, &mut live);
+        live.end();
+        let tuning = tuning?;
+        match self.json {
+            true => outln!("{}", table::json(&tuning)),
+            false => out!("{}", table::text(&tuning)),
+        }
+        eprintln!("records: {}", settings.records.display());
+        self.note(&tuning);
+        Ok(())
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let records = &self.model.records;
+        if records.no_records || records.tuning_record.is_some() {
+            return Err(Error::Usage(
+                "tune writes records: leave out --no-records and --tuning-record; --records FILE \
+                 says where"
+                    .into(),
+            ));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&stop);
+        let again = move || {
+            // The second time, somebody does not want to wait.
+            if asked.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        };
+        ctrlc::set_handler(again)
+            .map_err(|e| Error::Internal(format!("interrupts cannot be seen: {e}")))?;
+        let file = std::env::current_exe().map_err(|e| Error::io("find", "this program", e))?;
+        Ok(Settings {
+            budget_ns: self.budget,
+            trials: self.trials,
+            effort: match (self.quick, self.deep) {
+                (true, _) => Effort::Quick,
+                (_, true) => Effort::Deep,
+                _ => Effort::Standard,
+            },
+            seed: self.inputs.seed,
+            records: match &records.records {
+                Some(path) => path.clone(),
+                None => default_path()?,
+            },
+            resume: self.resume,
+            share: self.tasks,
+            program: Program {
+                file,
+                arguments: vec!["tune-worker".into()],
+            },
+            stop,
+        })
+    }
+
+    /// What to do next.
+    fn note(&self, tuning: &Tuning) {
+        let accepted = tuning.tasks.iter().filter(|t| t.is_accepted).count();
+        if accepted == 0 {
+            eprintln!("the model is compiled as before");
+        }
+        if tuning.left_share >= 0.01 {
+            let budget = self.budget / 1_000_000_000;
+            eprintln!(
+                "about {:.1} % may be left: --resume --budget {}s goes on",
+                100.0 * tuning.left_share,
+                2 * budget.max(1)
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_counted_from_one() {
+        assert_eq!(parse_share("1/4"), Ok((0, 4)));
+        assert_eq!(parse_share("4/4"), Ok((3, 4)));
+        for wrong in ["0/4", "5/4", "1", "a/b", "1/0"] {
+            assert!(parse_share(wrong).is_err(), "{wrong}");
+        }
+    }
+}

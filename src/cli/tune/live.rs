@@ -1,0 +1,171 @@
+//! What a search shows while it runs: on a terminal a table that is drawn anew, else a line from
+//! time to time. All of it on stderr.
+use super::table::{Row, duration, heading, line};
+use std::io::{IsTerminal, Write};
+use tensmith::tune::Watcher;
+use tensmith::tune::tasks::ModelTask;
+use tensmith_autotune::tuner::Tuner;
+use tensmith_runtime::Stopwatch;
+
+/// Tasks that are shown.
+const ROWS: usize = 12;
+/// Units: nanoseconds between two drawings on a terminal.
+const DRAW_NS: u64 = 200_000_000;
+/// Units: nanoseconds between two lines elsewhere.
+const LINE_NS: u64 = 5_000_000_000;
+/// Cells of the bar.
+const BAR: usize = 30;
+
+/// The view of a search.
+pub struct Live {
+    budget_ns: u64,
+    watch: Stopwatch,
+    drawn_ns: Option<u64>,
+    is_terminal: bool,
+    /// Lines of the last drawing.
+    lines: usize,
+    /// The tasks that are searched.
+    tasks: Vec<ModelTask>,
+    /// Units: nanoseconds of a run that are in no task that is searched.
+    rest_ns: f64,
+}
+
+impl Live {
+    /// Of a search with so many nanoseconds.
+    pub fn new(budget_ns: u64) -> Live {
+        eprintln!("measuring the model");
+        Live {
+            budget_ns,
+            watch: Stopwatch::start(),
+            drawn_ns: None,
+            is_terminal: std::io::stderr().is_terminal(),
+            lines: 0,
+            tasks: vec![],
+            rest_ns: 0.0,
+        }
+    }
+
+    /// Leaves the last drawing as it is.
+    pub fn end(&mut self) {
+        self.lines = 0;
+    }
+
+    fn draw(&mut self, text: &str) {
+        let mut err = std::io::stderr().lock();
+        let up = match self.lines {
+            0 => String::new(),
+            n => format!("\x1b[{n}A\x1b[J"),
+        };
+        // Nobody to tell if nobody can read it.
+        let _ = write!(err, "{up}{text}");
+        let _ = err.flush();
+        self.lines = text.lines().count();
+    }
+
+    fn rows(&self, tuner: &Tuner) -> Vec<Row> {
+        let state = |k: usize| {
+            let t = &tuner.tasks()[k];
+            match &t.end {
+                Some(_) => "done",
+                None if tuner.last() == Some(k) => "searching",
+                None if t.trials == 0 => "waiting",
+                None => "paused",
+            }
+        };
+        let row = |(k, task): (usize, &ModelTask)| {
+            let t = &tuner.tasks()[k];
+            Row {
+                name: task.name.clone(),
+                calls: task.calls,
+                bound_ns: task.bound_ns,
+                before_ns: task.ns,
+                now_ns: task.ns * t.ratio,
+                trials: t.trials,
+                state: state(k).into(),
+            }
+        };
+        self.tasks.iter().enumerate().map(row).collect()
+    }
+
+    /// The last line: how far the search is.
+    fn status(&self, tuner: &Tuner, rows: &[Row]) -> String {
+        let elapsed = self.watch.elapsed_ns();
+        let share = (elapsed as f64 / self.budget_ns.max(1) as f64).min(1.0);
+        let full = (share * BAR as f64) as usize;
+        let bar = format!("{}{}", "#".repeat(full), "-".repeat(BAR - full));
+        let sum = |f: &dyn Fn(&Row) -> f64| rows.iter().map(f).sum::<f64>() + self.rest_ns;
+        let before = sum(&|r| r.calls as f64 * r.before_ns);
+        let now = sum(&|r| r.calls as f64 * r.now_ns);
+        let trials: u64 = rows.iter().map(|r| r.trials).sum();
+        let begin = elapsed.saturating_sub(tuner.elapsed_ns());
+        let end = (begin + tuner.predicted_end_ns()).min(self.budget_ns);
+        format!(
+            "[{bar}] {} of {}, search ends in about {}; {trials} trials, {:.0}/s; kernels {} -> {}",
+            duration(elapsed as f64),
+            duration(self.budget_ns as f64),
+            duration(end.saturating_sub(elapsed) as f64),
+            trials as f64 / (tuner.elapsed_ns() as f64 / 1e9).max(1e-3),
+            duration(before),
+            duration(now),
+        )
+    }
+}
+
+impl Watcher for Live {
+    fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]) {
+        eprintln!("{}", heading());
+        for (task, searched) in tasks.iter().zip(searched) {
+            let state = match (task.obstacle(), searched) {
+                (Some(why), _) => format!("not tuned: {why}"),
+                (None, true) => format!("{:.0e} schedules", task.members()),
+                (None, false) => "of another share".into(),
+            };
+            let row = Row {
+                name: task.name.clone(),
+                calls: task.calls,
+                bound_ns: task.bound_ns,
+                before_ns: task.ns,
+                now_ns: task.ns,
+                trials: 0,
+                state,
+            };
+            eprintln!("{}", line(&row));
+            match searched {
+                true => self.tasks.push(task.clone()),
+                false => self.rest_ns += task.calls as f64 * task.ns,
+            }
+        }
+        eprintln!();
+    }
+
+    fn round(&mut self, tuner: &Tuner) {
+        let now = self.watch.elapsed_ns();
+        let pause = if self.is_terminal { DRAW_NS } else { LINE_NS };
+        if self.drawn_ns.is_some_and(|then| now - then < pause) {
+            return;
+        }
+        self.drawn_ns = Some(now);
+        let rows = self.rows(tuner);
+        let status = self.status(tuner, &rows);
+        if !self.is_terminal {
+            eprintln!("{status}");
+            return;
+        }
+        let lines = rows.iter().take(ROWS).map(|row| format!("{}\n", line(row)));
+        let more = match rows.len().saturating_sub(ROWS) {
+            0 => String::new(),
+            n => format!("and {n} more\n"),
+        };
+        let text = format!(
+            "{}\n{}{more}{status}\n",
+            heading(),
+            lines.collect::<String>()
+        );
+        self.draw(&text);
+    }
+
+    fn stitch(&mut self) {
+        self.end();
+        eprintln!("trying what was found in the model");
+    }
+}

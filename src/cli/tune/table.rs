@@ -1,0 +1,186 @@
+//! What became of each task, as text and as JSON.
+use serde_json::json;
+use std::fmt::Write;
+use tensmith::tune::{TaskReport, Tuning};
+
+/// Units: characters of a name at most.
+const NAME: usize = 44;
+
+/// A task in a table.
+pub struct Row {
+    /// What it computes.
+    pub name: String,
+    /// Calls of a run.
+    pub calls: u64,
+    /// Units: nanoseconds of a call: the bound, untuned, and now.
+    pub bound_ns: f64,
+    /// Units: as `bound_ns`.
+    pub before_ns: f64,
+    /// Units: as `bound_ns`.
+    pub now_ns: f64,
+    /// Candidates that were measured, or failed.
+    pub trials: u64,
+    /// In a few words.
+    pub state: String,
+}
+
+/// What stands above the rows.
+pub fn heading() -> String {
+    format!(
+        "{:<NAME$} calls     bound    before       now  of bound  trials  state",
+        "task"
+    )
+}
+
+/// A row as a line.
+pub fn line(row: &Row) -> String {
+    let mut name: String = row.name.chars().take(NAME).collect();
+    if row.name.chars().count() > NAME {
+        name.replace_range(name.len() - 2.., "..");
+    }
+    format!(
+        "{name:<NAME$} {:>5} {:>9} {:>9} {:>9}   {:>4.0} %  {:>6}  {}",
+        row.calls,
+        duration(row.bound_ns),
+        duration(row.before_ns),
+        duration(row.now_ns),
+        100.0 * row.bound_ns / row.now_ns.max(1.0),
+        row.trials,
+        row.state,
+    )
+}
+
+/// Nanoseconds for people.
+pub fn duration(ns: f64) -> String {
+    match ns {
+        ns if ns >= 1e9 => format!("{:.1} s", ns / 1e9),
+        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
+        ns if ns >= 1e3 => format!("{:.1} us", ns / 1e3),
+        ns => format!("{ns:.0} ns"),
+    }
+}
+
+/// The end of a search for people.
+pub fn text(tuning: &Tuning) -> String {
+    let mut out = format!("{}\n", heading());
+    for t in tuning.tasks.iter().filter(|t| t.is_searched) {
+        let _ = writeln!(out, "{}", line(&row(t)));
+    }
+    let searched = tuning.tasks.iter().filter(|t| t.is_searched);
+    let (searched, all) = (searched.count(), tuning.tasks.len());
+    let accepted = tuning.tasks.iter().filter(|t| t.is_accepted).count();
+    let seconds = tuning.search_ns as f64 / 1e9;
+    let _ = writeln!(
+        out,
+        "\n{} trials in {seconds:.1} s ({:.0}/s) of {searched} of {all} tasks; the search ended: {}",
+        tuning.trials(),
+        tuning.trials() as f64 / seconds.max(1e-3),
+        tuning.stop,
+    );
+    let failures = failures(tuning);
+    if !failures.is_empty() {
+        let _ = writeln!(out, "failed candidates: {failures}");
+    }
+    let [before, after] = tuning.stitched.latency_ns.map(duration);
+    match tuning.stitched.ratio {
+        Some(r) if accepted > 0 => {
+            let _ = writeln!(
+                out,
+                "{}: {before} -> {after}, {:.3} of the untuned time (95 %: {:.3} to {:.3}), with \
+                 {accepted} tuned tasks",
+                tuning.model, r.estimate, r.low, r.high
+            );
+        }
+        Some(r) => {
+            let _ = writeln!(
+                out,
+                "{}: {before}; nothing is taken: all together took {:.3} of the untuned time (95 %: \
+                 {:.3} to {:.3})",
+                tuning.model, r.estimate, r.low, r.high
+            );
+        }
+        None => {
+            let _ = writeln!(out, "{}: {before}; nothing faster was found", tuning.model);
+        }
+    }
+    out
+}
+
+fn row(t: &TaskReport) -> Row {
+    let ratio = t.best.as_ref().map_or(1.0, |(_, ratio)| *ratio);
+    let state = match (t.in_model, t.is_accepted) {
+        (Some(r), true) => format!("accepted: {r:.3} in the model"),
+        (Some(r), false) => format!("reverted: {r:.3} in the model"),
+        (None, _) => match &t.end {
+            Some(why) => format!("untuned: {why}"),
+            None if t.trials == 0 => "untuned: no time for it".into(),
+            None => "untuned: nothing faster".into(),
+        },
+    };
+    Row {
+        name: t.task.name.clone(),
+        calls: t.task.calls,
+        bound_ns: t.task.bound_ns,
+        before_ns: t.task.ns,
+        now_ns: t.task.ns
+            * if t.is_accepted {
+                t.in_model.unwrap_or(ratio)
+            } else {
+                1.0
+            },
+        trials: t.trials,
+        state,
+    }
+}
+
+fn failures(tuning: &Tuning) -> String {
+    let mut counts = std::collections::BTreeMap::new();
+    for (kind, n) in tuning.tasks.iter().flat_map(|t| &t.failures) {
+        *counts.entry(kind.name()).or_insert(0) += n;
+    }
+    let parts = counts.iter().map(|(kind, n)| format!("{n} {kind}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// The end of a search for programs.
+pub fn json(tuning: &Tuning) -> serde_json::Value {
+    let task = |t: &TaskReport| {
+        let failures = t
+            .failures
+            .iter()
+            .map(|(kind, n)| (kind.name().to_string(), json!(n)));
+        json!({
+            "name": t.task.name,
+            "nodes": t.task.nodes,
+            "calls": t.task.calls,
+            "share": t.task.share,
+            "bound_ns": t.task.bound_ns,
+            "before_ns": t.task.ns,
+            "ratio": t.best.as_ref().map(|(_, ratio)| ratio),
+            "values": t.best.as_ref().map(|(values, _)| values.to_string()),
+            "in_model": t.in_model,
+            "accepted": t.is_accepted,
+            "searched": t.is_searched,
+            "trials": t.trials,
+            "failures": failures.collect::<serde_json::Map<_, _>>(),
+            "curve": t.curve,
+            "end": t.end,
+            "task": t.task.task.to_string(),
+        })
+    };
+    let ratio = tuning.stitched.ratio;
+    json!({
+        "model": tuning.model,
+        "before_ms": tuning.stitched.latency_ns[0] / 1e6,
+        "after_ms": tuning.stitched.latency_ns[1] / 1e6,
+        "ratio": ratio.map(|r| json!({"low": r.low, "estimate": r.estimate, "high": r.high})),
+        "accepted": tuning.tasks.iter().filter(|t| t.is_accepted).count(),
+        "trials": tuning.trials(),
+        "workers": tuning.workers,
+        "search_s": tuning.search_ns as f64 / 1e9,
+        "total_s": tuning.total_ns as f64 / 1e9,
+        "left_share": tuning.left_share,
+        "stop": tuning.stop.to_string(),
+        "tasks": tuning.tasks.iter().map(task).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,395 @@
+//! From a model to what its kernels are best scheduled with.
+use super::records::key;
+use super::stitch::{Candidate, Stitched, stitch};
+use super::tasks::{ModelTask, tasks_of};
+use crate::compile::optimised;
+use crate::error::{Error, Result};
+use crate::explain::explain;
+use crate::model::Imported;
+use crate::options::Options;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tensmith_autotune::allocate::StopReason;
+use tensmith_autotune::measure::Program;
+use tensmith_autotune::measure::protocol::{Failed, Failure};
+use tensmith_autotune::records::{Database, Key, Outcome, Trial};
+use tensmith_autotune::space::Values;
+use tensmith_autotune::tuner::{Config, Observer, Subject, Times, Tuner};
+use tensmith_autotune::{Budget, Effort};
+use tensmith_passes::pipeline::Precision;
+use tensmith_runtime::{Stopwatch, TensorView, clock};
+
+/// Units: nanoseconds that the model is measured before the search, besides compiling.
+const FIRST_NS: u64 = 500_000_000;
+/// The part of a budget that is kept for trying what was found in the model.
+const STITCH_SHARE: f64 = 0.12;
+/// Units: nanoseconds of measuring for that, at least and at most.
+const STITCH_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
+
+/// How a model is tuned.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Units: nanoseconds for all of it.
+    pub budget_ns: u64,
+    /// Candidates to measure, at most; `None` for no limit.
+    pub trials: Option<u64>,
+    /// How thoroughly to search.
+    pub effort: Effort,
+    /// What chance is drawn from.
+    pub seed: u64,
+    /// The database of records.
+    pub records: PathBuf,
+    /// Whether what is recorded of the tasks is taken up.
+    pub resume: bool,
+    /// Of so many shares of the tasks, this one, from 0.
+    pub share: Option<(usize, usize)>,
+    /// What measures.
+    pub program: Program,
+    /// Set by others to end the search soon; what was found is kept.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Whoever looks on.
+pub trait Watcher {
+    /// The tasks, before the search; of each whether it is searched.
+    fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]);
+    /// A round is over; the tuner's tasks are those that are searched, in order.
+    fn round(&mut self, tuner: &Tuner);
+    /// What was found is tried in the model.
+    fn stitch(&mut self);
+}
+
+/// What became of a task.
+#[derive(Clone, Debug)]
+pub struct TaskReport {
+    /// The task.
+    pub task: ModelTask,
+    /// Whether it was searched.
+    pub is_searched: bool,
+    /// Candidates that were measured, or failed.
+    pub trials: u64,
+    /// How often each thing went wrong.
+    pub failures: BTreeMap<Failure, u64>,
+    /// The fastest member alone, and its time over that of the untuned one.
+    pub best: Option<(Values, f64)>,
+    /// Whether the model is compiled with it from now on.
+    pub is_accepted: bool,
+    /// The time of its kernels in the model over the untuned ones, where it was tried.
+    pub in_model: Option<f64>,
+    /// When the fastest member changed: seconds, trials, ratio.
+    pub curve: Vec<(f64, u64, f64)>,
+    /// Why it was not searched to the end of the time.
+    pub end: Option<String>,
+}
+
+/// What became of a model.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// The model's name.
+    pub model: String,
+    /// Its tasks, the largest part of the run first.
+    pub tasks: Vec<TaskReport>,
+    /// Why the search ended.
+    pub stop: StopReason,
+    /// What the model said of what was found.
+    pub stitched: Stitched,
+    /// What is expected to be left, as a part of the time of all tasks.
+    pub left_share: f64,
+    /// Units: nanoseconds of the search, and of all of it.
+    pub search_ns: u64,
+    /// Units: as `search_ns`, of everything.
+    pub total_ns: u64,
+    /// Processes that were started to measure.
+    pub workers: usize,
+}
+
+impl Tuning {
+    /// Candidates that were measured, or failed.
+    pub fn trials(&self) -> u64 {
+        self.tasks.iter().map(|t| t.trials).sum()
+    }
+}
+
+/// Tunes a model on inputs in the model's order. What was measured is in the database when this
+/// returns, also if it was stopped.
+///
+/// Errors: as compilation; the database cannot be written.
+pub fn tune(
+    imported: &Imported,
+    options: &Options,
+    inputs: &[TensorView<'_>],
+    settings: &Settings,
+    watcher: &mut dyn Watcher,
+) -> Result<Tuning> {
+    let watch = Stopwatch::start();
+    let options = Options {
+        tuned: None,
+        profile: false,
+        ..options.clone()
+    };
+    let database = Database::open(&settings.records)?;
+    let report = explain(imported, &options, inputs, FIRST_NS)?;
+    let compile_ns = watch.elapsed_ns().saturating_sub(2 * FIRST_NS);
+    let tasks = tasks_of(&report);
+    let searched = searched(&tasks, settings.share);
+    watcher.begin(&tasks, &searched);
+    let stitch_ns = (settings.budget_ns as f64 * STITCH_SHARE) as u64;
+    let stitch_ns = stitch_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
+    // Four compilations and the samples.
+    let reserve = stitch_ns + 4 * compile_ns;
+    let deadline = settings
+        .budget_ns
+        .saturating_sub(watch.elapsed_ns() + reserve);
+    let mut search = Search::begin(&tasks, &searched, &options, settings, &database, deadline)?;
+    let stop = search.run(watcher)?;
+    let search_ns = search.tuner.elapsed_ns();
+    watcher.stitch();
+    let candidates = search.candidates();
+    let graph = optimised(&imported.graph, &options)?;
+    let stitched = stitch((imported, &graph), &options, inputs, &candidates, stitch_ns)?;
+    search.keep(&stitched)?;
+    Ok(Tuning {
+        model: report.model.clone(),
+        tasks: search.reports(&tasks, &stitched),
+        stop,
+        left_share: search.tuner.expected_share(),
+        stitched,
+        search_ns,
+        total_ns: watch.elapsed_ns(),
+        workers: search.tuner.starts(),
+    })
+}
+
+/// Which tasks are searched: those that can be, of a share those whose turn it is.
+fn searched(tasks: &[ModelTask], share: Option<(usize, usize)>) -> Vec<bool> {
+    let mut number = 0;
+    let mut one = |task: &ModelTask| {
+        if task.obstacle().is_some() {
+            return false;
+        }
+        let turn = number;
+        number += 1;
+        share.is_none_or(|(k, n)| turn % n == k)
+    };
+    tasks.iter().map(&mut one).collect()
+}
+
+/// The search over a model's tasks.
+struct Search<'d> {
+    tuner: Tuner,
+    /// For each of the model's tasks its number in the tuner.
+    numbers: Vec<Option<usize>>,
+    sink: Sink<'d>,
+}
+
+/// Keeps what is measured.
+struct Sink<'d> {
+    database: &'d Database,
+    keys: Vec<Key>,
+    error: Option<Error>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<'d> Search<'d> {
+    fn begin(
+        tasks: &[ModelTask],
+        searched: &[bool],
+        options: &Options,
+        settings: &Settings,
+        database: &'d Database,
+        deadline: u64,
+    ) -> Result<Self> {
+        let chosen: Vec<&ModelTask> = (tasks.iter().zip(searched))
+            .filter_map(|(task, searched)| searched.then_some(task))
+            .collect();
+        let mut count = 0;
+        let numbers = searched.iter().map(|searched| {
+            count += usize::from(*searched);
+            searched.then(|| count - 1)
+        });
+        let numbers = numbers.collect();
+        let subject = |t: &&ModelTask| Subject {
+            task: t.task.clone(),
+            weight: t.calls as f64,
+            bound_ns: t.bound_ns,
+            ns: t.ns.max(1.0),
+        };
+        let config = Config {
+            target: options.target_name().into(),
+            threads: options.thread_count(),
+            reassociate: options.precision != Precision::Exact,
+            effort: settings.effort,
+            budget: Budget {
+                deadline_ns: Some(deadline),
+                trials: settings.trials,
+                effort: settings.effort,
+            },
+            seed: settings.seed,
+            program: settings.program.clone(),
+            stop: Arc::clone(&settings.stop),
+        };
+        let subjects = chosen.iter().map(subject).collect();
+        let mut tuner = Tuner::new(subjects, vec![], config).map_err(Error::Usage)?;
+        let keys: Vec<Key> = (chosen.iter())
+            .map(|t| key(t.task.to_string(), options))
+            .collect();
+        if settings.resume {
+            for (number, key) in keys.iter().enumerate() {
+                recall(&mut tuner, number, &database.trials(key)?);
+            }
+        }
+        let sink = Sink {
+            database,
+            keys,
+            error: None,
+            stop: Arc::clone(&settings.stop),
+        };
+        Ok(Search {
+            tuner,
+            numbers,
+            sink,
+        })
+    }
+
+    fn run(&mut self, watcher: &mut dyn Watcher) -> Result<StopReason> {
+        let mut both = Both {
+            sink: &mut self.sink,
+            watcher,
+        };
+        let stop = self.tuner.run(&mut both);
+        match self.sink.error.take() {
+            Some(error) => Err(error),
+            None => Ok(stop),
+        }
+    }
+
+    /// What is worth trying in the model.
+    fn candidates(&self) -> Vec<Candidate> {
+        let of = |(t, key): (&tensmith_autotune::tuner::Progress, &Key)| {
+            Some(Candidate {
+                task: key.task.clone(),
+                values: t.best.clone()?,
+            })
+        };
+        let tasks = self.tuner.tasks().iter();
+        tasks.zip(&self.sink.keys).filter_map(of).collect()
+    }
+
+    /// Keeps what the model said.
+    fn keep(&self, stitched: &Stitched) -> Result<()> {
+        for fitted in &stitched.tasks {
+            let key = self
+                .sink
+                .keys
+                .iter()
+                .find(|k| k.task == fitted.candidate.task);
+            let Some(key) = key else { continue };
+            let trial = Trial {
+                values: fitted.candidate.values.clone(),
+                outcome: match fitted.is_accepted {
+                    true => Outcome::Accepted,
+                    false => Outcome::Reverted,
+                },
+                when_s: clock::unix_seconds(),
+            };
+            self.sink.database.insert(key, &trial)?;
+        }
+        Ok(())
+    }
+
+    fn reports(&self, tasks: &[ModelTask], stitched: &Stitched) -> Vec<TaskReport> {
+        let report = |(task, number): (&ModelTask, &Option<usize>)| {
+            let t = number.map(|n| &self.tuner.tasks()[n]);
+            let text = task.task.to_string();
+            let fitted = stitched.tasks.iter().find(|f| f.candidate.task == text);
+            TaskReport {
+                task: task.clone(),
+                is_searched: t.is_some(),
+                trials: t.map_or(0, |t| t.trials),
+                failures: t.map(|t| t.failures.clone()).unwrap_or_default(),
+                best: t.and_then(|t| Some((t.best.clone()?, t.ratio))),
+                is_accepted: fitted.is_some_and(|f| f.is_accepted),
+                in_model: fitted.and_then(|f| f.ratio).map(|r| r.estimate),
+                curve: t.map(|t| t.curve.clone()).unwrap_or_default(),
+                end: match t {
+                    Some(t) => t.end.clone(),
+                    None => task.obstacle().map(String::from),
+                },
+            }
+        };
+        tasks.iter().zip(&self.numbers).map(report).collect()
+    }
+}
+
+/// Takes up what was recorded of a task.
+fn recall(tuner: &mut Tuner, task: usize, trials: &[Trial]) {
+    for trial in trials {
+        let times = match trial.outcome {
+            Outcome::Measured {
+                median_ns,
+                default_ns,
+                samples,
+            } => Some(Times {
+                ns: median_ns,
+                default_ns,
+                samples,
+            }),
+            Outcome::Accepted | Outcome::Reverted => continue,
+            _ => None,
+        };
+        tuner.recall(task, &trial.values, times);
+    }
+}
+
+impl Sink<'_> {
+    fn keep(
+        &self,
+        task: usize,
+        values: &Values,
+        trial: &std::result::Result<Times, Failed>,
+    ) -> Result<()> {
+        let outcome = match trial {
+            Ok(times) => Outcome::Measured {
+                median_ns: times.ns,
+                default_ns: times.default_ns,
+                samples: times.samples,
+            },
+            Err(failed) => match failed.kind {
+                Failure::Crash => Outcome::Crashed,
+                Failure::Hang => Outcome::Hung,
+                Failure::Memory => Outcome::OutOfMemory,
+                Failure::WrongResult => Outcome::WrongResult,
+                // That there is no such member is seen again at no cost.
+                Failure::Rejected => return Ok(()),
+            },
+        };
+        let trial = Trial {
+            values: values.clone(),
+            outcome,
+            when_s: clock::unix_seconds(),
+        };
+        Ok(self.database.insert(&self.keys[task], &trial)?)
+    }
+}
+
+struct Both<'a, 'd> {
+    sink: &'a mut Sink<'d>,
+    watcher: &'a mut dyn Watcher,
+}
+
+impl Observer for Both<'_, '_> {
+    fn trial(&mut self, task: usize, values: &Values, trial: &std::result::Result<Times, Failed>) {
+        if let Err(e) = self.sink.keep(task, values, trial) {
+            self.sink.error.get_or_insert(e);
+            self.sink
+                .stop
+                .store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn round(&mut self, tuner: &Tuner) {
+        self.watcher.round(tuner);
+    }
+}

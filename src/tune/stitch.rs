@@ -1,0 +1,225 @@
+//! Whether what was found for kernels alone holds in the model.
+//!
+//! Alone, a kernel finds other caches than among its neighbours. So the model is run in turns with
+//! and without all that was found, keeping time; a task whose kernels did not become faster there
+//! goes back. Then the whole model is run in turns with what is left, without keeping time, and if
+//! that is not faster nothing is left.
+use super::found::Found;
+use crate::compile::plan_with_schedules;
+use crate::error::Result;
+use crate::explain::new_profile;
+use crate::explain::timeline::{Timeline, step_labels};
+use crate::model::Imported;
+use crate::options::Options;
+use crate::session::Session;
+use std::collections::BTreeMap;
+use tensmith_codegen::entry::numbered_steps;
+use tensmith_ir::graph::Graph;
+use tensmith_ir::plan::Step;
+use tensmith_passes::schedule::parameters::Values;
+use tensmith_runtime::stats::{Interval, Verdict, paired_ratio};
+use tensmith_runtime::{Profile, Stopwatch, TensorView};
+
+/// Pairs of runs at least, and at most.
+const PAIRS: [usize; 2] = [15, 400];
+
+/// A task for which something was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The text of the task.
+    pub task: String,
+    /// What was found.
+    pub values: Values,
+}
+
+/// What became of a candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// The candidate.
+    pub candidate: Candidate,
+    /// The times of its kernels in the model, over the untuned ones; `None`: too few pairs.
+    pub ratio: Option<Interval>,
+    /// Whether the model is compiled with it.
+    pub is_accepted: bool,
+}
+
+/// What became of all of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stitched {
+    /// One for each candidate.
+    pub tasks: Vec<Fitted>,
+    /// The latency of the model with those that were accepted, over the untuned one; `None`: none
+    /// was accepted.
+    pub ratio: Option<Interval>,
+    /// Units: nanoseconds: the medians of the untuned model and of the tuned one.
+    pub latency_ns: [f64; 2],
+}
+
+impl Stitched {
+    /// What is accepted.
+    pub fn found(&self) -> Found {
+        let accepted = self.tasks.iter().filter(|t| t.is_accepted);
+        let pairs = accepted.map(|t| (t.candidate.task.clone(), t.candidate.values.clone()));
+        pairs.collect()
+    }
+}
+
+/// Accepts or reverts each candidate for a graph that was optimised already; measures for about
+/// `duration_ns`, two compilations besides.
+///
+/// Errors: as compilation and runs.
+pub fn stitch(
+    (imported, graph): (&Imported, &Graph),
+    options: &Options,
+    inputs: &[TensorView<'_>],
+    candidates: &[Candidate],
+    duration_ns: u64,
+) -> Result<Stitched> {
+    let pairs = candidates
+        .iter()
+        .map(|c| (c.task.clone(), c.values.clone()));
+    let all: Found = pairs.collect();
+    let ratios = match all.is_empty() {
+        true => BTreeMap::new(),
+        false => in_model((imported, graph), options, inputs, all, duration_ns / 2)?,
+    };
+    let fit = |c: &Candidate| {
+        let ratio = ratios.get(&c.task).copied().flatten();
+        Fitted {
+            candidate: c.clone(),
+            is_accepted: ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster),
+            ratio,
+        }
+    };
+    let mut stitched = Stitched {
+        tasks: candidates.iter().map(fit).collect(),
+        ..Stitched::default()
+    };
+    let found = stitched.found();
+    let mut base = Side::new((imported, graph), options, Found::default(), false)?;
+    let mut tuned = Side::new((imported, graph), options, found.clone(), false)?;
+    let (a, b) = whole(&mut base, &mut tuned, inputs, duration_ns / 2)?;
+    let ratio = paired_ratio(&a, &b);
+    stitched.latency_ns = [&a, &b].map(|times| tensmith_runtime::stats::median(times));
+    if !found.is_empty() {
+        stitched.ratio = ratio;
+        if !ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster) {
+            stitched
+                .tasks
+                .iter_mut()
+                .for_each(|t| t.is_accepted = false);
+            stitched.latency_ns[1] = stitched.latency_ns[0];
+        }
+    }
+    Ok(stitched)
+}
+
+/// The ratios of the times of tasks in the model with all that was found to those without.
+fn in_model(
+    model: (&Imported, &Graph),
+    options: &Options,
+    inputs: &[TensorView<'_>],
+    all: Found,
+    duration_ns: u64,
+) -> Result<BTreeMap<String, Option<Interval>>> {
+    let mut base = Side::new(model, options, Found::default(), true)?;
+    let mut tuned = Side::new(model, options, all, true)?;
+    base.run(inputs)?;
+    tuned.run(inputs)?;
+    let mut times: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
+    let total = Stopwatch::start();
+    for pair in 0..PAIRS[1] {
+        if pair >= PAIRS[0] && total.elapsed_ns() > duration_ns {
+            break;
+        }
+        for side in [pair % 2, 1 - pair % 2] {
+            let at = if side == 0 { &mut base } else { &mut tuned };
+            for (task, ns) in at.task_times(inputs)? {
+                times.entry(task).or_default()[side].push(ns);
+            }
+        }
+    }
+    let ratios = times.into_iter();
+    Ok(ratios
+        .map(|(task, [a, b])| (task, paired_ratio(&a, &b)))
+        .collect())
+}
+
+/// Units: nanoseconds of runs in turns.
+fn whole(
+    base: &mut Side,
+    tuned: &mut Side,
+    inputs: &[TensorView<'_>],
+    duration_ns: u64,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    base.run(inputs)?;
+    tuned.run(inputs)?;
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let total = Stopwatch::start();
+    while a.len() < PAIRS[0] || (a.len() < PAIRS[1] && total.elapsed_ns() < duration_ns) {
+        if a.len() % 2 == 0 {
+            a.push(base.run(inputs)?);
+            b.push(tuned.run(inputs)?);
+        } else {
+            b.push(tuned.run(inputs)?);
+            a.push(base.run(inputs)?);
+        }
+    }
+    Ok((a, b))
+}
+
+/// A compiled model.
+struct Side {
+    session: Session,
+    profile: Profile,
+    /// The task of each step; empty for what is no kernel.
+    tasks: Vec<String>,
+}
+
+impl Side {
+    fn new(
+        (imported, graph): (&Imported, &Graph),
+        options: &Options,
+        found: Found,
+        profile: bool,
+    ) -> Result<Side> {
+        let options = Options {
+            profile,
+            tuned: found.option(),
+            ..options.clone()
+        };
+        let (plan, schedules) = plan_with_schedules(graph, &options)?;
+        let executable = imported.compile_plan(&plan, &options)?;
+        let task = |step: &&Step| match step {
+            Step::Call(call) => schedules[call.kernel.0 as usize].task.to_string(),
+            _ => String::new(),
+        };
+        let tasks: Vec<String> = numbered_steps(&plan).iter().map(task).collect();
+        debug_assert_eq!(step_labels(&plan).len(), tasks.len());
+        Ok(Side {
+            session: executable.session()?,
+            profile: new_profile(executable.threads()),
+            tasks,
+        })
+    }
+
+    /// Units: nanoseconds of a run.
+    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<f64> {
+        let watch = Stopwatch::start();
+        self.session.run(inputs)?;
+        Ok(watch.elapsed_ns() as f64)
+    }
+
+    /// Units: nanoseconds of each task in a run, all its kernels together.
+    fn task_times(&mut self, inputs: &[TensorView<'_>]) -> Result<BTreeMap<String, f64>> {
+        self.session.run_profiled(inputs, &mut self.profile)?;
+        let costs = Timeline::of(&self.profile).costs(self.tasks.len());
+        let mut times = BTreeMap::new();
+        for (task, cost) in self.tasks.iter().zip(costs) {
+            if !task.is_empty() {
+                *times.entry(task.clone()).or_insert(0.0) += cost.slowest_ns as f64;
+            }
+        }
+        Ok(times)
+    }
+}
