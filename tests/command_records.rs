@@ -69,7 +69,14 @@ fn crash(values: &str) -> Trial {
     }
 }
 
-/// A home with two tasks in its records, the first with a failure.
+fn accepted(values: &str) -> Trial {
+    Trial {
+        outcome: Outcome::Accepted,
+        ..trial(values, 1.0)
+    }
+}
+
+/// A home with two tasks in its records, the first with a failure, the second with values that are used.
 fn home(machine: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(".local/share/tensmith/records.sqlite3");
@@ -78,6 +85,7 @@ fn home(machine: &str) -> tempfile::TempDir {
         ("first", trial("0/tile=6x4", 1500.0)),
         ("first", trial("0/tile=8x3", 1250.0)),
         ("first", crash("0/tile=1x1")),
+        ("second", accepted("0/tile=2x2")),
         ("second", trial("0/tile=2x2", 1900.0)),
     ] {
         database.insert(&key(task, machine), &trial).unwrap();
@@ -108,6 +116,11 @@ fn tasks_are_listed_and_shown() {
         (&1250.0.into(), &2000.0.into())
     );
     assert_eq!((&first["trials"], &first["failed"]), (&3.into(), &1.into()));
+    assert_eq!(
+        (&first["accepted"], &rows[1]["accepted"]),
+        (&Value::Null, &"0/tile=2x2".into())
+    );
+    assert_eq!(rows[1]["trials"], 1);
     let id = first["id"].as_str().unwrap();
     let text = succeed(home.path(), &["db", "show", &id[..8]]);
     assert!(text.starts_with("kernel first() {\n  out o0"), "{text}");
@@ -135,18 +148,18 @@ fn records_go_from_one_machine_to_another() {
     succeed(a.path(), &["db", "export", "-o", "mine.jsonl"]);
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text, succeed(a.path(), &["db", "export"]));
-    assert_eq!(text.lines().count(), 4);
+    assert_eq!(text.lines().count(), 5);
     let torn = text.clone() + &text[..100];
     std::fs::write(&file, torn).unwrap();
     let file = file.to_str().unwrap();
     let (out, errors) = run(b.path(), &["db", "import", file, "--json"], 0);
     let done = &json(&out)[0];
-    assert_eq!((&done["added"], &done["refused"]), (&4.into(), &1.into()));
-    assert!(errors.contains("mine.jsonl:5: no record"), "{errors}");
+    assert_eq!((&done["added"], &done["refused"]), (&5.into(), &1.into()));
+    assert!(errors.contains("mine.jsonl:6: no record"), "{errors}");
     let again = json(&succeed(b.path(), &["db", "import", file, "--json"]));
     assert_eq!(
         (&again[0]["added"], &again[0]["known"]),
-        (&0.into(), &4.into())
+        (&0.into(), &5.into())
     );
     let two = succeed(b.path(), &["db", "list"]);
     assert!(two.contains("m1") && two.contains("m2"), "{two}");
@@ -155,7 +168,7 @@ fn records_go_from_one_machine_to_another() {
     let merged = json(&succeed(a.path(), &["db", "merge", other, "--json"]));
     assert_eq!(
         (&merged[0]["added"], &merged[0]["known"]),
-        (&4.into(), &4.into())
+        (&5.into(), &5.into())
     );
     let [ours, theirs] = [&a, &b].map(|home| succeed(home.path(), &["db", "export"]));
     assert_eq!(ours, theirs);
@@ -263,7 +276,7 @@ fn damage_is_found_and_named() {
     let report = json(&succeed(home.path(), &["db", "check", "--json"]));
     assert_eq!(
         (&report["records"], &report["journal_mode"]),
-        (&4.into(), &"wal".into())
+        (&5.into(), &"wal".into())
     );
     let path = home.path().join(".local/share/tensmith/records.sqlite3");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -284,10 +297,10 @@ fn pruning_says_what_it_would_do() {
         let report = succeed(home.path(), &[&["db", "prune", "--json"], words].concat());
         json(&report)["dropped"].as_u64().unwrap()
     };
-    assert_eq!(prune(&["--other-compilers", "--dry-run"]), 4);
+    assert_eq!(prune(&["--other-compilers", "--dry-run"]), 5);
     assert_eq!(prune(&["--older-than", "1d", "--machine", "m2"]), 0);
     assert_eq!(prune(&["--keep-best", "1"]), 2);
-    assert_eq!(prune(&["--compiler", "0.0.9"]), 2);
+    assert_eq!(prune(&["--compiler", "0.0.9"]), 3);
     assert_eq!(succeed(home.path(), &["db", "list"]), "");
     fail(home.path(), &["db", "prune"], 2, "--keep-best");
     fail(
@@ -308,7 +321,7 @@ fn doctor_measures_once_and_shows_all() {
     assert!(profile["took_ms"].as_f64().unwrap() > 100.0);
     assert_eq!(profile["memory"][0]["name"], "L1");
     assert!(profile["arithmetic"][0]["flops_per_s"].as_f64().unwrap() > 1e8);
-    assert_eq!(report["records"]["health"]["records"], 4);
+    assert_eq!(report["records"]["health"]["records"], 5);
     assert!(report["cores"]["usable"].as_u64().unwrap() >= 1);
     let path = Path::new(report["profile_path"].as_str().unwrap());
     assert!(path.starts_with(home.path().join(".cache/tensmith")));
@@ -320,7 +333,7 @@ fn doctor_measures_once_and_shows_all() {
         "GFLOP/s",
         "L1",
         "memory",
-        "4 of 2 tasks",
+        "5 of 2 tasks",
         "sound",
     ] {
         assert!(text.contains(part), "{part}: {text}");

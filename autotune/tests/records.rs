@@ -327,6 +327,35 @@ fn failures_stay_as_long_as_times_of_the_same_values() {
     assert_eq!(a.trials(&k).unwrap(), [trial(1)]);
 }
 
+/// Compilations go on with what a model accepted until nothing else is known of its key.
+#[test]
+fn words_of_models_stay_as_long_as_times_of_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = database(folder.path(), "a");
+    let k = key("t", "m1");
+    let word = Trial {
+        outcome: Outcome::Accepted,
+        when_s: 1,
+        ..trial(0)
+    };
+    for t in [&word, &trial(0), &trial(1)] {
+        a.insert(&k, t).unwrap();
+    }
+    let prune = |keep_best| {
+        let selection = Selection {
+            keep_best,
+            ..Selection::default()
+        };
+        a.prune(&selection, false).unwrap().dropped
+    };
+    // The other values are the faster ones alone.
+    assert_eq!(prune(1), 1);
+    assert_eq!(a.best(&k).unwrap(), Some(trial(1)));
+    assert_eq!(a.accepted(&k).unwrap(), Some(trial(0).values));
+    assert_eq!(prune(0), 2);
+    assert_eq!(a.accepted(&k).unwrap(), None);
+}
+
 #[test]
 fn tasks_are_found_by_the_head_of_their_name() {
     let folder = tempfile::tempdir().unwrap();

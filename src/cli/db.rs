@@ -4,7 +4,7 @@ mod list;
 mod prune;
 mod show;
 
-use super::shared::{RecordsArgs, human_bytes};
+use super::shared::{DatabaseArgs, human_bytes};
 use crate::cli::out::outln;
 use clap::{Args, Subcommand};
 use tensmith::{Error, Result};
@@ -69,7 +69,7 @@ impl Db {
 The exit code is 1 if something is wrong, 3 if the file cannot be read as a database at all.")]
 struct Check {
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// Prints what was found as JSON
     #[arg(long)]
     json: bool,

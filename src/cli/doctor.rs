@@ -2,7 +2,7 @@
 mod facts;
 mod warnings;
 
-use super::shared::{RecordsArgs, human_age, human_bytes, human_ns, table};
+use super::shared::{DatabaseArgs, human_age, human_bytes, human_ns, table};
 use crate::cli::out::outln;
 use clap::Args;
 use comfy_table::Table;
@@ -25,7 +25,7 @@ The machine is measured for some seconds where no profile of it is kept, or with
 nothing else runs. The exit code is 1 if the records are damaged.")]
 pub struct Doctor {
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// Measures the machine again
     #[arg(long)]
     probe: bool,

@@ -228,16 +228,16 @@ pub fn table(head: &[&str], numbers: Range<usize>) -> Table {
     table
 }
 
-/// Where records are.
+/// The records that a verb works on.
 #[derive(Args, Clone)]
-pub struct RecordsArgs {
-    /// The file of records; by default the one that TENSMITH_RECORDS names, else
+pub struct DatabaseArgs {
+    /// The database of records; by default the one that TENSMITH_RECORDS names, else
     /// tensmith/records.sqlite3 in the user's data folder
     #[arg(long, value_name = "FILE")]
     pub records: Option<PathBuf>,
 }
 
-impl RecordsArgs {
+impl DatabaseArgs {
     /// The file.
     ///
     /// Errors: none is said, and the user has no folder for it.

@@ -225,9 +225,14 @@ impl Database {
     ///
     /// Errors: the database cannot be read, or is damaged.
     pub fn accepted(&self, key: &Key) -> Result<Option<Values>> {
-        let Some(id) = self.key_id(key)? else {
-            return Ok(None);
-        };
+        match self.key_id(key)? {
+            Some(id) => self.accepted_of(id),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Database::accepted`], by the row of a key.
+    pub(super) fn accepted_of(&self, id: i64) -> Result<Option<Values>> {
         let last = "SELECT choice FROM (SELECT choice, outcome FROM trials
                       WHERE key = ?1 AND outcome IN ('accepted', 'reverted')
                       ORDER BY when_s DESC, outcome DESC, choice LIMIT 1)

@@ -8,7 +8,8 @@ use rusqlite::types::Value;
 /// Which records to drop: those that fit all that is said, except the best of each key.
 ///
 /// A failure stays as long as a time of the same values does, so that values that once failed never
-/// become the best. What models said of tuned kernels stays as long as any values are spared.
+/// become the best; what a model accepted or reverted stays as long as a time of its key does, so
+/// that compilations go on using it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Of this version of the compiler.
@@ -85,12 +86,16 @@ impl Database {
         );
         self.execute(&times, said)?;
         let failures = format!(
-            "DELETE {FITTING} AND outcome <> 'measured'
-             AND (?5 = 0 OR outcome NOT IN ('accepted', 'reverted'))
+            "DELETE {FITTING} AND outcome NOT IN ('measured', 'accepted', 'reverted')
              AND (key, choice) NOT IN (
                SELECT key, choice FROM trials WHERE outcome = 'measured')"
         );
-        self.execute(&failures, said)?;
+        self.execute(&failures, &said[..4])?;
+        let words = format!(
+            "DELETE {FITTING} AND outcome IN ('accepted', 'reverted')
+             AND key NOT IN (SELECT key FROM trials WHERE outcome = 'measured')"
+        );
+        self.execute(&words, &said[..4])?;
         self.execute(
             "DELETE FROM keys WHERE id NOT IN (SELECT key FROM trials)",
             &[],

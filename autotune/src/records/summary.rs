@@ -2,6 +2,7 @@
 use super::database::{hash, number};
 use super::error::Result;
 use super::{Database, Key, Trial};
+use crate::space::Values;
 
 /// The trials of a key in one line.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,12 +11,14 @@ pub struct Overview {
     pub id: String,
     /// What is measured.
     pub key: Key,
-    /// How many trials there are.
+    /// How many candidates were tried alone.
     pub trials: u64,
     /// How many of them failed.
     pub failed: u64,
     /// The best of them: [`Database::best`].
     pub best: Option<Trial>,
+    /// The values that compilations use: [`Database::accepted`].
+    pub accepted: Option<Values>,
     /// Units: seconds since 1970, of the last trial.
     pub last_s: u64,
 }
@@ -56,14 +59,15 @@ impl Database {
         let mut all = Vec::new();
         for task in self.ids("SELECT id FROM tasks ORDER BY text", [])? {
             for (row, key) in self.keys_of(task)? {
-                all.extend(self.overview_of(row, key)?);
+                all.push(self.overview_of(row, key)?);
             }
         }
         Ok(all)
     }
 
-    fn overview_of(&self, row: i64, key: Key) -> Result<Option<Overview>> {
-        let query = "SELECT count(*), coalesce(sum(outcome NOT IN ('measured', 'accepted', 'reverted')), 0),
+    fn overview_of(&self, row: i64, key: Key) -> Result<Overview> {
+        let query = "SELECT coalesce(sum(outcome NOT IN ('accepted', 'reverted')), 0),
+                     coalesce(sum(outcome NOT IN ('measured', 'accepted', 'reverted')), 0),
                      coalesce(max(when_s), 0) FROM trials WHERE key = ?1";
         let mut counts = [0_u64; 3];
         self.each(query, [row], |row| {
@@ -74,14 +78,16 @@ impl Database {
         })?;
         let [trials, failed, last_s] = counts;
         let best = self.best_of(row)?;
-        Ok((trials > 0).then(|| Overview {
+        let accepted = self.accepted_of(row)?;
+        Ok(Overview {
             id: id(&key.task),
             key,
             trials,
             failed,
             best,
+            accepted,
             last_s,
-        }))
+        })
     }
 
     /// The tasks whose short names begin with `prefix`.

@@ -1,6 +1,6 @@
 //! `tensmith db export`, `import` and `merge`: records from one place to another.
 use crate::cli::out::outln;
-use crate::cli::shared::RecordsArgs;
+use crate::cli::shared::DatabaseArgs;
 use clap::Args;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
@@ -18,7 +18,7 @@ use tensmith_autotune::records::{Added, Database, Imported, RecordError};
 Equal sets of records make equal files.")]
 pub struct Export {
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// The file to write; the standard output by default
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub struct Import {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// Prints what was imported as JSON
     #[arg(long)]
     json: bool,
@@ -163,7 +163,7 @@ pub struct Merge {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// Prints what was merged as JSON
     #[arg(long)]
     json: bool,

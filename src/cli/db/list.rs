@@ -1,6 +1,6 @@
 //! `tensmith db list`
 use crate::cli::out::outln;
-use crate::cli::shared::{RecordsArgs, human_age, human_ns, table};
+use crate::cli::shared::{DatabaseArgs, human_age, human_ns, table};
 use clap::Args;
 use std::collections::BTreeSet;
 use tensmith::Result;
@@ -17,10 +17,11 @@ const SHORT: usize = 8;
   tensmith db list --json --records pooled.sqlite3
 
 A row is a task on a target, with a number of threads, on a machine, by a version of the compiler.
-`best` is the time of the best values, `default` that of the default measured beside them.")]
+`best` is the time of the best values, `default` that of the default measured beside them; `used`
+says whether a model became faster with some values, so that compilations take them.")]
 pub struct List {
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// Prints the rows as JSON
     #[arg(long)]
     json: bool,
@@ -65,6 +66,7 @@ fn as_json(row: &Overview) -> serde_json::Value {
         "best_ns": times.map(|(best, _)| best),
         "default_ns": times.map(|(_, default)| default),
         "values": row.best.as_ref().map(|t| t.values.to_string()),
+        "accepted": row.accepted.as_ref().map(ToString::to_string),
         "trials": row.trials,
         "failed": row.failed,
         "last_s": row.last_s,
@@ -81,7 +83,7 @@ fn print(rows: &[Overview]) {
     let machines = count(|r| &r.key.machine) > 1;
     let compilers = count(|r| &r.key.compiler) > 1;
     let mut head = vec![
-        "id", "task", "best", "default", "ratio", "trials", "failed", "target", "age",
+        "id", "task", "best", "default", "ratio", "trials", "failed", "used", "target", "age",
     ];
     head.extend(machines.then_some("machine"));
     head.extend(compilers.then_some("compiler"));
@@ -98,6 +100,7 @@ fn print(rows: &[Overview]) {
             ratio.map_or("-".into(), |r| format!("{r:.3}")),
             row.trials.to_string(),
             row.failed.to_string(),
+            if row.accepted.is_some() { "yes" } else { "-" }.into(),
             format!("{} x{}", row.key.target, row.key.threads),
             human_age(now.saturating_sub(row.last_s)),
         ];

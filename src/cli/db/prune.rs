@@ -1,6 +1,6 @@
 //! `tensmith db prune`
 use crate::cli::out::outln;
-use crate::cli::shared::RecordsArgs;
+use crate::cli::shared::DatabaseArgs;
 use clap::{ArgGroup, Args};
 use tensmith::Result;
 use tensmith_autotune::COMPILER;
@@ -34,7 +34,7 @@ pub struct Prune {
     #[arg(long, value_name = "N", group = "selection")]
     keep_best: Option<u32>,
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// Says what would be dropped, and drops nothing
     #[arg(long)]
     dry_run: bool,

@@ -1,7 +1,7 @@
 //! `tensmith db show`
 use super::list::times;
 use crate::cli::out::outln;
-use crate::cli::shared::{RecordsArgs, human_age, human_ns, table};
+use crate::cli::shared::{DatabaseArgs, human_age, human_ns, table};
 use clap::Args;
 use tensmith::{Error, Result};
 use tensmith_autotune::records::{Key, Outcome, TaskRecords, Trial};
@@ -21,7 +21,7 @@ pub struct Show {
     /// The task: its id in `tensmith db list`, or the head of it
     id: String,
     #[command(flatten)]
-    records: RecordsArgs,
+    records: DatabaseArgs,
     /// Prints the task as JSON
     #[arg(long)]
     json: bool,
@@ -137,9 +137,9 @@ fn print_trials(trials: &[Trial], best: Option<&Trial>) {
                 age,
                 values,
             ]),
-            failure => table.add_row([
+            untimed => table.add_row([
                 mark.into(),
-                failure.name().into(),
+                untimed.name().into(),
                 "-".into(),
                 "-".into(),
                 "-".into(),
