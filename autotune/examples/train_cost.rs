@@ -47,7 +47,7 @@ fn main() -> Result<()> {
         samples.samples.len(),
         samples.skipped
     );
-    println!("{}", train::evaluate(&samples.samples));
+    println!("{}", train::evaluate(&samples.samples, &train::options()));
     if let Some(path) = dataset {
         let mut file = BufWriter::new(File::create(path)?);
         samples
@@ -57,7 +57,7 @@ fn main() -> Result<()> {
         file.flush()?;
     }
     if let Some(path) = weights {
-        std::fs::write(path, train::train(&samples.samples).to_string())?;
+        std::fs::write(path, train::train(&samples.samples, &train::options()).to_string())?;
     }
     Ok(())
 }

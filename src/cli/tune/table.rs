@@ -145,7 +145,10 @@ fn failures(tuning: &Tuning) -> String {
 /// The end of a search for programs.
 pub fn json(tuning: &Tuning) -> serde_json::Value {
     let task = |t: &TaskReport| {
-        let failures = t.failures.iter().map(|(kind, n)| (kind.name().to_string(), json!(n)));
+        let failures = t
+            .failures
+            .iter()
+            .map(|(kind, n)| (kind.name().to_string(), json!(n)));
         json!({
             "name": t.task.name,
             "nodes": t.task.nodes,
