@@ -13,6 +13,8 @@ use std::fmt;
 
 /// The part of the model's time that is not worth searching for.
 const WORTH: f64 = 0.01;
+/// The part of the model's time from which on a task is searched before any is searched again.
+const MATTERS: f64 = 0.005;
 /// Of the old estimate of what a round costs, how much is kept when a round was timed.
 const KEPT_COST: f64 = 0.5;
 /// Rounds that an estimate of the time to go looks ahead, at most.
@@ -104,6 +106,7 @@ pub struct Allocator {
 struct State {
     task: Task,
     decay: Decay,
+    is_begun: bool,
     is_exhausted: bool,
 }
 
@@ -142,6 +145,7 @@ impl Allocator {
         let state = |task: &Task| State {
             task: *task,
             decay: Decay::default(),
+            is_begun: false,
             is_exhausted: false,
         };
         Allocator {
@@ -176,7 +180,12 @@ impl Allocator {
             .map(|d| d.saturating_sub(elapsed_ns));
         let fits = |s: &State| left.is_none_or(|left| s.task.round_ns <= left as f64);
         let rate = |s: &State| s.next_gain() / s.task.round_ns.max(1.0);
-        let best = open().filter(|(_, s)| left != Some(0) && fits(s));
+        // Before a task has its second round, all that matter have had their first: a gap to the
+        // bound says little of what a search finds.
+        let model = self.model_ns();
+        let is_due = |s: &State| !s.is_begun && s.task.weight * s.task.now_ns > MATTERS * model;
+        let any_due = open().any(|(_, s)| is_due(s) && fits(s));
+        let best = open().filter(|(_, s)| left != Some(0) && fits(s) && (!any_due || is_due(s)));
         match best.max_by(|(_, a), (_, b)| rate(a).total_cmp(&rate(b))) {
             None => Step::Stop(StopReason::Deadline),
             Some((task, _)) => Step::Search {
@@ -191,6 +200,7 @@ impl Allocator {
     pub fn tell(&mut self, task: usize, round: &Round) {
         self.trials += round.trials;
         let state = &mut self.tasks[task];
+        state.is_begun = true;
         let old = state.task.now_ns;
         state.task.now_ns = round.now_ns.min(old);
         state.decay.tell((old / state.task.now_ns).ln());

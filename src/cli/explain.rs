@@ -1,7 +1,7 @@
 //! `tensmith explain`
 use super::bench::parse_duration;
 use super::inputs::InputArgs;
-use super::shared::{ModelArgs, human_bytes, print_notes};
+use super::shared::{ModelArgs, human_bytes, human_ns, print_notes};
 use crate::cli::out::{out, out_bytes, outln};
 use clap::Args;
 use std::io::Write;
@@ -162,7 +162,7 @@ fn line(row: &KernelReport) -> String {
     };
     let barriers = match row.barriers {
         0 => "-".into(),
-        n => format!("{n} ({})", duration(row.wait_ns)),
+        n => format!("{n} ({})", human_ns(row.wait_ns)),
     };
     let calls = match row.calls {
         1 => String::new(),
@@ -171,7 +171,7 @@ fn line(row: &KernelReport) -> String {
     format!(
         "{:>4} {:>9} {:>5.1} % {gflops:>8} {:>11} {:>7.1} {:>5.1} % {} {barriers:<12} {}{calls}",
         row.step,
-        duration(row.ns),
+        human_ns(row.ns),
         100.0 * row.share,
         human_bytes(row.bytes as u64),
         row.gbytes(),
@@ -194,8 +194,8 @@ fn print_totals(report: &Report) {
     outln!();
     outln!(
         "latency   {} (with time kept: {}), median of {} runs, {} threads",
-        duration(latency),
-        duration(report.profiled_ns),
+        human_ns(latency),
+        human_ns(report.profiled_ns),
         report.runs,
         report.threads,
     );
@@ -207,13 +207,13 @@ fn print_totals(report: &Report) {
     );
     outln!(
         "bound     {}, {:.1} % of the latency",
-        duration(report.bound_ns),
+        human_ns(report.bound_ns),
         part(report.bound_ns),
     );
     outln!(
         "waiting   {} at barriers on average over the threads, {} in branches and loops",
-        duration(report.wait_ns),
-        duration(report.control_ns),
+        human_ns(report.wait_ns),
+        human_ns(report.control_ns),
     );
     outln!(
         "alone     {} of {} kernel calls have no contraction and are inside of no other kernel",
@@ -227,25 +227,12 @@ fn print_totals(report: &Report) {
     outln!("machine   reads {} GB/s", levels.join(", "));
 }
 
-/// Nanoseconds for people.
-fn duration(ns: f64) -> String {
-    match ns {
-        ns if ns >= 1e9 => format!("{:.2} s", ns / 1e9),
-        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
-        ns if ns >= 1e3 => format!("{:.1} us", ns / 1e3),
-        ns => format!("{ns:.0} ns"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_and_bounds_are_short() {
-        assert_eq!(duration(12.4), "12 ns");
-        assert_eq!(duration(12_400.0), "12.4 us");
-        assert_eq!(duration(2.5e9), "2.50 s");
+    fn marks_are_letters() {
         let marks = ["arithmetic", "L1", "L3", "memory"].map(mark_of);
         assert_eq!(marks, ['a', '1', '3', 'm']);
     }

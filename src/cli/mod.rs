@@ -1,7 +1,9 @@
 //! The command line: one file a verb. Results go to stdout, all else to stderr.
 mod bench;
 mod compile;
+mod db;
 mod demo;
+mod doctor;
 mod explain;
 mod inputs;
 mod inspect;
@@ -42,6 +44,10 @@ enum Verb {
     Verify(verify::Verify),
     /// Write a model as a native file, or show a stage of its compilation
     Compile(compile::Compile),
+    /// Show, share and tidy up the records of what was tuned
+    Db(db::Db),
+    /// Show what this machine can do, and whether anything keeps models from being fast
+    Doctor(doctor::Doctor),
     /// Find the fastest schedule of each kernel of a model on this machine
     Tune(tune::Tune),
     /// Measures kernels for `tune`, on request
@@ -60,6 +66,8 @@ pub fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Compile(verb) => verb.run(),
+        Verb::Db(verb) => verb.run(),
+        Verb::Doctor(verb) => verb.run(),
         Verb::Tune(verb) => verb.run(),
         Verb::TuneWorker(verb) => verb.run(),
     };

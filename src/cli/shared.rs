@@ -1,10 +1,13 @@
 //! Arguments that verbs have in common.
 use clap::Args;
+use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::PathBuf;
 use tensmith::tune::records::Source;
 use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Precision, Result};
-use tensmith_autotune::records::default_path;
+use tensmith_autotune::records::{Database, default_path};
 
 /// A model and how to compile it.
 #[derive(Args, Clone)]
@@ -188,4 +191,89 @@ pub fn human_bytes(bytes: u64) -> String {
         value /= 1024.0;
     }
     unreachable!("the last unit has no bound")
+}
+
+/// Nanoseconds for people.
+pub fn human_ns(ns: f64) -> String {
+    match ns {
+        ns if ns >= 1e9 => format!("{:.2} s", ns / 1e9),
+        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
+        ns if ns >= 1e3 => format!("{:.1} us", ns / 1e3),
+        ns => format!("{ns:.0} ns"),
+    }
+}
+
+/// Seconds since something, for people.
+pub fn human_age(seconds: u64) -> String {
+    match seconds {
+        s if s < 60 => format!("{s} s"),
+        s if s < 3600 => format!("{} min", s / 60),
+        s if s < 2 * 86400 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86400),
+    }
+}
+
+/// A table for people, without lines, some columns of which are numbers.
+pub fn table(head: &[&str], numbers: Range<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(head);
+    for column in table
+        .column_iter_mut()
+        .take(numbers.end)
+        .skip(numbers.start)
+    {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Where records are.
+#[derive(Args, Clone)]
+pub struct RecordsArgs {
+    /// The file of records; by default the one that TENSMITH_RECORDS names, else
+    /// tensmith/records.sqlite3 in the user's data folder
+    #[arg(long, value_name = "FILE")]
+    pub records: Option<PathBuf>,
+}
+
+impl RecordsArgs {
+    /// The file.
+    ///
+    /// Errors: none is said, and the user has no folder for it.
+    pub fn path(&self) -> Result<PathBuf> {
+        match &self.records {
+            Some(path) => Ok(path.clone()),
+            None => Ok(default_path()?),
+        }
+    }
+
+    /// Opens the records to read; `None` if there are none yet.
+    ///
+    /// Errors: a file that is named is not there; it cannot be read.
+    pub fn open_to_read(&self) -> Result<Option<Database>> {
+        let path = self.path()?;
+        let database = Database::open_to_read(&path)?;
+        if database.is_none() {
+            if self.records.is_some() && !path.exists() {
+                return Err(Error::io("read", path, ErrorKind::NotFound.into()));
+            }
+            eprintln!("note: there are no records yet in {}", path.display());
+        }
+        Ok(database)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!(human_ns(12.4), "12 ns");
+        assert_eq!(human_ns(12_400.0), "12.4 us");
+        assert_eq!(human_ns(2.5e9), "2.50 s");
+        let ages = [59, 60, 3600, 2 * 86400].map(human_age);
+        assert_eq!(ages, ["59 s", "1 min", "1 h", "2 d"]);
+    }
 }

@@ -5,6 +5,10 @@ use tensmith_passes::graph::egraph::{Report, rules};
 /// What the rules did, over a model and its subgraphs.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RulesReport {
+    /// Regions that the graphs were cut into.
+    pub regions: usize,
+    /// Those that are not equal to another one, but for weights: each is saturated once.
+    pub distinct_regions: usize,
     /// Why the rules ended, for each graph: subgraphs first.
     pub stop: Vec<&'static str>,
     /// Rounds of rules.
@@ -58,6 +62,8 @@ impl RulesReport {
             }
         });
         RulesReport {
+            regions: reports.iter().map(|r| r.regions).sum(),
+            distinct_regions: reports.iter().map(|r| r.distinct).sum(),
             stop: reports.iter().map(|r| r.stop.text()).collect(),
             rounds: reports.iter().map(|r| r.rounds).sum(),
             nodes: reports.iter().map(|r| r.nodes).sum(),
@@ -90,8 +96,11 @@ impl RulesReport {
         let rules: String = self.rules.iter().map(line).collect();
         format!(
             "found  made  rounding     rule                       equation\n{rules}\n\
+             {} regions, {} of them distinct\n\
              {} nodes in {} classes after {} rounds: {}\n\
              predicted cost {:.4e} before, {:.4e} after\n",
+            self.regions,
+            self.distinct_regions,
             self.nodes,
             self.classes,
             self.rounds,

@@ -34,7 +34,7 @@ struct Campaign {
     chunk: u64,
 }
 
-const CAMPAIGNS: [Campaign; 10] = [
+const CAMPAIGNS: [Campaign; 11] = [
     Campaign {
         name: "graphs",
         package: "tensmith-passes",
@@ -104,6 +104,13 @@ const CAMPAIGNS: [Campaign; 10] = [
         program: "random_graphs",
         test: "random_graphs_compute_what_the_reference_does",
         chunk: 60,
+    },
+    Campaign {
+        name: "records",
+        package: "tensmith-autotune",
+        program: "records_processes",
+        test: "killed_processes_lose_nothing_acknowledged",
+        chunk: 200,
     },
 ];
 

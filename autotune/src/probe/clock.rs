@@ -4,6 +4,7 @@ use super::kernel::KernelProbe;
 use super::narrow;
 use tensmith_codegen::target::Target;
 use tensmith_runtime::Pool;
+use tensmith_runtime::stats::median;
 
 /// Pairs of an addition and an exclusive or in one iteration: so many that the loop around them
 /// does not count.
@@ -15,38 +16,49 @@ const STEPS: usize = 50_000;
 /// Multiply-adds that wait for each other, in one run.
 const FMA_STEPS: usize = 100_000;
 
-/// Measurements of the clock, and of the latency.
+/// Measurements at a time.
 const REPEATS: usize = 12;
 
-/// The clock of one core while it was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The clock of one core. It is looked at now and then, since it varies.
 pub(crate) struct Clock {
-    /// Units: cycles a second, the fastest measurement.
-    pub(crate) hz: f64,
-    /// How much slower the slowest measurement was: 0.1 for a tenth.
-    pub(crate) spread: f64,
+    probe: KernelProbe,
+    pool: Pool,
+    /// Units: cycles a second.
+    samples: Vec<f64>,
 }
 
 impl Clock {
-    /// Measures it. Integer additions and exclusive ors take one cycle on all cores.
-    ///
     /// Errors: memory cannot be had; a defect of the compiler.
-    pub(crate) fn measure(target: &Target) -> Result<Self> {
-        let mut probe = KernelProbe::new(&chain(), &narrow::target(target))?;
-        let pool = Pool::new(1)?;
-        let cycles = (2 * PAIRS * STEPS) as f64;
-        let (mut fastest, mut slowest) = (f64::INFINITY, 0_f64);
+    pub(crate) fn new(target: &Target) -> Result<Self> {
+        let mut clock = Clock {
+            probe: KernelProbe::new(&chain(), &narrow::target(target))?,
+            pool: Pool::new(1)?,
+            samples: vec![],
+        };
         // Cores take a while to reach their clock.
-        probe.best_seconds(&pool, REPEATS)?;
+        clock.probe.best_seconds(&clock.pool, REPEATS)?;
+        Ok(clock)
+    }
+
+    /// Looks at it. Integer additions and exclusive ors take one cycle on all cores.
+    ///
+    /// Errors: a defect of the compiler.
+    pub(crate) fn look(&mut self) -> Result<()> {
         for _ in 0..REPEATS {
-            let seconds = probe.best_seconds(&pool, 2)?;
-            fastest = fastest.min(seconds);
-            slowest = slowest.max(seconds);
+            let seconds = self.probe.best_seconds(&self.pool, 2)?;
+            self.samples.push((2 * PAIRS * STEPS) as f64 / seconds);
         }
-        Ok(Clock {
-            hz: cycles / fastest,
-            spread: slowest / fastest - 1.0,
-        })
+        Ok(())
+    }
+
+    /// Units: cycles a second, the most that were seen.
+    pub(crate) fn hz(&self) -> f64 {
+        self.samples.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// How much slower the median was: 0.1 for a tenth.
+    pub(crate) fn spread(&self) -> f64 {
+        self.hz() / median(&self.samples) - 1.0
     }
 }
 
@@ -108,10 +120,11 @@ mod tests {
     #[test]
     fn clocks_are_plausible() {
         let target = Target::host();
-        let clock = Clock::measure(&target).unwrap();
-        assert!((3e8..1e10).contains(&clock.hz), "{clock:?}");
-        assert!(clock.spread >= 0.0);
-        let cycles = fma_latency_ns(&target).unwrap() * clock.hz / 1e9;
+        let mut clock = Clock::new(&target).unwrap();
+        clock.look().unwrap();
+        assert!((3e8..1e10).contains(&clock.hz()), "{}", clock.hz());
+        assert!(clock.spread() >= 0.0);
+        let cycles = fma_latency_ns(&target).unwrap() * clock.hz() / 1e9;
         assert!((2.0..30.0).contains(&cycles), "{cycles}");
     }
 }

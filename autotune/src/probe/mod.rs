@@ -1,7 +1,8 @@
 //! What this machine can do, measured in this process: multiply-adds, the levels of its memory,
 //! and what threads pay each other.
 //!
-//! Each figure is the best of several measurements, since other programs only slow it down.
+//! Rates and latencies are the best of several measurements, since other programs only slow them
+//! down; hand-offs are the usual ones.
 mod bandwidth;
 mod clock;
 mod fma;
@@ -12,11 +13,12 @@ mod narrow;
 
 pub use bandwidth::{LevelName, MemoryLevel, memory_levels};
 pub use fma::fma_flops_for;
-pub use hand_off::{HandOff, hand_off};
+pub use hand_off::HandOff;
 
 pub(crate) use bandwidth::{level_bandwidths, loads_per_s};
 pub(crate) use clock::{Clock, fma_latency_ns};
 pub(crate) use fma::{fma_flops_at, widths};
+pub(crate) use hand_off::Exchange;
 pub(crate) use latency::level_latencies;
 
 use std::fmt::Display;

@@ -1,11 +1,12 @@
 //! Whether a database is sound.
 use super::database::{hash, number, text};
 use super::error::Result;
-use super::open::{MIGRATIONS, format_of};
+use super::open::format_of;
 use super::{Database, RecordError};
+use serde::Serialize;
 
 /// What a check of a database found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// Units: bytes of the file, without what is beside it.
     pub bytes: u64,
@@ -25,7 +26,7 @@ pub struct Health {
 const MAX_PROBLEMS: usize = 100;
 
 impl Database {
-    /// Checks the file, its schema, and every row.
+    /// Checks the pages of the file, and every row. Its schema was checked when it was opened.
     ///
     /// Errors: the file cannot be read at all.
     pub fn check(&self) -> Result<Health> {
@@ -44,28 +45,10 @@ impl Database {
             .iter()
             .map(|t| format!("a row of {t} belongs to nothing"));
         health.note(loose);
-        health.note(self.schema_problems()?);
         if health.problems.is_empty() {
             self.check_rows(&mut health)?;
         }
         Ok(health)
-    }
-
-    /// What the schema has that it should not have, and lacks.
-    fn schema_problems(&self) -> Result<Vec<String>> {
-        let query = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY sql";
-        let found = self.texts(query)?;
-        let statements = MIGRATIONS.iter().flat_map(|step| step.split(';'));
-        let expected: Vec<&str> = statements
-            .map(str::trim)
-            .filter(|s| !s.is_empty())
-            .collect();
-        let first = |sql: &str| sql.lines().next().unwrap_or("").to_string();
-        let extra = found.iter().filter(|s| !expected.contains(&s.as_str()));
-        let extra = extra.map(|s| format!("the schema has `{}`", first(s)));
-        let missing = expected.iter().filter(|s| !found.iter().any(|f| f == *s));
-        let missing = missing.map(|s| format!("the schema lacks `{}`", first(s)));
-        Ok(extra.chain(missing).collect())
     }
 
     /// Reads every row, key by key, so that what is wrong with one does not hide another.

@@ -135,11 +135,18 @@ impl Database {
 
     /// Begins a change that appears as a whole or not at all.
     pub(super) fn change(&self) -> Result<Change<'_>> {
-        let begun = Transaction::new_unchecked(&self.sql, TransactionBehavior::Immediate);
         Ok(Change {
-            transaction: begun.map_err(|e| self.error(&e))?,
+            transaction: self.begin()?,
             database: self,
             added: Added::default(),
+        })
+    }
+
+    /// Waits until no other process writes, and keeps them from it.
+    pub(super) fn begin(&self) -> Result<Transaction<'_>> {
+        open::again(&self.path, || {
+            Transaction::new_unchecked(&self.sql, TransactionBehavior::Immediate)
+                .map_err(|e| self.error(&e))
         })
     }
 

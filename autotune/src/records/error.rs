@@ -110,7 +110,7 @@ impl RecordError {
             Sql::InvalidColumnType(..) | Sql::IntegralValueOutOfRange(..) | Sql::Utf8Error(..)
         );
         match error.sqlite_error_code() {
-            Some(Code::DatabaseCorrupt | Code::NotADatabase) => {
+            Some(Code::DatabaseCorrupt | Code::NotADatabase | Code::TooBig) => {
                 RecordError::Damaged { path, reason }
             }
             None if unreadable => RecordError::Damaged { path, reason },

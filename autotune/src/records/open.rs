@@ -1,12 +1,14 @@
 //! Opening a database: settings of a connection, its format, and the way from older formats.
 use super::error::{RecordError, Result};
 use super::folder_of;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
+use tensmith_runtime::Stopwatch;
 
 /// What makes a database of format `k` one of format `k + 1`; the first begins with an empty file.
-pub(super) const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
 /// Says in the head of a database that it holds records: `TSMR`.
 const APPLICATION: i64 = 0x5453_4d52;
@@ -14,11 +16,11 @@ const APPLICATION: i64 = 0x5453_4d52;
 /// How long a process waits for others that write: they take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Some locks are refused without waiting; then this is how often it is tried again.
-const ATTEMPTS: usize = 100;
+/// Some locks are refused without waiting; then this is the time between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Units: bytes of a value, at most: the longest task.
+const MAX_VALUE_BYTES: i32 = 2 * super::rules::MAX_TASK_BYTES as i32;
 
 /// Opens a database to read and write, and makes it and its folder where there is none.
 pub(super) fn writable(path: &Path) -> Result<Connection> {
@@ -29,6 +31,7 @@ pub(super) fn writable(path: &Path) -> Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = connect(path, flags)?;
     again(path, || migrate(&mut db, path, &MIGRATIONS))?;
+    again(path, || verify(&db, path))?;
     again(path, || {
         let set = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
         db.execute_batch(set).map_err(|e| RecordError::of(path, &e))
@@ -50,12 +53,15 @@ pub(super) fn readable(path: &Path) -> Result<Option<Connection>> {
     match again(path, || format_of(&db, path)) {
         Ok(0) => Ok(None),
         Ok(format) if format < newest(&MIGRATIONS) => writable(path).map(Some),
-        Ok(_) => Ok(Some(db)),
+        Ok(_) => again(path, || verify(&db, path)).map(|()| Some(db)),
         // In a folder that cannot be written, the files beside a database cannot be made; without
         // writers there is no need of them.
         Err(RecordError::Refused { .. }) if !has_log(path) => {
             let db = connect_still(path, flags)?;
-            format_of(&db, path).map(|format| (format > 0).then_some(db))
+            if format_of(&db, path)? == 0 {
+                return Ok(None);
+            }
+            verify(&db, path).map(|()| Some(db))
         }
         Err(e) => Err(e),
     }
@@ -96,7 +102,8 @@ fn has_log(path: &Path) -> bool {
 fn settings(db: Connection, path: &Path) -> Result<Connection> {
     let set = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
     db.busy_timeout(PATIENCE)
-        .and_then(|()| db.execute_batch(set))
+        .and_then(|()| db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES))
+        .and_then(|_| db.execute_batch(set))
         .map_err(|e| RecordError::of(path, &e))?;
     Ok(db)
 }
@@ -156,15 +163,53 @@ fn migrate(db: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()> 
     change.commit().map_err(sql)
 }
 
-/// Does something again while others keep the database locked.
-fn again<T>(path: &Path, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-    for _ in 0..ATTEMPTS {
-        match work() {
-            Err(RecordError::Busy { .. }) => std::thread::sleep(PAUSE),
-            done => return done,
+/// Errors: tables, indices or triggers are others than those that this program makes, so that
+/// reading could take forever, or writing do something else.
+fn verify(db: &Connection, path: &Path) -> Result<()> {
+    let sql = |e: rusqlite::Error| RecordError::of(path, &e);
+    let expected = Connection::open_in_memory().map_err(sql)?;
+    for step in MIGRATIONS {
+        expected.execute_batch(step).map_err(sql)?;
+    }
+    let [found, expected] = [db, &expected].map(|db| statements(db).map_err(sql));
+    let (found, expected) = (found?, expected?);
+    let first = |sql: &String| sql.lines().next().unwrap_or("").to_string();
+    let extra = found.iter().find(|s| !expected.contains(s));
+    let missing = expected.iter().find(|s| !found.contains(s));
+    match (extra, missing) {
+        (None, None) => Ok(()),
+        (Some(extra), _) => {
+            let reason = format!("`{}` does not belong there", first(extra));
+            Err(RecordError::damaged(path, reason))
+        }
+        (None, Some(missing)) => {
+            let reason = format!("`{}` is missing", first(missing));
+            Err(RecordError::damaged(path, reason))
         }
     }
-    Err(RecordError::Busy { path: path.into() })
+}
+
+/// What makes the tables of a database, apart from those of the engine.
+fn statements(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    let query = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*'";
+    let mut query = db.prepare(query)?;
+    let rows = query.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
+/// Does something again while others keep the database locked.
+pub(super) fn again<T>(path: &Path, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    let watch = Stopwatch::start();
+    loop {
+        match work() {
+            Err(RecordError::Busy { .. }) => {}
+            done => return done,
+        }
+        if watch.elapsed_ns() >= PATIENCE.as_nanos() as u64 {
+            return Err(RecordError::Busy { path: path.into() });
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 #[cfg(test)]

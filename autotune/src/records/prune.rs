@@ -1,11 +1,14 @@
 //! Dropping records that nobody needs any more.
+use super::Database;
 use super::database::number;
-use super::error::Result;
-use super::{Database, RecordError};
+use super::error::{RecordError, Result};
+use rusqlite::params_from_iter;
 use rusqlite::types::Value;
-use rusqlite::{Transaction, TransactionBehavior};
 
 /// Which records to drop: those that fit all that is said, except the best of each key.
+///
+/// A failure stays as long as a time of the same values does, so that values that once failed never
+/// become the best. What models said of tuned kernels stays as long as any values are spared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Of this version of the compiler.
@@ -16,7 +19,7 @@ pub struct Selection {
     pub machine: Option<String>,
     /// Units: seconds since 1970; from before.
     pub before_s: Option<u64>,
-    /// How many of the fastest of each key are spared, in relation to the default.
+    /// How many values of each key are spared, the best first.
     pub keep_best: u32,
 }
 
@@ -29,22 +32,29 @@ pub struct Pruned {
     pub kept: u64,
 }
 
-/// The records of a selection. Ranks are those of all records of a key, failures last.
-const SELECTED: &str = "
-SELECT ranked.* FROM (
-  SELECT t.*, row_number() OVER (
-    PARTITION BY t.key
-    ORDER BY t.outcome <> 'measured', t.median_ns / t.default_ns, t.median_ns, t.choice, t.samples,
-      t.when_s, t.outcome
-  ) AS place
+/// The records that fit what is said.
+const FITTING: &str = "
+FROM trials WHERE key IN (
+  SELECT id FROM keys
+  WHERE (?1 IS NULL OR compiler = ?1)
+    AND (?2 IS NULL OR compiler <> ?2)
+    AND (?3 IS NULL OR machine = ?3))
+  AND (?4 IS NULL OR when_s < ?4)";
+
+/// Values of a key by their rank, as [`Database::best`] sees them.
+const RANKED: &str = "
+SELECT key, choice, row_number() OVER (
+  PARTITION BY key ORDER BY median_ns / default_ns, median_ns, choice) AS place
+FROM (
+  SELECT *, row_number() OVER (
+    PARTITION BY key, choice
+    ORDER BY samples DESC, when_s DESC, median_ns DESC, default_ns DESC) AS turn
   FROM trials t
-) ranked JOIN keys k ON k.id = ranked.key
-WHERE (?1 IS NULL OR k.compiler = ?1)
-  AND (?2 IS NULL OR k.compiler <> ?2)
-  AND (?3 IS NULL OR k.machine = ?3)
-  AND (?4 IS NULL OR ranked.when_s < ?4)
-  AND ranked.outcome NOT IN ('accepted', 'reverted')
-  AND (ranked.outcome <> 'measured' OR ranked.place > ?5)";
+  WHERE outcome = 'measured' AND NOT EXISTS (
+    SELECT 1 FROM trials f
+    WHERE f.key = t.key AND f.choice = t.choice
+      AND f.outcome NOT IN ('measured', 'accepted', 'reverted')))
+WHERE turn = 1";
 
 impl Database {
     /// Drops records, and tasks that then have none. With `dry_run`, says only what would be
@@ -52,45 +62,60 @@ impl Database {
     ///
     /// Errors: the file cannot be written, is damaged, or others keep it locked.
     pub fn prune(&self, selection: &Selection, dry_run: bool) -> Result<Pruned> {
-        let change = Transaction::new_unchecked(&self.sql, TransactionBehavior::Immediate);
-        let change = change.map_err(|e| self.error(&e))?;
+        let change = self.begin()?;
         let all = self.count()?;
-        let parameters = selection.parameters();
-        let mut dropped = 0;
+        self.drop_fitting(&selection.parameters())?;
+        let kept = self.count()?;
         if dry_run {
-            let query = format!("SELECT count(*) FROM ({SELECTED})");
-            self.each(&query, rusqlite::params_from_iter(parameters), |row| {
-                dropped = number(row, 0).map_err(|e| self.damaged(&e))?;
-                Ok(())
-            })?;
+            change.rollback().map_err(|e| self.error(&e))?;
         } else {
-            dropped = self.drop_selected(parameters)?;
             change.commit().map_err(|e| self.error(&e))?;
             self.shrink()?;
         }
         Ok(Pruned {
-            dropped,
-            kept: all - dropped,
+            dropped: all - kept,
+            kept,
         })
     }
 
-    fn drop_selected(&self, parameters: [Value; 5]) -> Result<u64> {
-        let columns = "key, choice, outcome, samples, when_s, median_ns, default_ns";
-        let delete =
-            format!("DELETE FROM trials WHERE ({columns}) IN (SELECT {columns} FROM ({SELECTED}))");
-        let mut delete = self.prepared(&delete)?;
-        let dropped = delete
-            .execute(rusqlite::params_from_iter(parameters))
-            .map_err(|e| self.error(&e))?;
-        for orphans in [
+    fn drop_fitting(&self, said: &[Value; 5]) -> Result<()> {
+        let times = format!(
+            "DELETE {FITTING} AND outcome = 'measured'
+             AND (key, choice) NOT IN (SELECT key, choice FROM ({RANKED}) WHERE place <= ?5)"
+        );
+        self.execute(&times, said)?;
+        let failures = format!(
+            "DELETE {FITTING} AND outcome <> 'measured'
+             AND (?5 = 0 OR outcome NOT IN ('accepted', 'reverted'))
+             AND (key, choice) NOT IN (
+               SELECT key, choice FROM trials WHERE outcome = 'measured')"
+        );
+        self.execute(&failures, said)?;
+        self.execute(
             "DELETE FROM keys WHERE id NOT IN (SELECT key FROM trials)",
+            &[],
+        )?;
+        self.execute(
             "DELETE FROM tasks WHERE id NOT IN (SELECT task FROM keys)",
-        ] {
-            self.prepared(orphans)?
-                .execute([])
-                .map_err(|e| self.error(&e))?;
-        }
-        Ok(dropped as u64)
+            &[],
+        )
+    }
+
+    fn execute(&self, text: &str, parameters: &[Value]) -> Result<()> {
+        let done = self.prepared(text)?.execute(params_from_iter(parameters));
+        done.map(|_| ()).map_err(|e| self.error(&e))
+    }
+
+    /// How many records there are.
+    ///
+    /// Errors: the file cannot be read or is damaged.
+    pub fn count(&self) -> Result<u64> {
+        let mut count = 0;
+        self.each("SELECT count(*) FROM trials", [], |row| {
+            count = number(row, 0).map_err(|e| self.damaged(&e))?;
+            Ok(())
+        })?;
+        Ok(count)
     }
 
     /// Gives free pages back. Where others use the file, they stay for what comes.

@@ -84,18 +84,6 @@ impl Database {
         }))
     }
 
-    /// How many records there are.
-    ///
-    /// Errors: the file cannot be read or is damaged.
-    pub fn count(&self) -> Result<u64> {
-        let mut count = 0;
-        self.each("SELECT count(*) FROM trials", [], |row| {
-            count = number(row, 0).map_err(|e| self.damaged(&e))?;
-            Ok(())
-        })?;
-        Ok(count)
-    }
-
     /// The tasks whose short names begin with `prefix`.
     ///
     /// Errors: the file cannot be read or is damaged.

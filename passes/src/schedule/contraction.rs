@@ -18,6 +18,7 @@ use super::scheduler::Scheduler;
 use super::tile::{Blocks, Tile, tile};
 use crate::cost::{self, Contraction};
 use shapes::{SAFE_ROWS, lone_shapes, rows_fit, shapes};
+use std::fmt;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -25,10 +26,7 @@ use tensmith_ir::loops::{
 };
 use unroll::unroll_terms;
 
-/// Tiles of rows at most for which a packed factor streams through: it is fetched ahead.
-const FEW_TILES: i64 = 4;
-
-/// Units: elements that a streaming factor is fetched ahead, a page: the hardware's own streams end
+/// Units: elements that a packed factor is fetched ahead, a page: the hardware's own streams end
 /// with each page.
 const AHEAD: i64 = 1024;
 
@@ -60,10 +58,8 @@ struct Choice {
     shape: cost::Tile,
     /// Blocks of rows that stay in a cache.
     blocks: i64,
-    /// The offset of the factor that varies along the rows.
-    rows_offset: Expr,
-    /// The index of the other one.
-    packed_index: Vec<Expr>,
+    /// Whether the columns run along the second factor, and the rows along the first.
+    is_swapped: bool,
     /// Units: cycles.
     cost: f64,
 }
@@ -97,8 +93,7 @@ pub struct Plan {
     tiles: Vec<Tile>,
     blocks: Option<Blocks>,
     packed: Option<(String, Layout)>,
-    /// Units: elements that what is packed is fetched ahead, if it is read too few times to be worth
-    /// keeping near; else 0.
+    /// Units: elements that what is packed is fetched ahead; 0: not at all.
     ahead: i64,
     /// The loops of the reduction, outermost first, if they are to change their order.
     terms: Vec<Var>,
@@ -116,26 +111,26 @@ pub fn choose(
 ) -> Option<Plan> {
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
-    let found = ways(kernel, nest, target, &all_ranges(kernel), packable);
+    let factors = factors(kernel, nest.body, &all_ranges(kernel))?;
+    let found = ways(kernel, nest, target, &factors, packable);
     let choice = choice(choices, found)?;
+    let [x, y] = sides(&factors, choice.is_swapped);
     let terms = match target.reassociate {
-        true => order_reductions(nest.body, &choice.rows_offset),
+        true => order_reductions(nest.body, &y.offset),
         false => vec![],
     };
     let is_batch = |v: &Var| {
-        let of_columns = choice.packed_index.iter().any(|e| e.mentions(*v));
-        of_columns && choice.rows_offset.mentions(*v)
+        let of_columns = x.index.iter().any(|e| e.mentions(*v));
+        of_columns && y.offset.mentions(*v)
     };
     let loops = nest.vars().into_iter();
     let (batch, outer): (Vec<Var>, Vec<Var>) = loops.partition(is_batch);
     let packed = choice.pack.map(|(buffer, dim)| {
-        let layout = packed_layout(&choice, dim, &terms, &batch);
+        let layout = packed_layout((x.index, dim), choice.panel, &terms, &batch);
         (kernel.buffer(buffer).name.clone(), layout)
     });
-    let rows = choice.rows.and_then(|k| nest.loops[k].1.as_const());
-    let few = rows.unwrap_or(1) <= FEW_TILES * choice.shape.rows;
     let ahead = match packed.is_some() && target.masks() {
-        true => choices.number("ahead", &[0, 256, 1024, 4096], if few { AHEAD } else { 0 }),
+        true => choices.number("ahead", &[0, 256, 1024, 4096], AHEAD),
         false => 0,
     };
     let tile = |k: usize, size, mark| Tile {
@@ -205,13 +200,16 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
 
 /// The layout of a packed constant, as the loops run through it: for each of several contractions
 /// panels of columns, and in them the terms in their order.
-fn packed_layout(choice: &Choice, dim: usize, terms: &[Var], batch: &[Var]) -> Layout {
-    let index = &choice.packed_index;
+fn packed_layout(
+    (index, dim): (&[Expr], usize),
+    width: i64,
+    terms: &[Var],
+    batch: &[Var],
+) -> Layout {
     let place = |d: &usize| {
         let used = |v: &Var| index[*d].mentions(*v);
         terms.iter().position(used).map_or(0, |k| k + 1)
     };
-    let width = choice.panel;
     let part = |dim, step, extent| LayoutDim { dim, step, extent };
     let others = (0..index.len()).filter(|d| *d != dim);
     let is_batch = |d: &usize| batch.iter().any(|v| index[*d].as_var() == Some(*v));
@@ -277,49 +275,78 @@ fn ways(
     kernel: &Kernel,
     nest: &Nest<'_>,
     target: &Target,
-    ranges: &Ranges,
+    factors: &[Factor<'_>; 2],
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Vec<Choice> {
-    let Some(factors) = factors(kernel, nest.body, ranges) else {
-        return vec![];
-    };
     let mut found: Vec<Choice> = Vec::new();
-    for (x, y) in [(&factors[0], &factors[1]), (&factors[1], &factors[0])] {
+    for is_swapped in [false, true] {
+        let [x, y] = sides(factors, is_swapped);
         for columns in 0..nest.loops.len() {
             if let Some(access) = column_access(kernel, nest, columns, x, y, packable)
                 && lanes_fit(kernel, nest, columns)
             {
-                found.extend(candidates(kernel, nest, target, columns, [x, y], access));
+                let mut ways = candidates(kernel, nest, target, columns, [x, y], access);
+                ways.iter_mut().for_each(|c| c.is_swapped = is_swapped);
+                found.append(&mut ways);
             }
         }
     }
     found
 }
 
-/// The text form of one decision of a way.
-type Axis<'a> = &'a dyn Fn(&Choice) -> String;
+/// The factor of the columns, and that of the rows.
+fn sides<'f, 'a>(factors: &'f [Factor<'a>; 2], is_swapped: bool) -> [&'f Factor<'a>; 2] {
+    match is_swapped {
+        false => [&factors[0], &factors[1]],
+        true => [&factors[1], &factors[0]],
+    }
+}
 
 /// The way to take of those that were found: loop by loop, then the shape of the tile.
 fn choice(choices: &mut Choices, mut found: Vec<Choice>) -> Option<Choice> {
-    let columns = |c: &Choice| c.columns.to_string();
-    let rows = |c: &Choice| c.rows.map_or("none".into(), |k| k.to_string());
-    let shape = |c: &Choice| {
-        let cost::Tile {
-            rows,
-            vectors,
-            lanes,
-        } = c.shape;
-        format!("{rows}x{vectors}x{lanes}")
-    };
-    let axes: [(&str, Axis<'_>); 3] = [("columns", &columns), ("rows", &rows), ("tile", &shape)];
-    for (name, axis) in axes {
-        let best = cheapest(&found)?;
-        let options: Vec<String> = found.iter().map(axis).collect();
-        let taken = choices.ask(name, &options, best);
-        found.retain(|c| axis(c) == taken);
-    }
+    keep(choices, "columns", &mut found, |c| c.columns)?;
+    keep(choices, "rows", &mut found, |c| Rows(c.rows))?;
+    keep(choices, "tile", &mut found, |c| Shape(c.shape))?;
     let best = cheapest(&found)?;
     Some(found.swap_remove(best))
+}
+
+/// Keeps the ways that agree with what is taken of one decision.
+fn keep<T: Clone + PartialEq + fmt::Display>(
+    choices: &mut Choices,
+    name: &str,
+    found: &mut Vec<Choice>,
+    decision: impl Fn(&Choice) -> T,
+) -> Option<()> {
+    let best = cheapest(found)?;
+    let options: Vec<T> = found.iter().map(&decision).collect();
+    let taken = choices.ask(name, &options, best);
+    found.retain(|c| decision(c) == taken);
+    Some(())
+}
+
+/// The loop of the rows of a tile, by its place in the nest.
+#[derive(Clone, PartialEq)]
+struct Rows(Option<usize>);
+
+impl fmt::Display for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(k) => write!(f, "{k}"),
+            None => write!(f, "none"),
+        }
+    }
+}
+
+/// The shape of a tile: rows, vectors of columns, lanes.
+#[derive(Clone, PartialEq)]
+struct Shape(cost::Tile);
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tile = self.0;
+        write!(f, "{}x{}x{}", tile.rows, tile.vectors, tile.lanes)
+    }
 }
 
 /// The place of the first of the cheapest ways.
@@ -472,8 +499,7 @@ fn candidates(
             _ => together,
         },
         shape,
-        rows_offset: y.offset.clone(),
-        packed_index: x.index.to_vec(),
+        is_swapped: false,
         cost: target.cost.contraction_cycles(&work(rows, shape)) * scattered * far_terms,
     };
     let mut found = Vec::new();

@@ -111,21 +111,23 @@ impl Choices {
     }
 
     /// The option to take of a parameter of the nest at hand: the one that was said, else
-    /// `default`, a place among the options. Several options of one text form are one option, the
-    /// first of them. A parameter that a nest asks for again has a number behind its name.
-    pub fn ask<T: Clone + fmt::Display>(&mut self, name: &str, options: &[T], default: usize) -> T {
+    /// `default`, a place among the options. Equal options are one, the first of them. A parameter that a nest asks for again has a number behind its name.
+    pub fn ask<T>(&mut self, name: &str, options: &[T], default: usize) -> T
+    where
+        T: Clone + PartialEq + fmt::Display,
+    {
         let name = self.unused(&format!("{}/{name}", self.nests));
-        let mut texts: Vec<String> = Vec::new();
-        let mut firsts = Vec::new();
+        let mut firsts: Vec<usize> = Vec::new();
         for (k, option) in options.iter().enumerate() {
-            let text = option.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
+            if !firsts.iter().any(|first| options[*first] == *option) {
                 firsts.push(k);
             }
         }
+        let texts: Vec<String> = firsts.iter().map(|k| options[*k].to_string()).collect();
+        let is_default = |k: &usize| options[*k] == options[default];
+        let default = firsts.iter().position(is_default);
+        let default = default.expect("the default is an option");
         let place = |text: &str| texts.iter().position(|t| t == text);
-        let default = place(&options[default].to_string()).expect("the default is an option");
         let chosen = self.said.get(&name).and_then(place).unwrap_or(default);
         let parameter = Parameter {
             name,

@@ -34,9 +34,13 @@ const EVERYWHERE: &[&str] = &[""];
 
 const CODE: &str = "only codegen makes machine code";
 const CLOCK: &str = "clocks are read through the runtime's clock";
+const FACTS: &str = "facts about the host are read in two places";
+const WRITING: &str = "files are written through the runtime's write_atomic";
 const MACHINE: &str = "a path of one machine";
 
-const RULES: [Rule; 10] = [
+const HOST: &[&str] = &["codegen/src/host.rs", "runtime/src/quota"];
+
+const RULES: [Rule; 14] = [
     rule("cranelift_", PRODUCT, &["codegen/"], CODE),
     rule("iced_x86", PRODUCT, &["codegen/"], CODE),
     rule("regalloc2", PRODUCT, &["codegen/"], CODE),
@@ -48,6 +52,10 @@ const RULES: [Rule; 10] = [
     ),
     rule("Instant::now", PRODUCT, &["runtime/src/clock.rs"], CLOCK),
     rule("SystemTime", PRODUCT, &["runtime/src/clock.rs"], CLOCK),
+    rule("\"/proc/", PRODUCT, HOST, FACTS),
+    rule("\"/sys/", PRODUCT, HOST, FACTS),
+    rule("File::create", PRODUCT, &[], WRITING),
+    rule("OpenOptions", PRODUCT, &[], WRITING),
     rule(
         "pub use tensmith_",
         CRATES,
@@ -116,6 +124,16 @@ mod tests {
         assert_eq!(findings("runtime/src/pool.rs", text), 1);
         assert_eq!(findings("src/bench.rs", text), 1);
         assert_eq!(findings("benches/models.rs", text), 0);
+    }
+
+    #[test]
+    fn facts_and_files_have_their_places() {
+        let read = "fs::read_to_string(\"/proc/meminfo\")";
+        assert_eq!(findings("runtime/src/quota.rs", read), 0);
+        assert_eq!(findings("autotune/src/profile.rs", read), 1);
+        let write = "std::fs::File::create(path)";
+        assert_eq!(findings("src/cli/db/files.rs", write), 1);
+        assert_eq!(findings("tests/command.rs", write), 0);
     }
 
     #[test]

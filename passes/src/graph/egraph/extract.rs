@@ -60,6 +60,12 @@ pub fn total(terms: &Terms, choice: &Choice, roots: &[Id]) -> f64 {
 
 /// Chooses a member of each class.
 pub fn extract(terms: &Terms, normal: &HashSet<Term>) -> Choice {
+    if terms.total_number_of_nodes() == terms.number_of_classes() {
+        let only = terms.classes().map(|c| (c.id, c.nodes[0].clone()));
+        return Choice {
+            best: only.collect(),
+        };
+    }
     let mut classes: Vec<Id> = terms.classes().map(|c| c.id).collect();
     classes.sort();
     let number: HashMap<Id, usize> = classes.iter().enumerate().map(|(k, id)| (*id, k)).collect();

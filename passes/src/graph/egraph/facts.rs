@@ -14,12 +14,35 @@ pub type Terms = EGraph<Term, Leaves>;
 pub const SMALL: usize = 64;
 
 /// A value from outside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leaf {
     /// Its type.
     pub ty: TensorType,
     /// Whether it is a constant.
     pub fixed: bool,
+    /// What is known of the signs of its elements.
+    pub sign: Sign,
+}
+
+impl Leaf {
+    /// A value of which only the type is known.
+    pub fn input(ty: TensorType) -> Self {
+        Leaf {
+            ty,
+            fixed: false,
+            sign: Sign::Any,
+        }
+    }
+
+    /// A constant whose elements no rule sees.
+    pub fn constant(t: &Tensor) -> Self {
+        let few = t.count() <= SMALL;
+        Leaf {
+            ty: type_of(t),
+            fixed: true,
+            sign: if few { sign_of_constant(t) } else { Sign::Any },
+        }
+    }
 }
 
 /// The values from outside, by their numbers.
@@ -40,7 +63,7 @@ pub struct Facts {
 }
 
 /// What is known of the sign of a value; NaN may be among the elements of any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sign {
     /// Nothing.
     Any,
@@ -143,7 +166,7 @@ impl Analysis<Term> for Leaves {
                     types: [leaf.ty.clone()].into(),
                     constant: None,
                     fixed: leaf.fixed,
-                    sign: Sign::Any,
+                    sign: leaf.sign,
                 }
             }
             Term::Constant(Known(t)) => Facts {

@@ -8,7 +8,7 @@ use super::syntax::Syntax;
 use super::term::{Call, Term};
 use egg::Id;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -188,6 +188,28 @@ impl Pattern {
             Pattern::Product(_, factors) => factors.iter().flat_map(|(p, _)| p.calls()).collect(),
             Pattern::Sum(_, pairs) => pairs.iter().flat_map(|(p, _)| p.calls()).collect(),
             Pattern::Var(_) | Pattern::Number(_) => vec![],
+        }
+    }
+
+    /// Whether applications of some ops can be this pattern: all that it names is there, and what
+    /// multiplies, divides and adds.
+    pub fn may_be_among(&self, ops: &BTreeSet<&'static str>) -> bool {
+        let one = |names: [&str; 2]| names.iter().any(|name| ops.contains(name));
+        match self {
+            Pattern::Var(_) | Pattern::Number(_) => true,
+            Pattern::Call(name, _, args) => {
+                ops.contains(name) && args.iter().all(|p| p.may_be_among(ops))
+            }
+            Pattern::Product(_, factors) => {
+                let divides = factors.iter().any(|(_, divides)| *divides);
+                let multiplied = factors.len() < 2 || one(["mul", "div"]);
+                let divided = !divides || one(["div", "reciprocal"]);
+                multiplied && divided && factors.iter().all(|(p, _)| p.may_be_among(ops))
+            }
+            Pattern::Sum(number, pairs) => {
+                let added = pairs.len() < 2 && *number == 0.0 || one(["add", "sub"]);
+                added && pairs.iter().all(|(p, _)| p.may_be_among(ops))
+            }
         }
     }
 

@@ -24,6 +24,16 @@ pub struct Imported {
 }
 
 impl Imported {
+    /// What others know of a value.
+    pub fn leaf(&self, value: ValueId) -> Leaf {
+        let facts = &self.terms[self.classes[value.0 as usize]].data;
+        Leaf {
+            ty: facts.ty().clone(),
+            fixed: facts.fixed,
+            sign: facts.sign,
+        }
+    }
+
     /// The classes that outputs and nodes that stay outside need.
     pub fn roots(&self, graph: &Graph) -> Vec<Id> {
         let staying = graph.nodes.iter().filter(|n| stays(n));
@@ -35,26 +45,31 @@ impl Imported {
 }
 
 /// Whether a node stays outside: its results are leaves.
-fn stays(node: &Node) -> bool {
+pub(super) fn stays(node: &Node) -> bool {
     node.op.class == Class::Control || !node.regions.is_empty()
 }
 
-/// Adds all values of a graph.
+/// Adds all values of a graph, of which nothing is known but their types.
 pub fn import(graph: &Graph) -> Imported {
+    let known = |v: &ValueId| Leaf::input(graph.ty(*v).clone());
+    import_knowing(graph, &graph.inputs.iter().map(known).collect::<Vec<_>>())
+}
+
+/// Adds all values of a graph, of whose inputs something is known.
+pub fn import_knowing(graph: &Graph, inputs: &[Leaf]) -> Imported {
     let mut leaves = Vec::new();
     let mut kinds = Vec::new();
     for (k, value) in graph.values.iter().enumerate() {
+        let unknown = || Leaf::input(value.ty.clone());
         let outside = match &value.def {
-            Def::Input(_) => true,
-            Def::Constant(t) => t.count() > SMALL,
-            Def::Node(n, _) => stays(graph.node(*n)),
+            Def::Input(n) => Some(inputs[*n].clone()),
+            Def::Constant(t) if t.count() > SMALL => Some(Leaf::constant(t)),
+            Def::Constant(_) => None,
+            Def::Node(n, _) => stays(graph.node(*n)).then(unknown),
         };
-        if outside {
+        if let Some(leaf) = outside {
             leaves.push(ValueId(k as u32));
-            kinds.push(Leaf {
-                ty: value.ty.clone(),
-                fixed: matches!(value.def, Def::Constant(_)),
-            });
+            kinds.push(leaf);
         }
     }
     let mut terms: Terms = EGraph::new(Leaves(kinds));

@@ -4,6 +4,7 @@ use super::pattern::{Bindings, Pattern, View, calls};
 use super::syntax::{DERIVED, Names, Syntax, parse};
 use super::term::{Call, Known, Term};
 use egg::Id;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Attrs, Graph};
@@ -75,6 +76,8 @@ pub struct Structure {
     pub equation: &'static str,
     /// The name of the op that is looked at.
     pub op: &'static str,
+    /// The ops of which there is one below it where the rule finds something; empty: any or none.
+    pub below: &'static [&'static str],
     /// Whether what stands for it is its normal form; as in equations.
     pub normal: bool,
     /// What may stand for an application.
@@ -142,6 +145,21 @@ impl Ready {
             }
         };
         Ready { rule, sides }
+    }
+
+    /// Whether it may find something among applications of some ops.
+    pub fn may_match(&self, ops: &BTreeSet<&'static str>) -> bool {
+        match (&self.rule.kind, &self.sides) {
+            (Kind::Structure(s), _) => {
+                let below = s.below.is_empty() || s.below.iter().any(|op| ops.contains(op));
+                ops.contains(s.op) && below
+            }
+            (Kind::Equation(_), Some(sides)) => {
+                let mut roots = sides.pattern.roots().into_iter();
+                roots.any(|op| ops.contains(op)) && sides.pattern.may_be_among(ops)
+            }
+            (Kind::Equation(_), None) => false,
+        }
     }
 
     /// The classes at which it may be found.

@@ -1,7 +1,7 @@
 //! Saturation: rules are applied until nothing is new, or a count is reached.
 use super::facts::Terms;
 use super::pattern::View;
-use super::rule::{Ready, Rule, add};
+use super::rule::{Ready, add};
 use super::term::Term;
 use egg::Language;
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ const GROWTH: usize = 8;
 const SPARE: usize = 2000;
 
 /// Why saturation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// No rule had anything new.
     Saturated,
@@ -64,8 +64,7 @@ impl Run {
 }
 
 /// Applies rules.
-pub fn saturate(terms: &mut Terms, rules: impl Iterator<Item = &'static Rule>) -> Run {
-    let rules: Vec<Ready> = rules.map(Ready::new).collect();
+pub fn saturate(terms: &mut Terms, rules: &[Ready]) -> Run {
     let limit = terms.total_number_of_nodes() * (1 + GROWTH) + SPARE;
     let mut run = Run {
         stop: Stop::Rounds,

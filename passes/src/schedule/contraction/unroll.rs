@@ -1,8 +1,8 @@
-//! Several terms of a sum in one iteration, where vectors have 256 bits.
+//! Several terms of a sum in one iteration, where vectors are wide.
 //!
-//! Multiply-adds of such vectors share their ports with the instructions that count iterations:
-//! with a step of few multiply-adds, those cost a tenth of the rate. Those of 512-bit vectors do
-//! not.
+//! Multiply-adds of vectors of 256 bits share their ports with the instructions that count
+//! iterations: with a step of few multiply-adds, those cost a tenth of the rate. Those of 512 bits
+//! do not, but a step of one term ends in a branch before the loads of the next are under way.
 use crate::schedule::Target;
 use crate::schedule::parameters::Choices;
 use crate::schedule::primitives::registers::visit_stmts;
@@ -11,17 +11,12 @@ use crate::schedule::scheduler::Scheduler;
 use tensmith_ir::expr::Var;
 use tensmith_ir::loops::{For, Mark, Role, Stmt};
 
-/// Units: bytes of the vectors that this is for.
-const VECTOR_BYTES: usize = 32;
-/// Terms of an iteration there.
+/// Terms of an iteration.
 const TERMS: i64 = 4;
 
 /// The terms of a sum in one iteration.
 pub(super) fn steps(choices: &mut Choices, target: &Target) -> i64 {
-    let default = match target.vector_bytes {
-        VECTOR_BYTES => TERMS,
-        _ => 1,
-    };
+    let default = if target.masks() { TERMS } else { 1 };
     choices.number("terms", &[1, 2, 4, 8], default)
 }
 

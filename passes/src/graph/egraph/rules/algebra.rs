@@ -25,6 +25,7 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(mul ?x (reciprocal ?y)) => (div ?x ?y), for values of one shape",
             op: "mul",
+            below: &["reciprocal"],
             normal: false,
             rewrite: quotient,
             sample: sample_quotient,

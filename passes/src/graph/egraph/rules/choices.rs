@@ -23,6 +23,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "select",
+            &["not"],
             "(select (not ?c) ?x ?y) => (select ?c ?y ?x), if ?c is no constant",
         ),
         opposite,
@@ -34,6 +35,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "select",
+            &["gt", "ge", "lt", "le"],
             "(select (gt ?x ?z) ?y ?w) => (select (le ?x ?z) ?w ?y), if ?y and ?w are NaN where ?x is; the same for `ge` and `lt`",
         ),
         from_below,
@@ -45,6 +47,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "select",
+            &["mul"],
             "(select (le ?x 0) (mul ?x c) ?x) => (select (lt ?x 0) (mul ?x c) ?x), for a number c above 0",
         ),
         slope_at_zero,
@@ -58,6 +61,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "select",
+            &["mul"],
             "(select ?c (mul ?x a) (mul ?y b)) => (mul (select ?c ?x (mul ?y b/a)) a), for numbers a and b",
         ),
         factor_of_choice,
@@ -68,6 +72,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "exp",
+            &["mul"],
             "(exp (mul ?x c)) => (exp (neg (mul ?x -c))), for a number c below 0 that is not -1",
         ),
         power_of_negative,
@@ -78,6 +83,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "max",
+            &["mul"],
             "(max ?x (mul ?x c)) => (select (lt ?x 0) (mul ?x c) ?x), for a number c between 0 and 1",
         ),
         greater_slope,
@@ -88,6 +94,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "max",
+            &["min"],
             "(max (min ?x b) a) => (min (max ?x a) b), for numbers a and b, a not above b",
         ),
         bounds,

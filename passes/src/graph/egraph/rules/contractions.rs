@@ -18,6 +18,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "contract",
+            &[],
             "(contract ?x ?y) => (transpose (contract (transpose ?x) (transpose ?y))), with axes as in a product of matrices",
         ),
         order_axes,
@@ -28,6 +29,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "contract",
+            &["mul"],
             "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a moderate number c",
         ),
         factor_outside,
@@ -38,6 +40,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "contract",
+            &["concat"],
             "(contract (concat ?x ?y) w) => (add (contract ?x (slice w)) (contract ?y (slice w))), if what is joined is summed",
         ),
         of_joined,
@@ -48,6 +51,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "contract",
+            &["reshape"],
             "(contract (reshape ?x) w) => (reshape (contract ?x w)), if the summed axis stays",
         ),
         keep_rows,

@@ -16,6 +16,15 @@ use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
 use tensmith_ir::ops::{Sampler, op};
 use tensmith_ir::tensor::Tensor;
 
+/// Reductions along axes.
+const REDUCTIONS: &[&str] = &[
+    "reduce_sum",
+    "reduce_mean",
+    "reduce_max",
+    "reduce_min",
+    "reduce_prod",
+];
+
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
     let families = [
@@ -84,7 +93,7 @@ const fn derived(
 const fn structure(
     name: &'static str,
     rounding: Rounding,
-    (op, equation): (&'static str, &'static str),
+    (op, below, equation): (&'static str, &'static [&'static str], &'static str),
     rewrite: fn(&Terms, &Call) -> Vec<Tree>,
     sample: fn(&mut Sampler) -> Graph,
 ) -> Rule {
@@ -94,6 +103,7 @@ const fn structure(
         kind: Kind::Structure(Structure {
             equation,
             op,
+            below,
             normal: true,
             rewrite,
             sample,

@@ -3,7 +3,7 @@ use super::super::facts::Terms;
 use super::super::pattern::{calls, near};
 use super::super::rule::{Kind, Rounding, Rule, Structure, Tree};
 use super::super::term::Call;
-use super::{finished, float, node, structure};
+use super::{REDUCTIONS, finished, float, node, structure};
 use egg::Id;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
@@ -19,6 +19,7 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(reshape (reduce{keepdims=false} ?x)) => (reduce{keepdims=true} ?x), if the shapes are the same",
             op: "reshape",
+            below: REDUCTIONS,
             normal: false,
             rewrite: keep_axes,
             sample: sample_keep_axes,
@@ -29,6 +30,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "reshape",
+            REDUCTIONS,
             "(reshape (reduce{keepdims=true} ?x)) => (reduce{keepdims=false} ?x), if the shapes are the same",
         ),
         drop_axes,
@@ -49,6 +51,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "pool_sum",
+            &[],
             "(pool_sum ?x) => (reduce_sum ?x), if the window is the image",
         ),
         whole_window,
@@ -59,6 +62,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "pool_avg",
+            &[],
             "(pool_avg ?x) => (reduce_mean ?x), if the window is the image",
         ),
         whole_window,
@@ -70,6 +74,7 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(mul (reduce_sum ?x) 1/n) => (reduce_mean ?x), if n elements are added",
             op: "mul",
+            below: &["reduce_sum"],
             normal: false,
             rewrite: mean_by_product,
             sample: |s| sample_mean(s, "mul"),
@@ -81,6 +86,7 @@ pub const RULES: &[Rule] = &[
         kind: Kind::Structure(Structure {
             equation: "(div (reduce_sum ?x) n) => (reduce_mean ?x), if n elements are added",
             op: "div",
+            below: &["reduce_sum"],
             normal: false,
             rewrite: mean_by_quotient,
             sample: |s| sample_mean(s, "div"),
@@ -93,7 +99,7 @@ const fn twice(name: &'static str, op: &'static str, equation: &'static str) -> 
     structure(
         name,
         Rounding::Reassociates,
-        (op, equation),
+        (op, REDUCTIONS, equation),
         both_axes,
         match op.as_bytes()[7] {
             b's' => |s| sample_twice(s, "reduce_sum"),

@@ -3,7 +3,7 @@ use super::super::facts::Terms;
 use super::super::pattern::calls;
 use super::super::rule::{Rounding, Rule, Tree};
 use super::super::term::Call;
-use super::{finished, float, node, structure};
+use super::{REDUCTIONS, finished, float, node, structure};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph};
 use tensmith_ir::ops::{Class, Sampler, op};
@@ -15,6 +15,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Reassociates,
         (
             "transpose",
+            &["softmax", "log_softmax"],
             "(transpose (softmax (transpose ?x))) => (softmax ?x), if the transposes undo each other; the same for log_softmax",
         ),
         between_transposes,
@@ -25,6 +26,7 @@ pub const RULES: &[Rule] = &[
         Rounding::Exact,
         (
             "reshape",
+            REDUCTIONS,
             "(reshape (f (reduce ?x))) => (f (reshape (reduce ?x))), for a function f of one operand",
         ),
         of_function,

@@ -1,0 +1,195 @@
+//! `tensmith db export`, `import` and `merge`: records from one place to another.
+use crate::cli::out::outln;
+use crate::cli::shared::RecordsArgs;
+use clap::Args;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use tensmith::files::write_atomic;
+use tensmith::{Error, Result};
+use tensmith_autotune::records::{Added, Database, Imported, RecordError};
+
+/// Write all records as JSON lines.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tensmith db export -o records.jsonl
+  tensmith db export | grep '\"threads\":1' > one.jsonl
+
+Equal sets of records make equal files.")]
+pub struct Export {
+    #[command(flatten)]
+    records: RecordsArgs,
+    /// The file to write; the standard output by default
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Prints how many records were written as JSON
+    #[arg(long, requires = "output")]
+    json: bool,
+}
+
+impl Export {
+    /// Runs the verb.
+    pub fn run(self) -> Result<()> {
+        let database = self.records.open_to_read()?;
+        let Some(path) = &self.output else {
+            return database.map_or(Ok(()), |d| to_stdout(&d));
+        };
+        let mut refused = None;
+        let mut count = 0;
+        write_atomic(path, |file| {
+            match database.map_or(Ok(0), |d| d.export(file)) {
+                Ok(written) => count = written,
+                Err(RecordError::Io { source, .. }) => return Err(source),
+                Err(e) => {
+                    refused = Some(e);
+                    return Err(ErrorKind::Other.into());
+                }
+            }
+            Ok(())
+        })
+        .map_err(|e| refused.map_or(e, Error::from))?;
+        match self.json {
+            true => outln!("{}", serde_json::json!({ "records": count })),
+            false => eprintln!("wrote {count} records to {}", path.display()),
+        }
+        Ok(())
+    }
+}
+
+/// A reader that has seen enough, such as `head`, ends the work quietly.
+fn to_stdout(database: &Database) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let written = database.export(&mut out).map_err(Error::from);
+    let flushed = |_| out.flush().map_err(|e| Error::io("write", "the output", e));
+    match written.and_then(flushed) {
+        Err(Error::Records(RecordError::Io { source, .. }) | Error::Io { source, .. })
+            if source.kind() == ErrorKind::BrokenPipe =>
+        {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Add records from JSON lines.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tensmith db import records.jsonl
+  cat *.jsonl | tensmith db import - --records pooled.sqlite3
+
+Records that are there already stay as they are, so importing twice is harmless. Lines that hold no
+record are counted and shown; the exit code is 3 only if a file has no record at all.")]
+pub struct Import {
+    /// Files that `export` wrote; `-` for the standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    records: RecordsArgs,
+    /// Prints what was imported as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Import {
+    /// Runs the verb.
+    pub fn run(self) -> Result<()> {
+        let inputs = self.files.iter().map(|file| open(file));
+        let inputs: Vec<Box<dyn BufRead>> = inputs.collect::<Result<_>>()?;
+        let database = Database::open(&self.records.path()?)?;
+        let mut reports = Vec::new();
+        for (file, mut input) in self.files.iter().zip(inputs) {
+            let done = database.import(&mut *input)?;
+            report(file, &done);
+            reports.push(as_json(file, &done));
+            if done.refused > 0 && done.records == Added::default() {
+                return Err(Error::file(
+                    file,
+                    "no line is a record; expected what `tensmith db export` writes",
+                ));
+            }
+        }
+        if self.json {
+            outln!("{}", serde_json::json!(reports));
+        }
+        Ok(())
+    }
+}
+
+fn open(file: &Path) -> Result<Box<dyn BufRead>> {
+    if file == Path::new("-") {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    let opened = File::open(file).map_err(|e| Error::io("read", file, e))?;
+    Ok(Box::new(BufReader::new(opened)))
+}
+
+fn report(file: &Path, done: &Imported) {
+    let file = file.display();
+    for refused in &done.examples {
+        eprintln!("{file}:{}: no record: {}", refused.line, refused.reason);
+    }
+    let more = done.refused - done.examples.len() as u64;
+    if more > 0 {
+        eprintln!("{file}: {more} more lines are no records");
+    }
+    let Added { added, known } = done.records;
+    eprintln!(
+        "{file}: {added} records added, {known} were there, {} lines are none",
+        done.refused
+    );
+}
+
+fn as_json(file: &Path, done: &Imported) -> serde_json::Value {
+    let refused = done.examples.iter();
+    let refused = refused.map(|r| serde_json::json!({ "line": r.line, "reason": r.reason }));
+    serde_json::json!({
+        "file": file.display().to_string(),
+        "added": done.records.added,
+        "known": done.records.known,
+        "refused": done.refused,
+        "examples": refused.collect::<Vec<_>>(),
+    })
+}
+
+/// Add the records of other databases.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tensmith db merge laptop.sqlite3 server.sqlite3 --records pooled.sqlite3
+  tensmith db merge other.sqlite3
+
+Merging A into B and B into A gives the same records.")]
+pub struct Merge {
+    /// Databases to read
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    records: RecordsArgs,
+    /// Prints what was merged as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Merge {
+    /// Runs the verb.
+    pub fn run(self) -> Result<()> {
+        let path = self.records.path()?;
+        let mut others = Vec::new();
+        for file in &self.files {
+            let other = Database::open_to_read(file)?;
+            let missing = || Error::file(file, "there is no database of records");
+            others.push(other.ok_or_else(missing)?);
+        }
+        let database = Database::open(&path)?;
+        let mut reports = Vec::new();
+        for other in &others {
+            let file = other.path().display().to_string();
+            let Added { added, known } = database.merge(other)?;
+            eprintln!("{file}: {added} records added, {known} were there");
+            reports.push(serde_json::json!({ "file": file, "added": added, "known": known }));
+        }
+        if self.json {
+            outln!("{}", serde_json::json!(reports));
+        }
+        Ok(())
+    }
+}
