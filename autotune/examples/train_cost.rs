@@ -1,7 +1,7 @@
 //! Trains the weights of the ranker that are shipped, and prints how well they order what they did
 //! not see.
 //!
-//! `cargo run --release -p tensmith-autotune --example train_cost -- [--dataset FILE] [--weights FILE] FAMILY=RECORDS...`
+//! `cargo xtask train-cost` runs this: `train_cost [--dataset FILE] [--weights FILE] FAMILY=RECORDS...`
 //!
 //! Each `RECORDS` is a database that `tensmith tune` wrote on this machine for models of the family.
 //! The samples are added to those of the dataset, which is a file of JSON lines, and written back to
@@ -57,7 +57,10 @@ fn main() -> Result<()> {
         file.flush()?;
     }
     if let Some(path) = weights {
-        std::fs::write(path, train::train(&samples.samples, &train::options()).to_string())?;
+        std::fs::write(
+            path,
+            train::train(&samples.samples, &train::options()).to_string(),
+        )?;
     }
     Ok(())
 }
