@@ -3,6 +3,7 @@
 //! [`analytic`] is a model in closed form, fitted to the machine; [`trees`] learn what it misses
 //! from [`features`] of loops; [`Ranker`] joins both with what was measured so far.
 pub mod analytic;
+mod collect;
 mod dataset;
 pub mod features;
 pub mod metrics;
@@ -16,6 +17,7 @@ pub mod train;
 pub mod trees;
 mod work;
 
+pub use collect::collect;
 pub use dataset::{Dataset, Sample};
 pub use ranker::{Pretrained, Ranker};
 

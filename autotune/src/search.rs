@@ -55,6 +55,12 @@ pub trait Strategy: Send {
     /// Proposes at most `n` members that were not proposed before, the most promising first;
     /// fewer, or none, if it has no more at the moment.
     fn propose(&mut self, round: &mut Round<'_>, n: usize) -> Vec<Values>;
+
+    /// How many members it may have made to propose `n`, besides those that are known already:
+    /// making one takes milliseconds, measuring one some tens of them.
+    fn members(&self, n: usize) -> usize {
+        MEMBERS_FOR_EACH * n
+    }
 }
 
 /// A strategy and what it gets of each batch.
@@ -65,6 +71,8 @@ struct Part {
     share: Option<(usize, f64)>,
 }
 
+/// Members that are made for each that is proposed.
+const MEMBERS_FOR_EACH: usize = 6;
 /// Trials before neighbours of the best ones are worth looking at.
 const BEFORE_DESCENT: usize = 16;
 /// Trials before members of the best ones can be crossed.
@@ -153,7 +161,7 @@ impl Search {
             return;
         }
         let strategy = &mut self.parts[part].strategy;
-        let mut round = Round::new(space, &mut self.state);
+        let mut round = Round::new(space, &mut self.state, strategy.members(n));
         let found = strategy.propose(&mut round, n);
         let name = strategy.name();
         for values in found.into_iter().take(n) {

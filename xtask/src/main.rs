@@ -9,6 +9,7 @@ mod soak;
 mod stamp;
 mod test;
 mod tidy;
+mod train;
 mod workspace;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Docs,
     /// Measure the same models on other engines, and print the table of ratios
     Peers(peers::Options),
+    /// Train the weights of the tuner's ranker on records, and evaluate them on unseen families
+    TrainCost(train::Options),
     /// Check file sizes, documents, crate arrows and forbidden names
     Tidy,
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(&workspace, &options),
         Command::Docs => docs::write(&workspace),
         Command::Peers(options) => peers::run(&workspace, &options),
+        Command::TrainCost(options) => train::run(&workspace, &options),
         Command::Tidy => tidy::run(&workspace),
     };
     match result {

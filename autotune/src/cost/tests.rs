@@ -2,7 +2,7 @@
 mod kernels;
 
 use super::analytic::{self, Coefficients, TERMS};
-use super::train::{evaluate, train};
+use super::train::{evaluate, options, train};
 use super::*;
 use crate::random::Random;
 use kernels::{Product, describe, setting};
@@ -233,7 +233,7 @@ fn cliffs(d: &Description, random: &mut Random) -> f64 {
 #[test]
 fn the_ranker_beats_chance_and_the_analytic_model_on_unseen_families() {
     let samples = kernels::samples(&mut Random::new(1), 900, cliffs);
-    let evaluation = evaluate(&samples);
+    let evaluation = evaluate(&samples, &options());
     assert_eq!(evaluation.families.len(), 4);
     for f in &evaluation.families {
         let name = &f.name;
@@ -268,7 +268,7 @@ fn trained_weights_and_samples_are_read_back() {
     lines.extend(b"\n{\"family\":\"a\",\"ta");
     let dataset = Dataset::read(&lines[..]).unwrap();
     assert_eq!((&dataset.samples, dataset.skipped), (&samples, 2));
-    let trained = train(&samples);
+    let trained = train(&samples, &options());
     assert!(!trained.trees.is_empty());
     assert_eq!(trained.to_string().parse(), Ok(trained));
 }

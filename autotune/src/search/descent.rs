@@ -21,22 +21,32 @@ impl Strategy for Descent {
     }
 
     fn propose(&mut self, round: &mut Round<'_>, n: usize) -> Vec<Values> {
-        let mut queues: Vec<Vec<Arc<Member>>> = Vec::new();
-        for start in starts(&round.fastest()) {
-            let neighbours = neighbours(round, &start);
-            queues.push(round.ranked(neighbours));
+        let starts = starts(&round.fastest());
+        let changes: Vec<Vec<Values>> = starts.iter().map(|s| changes(round, s)).collect();
+        // The two structures in turns, the better one first.
+        let mut found: Vec<Vec<Arc<Member>>> = vec![vec![]; starts.len()];
+        for (start, values) in in_turns(&changes) {
+            found[start].extend(round.member(values));
         }
-        // In turns, the better structure first.
-        let longest = queues.iter().map(Vec::len).max().unwrap_or(0);
-        let turns = (0..longest).flat_map(|k| queues.iter().filter_map(move |q| q.get(k)));
-        let mut found: Vec<&Arc<Member>> = Vec::new();
-        for member in turns {
-            if found.len() < n && found.iter().all(|m| m.identity != member.identity) {
-                found.push(member);
+        let queues: Vec<Vec<Arc<Member>>> = found.into_iter().map(|f| round.ranked(f)).collect();
+        let mut chosen: Vec<&Arc<Member>> = Vec::new();
+        for (_, member) in in_turns(&queues) {
+            if chosen.len() < n && chosen.iter().all(|m| m.identity != member.identity) {
+                chosen.push(member);
             }
         }
-        found.into_iter().map(|m| m.values()).collect()
+        chosen.into_iter().map(|m| m.values()).collect()
     }
+}
+
+/// The first of each list, then the second of each, with the numbers of their lists.
+fn in_turns<T>(lists: &[Vec<T>]) -> Vec<(usize, &T)> {
+    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
+    let turn = |k: usize| {
+        let lists = lists.iter().enumerate();
+        lists.filter_map(move |(list, items)| Some((list, items.get(k)?)))
+    };
+    (0..longest).flat_map(turn).collect()
 }
 
 /// The best member, and the best one of another structure, or, if there is none, the best that has
@@ -60,15 +70,20 @@ fn same_structure(a: &Member, b: &Member) -> bool {
             .all(|(p, q)| p.name == q.name && p.options == q.options)
 }
 
-/// All members that differ from one by the value of one parameter, and what follows from it.
-fn neighbours(round: &mut Round<'_>, member: &Member) -> Vec<Arc<Member>> {
-    let mut found = Vec::new();
+/// All values that differ from those of a member in one parameter: the options next to its own
+/// first, in a random order of the parameters.
+fn changes(round: &mut Round<'_>, member: &Member) -> Vec<Values> {
+    let mut found: Vec<((usize, u64), Values)> = Vec::new();
     for p in &member.parameters {
-        for option in p.options.iter().filter(|o| *o != p.value()) {
-            let mut values = member.values();
-            values.set(&p.name, option);
-            found.extend(round.member(&values));
+        let order = round.random().bits();
+        for (k, option) in p.options.iter().enumerate() {
+            if k != p.chosen {
+                let mut values = member.values();
+                values.set(&p.name, option);
+                found.push(((k.abs_diff(p.chosen), order), values));
+            }
         }
     }
-    found
+    found.sort_by_key(|(order, _)| *order);
+    found.into_iter().map(|(_, values)| values).collect()
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 /// Members that are measured and may have children.
 const PARENTS: usize = 12;
 /// Members of a generation that live on.
-const SURVIVORS: usize = 24;
-/// Children of a generation.
-const CHILDREN: usize = 48;
+const SURVIVORS: usize = 12;
 /// Generations for each batch.
-const GENERATIONS: usize = 4;
+const GENERATIONS: usize = 3;
+/// Members that are made for each that is proposed.
+const MEMBERS_FOR_EACH: usize = 18;
 /// The probability that a child has a parameter of its own.
 const MUTATION: f64 = 0.15;
 
@@ -24,12 +24,16 @@ impl Strategy for Evolution {
         "evolution"
     }
 
+    fn members(&self, n: usize) -> usize {
+        MEMBERS_FOR_EACH * n
+    }
+
     fn propose(&mut self, round: &mut Round<'_>, n: usize) -> Vec<Values> {
         let parents: Vec<Arc<Member>> = round.fastest().into_iter().take(PARENTS).collect();
         let mut alive: Vec<Arc<Member>> = Vec::new();
         for _ in 0..GENERATIONS {
             let mut children = Vec::new();
-            for _ in 0..CHILDREN {
+            for _ in 0..n * MEMBERS_FOR_EACH / GENERATIONS {
                 let child = child(round, &parents, &alive);
                 children.extend(child.and_then(|values| round.member(&values)));
             }

@@ -131,16 +131,27 @@ impl State {
 pub struct Round<'a> {
     space: &'a dyn Space,
     state: &'a mut State,
+    /// Members that may yet be made.
+    left: usize,
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(space: &'a dyn Space, state: &'a mut State) -> Round<'a> {
-        Round { space, state }
+    pub(super) fn new(space: &'a dyn Space, state: &'a mut State, left: usize) -> Round<'a> {
+        Round { space, state, left }
     }
 
-    /// The member with these values, as the space has it.
+    /// The member with these values, as the space has it. `None` if there is none, or if it is not
+    /// known and no more may be made.
     pub fn member(&mut self, values: &Values) -> Option<Arc<Member>> {
+        if !self.state.members.contains_key(values) {
+            self.left = self.left.checked_sub(1)?;
+        }
         self.state.member(self.space, values)
+    }
+
+    /// How many members may yet be made.
+    pub fn left(&self) -> usize {
+        self.left
     }
 
     /// Whether no member of the same code was proposed.

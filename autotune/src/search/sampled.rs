@@ -4,10 +4,6 @@ use super::{Round, Strategy};
 use crate::space::{Member, Values};
 use std::sync::Arc;
 
-/// Members that are drawn from the whole space for each batch.
-const DRAWS: usize = 16;
-/// Members that are drawn around the best ones for each batch.
-const DRAWS_NEAR: usize = 16;
 /// The best ones.
 const BEST: usize = 6;
 /// The part of the parameters that is drawn anew around one of them.
@@ -32,13 +28,19 @@ impl Strategy for Sampled {
     }
 
     fn propose(&mut self, round: &mut Round<'_>, n: usize) -> Vec<Values> {
-        for _ in 0..DRAWS {
-            self.waiting.extend(round.draw().map(|(member, _)| member));
-        }
+        // Half of them from the whole space, half around the best ones.
+        let draws = round.left();
         let fastest = round.fastest();
-        for _ in 0..DRAWS_NEAR {
+        for k in 0..draws {
+            if round.left() == 0 {
+                break;
+            }
             let from = round.random().pick(&fastest[..BEST.min(fastest.len())]);
-            self.waiting.extend(from.and_then(|m| near(round, m)));
+            let member = match from.filter(|_| k % 2 == 0) {
+                Some(member) => near(round, member),
+                None => round.draw().map(|(member, _)| member),
+            };
+            self.waiting.extend(member);
         }
         self.waiting = round.ranked(self.waiting.drain(..));
         self.waiting.truncate(MOST_WAITING);

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 /// Members that are proposed besides the default.
 const SEEDS: usize = 5;
-/// Members that the model is asked about, at most.
-const MOST_MEMBERS: usize = 64;
-/// How often all parameters are gone through.
-const PASSES: usize = 2;
-/// Members that are drawn, as what is best parameter by parameter may miss what is best.
+/// Members that the model is asked about.
+const MEMBERS: usize = 64;
+/// Of these, members that are drawn, as what is best parameter by parameter may miss what is best.
 const DRAWS: usize = 16;
 /// Seeds that are more alike than this are one.
 const ALIKE: f64 = 0.75;
@@ -27,10 +25,9 @@ impl Seeds {
         let Some(default) = round.member(&Values::default()) else {
             return vec![];
         };
-        let mut known = improve(round, &default);
-        for _ in 0..DRAWS {
-            known.extend(round.draw().map(|(member, _)| member));
-        }
+        let draws = (0..DRAWS).filter_map(|_| round.draw());
+        let mut known: Vec<Arc<Member>> = draws.map(|(member, _)| member).collect();
+        known.extend(improve(round, &default));
         known.sort_by(|a, b| a.predicted_ns.total_cmp(&b.predicted_ns));
         let mut chosen: Vec<Arc<Member>> = vec![default];
         // First those that differ; if these are few, the others.
@@ -53,30 +50,22 @@ impl Seeds {
 fn improve(round: &mut Round<'_>, default: &Arc<Member>) -> Vec<Arc<Member>> {
     let mut seen = vec![default.clone()];
     let mut best = default.clone();
-    for _ in 0..PASSES {
-        let begin = best.identity;
-        let mut at = 0;
-        while at < best.parameters.len() {
-            for option in best.parameters[at].options.clone() {
-                if seen.len() >= MOST_MEMBERS {
-                    return seen;
-                }
-                let mut values = best.values();
-                values.set(&best.parameters[at].name.clone(), &option);
-                let Some(member) = round.member(&values) else {
-                    continue;
-                };
-                seen.push(member.clone());
-                // A better member may ask for other parameters, but not before this one.
-                if member.predicted_ns < best.predicted_ns {
-                    best = member;
-                }
+    let mut at = 0;
+    while at < best.parameters.len() {
+        let parameter = best.parameters[at].clone();
+        for option in &parameter.options {
+            let mut values = best.values();
+            values.set(&parameter.name, option);
+            let Some(member) = round.member(&values) else {
+                continue;
+            };
+            seen.push(member.clone());
+            // A better member may ask for other parameters, but not before this one.
+            if member.predicted_ns < best.predicted_ns {
+                best = member;
             }
-            at += 1;
         }
-        if best.identity == begin {
-            break;
-        }
+        at += 1;
     }
     seen
 }
@@ -84,6 +73,10 @@ fn improve(round: &mut Round<'_>, default: &Arc<Member>) -> Vec<Arc<Member>> {
 impl Strategy for Seeds {
     fn name(&self) -> &'static str {
         "seeds"
+    }
+
+    fn members(&self, _n: usize) -> usize {
+        MEMBERS
     }
 
     fn propose(&mut self, round: &mut Round<'_>, n: usize) -> Vec<Values> {

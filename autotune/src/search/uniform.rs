@@ -32,6 +32,10 @@ impl Strategy for Uniform {
         "uniform"
     }
 
+    fn members(&self, _n: usize) -> usize {
+        usize::MAX
+    }
+
     fn propose(&mut self, round: &mut Round<'_>, n: usize) -> Vec<Values> {
         let mut found = Vec::new();
         let mut most = match self.most {
