@@ -42,16 +42,29 @@ pub struct Prices<'g> {
     given: &'g Given<'g>,
     rules: Partitioner<'g>,
     target: &'g Target,
+    /// Units: cycles of each node that is a contraction in register tiles.
+    contractions: Vec<Option<f64>>,
+    /// Elements of each value.
+    counts: Vec<f64>,
 }
 
 impl<'g> Prices<'g> {
     /// Prices of groups of a graph.
     pub fn new(given: &'g Given<'g>, target: &'g Target) -> Self {
-        Prices {
+        let mut prices = Prices {
             given,
             rules: given.partitioner(),
             target,
-        }
+            contractions: vec![],
+            counts: counts(given.graph),
+        };
+        let nodes = given.graph.nodes.iter();
+        let cycles = nodes.map(|node| {
+            let work = prices.contraction(node)?;
+            Some(least_cycles(target, &work))
+        });
+        prices.contractions = cycles.collect();
+        prices
     }
 
     /// Units: cycles of a group.
@@ -93,12 +106,12 @@ impl<'g> Prices<'g> {
     pub fn draft(&self, draft: &Draft) -> f64 {
         let graph = self.given.graph;
         let members: BTreeSet<NodeId> = draft.members.keys().copied().collect();
-        let mut work = COPY * count(graph, graph.node(draft.root).outputs[0]);
+        let mut work = COPY * self.count(graph.node(draft.root).outputs[0]);
         let (mut bytes, mut cycles) = (0.0, self.hand_off());
         let mut read: BTreeSet<ValueId> = graph.node(draft.root).outputs.iter().copied().collect();
         for id in &members {
             let node = graph.node(*id);
-            match self.contraction(node) {
+            match self.contractions[id.0 as usize] {
                 Some(alone) => cycles += alone,
                 None => {
                     work += self.operations(*id, self.asks(draft, *id));
@@ -111,15 +124,19 @@ impl<'g> Prices<'g> {
             }
         }
         for v in read {
-            bytes += count(graph, v) * graph.ty(v).dtype.bytes() as f64;
+            bytes += self.count(v) * graph.ty(v).dtype.bytes() as f64;
         }
         cycles + self.pass(work, bytes)
+    }
+
+    fn count(&self, value: ValueId) -> f64 {
+        self.counts[value.0 as usize]
     }
 
     fn asks(&self, draft: &Draft, id: NodeId) -> f64 {
         let graph = self.given.graph;
         match draft.strips {
-            Some(_) => count(graph, graph.node(id).outputs[0]),
+            Some(_) => self.count(graph.node(id).outputs[0]),
             None => draft.members[&id].total(),
         }
     }
@@ -127,15 +144,14 @@ impl<'g> Prices<'g> {
     /// Units: cycles of a node's work where so many elements of it are asked for; its memory and
     /// hand-offs are not in it.
     pub fn work(&self, id: NodeId, asked: f64) -> f64 {
-        let node = self.given.graph.node(id);
-        let alone = self.contraction(node);
+        let alone = self.contractions[id.0 as usize];
         alone.unwrap_or_else(|| self.pass(self.operations(id, asked), 0.0))
     }
 
     /// Units: cycles of a node's work where each element is computed once.
     pub fn least_work(&self, id: NodeId) -> f64 {
         let graph = self.given.graph;
-        self.work(id, count(graph, graph.node(id).outputs[0]))
+        self.work(id, self.count(graph.node(id).outputs[0]))
     }
 
     /// Units: cycles of the end of a group.
@@ -171,21 +187,21 @@ impl<'g> Prices<'g> {
                 Class::Row => ROW,
                 Class::Contraction => products(graph, node),
                 Class::Opaque | Class::Control => {
-                    let operands = node.inputs.iter().map(|v| count(graph, *v));
-                    OPAQUE * (1.0 + operands.sum::<f64>() / count(graph, node.outputs[0]))
+                    let operands = node.inputs.iter().map(|v| self.count(*v));
+                    OPAQUE * (1.0 + operands.sum::<f64>() / self.count(node.outputs[0]))
                 }
             }
     }
 
-    /// Units: cycles of a contraction in register tiles; `None` if a node is none.
-    fn contraction(&self, node: &Node) -> Option<f64> {
+    /// The work of a contraction in register tiles; `None` if a node is none.
+    fn contraction(&self, node: &Node) -> Option<Contraction> {
         let graph = self.given.graph;
-        let work = match node.op.name {
+        Some(match node.op.name {
             "contract" => self.product(node),
             "conv" if node.attrs.int("groups") == 1 => {
                 let weights = &graph.ty(node.inputs[1]).shape;
                 let result = &graph.ty(node.outputs[0]).shape;
-                let image = count(graph, node.inputs[0]);
+                let image = self.count(node.inputs[0]);
                 let positions = extent(&result[2..]);
                 let depth = extent(&weights[1..]);
                 self.tiled(
@@ -200,8 +216,7 @@ impl<'g> Prices<'g> {
                 )
             }
             _ => return None,
-        };
-        Some(least_cycles(self.target, &work))
+        })
     }
 
     fn product(&self, node: &Node) -> Contraction {
@@ -224,7 +239,7 @@ impl<'g> Prices<'g> {
         let batch = all(&|c| a(c) && b(c));
         let (rows, columns) = (all(&|c| a(c) && !b(c)), all(&|c| b(c) && !a(c)));
         let depth: i64 = spec.summed().iter().map(extent_of).product();
-        let bytes = count(graph, node.inputs[0]) / batch.max(1) as f64;
+        let bytes = self.count(node.inputs[0]) / batch.max(1) as f64;
         self.tiled([rows, 1, batch, columns, depth], bytes)
     }
 
@@ -272,7 +287,8 @@ fn extent(shape: &[Expr]) -> i64 {
     shape.iter().map(|e| estimate(e) as i64).product()
 }
 
-/// Elements of a value.
-fn count(graph: &Graph, value: ValueId) -> f64 {
-    estimate(&graph.ty(value).count())
+/// Elements of each value.
+fn counts(graph: &Graph) -> Vec<f64> {
+    let types = graph.values.iter().map(|v| &v.ty);
+    types.map(|ty| estimate(&ty.count())).collect()
 }
