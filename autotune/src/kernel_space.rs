@@ -1,9 +1,10 @@
 //! The space of a kernel: what its recipes ask for.
 use crate::cost::analytic::Coefficients;
 use crate::cost::{Description, Setting};
-use crate::space::{Member, Space, Values};
+use crate::space::{Member, Space};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tensmith_passes::schedule::Target;
+use tensmith_passes::schedule::parameters::Values;
 use tensmith_passes::schedule::task::Task;
 
 /// The schedules of a task.

@@ -24,9 +24,10 @@ pub use uniform::Uniform;
 
 use crate::Effort;
 use crate::cost::Ranker;
-use crate::space::{Space, Values};
+use crate::space::Space;
 use log::{Event, Log};
 use round::State;
+use tensmith_passes::schedule::parameters::Values;
 
 /// What became of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! What a search moves in: the members of a task's space and what is known of each before it is
 //! measured.
-pub use tensmith_passes::schedule::parameters::{Parameter, Values};
+use tensmith_passes::schedule::parameters::{Parameter, Values};
 
 /// One way to compute a task.
 #[derive(Clone, Debug, PartialEq)]

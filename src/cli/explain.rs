@@ -104,14 +104,14 @@ impl Explain {
     /// What can be said without running the model.
     fn show_graph(&self, source: &Graph, options: &Options) -> Result<()> {
         let (graph, decisions) = optimised_and_told(source, options)?;
+        let partition = partition(&graph, options)?;
         if self.rules {
-            let report = RulesReport::of(&decisions.egraph);
+            let report = RulesReport::of(&decisions.egraph, &partition.search);
             match self.json {
                 true => outln!("{}", serde_json::json!(report)),
                 false => out!("{}", report.text()),
             }
         }
-        let partition = partition(&graph, options)?;
         if let Some([a, b]) = self.why_not.as_deref() {
             out!("{}", why_not(source, (&graph, &partition), (a, b))?);
         }

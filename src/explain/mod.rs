@@ -14,7 +14,7 @@ pub mod trace;
 pub mod why_not;
 pub mod work;
 
-use crate::compile::{optimised_and_told, plan_with_schedules};
+use crate::compile::{optimised_and_told, partition, plan_with_schedules};
 use crate::error::Result;
 use crate::executable::Executable;
 use crate::model::Imported;
@@ -194,7 +194,8 @@ pub fn explain(
     };
     let target = Target::named(options.target_name())?;
     let (graph, decisions) = optimised_and_told(&imported.graph, &options)?;
-    let egraph = rules::RulesReport::of(&decisions.egraph);
+    let search = partition(&graph, &options)?.search;
+    let egraph = rules::RulesReport::of(&decisions.egraph, &search);
     let (plan, schedules) = plan_with_schedules(&graph, &options)?;
     let executable = imported.compile_plan(&plan, &options)?;
     let before = Machine::probe(executable.threads(), &target)?;

@@ -1,6 +1,7 @@
 //! What the rules of the e-graph did to a model.
 use serde::Serialize;
 use tensmith_passes::graph::egraph::{Report, rules};
+use tensmith_passes::partition::Search;
 
 /// What the rules did, over a model and its subgraphs.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -27,6 +28,58 @@ pub struct RulesReport {
     pub rules: Vec<RuleReport>,
     /// The nodes that rules made, by their names, with the rule's.
     pub made: Vec<(String, &'static str)>,
+    /// How kernels were chosen after them.
+    pub fusion: FusionReport,
+}
+
+/// How it was chosen which nodes become one kernel.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct FusionReport {
+    /// Sets of nodes that were chosen among independently of others.
+    pub regions: usize,
+    /// Those in which more than one choice was looked at.
+    pub searched: usize,
+    /// Nodes visited in branches.
+    pub visits: usize,
+    /// Regions whose search ended at its limit of visits; all others ended with the best choice.
+    pub limited: usize,
+    /// Nodes that begin kernels of their own because that is predicted to be faster.
+    pub apart: usize,
+    /// Offers to hand on values in strips.
+    pub offers: usize,
+    /// Those that were taken.
+    pub taken: usize,
+}
+
+impl From<&Search> for FusionReport {
+    fn from(search: &Search) -> Self {
+        FusionReport {
+            regions: search.regions,
+            searched: search.searched,
+            visits: search.visits,
+            limited: search.limited,
+            apart: search.apart,
+            offers: search.offers,
+            taken: search.taken,
+        }
+    }
+}
+
+impl FusionReport {
+    /// A line.
+    fn text(&self) -> String {
+        format!(
+            "kernels: {} regions, {} of them searched in {} visits, {} to the limit; {} nodes \
+             apart, {} of {} offers of strips taken\n",
+            self.regions,
+            self.searched,
+            self.visits,
+            self.limited,
+            self.apart,
+            self.taken,
+            self.offers
+        )
+    }
 }
 
 /// What one rule did.
@@ -46,7 +99,7 @@ pub struct RuleReport {
 
 impl RulesReport {
     /// Sums up what was done to a graph and its subgraphs; empty without an e-graph.
-    pub fn of(reports: &[Report]) -> Self {
+    pub fn of(reports: &[Report], search: &Search) -> Self {
         let made: Vec<_> = reports
             .iter()
             .flat_map(|r| r.made.iter().cloned())
@@ -72,6 +125,7 @@ impl RulesReport {
             cost_after: reports.iter().map(|r| r.cost.1).sum(),
             rules: rules.collect(),
             made,
+            fusion: search.into(),
         }
     }
 
@@ -98,7 +152,7 @@ impl RulesReport {
             "found  made  rounding     rule                       equation\n{rules}\n\
              {} regions, {} of them distinct\n\
              {} nodes in {} classes after {} rounds: {}\n\
-             predicted cost {:.4e} before, {:.4e} after\n",
+             predicted cost {:.4e} before, {:.4e} after\n{}",
             self.regions,
             self.distinct_regions,
             self.nodes,
@@ -111,6 +165,7 @@ impl RulesReport {
             },
             self.cost_before,
             self.cost_after,
+            self.fusion.text(),
         )
     }
 }

@@ -15,10 +15,10 @@ use tensmith_autotune::allocate::StopReason;
 use tensmith_autotune::measure::Program;
 use tensmith_autotune::measure::protocol::{Failed, Failure};
 use tensmith_autotune::records::{Database, Key, Outcome, Trial};
-use tensmith_autotune::space::Values;
 use tensmith_autotune::tuner::{Config, Observer, Subject, Times, Tuner};
 use tensmith_autotune::{Budget, Effort};
 use tensmith_passes::pipeline::Precision;
+use tensmith_passes::schedule::parameters::Values;
 use tensmith_runtime::{Stopwatch, TensorView, clock};
 
 /// Units: nanoseconds that the model is measured before the search, besides compiling.

@@ -7,7 +7,6 @@ use super::protocol::{
     CompareRequest, Failed, Failure, Fault, Reply, Request, Samples, TaskRequest,
 };
 use super::rig::{Rig, Tensors};
-use crate::space::Values;
 use crate::target::schedule_target;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use std::collections::HashMap;
@@ -16,6 +15,7 @@ use tensmith_codegen::target::Target;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::tensor::Tensor;
 use tensmith_passes::schedule::Target as ScheduleTarget;
+use tensmith_passes::schedule::parameters::Values;
 use tensmith_passes::schedule::task::Task;
 use tensmith_runtime::{AlignedBytes, Pool};
 

@@ -2,11 +2,11 @@
 use super::error::{RecordError, Result};
 use super::rules::parse_values;
 use super::{Key, Outcome, Record, Trial, open};
-use crate::space::Values;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use tensmith_passes::schedule::parameters::Values;
 
 /// A file of records. Several processes may have it open.
 #[derive(Debug)]

@@ -21,8 +21,8 @@ pub use lines::{Imported, Refused, read};
 pub use prune::{Pruned, Selection};
 pub use summary::{Overview, TaskRecords, title};
 
-use crate::space::Values;
 use std::path::{Path, PathBuf};
+use tensmith_passes::schedule::parameters::Values;
 
 /// What a trial belongs to. Records are found again by all of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

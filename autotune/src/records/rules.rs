@@ -1,7 +1,7 @@
 //! What a record must be, wherever it comes from: so that what one database holds, every other one
 //! takes, and what a file holds can be shown on a terminal.
 use super::{Key, Outcome, Trial};
-use crate::space::Values;
+use tensmith_passes::schedule::parameters::Values;
 use tensmith_runtime::pool::MAX_THREADS;
 
 /// Units: bytes of the text of a task, at most; texts of large kernels take some thousands.

@@ -2,7 +2,7 @@
 use super::database::{hash, number};
 use super::error::Result;
 use super::{Database, Key, Trial};
-use crate::space::Values;
+use tensmith_passes::schedule::parameters::Values;
 
 /// The trials of a key in one line.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,9 @@
 //! Coordinate descent: the best members with one parameter changed.
 use super::round::similarity;
 use super::{Round, Strategy};
-use crate::space::{Member, Values};
+use crate::space::Member;
 use std::sync::Arc;
+use tensmith_passes::schedule::parameters::Values;
 
 /// Members whose neighbours are tried.
 const STARTS: usize = 2;

@@ -1,8 +1,9 @@
 //! Evolution: the best members are crossed and changed over generations of which the ranker says
 //! who survives; only the last one is measured.
 use super::{Round, Strategy};
-use crate::space::{Member, Values};
+use crate::space::Member;
 use std::sync::Arc;
+use tensmith_passes::schedule::parameters::Values;
 
 /// Members that are measured and may have children.
 const PARENTS: usize = 12;

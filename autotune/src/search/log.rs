@@ -4,9 +4,10 @@
 //! in the same way, tells it what it was told, and finds out whether it proposes the same.
 use super::{Outcome, Search};
 use crate::Effort;
-use crate::space::{Space, Values};
+use crate::space::Space;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
+use tensmith_passes::schedule::parameters::Values;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]

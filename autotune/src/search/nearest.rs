@@ -1,6 +1,6 @@
 //! Values that were best for similar tasks.
 use super::{Round, Strategy};
-use crate::space::Values;
+use tensmith_passes::schedule::parameters::Values;
 
 /// Records that are tried.
 const TRIED: usize = 6;

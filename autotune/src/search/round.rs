@@ -2,9 +2,10 @@
 use super::Outcome;
 use crate::cost::Ranker;
 use crate::random::Random;
-use crate::space::{Member, Parameter, Space, Values};
+use crate::space::{Member, Space};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tensmith_passes::schedule::parameters::{Parameter, Values};
 
 /// Members that are remembered; making one costs about a millisecond.
 const MOST_MEMBERS: usize = 4096;

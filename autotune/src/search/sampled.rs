@@ -1,8 +1,9 @@
 //! Draws of which the ranker thinks well, and which differ from each other.
 use super::round::similarity;
 use super::{Round, Strategy};
-use crate::space::{Member, Values};
+use crate::space::Member;
 use std::sync::Arc;
+use tensmith_passes::schedule::parameters::Values;
 
 /// The best ones.
 const BEST: usize = 6;

@@ -1,8 +1,9 @@
 //! The first candidates: the default, then what the analytic model finds best.
 use super::round::similarity;
 use super::{Round, Strategy};
-use crate::space::{Member, Values};
+use crate::space::Member;
 use std::sync::Arc;
+use tensmith_passes::schedule::parameters::Values;
 
 /// Members that are proposed besides the default.
 const SEEDS: usize = 5;

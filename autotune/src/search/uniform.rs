@@ -1,6 +1,6 @@
 //! The baseline: members drawn evenly, the default first.
 use super::{Round, Strategy};
-use crate::space::Values;
+use tensmith_passes::schedule::parameters::Values;
 
 /// Draws by which the weight of the rarest member is found.
 const CALIBRATION: usize = 32;

@@ -12,7 +12,7 @@ use crate::kernel_space::KernelSpace;
 use crate::measure::protocol::{Failed, Failure, TaskRequest};
 use crate::measure::{Program, Worker};
 use crate::search::{Neighbour, Outcome, Search};
-use crate::space::{Space, Values};
+use crate::space::Space;
 use crate::{Budget, Effort};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tensmith_codegen::target::Target;
 use tensmith_ir::eval::Sizes;
+use tensmith_passes::schedule::parameters::Values;
 use tensmith_passes::schedule::task::Task;
 use tensmith_runtime::Stopwatch;
 

@@ -2,9 +2,9 @@
 use super::{Observer, Times, Tuner};
 use crate::measure::protocol::{CompareRequest, Failed, Failure, Samples};
 use crate::search::Outcome;
-use crate::space::Values;
 use crate::verdict::{Halving, Rule, Verdict};
 use std::time::Duration;
+use tensmith_passes::schedule::parameters::Values;
 use tensmith_runtime::stats::median;
 
 /// Candidates that take so many times as long as the incumbent get no more samples.

@@ -83,6 +83,7 @@ impl WhyNot {
             WhyNot::Repeated(n) => format!("it would be computed {n} times an element"),
             WhyNot::Rows => "its rows are not short static trailing axes".into(),
             WhyNot::Copied(n) => format!("the kernel would have {n} copies of it"),
+            WhyNot::Dearer => "it is predicted to be faster as a kernel of its own".into(),
             WhyNot::Streamed => "a streamed chain would compute it for each head".into(),
             WhyNot::Full => "the kernel has as many nodes as it may".into(),
         }

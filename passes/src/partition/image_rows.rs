@@ -8,10 +8,13 @@
 //! Three kinds of groups are offered: a depthwise convolution, scalar work and movements, both
 //! before windows of one element; and padding of an image of few channels that no kernel makes,
 //! such as the input of a model. What a kernel makes is padded by a frame around it instead.
+use super::offers::Offer;
+use super::price::{COPY, TAP};
 use super::rules::MEMBERS;
 use super::{Group, Partition, Strips};
 use crate::cost::{Contraction, Pass, Tile};
 use crate::schedule::{Target, least_cycles};
+use std::collections::HashSet;
 use tensmith_ir::define::ImageRows;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Def, Graph, Node, NodeId, ValueId};
@@ -27,32 +30,59 @@ const BYTES: i64 = 256 << 10;
 /// Threads that strips are predicted for, however many there are: sums keep their order, which
 /// follows from how an image lies, for any number of threads.
 const THREADS: i64 = 2;
-/// Vector operations for a vector of padding, and for a tap of a window: loads and stores included.
-const COPY: f64 = 2.0;
-const TAP: f64 = 1.5;
 
-/// Joins groups with the convolutions that read their images, where that is predicted to be faster.
-pub fn join_makers(
+/// What may be joined with the convolutions that read images, and what that gains.
+pub fn offers(
     graph: &Graph,
     uses: &[Vec<NodeId>],
-    partition: &mut Partition,
+    partition: &Partition,
     target: &Target,
-) {
-    let roots: Vec<NodeId> = partition.groups.keys().copied().collect();
-    for root in roots {
-        let reader = Reader::of(graph, partition.groups.get(&root));
-        let offer = reader.and_then(|r| r.offer(graph, uses, partition, target));
-        if let Some((maker, rows)) = offer {
-            let made = partition.groups.remove(&maker);
-            partition.refusals.remove(&maker);
-            let group = partition.groups.get_mut(&root);
-            let group = group.expect("invariant: the root of a group");
-            group
-                .members
-                .extend(made.into_iter().flat_map(|g| g.members));
-            group.strips = Some(Strips::ImageRows(rows));
+) -> Vec<Offer> {
+    let groups = partition.groups.iter();
+    let offer = |(root, group): (&NodeId, &Group)| {
+        let reader = Reader::of(graph, group)?;
+        let (maker, rows, gain) = reader.offer(graph, uses, partition, target)?;
+        Some(Offer {
+            root: *root,
+            others: vec![maker],
+            strips: Strips::ImageRows(rows),
+            gain,
+        })
+    };
+    groups.filter_map(offer).collect()
+}
+
+/// The groups that a group with rows of an image was made of, and what the rows gain.
+pub fn parts_of_rows(
+    graph: &Graph,
+    group: &Group,
+    rows: &ImageRows,
+    target: &Target,
+) -> Option<(Vec<Group>, f64)> {
+    let [maker, reader] = parts_at(graph, group, rows.image)?;
+    let found = Reader::of(graph, &reader)?;
+    let made = found.maker(graph, &maker)?;
+    let gain = found.apart(&made, target) - found.together(rows, &made, target);
+    Some((vec![maker, reader], gain))
+}
+
+/// A group cut at a value inside: what makes it, and the rest.
+pub fn parts_at(graph: &Graph, group: &Group, value: ValueId) -> Option<[Group; 2]> {
+    let root = graph.producer(value)?;
+    let (mut todo, mut above) = (vec![root], HashSet::new());
+    while let Some(id) = todo.pop() {
+        if group.members.contains(&id) && above.insert(id) {
+            let inputs = graph.node(id).inputs.iter();
+            todo.extend(inputs.filter_map(|v| graph.producer(*v)));
         }
     }
+    let below = group.members.difference(&above).copied().collect();
+    let part = |root: NodeId, members: HashSet<NodeId>| Group {
+        root,
+        members,
+        strips: None,
+    };
+    Some([part(root, above), part(group.root, below)])
 }
 
 /// A convolution that may make its image.
@@ -80,8 +110,10 @@ struct Maker {
 
 impl<'g> Reader<'g> {
     /// The convolution of a group of which all else follows element by element.
-    fn of(graph: &'g Graph, group: Option<&Group>) -> Option<Self> {
-        let group = group.filter(|g| g.strips.is_none())?;
+    fn of(graph: &'g Graph, group: &Group) -> Option<Self> {
+        if group.strips.is_some() {
+            return None;
+        }
         let convs = group.members.iter().map(|id| graph.node(*id));
         let conv = convs.clone().find(|n| n.op.name == "conv")?;
         let result = graph.ty(conv.outputs[0]);
@@ -115,14 +147,14 @@ impl<'g> Reader<'g> {
         })
     }
 
-    /// The root of the group that makes the image, and the strips, if both as one are faster.
+    /// The root of the group that makes the image, the strips, and the cycles that they gain.
     fn offer(
         &self,
         graph: &Graph,
         uses: &[Vec<NodeId>],
         partition: &Partition,
         target: &Target,
-    ) -> Option<(NodeId, ImageRows)> {
+    ) -> Option<(NodeId, ImageRows, f64)> {
         let root = graph.producer(self.image)?;
         let group = partition.groups.get(&root)?;
         let alone = uses[self.image.0 as usize].len() == 1 && !graph.outputs.contains(&self.image);
@@ -134,7 +166,7 @@ impl<'g> Reader<'g> {
         let strips = (1..=ROWS.min(self.to[1])).filter_map(|rows| self.strips(rows, &maker));
         let timed = strips.map(|s| (self.together(&s, &maker, target), s));
         let (cycles, best) = timed.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        (cycles < self.apart(&maker, target)).then_some((root, best))
+        Some((root, best, self.apart(&maker, target) - cycles))
     }
 
     /// How a group makes the image, if it is of a kind that is offered.

@@ -4,18 +4,25 @@
 //! Ensures: every node that has a kernel is in one group; only the root's results leave a group;
 //! the groups and the nodes outside of them form an acyclic graph.
 //!
-//! Nodes are visited from results to inputs, and one joins the group of its consumers if they
+//! Nodes are visited from results to inputs, and one may join the group of its consumers if they
 //! all are in one group and the rules of [`rules`](self) allow it. A node computed inside of a
-//! group is computed where its consumers ask for it, so the rules bound how often that is.
+//! group is computed where its consumers ask for it, so the rules bound how often that is. What is
+//! allowed is offered; [`choose`] takes what is predicted to be fastest ([`price`]), beginning with
+//! the partition in which all that may join does.
 mod alone;
+mod choose;
 mod image_rows;
+mod offers;
 mod operands;
+mod price;
 mod rules;
 mod streams;
 mod tiles;
 mod why_not;
 
+pub use choose::Search;
 pub(crate) use image_rows::FEW_CHANNELS;
+pub use price::predicted_cycles;
 pub use why_not::WhyNot;
 
 use crate::pipeline::PassOptions;
@@ -73,9 +80,12 @@ pub struct Partition {
     pub groups: BTreeMap<NodeId, Group>,
     /// Why each root is not inside of the group of its consumers.
     pub refusals: BTreeMap<NodeId, WhyNot>,
+    /// How it was found.
+    pub search: Search,
 }
 
 /// A group while nodes join it.
+#[derive(Clone)]
 struct Draft {
     root: NodeId,
     members: HashMap<NodeId, Info>,
@@ -83,13 +93,37 @@ struct Draft {
     strips: Option<Strips>,
 }
 
-struct Partitioner<'g> {
+/// What partitions of a graph are made of.
+struct Given<'g> {
     graph: &'g Graph,
     uses: Vec<Vec<NodeId>>,
     is_output: Vec<bool>,
+    /// Streamed chains by their last nodes.
+    streams: BTreeMap<NodeId, Stream>,
+}
+
+/// Groups while nodes are visited.
+#[derive(Clone)]
+struct Partitioner<'g> {
+    graph: &'g Graph,
+    uses: &'g [Vec<NodeId>],
+    is_output: &'g [bool],
+    streams: &'g BTreeMap<NodeId, Stream>,
     drafts: BTreeMap<NodeId, Draft>,
     /// The root of the group that a node is in.
     root_of: HashMap<NodeId, NodeId>,
+}
+
+/// What a visit of a node can do with it.
+enum Visit {
+    /// It has a group, or no kernel.
+    Nothing,
+    /// It ends a streamed chain.
+    Stream,
+    /// It may join the group of this root, where it is computed so.
+    Join(NodeId, Box<(Info, Heavy)>),
+    /// It begins a group of its own.
+    Found(WhyNot),
 }
 
 /// The nodes of all chains around a softmax that [`partition`] streams.
@@ -106,51 +140,101 @@ fn outputs(graph: &Graph) -> Vec<bool> {
     is_output
 }
 
-/// Decides which nodes are computed inside of which kernels; Winograd convolutions whose tiles and
-/// products take more than the options' `stream_bytes` are streamed, if their weights take less.
+/// Decides which nodes are computed inside of which kernels. Winograd convolutions whose tiles and
+/// products take more than the options' `stream_bytes` may be streamed, if their weights take less.
 pub fn partition(graph: &Graph, options: &PassOptions) -> Partition {
-    let mut cx = Partitioner {
-        graph,
-        uses: graph.uses(),
-        is_output: outputs(graph),
-        drafts: BTreeMap::new(),
-        root_of: HashMap::new(),
-    };
-    let mut streams = find_streams(graph, &cx.uses, &cx.is_output);
-    let mut refusals = BTreeMap::new();
-    for id in graph.node_ids().rev() {
-        if cx.root_of.contains_key(&id) {
-            continue;
-        }
-        if let Some(stream) = streams.remove(&id) {
-            cx.found_stream(id, stream);
-            continue;
-        }
-        if matches!(graph.node(id).op.lower, Lower::View | Lower::Plan) {
-            continue;
-        }
-        if let Err(why) = cx.join(id) {
-            refusals.insert(id, why);
-            cx.found(id);
-        }
-    }
-    let group = |d: Draft| Group {
-        root: d.root,
-        members: d.members.into_keys().collect(),
-        strips: d.strips,
-    };
-    let groups = cx.drafts.into_iter().map(|(root, d)| (root, group(d)));
-    let mut partition = Partition {
-        groups: groups.collect(),
-        refusals,
-    };
-    tiles::join_tiles(graph, &cx.uses, &mut partition, options.stream_bytes);
-    image_rows::join_makers(graph, &cx.uses, &mut partition, &options.target);
+    let partition = choose::choose(&Given::new(graph), options);
     debug_assert!(partition.is_convex(graph), "groups depend on each other");
     partition
 }
 
+/// The partition in which all joins that the rules allow but some nodes, and no group hands on
+/// values in strips that could do without.
+pub fn partition_apart(graph: &Graph, apart: &BTreeSet<NodeId>) -> Partition {
+    Given::new(graph).by_rules(apart)
+}
+
+impl<'g> Given<'g> {
+    fn new(graph: &'g Graph) -> Self {
+        let (uses, is_output) = (graph.uses(), outputs(graph));
+        let streams = find_streams(graph, &uses, &is_output);
+        Given {
+            graph,
+            uses,
+            is_output,
+            streams,
+        }
+    }
+
+    /// No groups yet.
+    fn partitioner(&self) -> Partitioner<'_> {
+        Partitioner {
+            graph: self.graph,
+            uses: &self.uses,
+            is_output: &self.is_output,
+            streams: &self.streams,
+            drafts: BTreeMap::new(),
+            root_of: HashMap::new(),
+        }
+    }
+
+    /// The groups in which all joins that may, but some nodes.
+    fn by_rules(&self, apart: &BTreeSet<NodeId>) -> Partition {
+        let mut cx = self.partitioner();
+        let mut refusals = BTreeMap::new();
+        for id in self.graph.node_ids().rev() {
+            let why = match cx.visit(id) {
+                Visit::Nothing => continue,
+                Visit::Stream => {
+                    cx.found_stream(id);
+                    continue;
+                }
+                Visit::Join(root, place) if !apart.contains(&id) => {
+                    cx.join(id, root, *place);
+                    continue;
+                }
+                Visit::Join(..) => WhyNot::Dearer,
+                Visit::Found(why) => why,
+            };
+            refusals.insert(id, why);
+            cx.found(id);
+        }
+        let group = |d: Draft| Group {
+            root: d.root,
+            members: d.members.into_keys().collect(),
+            strips: d.strips,
+        };
+        let groups = cx.drafts.into_iter().map(|(root, d)| (root, group(d)));
+        Partition {
+            groups: groups.collect(),
+            refusals,
+            search: Search::default(),
+        }
+    }
+}
+
 impl Partitioner<'_> {
+    /// What may be done with a node, whose consumers were all visited.
+    fn visit(&self, id: NodeId) -> Visit {
+        if self.root_of.contains_key(&id) {
+            return Visit::Nothing;
+        }
+        if self.streams.contains_key(&id) {
+            return Visit::Stream;
+        }
+        if matches!(self.graph.node(id).op.lower, Lower::View | Lower::Plan) {
+            return Visit::Nothing;
+        }
+        let admitted = self.common_root(id).and_then(|root| {
+            let place = self.admit(id, &self.drafts[&root])?;
+            Ok((root, place))
+        });
+        match admitted {
+            Ok((root, place)) => Visit::Join(root, Box::new(place)),
+            Err(why) => Visit::Found(why),
+        }
+    }
+
     /// Makes a node the root of a group of its own.
     fn found(&mut self, id: NodeId) {
         let node = self.graph.node(id);
@@ -168,7 +252,8 @@ impl Partitioner<'_> {
     }
 
     /// Makes the last node of a chain the root of a group with the rest of it.
-    fn found_stream(&mut self, root: NodeId, stream: Stream) {
+    fn found_stream(&mut self, root: NodeId) {
+        let stream = &self.streams[&root];
         let info = |id: &NodeId| Info::root(self.graph.ty(self.graph.node(*id).outputs[0]));
         let members = stream.members.iter().map(|id| (*id, info(id))).collect();
         self.root_of
@@ -179,16 +264,13 @@ impl Partitioner<'_> {
                 root,
                 members,
                 heavy: Heavy::One,
-                strips: Some(Strips::Scores(stream.streamed)),
+                strips: Some(Strips::Scores(stream.streamed.clone())),
             },
         );
     }
 
-    /// Lets a node join the group of its consumers, or says why it cannot.
-    fn join(&mut self, id: NodeId) -> Result<(), WhyNot> {
-        let root = self.common_root(id)?;
-        let draft = &self.drafts[&root];
-        let (info, heavy) = self.admit(id, draft)?;
+    /// Lets a node join a group.
+    fn join(&mut self, id: NodeId, root: NodeId, (info, heavy): (Info, Heavy)) {
         let draft = self
             .drafts
             .get_mut(&root)
@@ -196,7 +278,6 @@ impl Partitioner<'_> {
         draft.members.insert(id, info);
         draft.heavy = heavy;
         self.root_of.insert(id, root);
-        Ok(())
     }
 
     /// The group that all consumers are in.

@@ -46,6 +46,7 @@ struct Asked {
 }
 
 /// Where in a kernel a node is computed.
+#[derive(Clone)]
 pub struct Info {
     contexts: HashMap<Context, Asked>,
     in_contraction: bool,
@@ -77,7 +78,8 @@ impl Info {
         }
     }
 
-    fn total(&self) -> f64 {
+    /// Elements that the kernel asks for.
+    pub fn total(&self) -> f64 {
         self.contexts.values().map(|a| a.elements).sum()
     }
 
@@ -114,7 +116,7 @@ fn rows(graph: &Graph, node: &Node) -> Option<Heavy> {
 }
 
 /// A number for an extent: exact if it is static.
-fn estimate(e: &Expr) -> f64 {
+pub fn estimate(e: &Expr) -> f64 {
     let value = e.eval(&|a| matches!(a, Atom::Size(_)).then_some(TYPICAL_SIZE));
     value.unwrap_or(1 << 20).max(1) as f64
 }
@@ -133,8 +135,11 @@ fn is_cheap(node: &Node) -> bool {
 }
 
 /// Whether a movement leaves neighbours along the last axis neighbours.
-fn keeps_last_axis(graph: &Graph, node: &Node) -> bool {
-    let (from, to) = (graph.ty(node.inputs[0]), graph.ty(node.outputs[0]));
+pub fn keeps_last_axis(graph: &Graph, node: &Node) -> bool {
+    let Some(from) = node.inputs.first().map(|v| graph.ty(*v)) else {
+        return false;
+    };
+    let to = graph.ty(node.outputs[0]);
     match node.op.name {
         "transpose" => node.attrs.ints("perm").last() == Some(&(from.rank() as i64 - 1)),
         "slice" => node.attrs.ints("steps").last() == Some(&1),
@@ -175,7 +180,8 @@ impl Partitioner<'_> {
         Ok((info, heavy))
     }
 
-    fn info(&self, id: NodeId, draft: &Draft) -> Info {
+    /// Where a node is computed in a group that has all its consumers.
+    pub fn info(&self, id: NodeId, draft: &Draft) -> Info {
         let node = self.graph.node(id);
         let mut info = Info {
             contexts: HashMap::new(),
@@ -246,7 +252,12 @@ impl Partitioner<'_> {
     }
 
     /// How many elements of an operand a node reads for one of its results.
-    fn reads_per_result(&self, reader: &Node, operand: &TensorType, result: &TensorType) -> f64 {
+    pub fn reads_per_result(
+        &self,
+        reader: &Node,
+        operand: &TensorType,
+        result: &TensorType,
+    ) -> f64 {
         let ratio = estimate(&operand.count()) / estimate(&result.count());
         match (reader.op.class, reader.op.name) {
             (Class::Reduction, _) => match reader.attrs.get("kernel") {

@@ -26,6 +26,7 @@ const STRIP_BYTES: i64 = 512 << 10;
 const KEYS: i64 = 64;
 
 /// A chain that is streamed.
+#[derive(Clone)]
 pub struct Stream {
     /// Its nodes, the last contraction included.
     pub members: BTreeSet<NodeId>,

@@ -30,6 +30,8 @@ pub enum WhyNot {
     Copied(u32),
     /// The kernel has as many nodes as it may.
     Full,
+    /// It is predicted to take less time as a kernel of its own.
+    Dearer,
     /// Its result is read by a streamed chain, for which it would be computed again for each head.
     Streamed,
 }

@@ -3,8 +3,9 @@
 //! knows some of that.
 use crate::random::Random;
 use crate::search::Outcome;
-use crate::space::{Member, Parameter, Space, Values};
+use crate::space::{Member, Space};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use tensmith_passes::schedule::parameters::{Parameter, Values};
 
 /// A product of matrices.
 #[derive(Clone, Copy, Debug)]
