@@ -62,6 +62,9 @@ pub struct Options {
     /// Seconds of measurement of each engine on each model
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Compiles our models with what `tensmith tune` has found here; else untuned
+    #[arg(long)]
+    tuned: bool,
     /// Largest error of right outputs, over the largest reference magnitude
     #[arg(long, default_value_t = 1e-3)]
     tolerance: f64,
@@ -274,6 +277,9 @@ impl Bench<'_> {
             command.arg(verb).arg(&subject.model);
             command.arg("--inputs").arg(&inputs);
             command.arg("--threads").arg(threads.to_string());
+            if !self.options.tuned {
+                command.arg("--no-records");
+            }
             command
         };
         let outputs = self.environment.converted("tensmith", &subject.name);

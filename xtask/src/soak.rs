@@ -264,7 +264,12 @@ fn cargo(workspace: &Workspace) -> Command {
     let mut command = Command::new(program);
     command
         .current_dir(&workspace.root)
-        .env("TENSMITH_MODELS", &workspace.models);
+        .env("TENSMITH_MODELS", &workspace.models)
+        // What somebody has tuned here is not what is tested.
+        .env(
+            "TENSMITH_RECORDS",
+            workspace.root.join("target/no-records.sqlite3"),
+        );
     command
 }
 

@@ -100,7 +100,12 @@ fn cargo(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     command
         .args(arguments)
         .current_dir(&workspace.root)
-        .env("TENSMITH_MODELS", &workspace.models);
+        .env("TENSMITH_MODELS", &workspace.models)
+        // What somebody has tuned here is not what is tested.
+        .env(
+            "TENSMITH_RECORDS",
+            workspace.root.join("target/no-records.sqlite3"),
+        );
     process::run(&format!("cargo {}", arguments[0]), &mut command)
 }
 
