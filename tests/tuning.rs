@@ -72,6 +72,7 @@ fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
     assert!((1.0..=48.0).contains(&number(&said["trials"])), "{said}");
     let trials: f64 = tasks.iter().map(|t| number(&t["trials"])).sum();
     assert_eq!(trials, number(&said["trials"]));
+    assert!(number(&said["before_ms"]) > 0.0 && number(&said["after_ms"]) > 0.0);
     let accepted = tasks.iter().filter(|t| t["accepted"] == true);
     let accepted: Vec<&Value> = accepted.collect();
     assert_eq!(accepted.len() as f64, number(&said["accepted"]));

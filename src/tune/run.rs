@@ -148,7 +148,11 @@ pub fn tune(
     watcher.stitch();
     let candidates = search.candidates();
     let graph = optimised(&imported.graph, &options)?;
-    let stitched = stitch((imported, &graph), &options, inputs, &candidates, stitch_ns)?;
+    let mut stitched = stitch((imported, &graph), &options, inputs, &candidates, stitch_ns)?;
+    if stitched.ratio.is_none() {
+        // Nothing was tried as a whole: the model is as it was.
+        stitched.latency_ns = [report.latency_ns; 2];
+    }
     search.keep(&stitched)?;
     Ok(Tuning {
         model: report.model.clone(),

@@ -26,6 +26,9 @@ use tensmith_ir::loops::{
 };
 use unroll::unroll_terms;
 
+/// Tiles of rows at most for which a packed factor streams through.
+const FEW_TILES: i64 = 4;
+
 /// Units: elements that a packed factor is fetched ahead, a page: the hardware's own streams end
 /// with each page.
 const AHEAD: i64 = 1024;
@@ -130,7 +133,14 @@ pub fn choose(
         (kernel.buffer(buffer).name.clone(), layout)
     });
     let ahead = match packed.is_some() && target.masks() {
-        true => choices.number("ahead", &[0, 256, 1024, 4096], AHEAD),
+        true => {
+            let rows = choice.rows.and_then(|k| nest.loops[k].1.as_const());
+            let few = rows.unwrap_or(1) <= FEW_TILES * choice.shape.rows;
+            // A fetch for each vector of 256 bits takes more than it saves where many tiles of rows
+            // find the factor near.
+            let pays = few || target.vector_bytes >= 64;
+            choices.number("ahead", &[0, 256, 1024, 4096], if pays { AHEAD } else { 0 })
+        }
         false => 0,
     };
     let tile = |k: usize, size, mark| Tile {
