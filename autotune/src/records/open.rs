@@ -120,6 +120,14 @@ pub(super) fn format_of(db: &Connection, path: &Path) -> Result<i64> {
         db.query_row(sql, [], |row| row.get(0))
             .map_err(|e| RecordError::of(path, &e))
     };
+    // All of it as of one moment: another process may be making the database.
+    let _moment = match db.is_autocommit() {
+        true => Some(
+            db.unchecked_transaction()
+                .map_err(|e| RecordError::of(path, &e))?,
+        ),
+        false => None,
+    };
     let format = number("PRAGMA user_version")?;
     let application = number("PRAGMA application_id")?;
     if application != APPLICATION {
@@ -215,6 +223,23 @@ pub(super) fn again<T>(path: &Path, mut work: impl FnMut() -> Result<T>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_may_make_a_database_at_once() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a");
+            let together = std::sync::Barrier::new(4);
+            std::thread::scope(|threads| {
+                for _ in 0..4 {
+                    threads.spawn(|| {
+                        together.wait();
+                        drop(writable(&path).unwrap());
+                    });
+                }
+            });
+        }
+    }
 
     #[test]
     fn formats_are_raised_step_by_step() {
