@@ -224,7 +224,6 @@ impl<'d> Search<'d> {
             target: options.target_name().into(),
             threads: options.thread_count(),
             reassociate: options.precision != Precision::Exact,
-            effort: settings.effort,
             budget: Budget {
                 deadline_ns: Some(deadline),
                 trials: settings.trials,

@@ -12,7 +12,7 @@ use super::found::Found;
 use crate::compile::plan_with_schedules;
 use crate::error::Result;
 use crate::explain::new_profile;
-use crate::explain::timeline::{Timeline, step_labels};
+use crate::explain::timeline::Timeline;
 use crate::model::Imported;
 use crate::options::Options;
 use crate::session::Session;
@@ -252,7 +252,6 @@ impl Side {
             _ => String::new(),
         };
         let tasks: Vec<String> = numbered_steps(&plan).iter().map(task).collect();
-        debug_assert_eq!(step_labels(&plan).len(), tasks.len());
         Ok(Side {
             session: executable.session()?,
             profile: new_profile(executable.threads()),

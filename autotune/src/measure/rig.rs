@@ -11,11 +11,8 @@ use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::kernel::scratch_bytes;
 use tensmith_codegen::target::Target;
 use tensmith_ir::dtype::DType;
-use tensmith_ir::graph::TensorType;
 use tensmith_ir::loops::{Buffer, BufferId, Kernel, Layout, Scope};
-use tensmith_ir::plan::{
-    Call, KernelId, Place, Plan, PlanConstant, Port, Slot, SlotId, Source, Step,
-};
+use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::Tensor;
 use tensmith_runtime::{AlignedBytes, Context, Pool, Stopwatch};
 
@@ -54,7 +51,7 @@ impl Rig {
         (target, threads): (&Target, usize),
         tensors: &mut Tensors,
     ) -> Result<Rig, String> {
-        let plan = plan(kernel, packable);
+        let plan = Plan::of_kernel(kernel.clone(), packable);
         let code = JitCode::compile(&plan, target).map_err(|e| e.to_string())?;
         let (mut inputs, mut outputs, mut dtypes) = (vec![], vec![], vec![]);
         for (k, (id, buffer)) in kernel.params().enumerate() {
@@ -174,60 +171,4 @@ impl Tensors {
 
 fn zeroed(bytes: usize) -> Result<AlignedBytes, String> {
     AlignedBytes::zeroed(bytes).map_err(|e| e.to_string())
-}
-
-/// The plan that calls a kernel once, on inputs, constants and outputs of the layouts that it asks
-/// for.
-fn plan(kernel: &Kernel, packable: &[BufferId]) -> Plan {
-    let mut plan = Plan {
-        name: kernel.name.clone(),
-        kernels: vec![kernel.clone()],
-        arena_bytes: 0.into(),
-        ..Plan::default()
-    };
-    let mut args = Vec::new();
-    for (id, buffer) in kernel.params() {
-        let ty = TensorType::new(buffer.dtype, buffer.shape.clone());
-        let name = buffer.name.clone();
-        let place = match buffer.scope {
-            Scope::Input if packable.contains(&id) => {
-                plan.constants.push(PlanConstant {
-                    name: name.clone(),
-                    source: Source::Prepared(plan.constants.len()),
-                    bytes: bytes(buffer).unwrap_or(0),
-                });
-                Place::Constant(plan.constants.len() - 1)
-            }
-            Scope::Input => {
-                plan.inputs.push(Port {
-                    name: name.clone(),
-                    ty,
-                });
-                Place::Input(plan.inputs.len() - 1)
-            }
-            _ => {
-                plan.outputs.push(Port {
-                    name: name.clone(),
-                    ty,
-                });
-                Place::Output(plan.outputs.len() - 1)
-            }
-        };
-        args.push(SlotId(plan.slots.len() as u32));
-        plan.slots.push(Slot {
-            name,
-            dtype: buffer.dtype,
-            shape: buffer.shape.clone(),
-            layout: buffer.layout.clone(),
-            place,
-        });
-    }
-    plan.steps.push(Step::Call(Call {
-        kernel: KernelId(0),
-        args,
-        site_base: 0,
-        nodes: vec![],
-        alone: String::new(),
-    }));
-    plan
 }

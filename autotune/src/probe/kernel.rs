@@ -2,9 +2,8 @@
 use super::{Result, internal};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
-use tensmith_ir::graph::TensorType;
-use tensmith_ir::loops::{Scope, parse_kernel};
-use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, Slot, SlotId, Step};
+use tensmith_ir::loops::parse_kernel;
+use tensmith_ir::plan::{Place, Plan};
 use tensmith_runtime::{AlignedBytes, Context, Pool, Stopwatch};
 
 /// What every input element is: a number whose sums and products stay numbers.
@@ -22,7 +21,7 @@ impl KernelProbe {
     ///
     /// Errors: memory ends; a defect of the compiler.
     pub(super) fn new(text: &str, target: &Target) -> Result<Self> {
-        let plan = plan_of(text)?;
+        let plan = Plan::of_kernel(parse_kernel(text).map_err(internal)?, &[]);
         let code = JitCode::compile(&plan, target)?;
         let memory = |place: fn(usize) -> Place, k: usize| {
             let slot = plan.slots.iter().find(|s| s.place == place(k));
@@ -71,41 +70,4 @@ impl KernelProbe {
     pub(super) fn stats(&self) -> tensmith_codegen::kernel::KernelStats {
         self.code.stats[0]
     }
-}
-
-/// The plan that calls a kernel once, with ports for its parameters.
-fn plan_of(text: &str) -> Result<Plan> {
-    let kernel = parse_kernel(text).map_err(internal)?;
-    let mut plan = Plan::default();
-    let mut args = Vec::new();
-    for (_, buffer) in kernel.params() {
-        let port = Port {
-            name: buffer.name.clone(),
-            ty: TensorType::new(buffer.dtype, buffer.shape.clone()),
-        };
-        let place = if buffer.scope == Scope::Input {
-            plan.inputs.push(port);
-            Place::Input(plan.inputs.len() - 1)
-        } else {
-            plan.outputs.push(port);
-            Place::Output(plan.outputs.len() - 1)
-        };
-        args.push(SlotId(plan.slots.len() as u32));
-        plan.slots.push(Slot {
-            name: buffer.name.clone(),
-            dtype: buffer.dtype,
-            shape: buffer.shape.clone(),
-            layout: buffer.layout.clone(),
-            place,
-        });
-    }
-    plan.steps = vec![Step::Call(Call {
-        kernel: KernelId(0),
-        args,
-        site_base: 0,
-        nodes: vec![],
-        alone: String::new(),
-    })];
-    plan.kernels = vec![kernel];
-    Ok(plan)
 }

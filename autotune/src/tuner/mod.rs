@@ -6,6 +6,7 @@
 //! that a machine that slows down meanwhile changes nothing.
 mod round;
 
+use crate::Budget;
 use crate::allocate::{self, Allocator, Step, StopReason};
 use crate::cost::{Pretrained, Ranker, Setting};
 use crate::kernel_space::KernelSpace;
@@ -13,7 +14,6 @@ use crate::measure::protocol::{Failed, Failure, TaskRequest};
 use crate::measure::{Program, Worker};
 use crate::search::{Neighbour, Outcome, Search};
 use crate::space::Space;
-use crate::{Budget, Effort};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,9 +53,7 @@ pub struct Config {
     pub threads: usize,
     /// Whether sums may change the order of their terms.
     pub reassociate: bool,
-    /// How thoroughly.
-    pub effort: Effort,
-    /// When to stop.
+    /// How thoroughly, and when to stop.
     pub budget: Budget,
     /// What chance is drawn from.
     pub seed: u64,
@@ -287,7 +285,12 @@ impl Tuner {
         if self.tasks[task].search.is_none() {
             let neighbours = self.neighbours(task);
             let seed = self.config.seed.wrapping_add(task as u64);
-            let mut search = Search::new(self.config.effort, seed, self.ranker.clone(), neighbours);
+            let mut search = Search::new(
+                self.config.budget.effort,
+                seed,
+                self.ranker.clone(),
+                neighbours,
+            );
             let t = &mut self.tasks[task];
             for (values, outcome) in std::mem::take(&mut t.recalled) {
                 search.recall(&t.space, &values, outcome);

@@ -12,9 +12,8 @@ use tensmith_codegen::wide::vir::Width;
 use tensmith_ir::define::Definition;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Atom, Expr};
-use tensmith_ir::graph::TensorType;
 use tensmith_ir::loops::{Kernel, Scope, parse_kernel, verify_kernel};
-use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, SlotId, Step};
+use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::{Tensor, Wide};
 use tensmith_runtime::abi::Context;
 use tensmith_runtime::error::RuntimeError;
@@ -97,50 +96,7 @@ impl Drop for GuardedBytes {
 
 /// A plan that calls one kernel on its inputs and outputs.
 pub fn plan_of(kernel: Kernel) -> Plan {
-    let mut plan = Plan {
-        name: kernel.name.clone(),
-        ..Plan::default()
-    };
-    let bounds = kernel.sizes.iter().zip(&kernel.size_bounds);
-    plan.sizes = bounds
-        .map(|(s, (min, max))| SizeParam {
-            symbol: s.clone(),
-            min: *min,
-            max: *max,
-            source: (0, 0),
-        })
-        .collect();
-    let mut args = Vec::new();
-    for (_, buffer) in kernel.params() {
-        let port = Port {
-            name: buffer.name.clone(),
-            ty: TensorType::new(buffer.dtype, buffer.shape.clone()),
-        };
-        let place = if buffer.scope == Scope::Input {
-            plan.inputs.push(port);
-            Place::Input(plan.inputs.len() - 1)
-        } else {
-            plan.outputs.push(port);
-            Place::Output(plan.outputs.len() - 1)
-        };
-        args.push(SlotId(plan.slots.len() as u32));
-        plan.slots.push(Slot {
-            name: buffer.name.clone(),
-            dtype: buffer.dtype,
-            shape: buffer.shape.clone(),
-            layout: buffer.layout.clone(),
-            place,
-        });
-    }
-    plan.steps = vec![Step::Call(Call {
-        kernel: KernelId(0),
-        args,
-        site_base: 0,
-        nodes: vec![],
-        alone: String::new(),
-    })];
-    plan.kernels = vec![kernel];
-    plan
+    Plan::of_kernel(kernel, &[])
 }
 
 fn value(e: &Expr, plan: &Plan, sizes: &[i64]) -> usize {

@@ -3,6 +3,7 @@
 //! Every thread runs the steps in order (SPMD). A call whose kernel has a `parallel` loop is dealt
 //! to the threads; any other call is run by thread 0 alone. Steps between two barriers may run at
 //! the same time, so whoever makes a plan puts a barrier between steps that need an order.
+mod alone;
 mod interp;
 mod parse;
 mod print;

@@ -5,12 +5,12 @@
 //! is packed to do so) and the second does not depend on it. Another becomes the rows: the second
 //! factor depends on it and the first does not. A tile of rows times columns stays in registers
 //! over the whole reduction.
+mod decide;
 mod shapes;
 mod unroll;
 
 use super::Target;
 use super::nest::{Nest, all_ranges, visit_scalars};
-use super::parameters::Choices;
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
@@ -18,7 +18,6 @@ use super::scheduler::Scheduler;
 use super::tile::{Blocks, Tile, tile};
 use crate::cost::{self, Contraction};
 use shapes::{SAFE_ROWS, lone_shapes, rows_fit, shapes};
-use std::fmt;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -116,7 +115,7 @@ pub fn choose(
     let nest = &Nest::at(kernel, at);
     let factors = factors(kernel, nest.body, &all_ranges(kernel))?;
     let found = ways(kernel, nest, target, &factors, packable);
-    let choice = choice(choices, found)?;
+    let choice = decide::choice(choices, found)?;
     let [x, y] = sides(&factors, choice.is_swapped);
     let terms = match target.reassociate {
         true => order_reductions(nest.body, &y.offset),
@@ -310,61 +309,6 @@ fn sides<'f, 'a>(factors: &'f [Factor<'a>; 2], is_swapped: bool) -> [&'f Factor<
         false => [&factors[0], &factors[1]],
         true => [&factors[1], &factors[0]],
     }
-}
-
-/// The way to take of those that were found: loop by loop, then the shape of the tile.
-fn choice(choices: &mut Choices, mut found: Vec<Choice>) -> Option<Choice> {
-    keep(choices, "columns", &mut found, |c| c.columns)?;
-    keep(choices, "rows", &mut found, |c| Rows(c.rows))?;
-    keep(choices, "tile", &mut found, |c| Shape(c.shape))?;
-    let best = cheapest(&found)?;
-    Some(found.swap_remove(best))
-}
-
-/// Keeps the ways that agree with what is taken of one decision.
-fn keep<T: Clone + PartialEq + fmt::Display>(
-    choices: &mut Choices,
-    name: &str,
-    found: &mut Vec<Choice>,
-    decision: impl Fn(&Choice) -> T,
-) -> Option<()> {
-    let best = cheapest(found)?;
-    let options: Vec<T> = found.iter().map(&decision).collect();
-    let taken = choices.ask(name, &options, best);
-    found.retain(|c| decision(c) == taken);
-    Some(())
-}
-
-/// The loop of the rows of a tile, by its place in the nest.
-#[derive(Clone, PartialEq)]
-struct Rows(Option<usize>);
-
-impl fmt::Display for Rows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(k) => write!(f, "{k}"),
-            None => write!(f, "none"),
-        }
-    }
-}
-
-/// The shape of a tile: rows, vectors of columns, lanes.
-#[derive(Clone, PartialEq)]
-struct Shape(cost::Tile);
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tile = self.0;
-        write!(f, "{}x{}x{}", tile.rows, tile.vectors, tile.lanes)
-    }
-}
-
-/// The place of the first of the cheapest ways.
-fn cheapest(found: &[Choice]) -> Option<usize> {
-    let costs = found.iter().map(|c| c.cost).enumerate();
-    costs
-        .min_by(|(_, a), (_, b)| a.total_cmp(b))
-        .map(|(k, _)| k)
 }
 
 fn lanes_fit(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {

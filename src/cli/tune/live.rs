@@ -1,6 +1,7 @@
 //! What a search shows while it runs: on a terminal a table that is drawn anew, else a line from
 //! time to time. All of it on stderr.
-use super::table::{Row, duration, heading, line};
+use super::table::{Row, heading, line};
+use crate::cli::shared::human_ns;
 use std::io::{IsTerminal, Write};
 use tensmith::tune::Watcher;
 use tensmith::tune::tasks::ModelTask;
@@ -101,12 +102,12 @@ impl Live {
         let end = (begin + tuner.predicted_end_ns()).min(self.budget_ns);
         format!(
             "[{bar}] {} of {}, search ends in about {}; {trials} trials, {:.0}/s; kernels {} -> {}",
-            duration(elapsed as f64),
-            duration(self.budget_ns as f64),
-            duration(end.saturating_sub(elapsed) as f64),
+            human_ns(elapsed as f64),
+            human_ns(self.budget_ns as f64),
+            human_ns(end.saturating_sub(elapsed) as f64),
             trials as f64 / (tuner.elapsed_ns() as f64 / 1e9).max(1e-3),
-            duration(before),
-            duration(now),
+            human_ns(before),
+            human_ns(now),
         )
     }
 }

@@ -1,4 +1,5 @@
 //! What became of each task, as text and as JSON.
+use crate::cli::shared::human_ns;
 use serde_json::json;
 use std::fmt::Write;
 use tensmith::tune::{TaskReport, Tuning};
@@ -41,23 +42,13 @@ pub fn line(row: &Row) -> String {
     format!(
         "{name:<NAME$} {:>5} {:>9} {:>9} {:>9}   {:>4.0} %  {:>6}  {}",
         row.calls,
-        duration(row.bound_ns),
-        duration(row.before_ns),
-        duration(row.now_ns),
+        human_ns(row.bound_ns),
+        human_ns(row.before_ns),
+        human_ns(row.now_ns),
         100.0 * row.bound_ns / row.now_ns.max(1.0),
         row.trials,
         row.state,
     )
-}
-
-/// Nanoseconds for people.
-pub fn duration(ns: f64) -> String {
-    match ns {
-        ns if ns >= 1e9 => format!("{:.1} s", ns / 1e9),
-        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
-        ns if ns >= 1e3 => format!("{:.1} us", ns / 1e3),
-        ns => format!("{ns:.0} ns"),
-    }
 }
 
 /// The end of a search for people.
@@ -81,7 +72,7 @@ pub fn text(tuning: &Tuning) -> String {
     if !failures.is_empty() {
         let _ = writeln!(out, "failed candidates: {failures}");
     }
-    let [before, after] = tuning.stitched.latency_ns.map(duration);
+    let [before, after] = tuning.stitched.latency_ns.map(human_ns);
     match tuning.stitched.ratio {
         Some(r) if accepted > 0 => {
             let _ = writeln!(
