@@ -65,6 +65,17 @@ pub fn plan_with_schedules(graph: &Graph, options: &Options) -> Result<(Plan, Ve
     Ok(pipeline::plan_with_schedules(graph, &passes)?)
 }
 
+/// Plans as [`plan_with_schedules`] does; the tasks of the schedules have all that tuning chooses
+/// among.
+///
+/// Errors: as [`plan`].
+pub fn plan_with_spaces(graph: &Graph, options: &Options) -> Result<(Plan, Vec<Schedule>)> {
+    let target = Target::named(options.target_name())?;
+    let mut passes = options.pass_options(&target, options.thread_count());
+    passes.strip_sizes = true;
+    Ok(pipeline::plan_with_schedules(graph, &passes)?)
+}
+
 /// Compiles a graph for this process. `fixed` are inputs that the graph was specialised for,
 /// `order` the names of the model's inputs in order.
 ///

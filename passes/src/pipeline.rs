@@ -73,6 +73,8 @@ pub struct PassOptions {
     pub stream_bytes: usize,
     /// What tuning has found of kernels.
     pub tuned: Option<Arc<dyn Tuned>>,
+    /// Whether tasks have their kernels with strips of other sizes, which tuning chooses among.
+    pub strip_sizes: bool,
 }
 
 impl Default for PassOptions {
@@ -85,6 +87,7 @@ impl Default for PassOptions {
             egraph: true,
             stream_bytes: 1 << 20,
             tuned: None,
+            strip_sizes: false,
         }
     }
 }

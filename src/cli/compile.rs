@@ -130,7 +130,7 @@ fn schedules(
     options: &Options,
     text: &dyn Fn(&Schedule) -> String,
 ) -> Result<String> {
-    let (_, schedules) = compile::plan_with_schedules(graph, options)?;
+    let (_, schedules) = compile::plan_with_spaces(graph, options)?;
     Ok(schedules.iter().map(text).collect())
 }
 

@@ -263,12 +263,18 @@ impl Tuner {
 
     /// The request that sets the worker to a task.
     fn request(&self, task: usize) -> TaskRequest {
-        TaskRequest {
-            task: self.tasks[task].subject.task.to_string(),
-            target: self.config.target.clone(),
-            threads: self.config.threads,
-            reassociate: self.config.reassociate,
-        }
+        let Config {
+            target,
+            threads,
+            reassociate,
+            ..
+        } = &self.config;
+        TaskRequest::new(
+            &self.tasks[task].subject.task,
+            target,
+            *threads,
+            *reassociate,
+        )
     }
 
     /// Sets the worker to a task, and begins its search if that is new.
