@@ -1,4 +1,5 @@
 //! From a graph to a plan, one line a step.
+use crate::choice::Choice;
 use crate::error::PassError;
 use crate::graph::Algorithm;
 use crate::graph::egraph;
@@ -71,10 +72,10 @@ pub struct PassOptions {
     /// Units: bytes of the tiles and products of one Winograd convolution beyond which they are
     /// streamed: half of a second cache, which they would fill.
     pub stream_bytes: usize,
-    /// What tuning has found of kernels.
+    /// What tuning has found of kernels and choices.
     pub tuned: Option<Arc<dyn Tuned>>,
-    /// Whether tasks have their kernels with strips of other sizes, which tuning chooses among.
-    pub strip_sizes: bool,
+    /// Whether all is told that tuning chooses among: choices, and tasks with strips of other sizes.
+    pub spaces: bool,
 }
 
 impl Default for PassOptions {
@@ -87,7 +88,7 @@ impl Default for PassOptions {
             egraph: true,
             stream_bytes: 1 << 20,
             tuned: None,
-            strip_sizes: false,
+            spaces: false,
         }
     }
 }
@@ -106,6 +107,8 @@ pub struct Decisions {
     pub egraph: Vec<egraph::Report>,
     /// Which algorithm computes each convolution that has several, and why.
     pub algorithms: Vec<Algorithm>,
+    /// What tuning may choose otherwise, if [`PassOptions::spaces`] asks for it.
+    pub choices: Vec<Choice>,
 }
 
 /// Rewrites a graph as [`optimise`] does; `decisions` gets what was chosen.
@@ -147,9 +150,7 @@ pub fn optimise_and_tell(
             let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
             let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
             let graph = conv_transpose_to_conv(&graph)?;
-            let (graph, found) = conv_to_winograd(&graph, options)?;
-            decisions.algorithms.extend(found);
-            graph
+            conv_to_winograd(&graph, options, decisions)?
         }
     };
     let graph = sum_integers_in_floats(&graph)?;

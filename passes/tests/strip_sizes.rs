@@ -27,7 +27,7 @@ impl Tuned for Rows {
 /// The sizes that the strips of a graph's kernels may have.
 fn sizes(graph: &Graph, options: &PassOptions) -> BTreeSet<String> {
     let options = PassOptions {
-        strip_sizes: true,
+        spaces: true,
         ..options.clone()
     };
     let graph = optimise(graph.clone(), &options).unwrap();

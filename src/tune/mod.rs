@@ -1,4 +1,5 @@
 //! Tuning: finding, for each kernel of a model, the schedule that is fastest on this machine.
+pub mod choices;
 mod found;
 pub mod records;
 pub mod run;

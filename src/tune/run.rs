@@ -1,8 +1,9 @@
 //! From a model to what its kernels are best scheduled with.
+use super::choices::{ChoiceRecords, Limits, TriedChoice};
+use super::found::Found;
 use super::records::key;
-use super::stitch::{Candidate, Stitched, stitch};
+use super::stitch::{Candidate, Stitched, Version, stitch};
 use super::tasks::{ModelTask, tasks_of};
-use crate::compile::optimised;
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::model::Imported;
@@ -23,6 +24,8 @@ use tensmith_runtime::{Stopwatch, TensorView, clock};
 
 /// Units: nanoseconds that the model is measured before the search, besides compiling.
 const FIRST_NS: u64 = 500_000_000;
+/// The part of a budget in which choices are tried.
+const CHOICES_SHARE: f64 = 0.2;
 /// The part of a budget that is kept for trying what was found in the model.
 const STITCH_SHARE: f64 = 0.12;
 /// Units: nanoseconds of measuring for that, at least and at most.
@@ -53,6 +56,8 @@ pub struct Settings {
 
 /// Whoever looks on.
 pub trait Watcher {
+    /// An option of a choice was tried.
+    fn choice(&mut self, tried: &TriedChoice);
     /// The tasks, before the search; of each whether it is searched.
     fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]);
     /// A round is over; the tuner's tasks are those that are searched, in order.
@@ -93,6 +98,8 @@ pub struct Tuning {
     pub tasks: Vec<TaskReport>,
     /// Why the search ended.
     pub stop: StopReason,
+    /// Options of choices that were tried.
+    pub choices: Vec<TriedChoice>,
     /// What the model said of what was found.
     pub stitched: Stitched,
     /// What is expected to be left, as a part of the time of all tasks.
@@ -130,15 +137,36 @@ pub fn tune(
         ..options.clone()
     };
     let database = Database::open(&settings.records)?;
-    let report = explain(imported, &options, inputs, FIRST_NS)?;
+    let mut report = explain(imported, &options, inputs, FIRST_NS)?;
     let compile_ns = watch.elapsed_ns().saturating_sub(2 * FIRST_NS);
+    let untuned = Version::new(imported, &options, &Found::default())?;
+    let records = ChoiceRecords::new(&database, &options, settings.resume);
+    let mut choices = records.choices(&imported.graph, &report)?;
+    let latency_ns = report.latency_ns;
+    if settings.share.is_none() {
+        let limits = Limits {
+            budget_ns: (settings.budget_ns as f64 * CHOICES_SHARE) as u64,
+            compile_ns,
+            latency_ns,
+            stop: &settings.stop,
+        };
+        let mut told = |tried: &TriedChoice| watcher.choice(tried);
+        choices.try_all((imported, &options), inputs, &limits, &mut told)?;
+    }
+    let options = Options {
+        tuned: choices.found.clone().option(),
+        ..options.clone()
+    };
+    if !choices.found.is_empty() {
+        report = explain(imported, &options, inputs, FIRST_NS)?;
+    }
     let tasks = tasks_of(&report);
     let searched = searched(&tasks, settings.share);
     watcher.begin(&tasks, &searched);
     let stitch_ns = (settings.budget_ns as f64 * STITCH_SHARE) as u64;
     let stitch_ns = stitch_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
-    // Six compilations and the samples.
-    let reserve = stitch_ns + 6 * compile_ns;
+    // Eight compilations and the samples.
+    let reserve = stitch_ns + 8 * compile_ns;
     let deadline = settings
         .budget_ns
         .saturating_sub(watch.elapsed_ns() + reserve);
@@ -147,18 +175,19 @@ pub fn tune(
     let search_ns = search.tuner.elapsed_ns();
     watcher.stitch();
     let candidates = search.candidates();
-    let graph = optimised(&imported.graph, &options)?;
-    let mut stitched = stitch((imported, &graph), &options, inputs, &candidates, stitch_ns)?;
+    let mut stitched = stitch(&untuned, &choices.found, inputs, &candidates, stitch_ns)?;
     if stitched.ratio.is_none() {
         // Nothing was tried as a whole: the model is as it was.
-        stitched.latency_ns = [report.latency_ns; 2];
+        stitched.latency_ns = [latency_ns; 2];
     }
     search.keep(&stitched)?;
+    choices.keep(&records, stitched.is_faster, latency_ns)?;
     Ok(Tuning {
         model: report.model.clone(),
         tasks: search.reports(&tasks, &stitched),
         stop,
         left_share: search.tuner.expected_share(),
+        choices: choices.tried,
         stitched,
         search_ns,
         total_ns: watch.elapsed_ns(),

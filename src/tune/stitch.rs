@@ -9,7 +9,7 @@
 //! pages that its memory lies in. So there are two of each, made in the order base, tuned, tuned,
 //! base, and pairs are of the first or of the last two.
 use super::found::Found;
-use crate::compile::plan_with_schedules;
+use crate::compile::{optimised, plan_with_schedules};
 use crate::error::Result;
 use crate::explain::new_profile;
 use crate::explain::timeline::Timeline;
@@ -17,12 +17,13 @@ use crate::model::Imported;
 use crate::options::Options;
 use crate::session::Session;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tensmith_codegen::entry::numbered_steps;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Step;
 use tensmith_passes::schedule::parameters::Values;
 use tensmith_runtime::stats::{Interval, Verdict, paired_ratio};
-use tensmith_runtime::{Profile, Stopwatch, TensorView};
+use tensmith_runtime::{Profile, Stopwatch, Tensor, TensorView};
 
 /// Pairs of runs at least, and at most.
 const PAIRS: [usize; 2] = [15, 400];
@@ -55,6 +56,8 @@ pub struct Stitched {
     /// The latency of the model with those that were accepted, over the untuned one; `None`: none
     /// was accepted.
     pub ratio: Option<Interval>,
+    /// Whether what was accepted, choices included, makes the model faster.
+    pub is_faster: bool,
     /// Units: nanoseconds: the medians of the untuned model and of the tuned one.
     pub latency_ns: [f64; 2],
 }
@@ -68,97 +71,121 @@ impl Stitched {
     }
 }
 
-/// Accepts or reverts each candidate for a graph that was optimised already; measures for about
-/// `duration_ns`, two compilations besides.
+/// A model as something to be compiled: with what was found, and as the graph that this makes of it.
+pub struct Version<'m> {
+    /// The model.
+    pub imported: &'m Imported,
+    /// How it is compiled, but for what was found.
+    pub options: &'m Options,
+    graph: Arc<Graph>,
+    found: Found,
+}
+
+impl<'m> Version<'m> {
+    /// With what was found for its choices.
+    ///
+    /// Errors: as compilation.
+    pub fn new(imported: &'m Imported, options: &'m Options, choices: &Found) -> Result<Self> {
+        let with = Options {
+            tuned: choices.clone().option(),
+            ..options.clone()
+        };
+        Ok(Version {
+            imported,
+            options,
+            graph: Arc::new(optimised(&imported.graph, &with)?),
+            found: choices.clone(),
+        })
+    }
+
+    /// The same choices, and what was found for kernels.
+    fn with(&self, kernels: &Found) -> Version<'m> {
+        Version {
+            graph: Arc::clone(&self.graph),
+            found: self.found.and(kernels),
+            ..*self
+        }
+    }
+}
+
+/// Accepts or reverts each candidate, which was found under these choices, and in the end the
+/// choices as well; measures for about `duration_ns`, four to ten compilations besides.
 ///
 /// Errors: as compilation and runs.
 pub fn stitch(
-    model: (&Imported, &Graph),
-    options: &Options,
+    untuned: &Version<'_>,
+    choices: &Found,
     inputs: &[TensorView<'_>],
     candidates: &[Candidate],
     duration_ns: u64,
 ) -> Result<Stitched> {
-    let pairs = candidates
-        .iter()
-        .map(|c| (c.task.clone(), c.values.clone()));
-    let all: Found = pairs.collect();
-    if all.is_empty() {
-        return Ok(Stitched::default());
+    let chosen = match choices.is_empty() {
+        true => untuned.with(choices),
+        false => Version::new(untuned.imported, untuned.options, choices)?,
+    };
+    let mut stitched = Stitched::default();
+    if !candidates.is_empty() {
+        let pairs = candidates.iter();
+        let all = pairs.map(|c| (c.task.clone(), c.values.clone())).collect();
+        let mut sides = Sides::new(&chosen, &chosen.with(&all))?;
+        let ratios = sides.in_model(inputs, duration_ns / 2)?;
+        let fit = |c: &Candidate| {
+            let ratio = ratios.get(&c.task).copied().flatten();
+            Fitted {
+                candidate: c.clone(),
+                is_accepted: ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster),
+                ratio,
+            }
+        };
+        stitched.tasks = candidates.iter().map(fit).collect();
     }
-    let mut sides = Sides::new(model, options, &all)?;
-    let ratios = sides.in_model(inputs, duration_ns / 2)?;
-    let fit = |c: &Candidate| {
-        let ratio = ratios.get(&c.task).copied().flatten();
-        Fitted {
-            candidate: c.clone(),
-            is_accepted: ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster),
-            ratio,
-        }
-    };
-    let mut stitched = Stitched {
-        tasks: candidates.iter().map(fit).collect(),
-        ..Stitched::default()
-    };
     let found = stitched.found();
-    if found.is_empty() {
+    if found.is_empty() && choices.is_empty() {
         return Ok(stitched);
     }
-    if found.len() < candidates.len() {
-        sides.tune(model, options, &found)?;
-    }
-    let (a, b) = sides.whole(inputs, duration_ns / 2)?;
-    let ratio = paired_ratio(&a, &b);
+    let mut sides = Sides::new(untuned, &chosen.with(&found))?;
+    let (a, b) = sides.whole(inputs, PAIRS[0], duration_ns / 2)?;
     stitched.latency_ns = [&a, &b].map(|times| tensmith_runtime::stats::median(times));
-    if !found.is_empty() {
-        stitched.ratio = ratio;
-        if !ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster) {
-            stitched
-                .tasks
-                .iter_mut()
-                .for_each(|t| t.is_accepted = false);
-            stitched.latency_ns[1] = stitched.latency_ns[0];
-        }
+    stitched.ratio = paired_ratio(&a, &b);
+    stitched.is_faster = (stitched.ratio).is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+    if !stitched.is_faster {
+        let tasks = stitched.tasks.iter_mut();
+        tasks.for_each(|t| t.is_accepted = false);
+        stitched.latency_ns[1] = stitched.latency_ns[0];
     }
     Ok(stitched)
 }
 
 /// Two models without and two with what was found.
-struct Sides {
+pub struct Sides {
     base: [Side; 2],
     tuned: [Side; 2],
 }
 
 impl Sides {
-    fn new(model: (&Imported, &Graph), options: &Options, found: &Found) -> Result<Sides> {
-        let side = |found: &Found| Side::new(model, options, found.clone());
-        let none = Found::default();
-        let first = side(&none)?;
-        let tuned = [side(found)?, side(found)?];
+    /// Compiles two of each.
+    ///
+    /// Errors: as compilation.
+    pub fn new(base: &Version<'_>, tuned: &Version<'_>) -> Result<Sides> {
+        let first = Side::new(base)?;
+        let tuned = [Side::new(tuned)?, Side::new(tuned)?];
         Ok(Sides {
-            base: [first, side(&none)?],
+            base: [first, Side::new(base)?],
             tuned,
         })
-    }
-
-    /// Replaces the tuned models, in the places of memory that they leave.
-    fn tune(&mut self, model: (&Imported, &Graph), options: &Options, found: &Found) -> Result<()> {
-        for side in &mut self.tuned {
-            *side = Side::new(model, options, found.clone())?;
-        }
-        Ok(())
     }
 
     /// Calls `one` with pairs of an untuned model (`false`) and a tuned one, for so long; which
     /// comes first changes from pair to pair, and the models every second pair.
     fn pairs(
         &mut self,
+        least: usize,
         duration_ns: u64,
         mut one: impl FnMut(&mut Side, bool) -> Result<()>,
     ) -> Result<()> {
         let total = Stopwatch::start();
         for pair in 0..PAIRS[1] {
-            if pair >= PAIRS[0] && total.elapsed_ns() > duration_ns {
+            if pair >= least && total.elapsed_ns() > duration_ns {
                 break;
             }
             let k = pair / 2 % 2;
@@ -182,7 +209,7 @@ impl Sides {
     ) -> Result<BTreeMap<String, Option<Interval>>> {
         self.warm(inputs)?;
         let mut times: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
-        self.pairs(duration_ns, |side, is_tuned| {
+        self.pairs(PAIRS[0], duration_ns, |side, is_tuned| {
             for (task, ns) in side.task_times(inputs)? {
                 times.entry(task).or_default()[usize::from(is_tuned)].push(ns);
             }
@@ -197,15 +224,19 @@ impl Sides {
         Ok(ratios.map(|(task, times)| (task, ratio(times))).collect())
     }
 
-    /// Units: nanoseconds of runs without and with what was found, in turns.
-    fn whole(
+    /// Units: nanoseconds of runs without and with what was found, in turns: of so many pairs at
+    /// least.
+    ///
+    /// Errors: as runs.
+    pub fn whole(
         &mut self,
         inputs: &[TensorView<'_>],
+        least: usize,
         duration_ns: u64,
     ) -> Result<(Vec<f64>, Vec<f64>)> {
         self.warm(inputs)?;
         let (mut a, mut b) = (Vec::new(), Vec::new());
-        self.pairs(duration_ns, |side, is_tuned| {
+        self.pairs(least, duration_ns, |side, is_tuned| {
             let ns = side.run(inputs)?;
             if is_tuned {
                 b.push(ns)
@@ -227,7 +258,7 @@ impl Sides {
 }
 
 /// A compiled model.
-struct Side {
+pub struct Side {
     session: Session,
     profile: Profile,
     /// The task of each step; empty for what is no kernel.
@@ -235,18 +266,17 @@ struct Side {
 }
 
 impl Side {
-    fn new(
-        (imported, graph): (&Imported, &Graph),
-        options: &Options,
-        found: Found,
-    ) -> Result<Side> {
+    /// Compiles a version.
+    ///
+    /// Errors: as compilation.
+    pub fn new(version: &Version<'_>) -> Result<Side> {
         let options = Options {
             profile: true,
-            tuned: found.option(),
-            ..options.clone()
+            tuned: version.found.clone().option(),
+            ..version.options.clone()
         };
-        let (plan, schedules) = plan_with_schedules(graph, &options)?;
-        let executable = imported.compile_plan(&plan, &options)?;
+        let (plan, schedules) = plan_with_schedules(&version.graph, &options)?;
+        let executable = version.imported.compile_plan(&plan, &options)?;
         let task = |step: &&Step| match step {
             Step::Call(call) => schedules[call.kernel.0 as usize].task.to_string(),
             _ => String::new(),
@@ -259,8 +289,15 @@ impl Side {
         })
     }
 
+    /// The results of the last run.
+    pub fn outputs(&self) -> &[Tensor] {
+        self.session.outputs()
+    }
+
     /// Units: nanoseconds of a run.
-    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<f64> {
+    ///
+    /// Errors: as runs.
+    pub fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<f64> {
         let watch = Stopwatch::start();
         self.session.run(inputs)?;
         Ok(watch.elapsed_ns() as f64)

@@ -1,6 +1,6 @@
 //! Each pass turns the graph before into the graph after, as its file says.
 use super::*;
-use crate::pipeline::PassOptions;
+use crate::pipeline::{Decisions, PassOptions};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::{Attrs, TensorType};
@@ -43,7 +43,7 @@ fn before_and_after() {
         &conv_transpose_to_conv,
     );
     check(include_str!("conv_to_winograd.rs"), &|g| {
-        conv_to_winograd(g, &PassOptions::default()).map(|(graph, _)| graph)
+        conv_to_winograd(g, &PassOptions::default(), &mut Decisions::default())
     });
     check(
         include_str!("eliminate_common_subexpressions.rs"),
@@ -232,8 +232,9 @@ fn convolved(shape: [usize; 4], results: usize, pads: [i64; 4]) -> (Tensor, Tens
         .add(op("conv"), "c", &[input, w], attrs)
         .expect("it fits")[0];
     graph.add_output("y", y);
-    let (rewritten, _) =
-        conv_to_winograd(&graph, &PassOptions::default()).expect("the pass accepts the graph");
+    let mut decisions = Decisions::default();
+    let rewritten = conv_to_winograd(&graph, &PassOptions::default(), &mut decisions)
+        .expect("the pass accepts the graph");
     let used = rewritten
         .nodes
         .iter()

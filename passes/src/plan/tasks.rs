@@ -45,7 +45,7 @@ impl Builder<'_> {
             let values = self.options.tuned.as_ref()?.values(&task.to_string())?;
             values.get(STRIP_ROWS).map(drop)
         };
-        self.options.strip_sizes || tuned().is_some()
+        self.options.spaces || tuned().is_some()
     }
 
     /// The naive kernel of a task over the layouts of the slots that it reads and writes.

@@ -2,7 +2,9 @@
 use crate::cli::shared::human_ns;
 use serde_json::json;
 use std::fmt::Write;
+use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::{TaskReport, Tuning};
+use tensmith_runtime::stats::Interval;
 
 /// Units: characters of a name at most.
 const NAME: usize = 44;
@@ -51,11 +53,33 @@ pub fn line(row: &Row) -> String {
     )
 }
 
+/// What became of an option of a choice.
+pub fn choice_line(tried: &TriedChoice) -> String {
+    let outcome = match tried.ratio {
+        Some(r) => format!("{:.3} of the model's time", r.estimate),
+        None => "its results differ".into(),
+    };
+    let taken = if tried.is_accepted {
+        "taken"
+    } else {
+        "not taken"
+    };
+    format!(
+        "{}: {} instead of {}: {outcome}, {taken}",
+        tried.choice.about,
+        tried.option,
+        tried.choice.parameter.value(),
+    )
+}
+
 /// The end of a search for people.
 pub fn text(tuning: &Tuning) -> String {
     let mut out = format!("{}\n", heading());
     for t in tuning.tasks.iter().filter(|t| t.is_searched) {
         let _ = writeln!(out, "{}", line(&row(t)));
+    }
+    for tried in tuning.choices.iter().filter(|t| t.is_accepted) {
+        let _ = writeln!(out, "{}", choice_line(tried));
     }
     let searched = tuning.tasks.iter().filter(|t| t.is_searched);
     let (searched, all) = (searched.count(), tuning.tasks.len());
@@ -74,7 +98,7 @@ pub fn text(tuning: &Tuning) -> String {
     }
     let [before, after] = tuning.stitched.latency_ns.map(human_ns);
     match tuning.stitched.ratio {
-        Some(r) if accepted > 0 => {
+        Some(r) if tuning.stitched.is_faster => {
             let _ = writeln!(
                 out,
                 "{}: {before} -> {after}, {:.3} of the untuned time (95 %: {:.3} to {:.3}), with \
@@ -159,12 +183,23 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
             "task": t.task.task.to_string(),
         })
     };
+    let interval = |r: Interval| json!({"low": r.low, "estimate": r.estimate, "high": r.high});
+    let choice = |t: &TriedChoice| {
+        json!({
+            "about": t.choice.about,
+            "nodes": t.choice.nodes,
+            "before": t.choice.parameter.value(),
+            "option": t.option,
+            "ratio": t.ratio.map(interval),
+            "accepted": t.is_accepted,
+        })
+    };
     let ratio = tuning.stitched.ratio;
     json!({
         "model": tuning.model,
         "before_ms": tuning.stitched.latency_ns[0] / 1e6,
         "after_ms": tuning.stitched.latency_ns[1] / 1e6,
-        "ratio": ratio.map(|r| json!({"low": r.low, "estimate": r.estimate, "high": r.high})),
+        "ratio": ratio.map(interval),
         "accepted": tuning.tasks.iter().filter(|t| t.is_accepted).count(),
         "trials": tuning.trials(),
         "workers": tuning.workers,
@@ -172,6 +207,7 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
         "total_s": tuning.total_ns as f64 / 1e9,
         "left_share": tuning.left_share,
         "stop": tuning.stop.to_string(),
+        "choices": tuning.choices.iter().map(choice).collect::<Vec<_>>(),
         "tasks": tuning.tasks.iter().map(task).collect::<Vec<_>>(),
     })
 }
