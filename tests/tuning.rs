@@ -163,6 +163,7 @@ fn shares_of_the_tasks_are_disjoint_and_complete() {
 fn interrupts_keep_what_was_found() {
     let bench = Bench::new();
     let model = digits();
+    let page = bench.folder.path().join("report.html");
     let arguments = [
         "tune",
         model.to_str().unwrap(),
@@ -171,6 +172,8 @@ fn interrupts_keep_what_was_found() {
         "--budget",
         "10m",
         "--deep",
+        "--html",
+        page.to_str().unwrap(),
     ];
     let mut child = bench.tensmith(&arguments).spawn().unwrap();
     let before = lines(&bench.records(), &bench);
@@ -188,6 +191,8 @@ fn interrupts_keep_what_was_found() {
         "an interrupt is a good end"
     );
     assert!(bench.run(&["db", "check"]).status.success());
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.trim_end().ends_with("</html>"));
 }
 
 fn lines(records: &Path, bench: &Bench) -> usize {
@@ -195,6 +200,58 @@ fn lines(records: &Path, bench: &Bench) -> usize {
         true => bench.said(&["db", "export"]).lines().count(),
         false => 0,
     }
+}
+
+/// The numbers of the cells of a page, row by row.
+fn cells(page: &str) -> Vec<Vec<f64>> {
+    let (_, rows) = page.split_once("<tbody>").unwrap();
+    let (rows, _) = rows.split_once("</tbody>").unwrap();
+    let number = |part: &str| part.split_once('"').unwrap().0.parse().unwrap();
+    let row = |row: &str| row.split("data-value=\"").skip(1).map(number).collect();
+    rows.split("<tr>").skip(1).map(row).collect()
+}
+
+#[test]
+fn the_page_has_the_numbers_of_the_json() {
+    let bench = Bench::new();
+    let path = bench.folder.path().join("report.html");
+    let said = bench.tune(&["--trials", "24", "--html", path.to_str().unwrap()]);
+    let page = std::fs::read_to_string(&path).unwrap();
+    let rows = cells(&page);
+    let tasks = said["tasks"].as_array().unwrap();
+    assert_eq!(rows.len(), tasks.len());
+    for (row, task) in rows.iter().zip(tasks) {
+        let names = [
+            "calls",
+            "share",
+            "bound_ns",
+            "before_ns",
+            "now_ns",
+            "of_bound",
+            "trials",
+        ];
+        let mut wanted: Vec<f64> = names.iter().map(|n| number(&task[n])).collect();
+        let ratios = ["ratio", "in_model"].map(|n| &task[n]);
+        wanted.extend(ratios.iter().filter(|r| !r.is_null()).map(|r| number(r)));
+        assert_eq!(*row, wanted, "{task}");
+        assert!(page.contains(&format!(">{}<small>", task["name"].as_str().unwrap())));
+    }
+    assert_eq!(page.matches("</svg>").count(), 4);
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_refused_before_the_search() {
+    let bench = Bench::new();
+    let model = digits();
+    let path = bench.folder.path().join("nowhere/report.html");
+    let begin = std::time::Instant::now();
+    let page = ["--budget", "10m", "--html", path.to_str().unwrap()];
+    let output = bench.run(&[&["tune", model.to_str().unwrap()], &page[..]].concat());
+    assert_eq!(output.status.code(), Some(6));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("there is no folder"), "{errors}");
+    assert!(begin.elapsed() < Duration::from_secs(60));
+    assert!(!bench.records().exists(), "nothing was begun");
 }
 
 #[test]

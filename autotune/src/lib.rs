@@ -27,6 +27,8 @@ pub enum Effort {
     Standard,
     /// Evolutionary search as well.
     Deep,
+    /// Members drawn evenly: a baseline, and data to train the ranker with.
+    Uniform,
 }
 
 /// When to stop.

@@ -2,13 +2,13 @@
 use super::choices::{ChoiceRecords, Limits, TriedChoice};
 use super::found::Found;
 use super::records::key;
+use super::report::{TaskReport, Tuning};
 use super::stitch::{Candidate, Stitched, Version, stitch};
 use super::tasks::{ModelTask, tasks_of};
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::model::Imported;
 use crate::options::Options;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -64,59 +64,6 @@ pub trait Watcher {
     fn round(&mut self, tuner: &Tuner);
     /// What was found is tried in the model.
     fn stitch(&mut self);
-}
-
-/// What became of a task.
-#[derive(Clone, Debug)]
-pub struct TaskReport {
-    /// The task.
-    pub task: ModelTask,
-    /// Whether it was searched.
-    pub is_searched: bool,
-    /// Candidates that were measured, or failed.
-    pub trials: u64,
-    /// How often each thing went wrong.
-    pub failures: BTreeMap<Failure, u64>,
-    /// The fastest member alone, and its time over that of the untuned one.
-    pub best: Option<(Values, f64)>,
-    /// Whether the model is compiled with it from now on.
-    pub is_accepted: bool,
-    /// The time of its kernels in the model over the untuned ones, where it was tried.
-    pub in_model: Option<f64>,
-    /// When the fastest member changed: seconds, trials, ratio.
-    pub curve: Vec<(f64, u64, f64)>,
-    /// Why it was not searched to the end of the time.
-    pub end: Option<String>,
-}
-
-/// What became of a model.
-#[derive(Clone, Debug)]
-pub struct Tuning {
-    /// The model's name.
-    pub model: String,
-    /// Its tasks, the largest part of the run first.
-    pub tasks: Vec<TaskReport>,
-    /// Why the search ended.
-    pub stop: StopReason,
-    /// Options of choices that were tried.
-    pub choices: Vec<TriedChoice>,
-    /// What the model said of what was found.
-    pub stitched: Stitched,
-    /// What is expected to be left, as a part of the time of all tasks.
-    pub left_share: f64,
-    /// Units: nanoseconds of the search, and of all of it.
-    pub search_ns: u64,
-    /// Units: as `search_ns`, of everything.
-    pub total_ns: u64,
-    /// Processes that were started to measure.
-    pub workers: usize,
-}
-
-impl Tuning {
-    /// Candidates that were measured, or failed.
-    pub fn trials(&self) -> u64 {
-        self.tasks.iter().map(|t| t.trials).sum()
-    }
 }
 
 /// Tunes a model on inputs in the model's order. What was measured is in the database when this
@@ -184,6 +131,9 @@ pub fn tune(
     choices.keep(&records, stitched.is_faster, latency_ns)?;
     Ok(Tuning {
         model: report.model.clone(),
+        target: report.target.clone(),
+        threads: report.threads,
+        machine: report.machine.clone(),
         tasks: search.reports(&tasks, &stitched),
         stop,
         left_share: search.tuner.expected_share(),

@@ -1,9 +1,9 @@
 //! What became of each task, as text and as JSON.
-use crate::cli::shared::human_ns;
 use serde_json::json;
 use std::fmt::Write;
 use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::{TaskReport, Tuning};
+use tensmith::units::human_ns;
 use tensmith_runtime::stats::Interval;
 
 /// Units: characters of a name at most.
@@ -83,7 +83,7 @@ pub fn text(tuning: &Tuning) -> String {
     }
     let searched = tuning.tasks.iter().filter(|t| t.is_searched);
     let (searched, all) = (searched.count(), tuning.tasks.len());
-    let accepted = tuning.tasks.iter().filter(|t| t.is_accepted).count();
+    let accepted = tuning.accepted();
     let seconds = tuning.search_ns as f64 / 1e9;
     let _ = writeln!(
         out,
@@ -122,29 +122,14 @@ pub fn text(tuning: &Tuning) -> String {
 }
 
 fn row(t: &TaskReport) -> Row {
-    let ratio = t.best.as_ref().map_or(1.0, |(_, ratio)| *ratio);
-    let state = match (t.in_model, t.is_accepted) {
-        (Some(r), true) => format!("accepted: {r:.3} in the model"),
-        (Some(r), false) => format!("reverted: {r:.3} in the model"),
-        (None, _) => match &t.end {
-            Some(why) => format!("untuned: {why}"),
-            None if t.trials == 0 => "untuned: no time for it".into(),
-            None => "untuned: nothing faster".into(),
-        },
-    };
     Row {
         name: t.task.name.clone(),
         calls: t.task.calls,
         bound_ns: t.task.bound_ns,
         before_ns: t.task.ns,
-        now_ns: t.task.ns
-            * if t.is_accepted {
-                t.in_model.unwrap_or(ratio)
-            } else {
-                1.0
-            },
+        now_ns: t.now_ns(),
         trials: t.trials,
-        state,
+        state: t.state(),
     }
 }
 
@@ -171,6 +156,11 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
             "share": t.task.share,
             "bound_ns": t.task.bound_ns,
             "before_ns": t.task.ns,
+            "now_ns": t.now_ns(),
+            "of_bound": t.bound_share(),
+            "state": t.state(),
+            "flops": t.task.flops,
+            "bytes": t.task.bytes,
             "ratio": t.best.as_ref().map(|(_, ratio)| ratio),
             "values": t.best.as_ref().map(|(values, _)| values.to_string()),
             "in_model": t.in_model,
@@ -200,7 +190,7 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
         "before_ms": tuning.stitched.latency_ns[0] / 1e6,
         "after_ms": tuning.stitched.latency_ns[1] / 1e6,
         "ratio": ratio.map(interval),
-        "accepted": tuning.tasks.iter().filter(|t| t.is_accepted).count(),
+        "accepted": tuning.accepted(),
         "trials": tuning.trials(),
         "workers": tuning.workers,
         "search_s": tuning.search_ns as f64 / 1e9,
@@ -208,6 +198,7 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
         "left_share": tuning.left_share,
         "stop": tuning.stop.to_string(),
         "choices": tuning.choices.iter().map(choice).collect::<Vec<_>>(),
+        "curve": tuning.curve(),
         "tasks": tuning.tasks.iter().map(task).collect::<Vec<_>>(),
     })
 }
