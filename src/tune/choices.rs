@@ -46,10 +46,14 @@ pub struct TriedChoice {
 impl TriedChoice {
     /// What a compilation looks up.
     pub fn values(&self) -> Values {
-        let mut values = Values::default();
-        values.set(&self.choice.parameter.name, &self.option);
-        values
+        values_of(&self.choice, &self.option)
     }
+}
+
+fn values_of(choice: &Choice, option: &str) -> Values {
+    let mut values = Values::default();
+    values.set(&choice.parameter.name, option);
+    values
 }
 
 /// How long choices are tried, and from what on.
@@ -195,10 +199,13 @@ impl<'d> ChoiceRecords<'d> {
     /// Errors: as compilation; the database cannot be read.
     pub fn choices(&self, graph: &Graph, report: &Report) -> Result<Choices> {
         let mut choices = compile::choices(graph, self.options)?;
-        let mut found = Found::default();
+        let (mut found, mut known) = (Found::default(), Vec::new());
         for choice in &choices {
             if let Some(values) = self.database.accepted(&self.key(&choice.about))? {
                 found.insert(choice.about.clone(), values);
+            }
+            if self.resume {
+                known.extend(self.known(choice)?);
             }
         }
         if !found.is_empty() {
@@ -215,17 +222,24 @@ impl<'d> ChoiceRecords<'d> {
         };
         choices.retain(|c| share(c) >= LEAST_SHARE);
         choices.sort_by(|a, b| share(b).total_cmp(&share(a)));
-        let mut known = Vec::new();
-        for choice in choices.iter().filter(|_| self.resume) {
-            let trials = self.database.trials(&self.key(&choice.about))?;
-            known.extend(trials.into_iter().map(|t| (choice.about.clone(), t.values)));
-        }
         Ok(Choices {
             choices,
             known,
             found,
             tried: vec![],
         })
+    }
+
+    /// The options of a choice that were tried before; then so was the one of the cost model, which
+    /// they were tried beside.
+    fn known(&self, choice: &Choice) -> Result<Vec<(String, Values)>> {
+        let trials = self.database.trials(&self.key(&choice.about))?;
+        let mut values: Vec<Values> = trials.into_iter().map(|t| t.values).collect();
+        if !values.is_empty() {
+            values.push(values_of(choice, choice.parameter.value()));
+        }
+        let of = |values| (choice.about.clone(), values);
+        Ok(values.into_iter().map(of).collect())
     }
 
     fn key(&self, about: &str) -> Key {

@@ -3,7 +3,7 @@ use super::choices::{ChoiceRecords, Limits, TriedChoice};
 use super::found::Found;
 use super::records::key;
 use super::report::{TaskReport, Tuning};
-use super::stitch::{Candidate, Stitched, Version, stitch};
+use super::stitch::{self, Candidate, Stitched, Version, stitch};
 use super::tasks::{ModelTask, tasks_of};
 use crate::error::{Error, Result};
 use crate::explain::explain;
@@ -30,6 +30,10 @@ const CHOICES_SHARE: f64 = 0.2;
 const STITCH_SHARE: f64 = 0.12;
 /// Units: nanoseconds of measuring for that, at least and at most.
 const STITCH_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
+
+/// Tasks of other models whose values are tried for similar tasks, at most: describing one takes
+/// milliseconds.
+const NEIGHBOURS: usize = 64;
 
 /// How a model is tuned.
 #[derive(Clone, Debug)]
@@ -122,7 +126,12 @@ pub fn tune(
     let search_ns = search.tuner.elapsed_ns();
     watcher.stitch();
     let candidates = search.candidates();
-    let mut stitched = stitch(&untuned, &choices.found, inputs, &candidates, stitch_ns)?;
+    let limits = stitch::Limits {
+        measure_ns: stitch_ns,
+        budget_ns: settings.budget_ns.saturating_sub(watch.elapsed_ns()),
+        compile_ns,
+    };
+    let mut stitched = stitch(&untuned, &choices.found, inputs, &candidates, &limits)?;
     if stitched.ratio.is_none() {
         // Nothing was tried as a whole: the model is as it was.
         stitched.latency_ns = [latency_ns; 2];
@@ -213,7 +222,11 @@ impl<'d> Search<'d> {
             stop: Arc::clone(&settings.stop),
         };
         let subjects = chosen.iter().map(subject).collect();
-        let mut tuner = Tuner::new(subjects, vec![], config).map_err(Error::Usage)?;
+        let records = database.all_accepted(&key(String::new(), options), NEIGHBOURS)?;
+        let records = (records.into_iter())
+            .filter_map(|(task, values)| Some((task.parse().ok()?, values)))
+            .collect();
+        let mut tuner = Tuner::new(subjects, records, config).map_err(Error::Usage)?;
         let keys: Vec<Key> = (chosen.iter())
             .map(|t| key(t.task.to_string(), options))
             .collect();

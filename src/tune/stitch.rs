@@ -2,8 +2,8 @@
 //!
 //! Alone, a kernel finds other caches than among its neighbours. So the model is run in turns with
 //! and without all that was found, keeping time; a task whose kernels did not become faster there
-//! goes back. Then the model is run in turns with what is left, and if that is not faster as a whole
-//! nothing is left.
+//! goes back. Then the model is run in turns with what is left. If that is not faster as a whole the
+//! half goes that saved least, and so on, while there is time; in the end nothing is left.
 //!
 //! Of two equal models in a process, the one that was made first is faster by up to 2 %, for the
 //! pages that its memory lies in. So there are two of each, made in the order base, tuned, tuned,
@@ -22,7 +22,7 @@ use tensmith_codegen::entry::numbered_steps;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Step;
 use tensmith_passes::schedule::parameters::Values;
-use tensmith_runtime::stats::{Interval, Verdict, paired_ratio};
+use tensmith_runtime::stats::{Interval, Verdict, median, paired_ratio};
 use tensmith_runtime::{Profile, Stopwatch, Tensor, TensorView};
 
 /// Pairs of runs at least, and at most.
@@ -108,8 +108,21 @@ impl<'m> Version<'m> {
     }
 }
 
+/// How long what was found is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Units: nanoseconds of measuring, if nothing has to be tried again.
+    pub measure_ns: u64,
+    /// Units: nanoseconds after which nothing is tried again.
+    pub budget_ns: u64,
+    /// Units: nanoseconds of a compilation.
+    pub compile_ns: u64,
+}
+
 /// Accepts or reverts each candidate, which was found under these choices, and in the end the
-/// choices as well; measures for about `duration_ns`, four to ten compilations besides.
+/// choices as well. Where all together do not make the model faster, the half that saved most is
+/// tried again, while there is time. Takes four to eight compilations besides measuring, and two
+/// for each time that it tries again.
 ///
 /// Errors: as compilation and runs.
 pub fn stitch(
@@ -117,43 +130,68 @@ pub fn stitch(
     choices: &Found,
     inputs: &[TensorView<'_>],
     candidates: &[Candidate],
-    duration_ns: u64,
+    limits: &Limits,
 ) -> Result<Stitched> {
+    let watch = Stopwatch::start();
     let chosen = match choices.is_empty() {
         true => untuned.with(choices),
         false => Version::new(untuned.imported, untuned.options, choices)?,
     };
     let mut stitched = Stitched::default();
+    // The tasks that were faster in the model, those that saved most last.
+    let mut faster: Vec<(f64, usize)> = Vec::new();
     if !candidates.is_empty() {
-        let pairs = candidates.iter();
-        let all = pairs.map(|c| (c.task.clone(), c.values.clone())).collect();
+        let all = candidates.iter();
+        let all = all.map(|c| (c.task.clone(), c.values.clone())).collect();
         let mut sides = Sides::new(&chosen, &chosen.with(&all))?;
-        let ratios = sides.in_model(inputs, duration_ns / 2)?;
-        let fit = |c: &Candidate| {
-            let ratio = ratios.get(&c.task).copied().flatten();
-            Fitted {
-                candidate: c.clone(),
-                is_accepted: ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster),
-                ratio,
+        let fits = sides.in_model(inputs, limits.measure_ns / 2)?;
+        for (k, candidate) in candidates.iter().enumerate() {
+            let fit = fits.get(&candidate.task);
+            let ratio = fit.and_then(|f| f.ratio);
+            let is_accepted = ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+            if is_accepted {
+                faster.push((fit.map_or(0.0, |f| f.saved_ns), k));
             }
-        };
-        stitched.tasks = candidates.iter().map(fit).collect();
+            stitched.tasks.push(Fitted {
+                candidate: candidate.clone(),
+                ratio,
+                is_accepted,
+            });
+        }
     }
-    let found = stitched.found();
-    if found.is_empty() && choices.is_empty() {
+    faster.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if faster.is_empty() && choices.is_empty() {
         return Ok(stitched);
     }
-    let mut sides = Sides::new(untuned, &chosen.with(&found))?;
-    let (a, b) = sides.whole(inputs, PAIRS[0], duration_ns / 2)?;
-    stitched.latency_ns = [&a, &b].map(|times| tensmith_runtime::stats::median(times));
-    stitched.ratio = paired_ratio(&a, &b);
-    stitched.is_faster = (stitched.ratio).is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+    let mut sides = Sides::new(untuned, &chosen.with(&stitched.found()))?;
+    loop {
+        let (a, b) = sides.whole(inputs, PAIRS[0], limits.measure_ns / 2)?;
+        stitched.latency_ns = [&a, &b].map(|times| median(times));
+        stitched.ratio = paired_ratio(&a, &b);
+        stitched.is_faster = (stitched.ratio).is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+        let again = watch.elapsed_ns() + limits.measure_ns / 2 + 2 * limits.compile_ns;
+        if stitched.is_faster || faster.len() < 2 || again > limits.budget_ns {
+            break;
+        }
+        for (_, k) in faster.drain(..faster.len().div_ceil(2)) {
+            stitched.tasks[k].is_accepted = false;
+        }
+        sides.tune(&chosen.with(&stitched.found()))?;
+    }
     if !stitched.is_faster {
         let tasks = stitched.tasks.iter_mut();
         tasks.for_each(|t| t.is_accepted = false);
         stitched.latency_ns[1] = stitched.latency_ns[0];
     }
     Ok(stitched)
+}
+
+/// What a task's kernels take in the model with all that was found.
+struct Fit {
+    /// Their times over those without.
+    ratio: Option<Interval>,
+    /// Units: nanoseconds of a run less.
+    saved_ns: f64,
 }
 
 /// Two models without and two with what was found.
@@ -173,6 +211,14 @@ impl Sides {
             base: [first, Side::new(base)?],
             tuned,
         })
+    }
+
+    /// Replaces the tuned models, in the places of memory that they leave.
+    fn tune(&mut self, tuned: &Version<'_>) -> Result<()> {
+        for side in &mut self.tuned {
+            *side = Side::new(tuned)?;
+        }
+        Ok(())
     }
 
     /// Calls `one` with pairs of an untuned model (`false`) and a tuned one, for so long; which
@@ -201,12 +247,12 @@ impl Sides {
         Ok(())
     }
 
-    /// The ratios of the times of tasks in the model with all that was found to those without.
+    /// How the tasks fit in the model with all that was found.
     fn in_model(
         &mut self,
         inputs: &[TensorView<'_>],
         duration_ns: u64,
-    ) -> Result<BTreeMap<String, Option<Interval>>> {
+    ) -> Result<BTreeMap<String, Fit>> {
         self.warm(inputs)?;
         let mut times: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
         self.pairs(PAIRS[0], duration_ns, |side, is_tuned| {
@@ -215,13 +261,19 @@ impl Sides {
             }
             Ok(())
         })?;
-        // A task whose kernels are not the same ones on both sides has no ratio.
-        let ratio = |[a, b]: [Vec<f64>; 2]| match a.len() == b.len() {
-            true => paired_ratio(&a, &b),
-            false => None,
+        let fit = |[a, b]: [Vec<f64>; 2]| match a.len() == b.len() {
+            true => Fit {
+                ratio: paired_ratio(&a, &b),
+                saved_ns: median(&a) - median(&b),
+            },
+            // Its kernels are not the same ones on both sides.
+            false => Fit {
+                ratio: None,
+                saved_ns: 0.0,
+            },
         };
-        let ratios = times.into_iter();
-        Ok(ratios.map(|(task, times)| (task, ratio(times))).collect())
+        let times = times.into_iter();
+        Ok(times.map(|(task, times)| (task, fit(times))).collect())
     }
 
     /// Units: nanoseconds of runs without and with what was found, in turns: of so many pairs at
