@@ -42,10 +42,14 @@ impl Sums {
             let s = Sums {
                 batch: *[1, 1, 3].choose(rng).unwrap(),
                 rows: rng.random_range(1..=19),
-                columns: *[5, 8, 16, 17, 31, 48, 64, 70, 100, 130].choose(rng).unwrap(),
+                columns: *[5, 8, 16, 17, 31, 48, 64, 70, 100, 130]
+                    .choose(rng)
+                    .unwrap(),
                 depth: [
                     *[1, 1, 3].choose(rng).unwrap(),
-                    *[4, 5, 6, 7, 8, 16, 19, 33, 50, 64, 127].choose(rng).unwrap(),
+                    *[4, 5, 6, 7, 8, 16, 19, 33, 50, 64, 127]
+                        .choose(rng)
+                        .unwrap(),
                 ],
                 types: *types.choose(rng).unwrap(),
                 turned: rng.random_bool(0.5),
@@ -73,7 +77,9 @@ impl Sums {
         };
         let scaled = "f32(r5) * c3[i2]";
         let quantised = |least: &str, most: &str| {
-            format!("r7 = round({scaled} * 0.03125f32) + 3.0f32\nr6 = min(max(r7, {least}f32), {most}f32)")
+            format!(
+                "r7 = round({scaled} * 0.03125f32) + 3.0f32\nr6 = min(max(r7, {least}f32), {most}f32)"
+            )
         };
         let (result, steps, value) = match self.epilogue {
             0 => ("i32", String::new(), "r5".to_string()),

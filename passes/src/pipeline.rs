@@ -6,9 +6,10 @@ use crate::graph::egraph::Rounding;
 use crate::graph::{
     average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
     eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
-    fold_identities, materialise_padding, merge_contractions, order_nodes, order_operands,
-    resize_to_repeat, scale_bounds, share_operands, simplify_conditions, simplify_movement,
-    simplify_powers, sink_reshapes, sum_integers_in_floats, transpose_columns, widen_masks,
+    fold_identities, materialise_padding, merge_contractions, multiply_bytes, order_nodes,
+    order_operands, resize_to_repeat, scale_bounds, share_operands, simplify_conditions,
+    simplify_movement, simplify_powers, sink_reshapes, sum_integers_in_floats, transpose_columns,
+    widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -148,6 +149,10 @@ pub fn optimise_and_tell(
             decisions.algorithms.extend(found);
             graph
         }
+    };
+    let graph = match options.target.dots {
+        true => multiply_bytes(&graph)?,
+        false => graph,
     };
     let graph = sum_integers_in_floats(&graph)?;
     let graph = average_by_sums(&resize_to_repeat(&graph)?)?;

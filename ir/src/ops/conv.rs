@@ -336,10 +336,7 @@ fn sample_conv(s: &mut Sampler) -> Vec<Sample> {
     let x = [vec![batch, groups * c], extents].concat();
     let w = [vec![groups * o, c], kernel.collect()].concat();
     let [a, b] = operand_types(s);
-    let inputs = vec![
-        s.tensor(a, &x, -4.0, 4.0),
-        s.tensor(b, &w, -4.0, 4.0),
-    ];
+    let inputs = vec![s.tensor(a, &x, -4.0, 4.0), s.tensor(b, &w, -4.0, 4.0)];
     vec![Sample::new(
         inputs,
         window.attrs().with("groups", groups as i64),

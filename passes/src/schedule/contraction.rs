@@ -265,13 +265,11 @@ fn factors<'a>(
     collect_sums(body, false, &mut found);
     let [(x, y)] = found[..] else { return None };
     let factor = |s: &'a Scalar| match bytes::widened(kernel, s).unwrap_or(s) {
-        Scalar::Load(b, index) if kernel.buffer(*b).scope != Scope::Register => {
-            Some(Factor {
-                buffer: *b,
-                offset: kernel.buffer(*b).offset(index).simplify(ranges),
-                index,
-            })
-        }
+        Scalar::Load(b, index) if kernel.buffer(*b).scope != Scope::Register => Some(Factor {
+            buffer: *b,
+            offset: kernel.buffer(*b).offset(index).simplify(ranges),
+            index,
+        }),
         _ => None,
     };
     let factors = [factor(x)?, factor(y)?];
@@ -517,9 +515,8 @@ fn candidates(
         let element = kernel.buffer(y.buffer).dtype.bytes() as i64;
         let stride_bytes = stride(&rows).checked_mul(element).unwrap_or(0);
         let few = extent(rows).is_some_and(|n| n <= FEW_ROWS) || is_turned(&rows);
-        let fits = |s: &cost::Tile| {
-            s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride_bytes, l1_bytes)
-        };
+        let fits =
+            |s: &cost::Tile| s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride_bytes, l1_bytes);
         found.extend(shapes(target).into_iter().map(|shape| {
             let mut choice = choice(Some(rows), shape);
             choice.cost *= if fits(&shape) { far } else { CROWDED };

@@ -185,7 +185,10 @@ impl Lowering<'_> {
         count: i64,
     ) -> Result<Value, WhyNot> {
         let mask = self.access_mask(access);
-        let key = (std::ptr::from_ref(factor.widened) as usize, self.lanes_of(mask));
+        let key = (
+            std::ptr::from_ref(factor.widened) as usize,
+            self.lanes_of(mask),
+        );
         if let Some(v) = self.memo.scalars.get(&key) {
             return Ok(*v);
         }
