@@ -60,7 +60,7 @@ pub fn multiply_bytes(graph: &Graph) -> Result<Graph, GraphError> {
     let mut known = Known::new(graph);
     Rewriter::run(
         graph,
-        &mut |cx, node| match product(cx.old, node, &mut known) {
+        &mut |cx, node| match sum_of_products(cx.old, node, &mut known) {
             Some(product) => rewrite(cx, node, &product).map(|v| Some(vec![v])),
             None => Ok(None),
         },
@@ -68,15 +68,15 @@ pub fn multiply_bytes(graph: &Graph) -> Result<Graph, GraphError> {
 }
 
 /// Bytes less a zero point.
-pub(super) struct Bytes {
+struct Bytes {
     /// The bytes.
-    pub value: ValueId,
+    value: ValueId,
     /// What is subtracted from all of them, in `i32`.
-    pub zero: Option<ValueId>,
+    zero: Option<ValueId>,
 }
 
 /// What an `i32` value is, if it is bytes less one zero point.
-pub(super) fn bytes_of(graph: &Graph, value: ValueId) -> Option<Bytes> {
+fn bytes_of(graph: &Graph, value: ValueId) -> Option<Bytes> {
     let node = graph.node(graph.producer(value)?);
     match node.op.name {
         "cast" if graph.ty(node.inputs[0]).dtype.is_byte() => Some(Bytes {
@@ -98,7 +98,7 @@ pub(super) fn bytes_of(graph: &Graph, value: ValueId) -> Option<Bytes> {
 }
 
 /// How a sum of products of integers is one of bytes.
-struct Product {
+pub(super) struct Product {
     /// Which operand is constant.
     constant: usize,
     /// The other one.
@@ -107,20 +107,28 @@ struct Product {
     moved: i64,
 }
 
-fn product(graph: &Graph, node: &Node, known: &mut Known<'_>) -> Option<Product> {
+fn sum_of_products(graph: &Graph, node: &Node, known: &mut Known<'_>) -> Option<Product> {
     let sums = matches!(node.op.name, "contract" | "conv");
     let [a, b] = node.inputs[..] else { return None };
-    if !sums || graph.ty(a).dtype != DType::I32 {
-        return None;
-    }
+    let integers = sums && graph.ty(a).dtype == DType::I32;
+    integers.then(|| product(graph, node, [a, b], known))?
+}
+
+/// How the sums of products of a node with these integers for operands are ones of bytes.
+pub(super) fn product(
+    graph: &Graph,
+    node: &Node,
+    [a, b]: [ValueId; 2],
+    known: &mut Known<'_>,
+) -> Option<Product> {
     let constant = match (known.is_constant(a), known.is_constant(b)) {
         (false, true) => 1,
         (true, false) if node.op.name == "contract" => 0,
         _ => return None,
     };
-    let bytes = bytes_of(graph, node.inputs[1 - constant])?;
+    let bytes = bytes_of(graph, [b, a][constant])?;
     side_by_side(graph, node, constant)?;
-    let (least, most) = known.bounds(graph, node.inputs[constant])?;
+    let (least, most) = known.bounds(graph, [a, b][constant])?;
     let moved = match (-HALF..HALF).contains(&least) && (-HALF..HALF).contains(&most) {
         true => 0,
         false => least.checked_add(HALF)?,
