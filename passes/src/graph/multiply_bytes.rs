@@ -190,9 +190,10 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, p: &Product) -> Result<ValueId, G
         return Ok(sums);
     }
     let (x, _) = cx.centred(&p.bytes)?;
-    let of_bytes = cx.sum_of(x, 1 - p.constant)?;
     let by = cx.integer(p.moved);
-    let moved = cx.add("mul", &[of_bytes, by], Attrs::new())?;
+    // Not behind the sum: what is computed for each row takes the tile of the product apart.
+    let moved = cx.add("mul", &[x, by], Attrs::new())?;
+    let moved = cx.sum_of(moved, 1 - p.constant)?;
     cx.add("add", &[sums, moved], Attrs::new())
 }
 
