@@ -7,9 +7,10 @@ use crate::graph::egraph::Rounding;
 use crate::graph::{
     average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
     eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
-    fold_identities, materialise_padding, merge_contractions, order_nodes, order_operands,
-    resize_to_repeat, scale_bounds, share_operands, simplify_conditions, simplify_movement,
-    simplify_powers, sink_reshapes, sum_integers_in_floats, transpose_columns, widen_masks,
+    fold_identities, materialise_padding, merge_contractions, multiply_bytes, order_nodes,
+    order_operands, resize_to_repeat, scale_bounds, scale_products, share_operands,
+    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, sum_integers_in_floats,
+    transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -125,6 +126,11 @@ pub fn optimise_and_tell(
         }
     }
     let graph = simplify_movement(&fold_identities(&graph)?)?;
+    // Before scales fold into what they scale.
+    let graph = match options.precision.admits(Rounding::Reassociates) && options.target.dots {
+        true => scale_products(&graph)?,
+        false => graph,
+    };
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = fold_identities(&simplify_conditions(&graph)?)?;
     let graph = simplify_movement(&eliminate_common_subexpressions(&graph)?)?;
@@ -152,6 +158,10 @@ pub fn optimise_and_tell(
             let graph = conv_transpose_to_conv(&graph)?;
             conv_to_winograd(&graph, options, decisions)?
         }
+    };
+    let graph = match options.target.dots {
+        true => multiply_bytes(&graph)?,
+        false => graph,
     };
     let graph = sum_integers_in_floats(&graph)?;
     let graph = average_by_sums(&resize_to_repeat(&graph)?)?;

@@ -24,7 +24,7 @@ pub struct ModelArgs {
     /// Threads of a run; all usable cores by default
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// The machine to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4, aarch64
+    /// The machine to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, aarch64
     #[arg(long, value_name = "NAME", default_value = "host")]
     pub target: String,
     /// Memory that a run may take besides constants and inputs

@@ -156,7 +156,8 @@ impl Finder<'_> {
         if self.shared.contains(&l.var) {
             return Ok(Err(WhyNot::Variable));
         }
-        let tile = match lower_tile(self.kernel, l, &self.ranges, width) {
+        let dots = self.target.dots(width).is_some();
+        let tile = match lower_tile(self.kernel, l, &self.ranges, (width, dots)) {
             Ok(tile) => tile,
             Err(LowerError::Unsupported(why)) => return Ok(Err(why)),
             Err(LowerError::Defect(e)) => return Err(e),
