@@ -9,8 +9,8 @@ use crate::graph::{
     eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
     fold_identities, materialise_padding, merge_contractions, multiply_bytes, order_nodes,
     order_operands, resize_to_repeat, scale_bounds, scale_products, share_operands,
-    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, sum_integers_in_floats,
-    transpose_columns, widen_masks,
+    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, split_pooling,
+    sum_integers_in_floats, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -164,7 +164,7 @@ pub fn optimise_and_tell(
         false => graph,
     };
     let graph = sum_integers_in_floats(&graph)?;
-    let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
+    let graph = average_by_sums(&resize_to_repeat(&split_pooling(&graph)?)?)?;
     let graph = materialise_padding(&graph)?;
     let graph = transpose_columns(&sink_reshapes(&graph)?)?;
     let graph = merge_contractions(&graph)?;

@@ -471,7 +471,10 @@ fn candidates(
                 true => depth(nest.body).map(|n| n.saturating_add(bytes::GROUP - 1) / bytes::GROUP),
                 false => depth(nest.body),
             },
-            turned: rows.is_some_and(|rows| turned(kernel, nest, columns, rows)),
+            turned: match rows {
+                Some(rows) => turned(kernel, nest, columns, rows),
+                None => apart(kernel, nest, columns),
+            },
             rows_bytes: bytes(kernel, y.buffer).map(|n| n / count(&batch) as f64),
             source: None,
         }
@@ -532,18 +535,33 @@ fn candidates(
 
 /// Whether results of the rows lie side by side, and those of the columns do not.
 fn turned(kernel: &Kernel, nest: &Nest<'_>, columns: usize, rows: usize) -> bool {
+    let stores = steps_of_results(kernel, nest, [columns, rows]);
+    stores.contains(&[false, true])
+}
+
+/// Whether results of the columns do not lie side by side.
+fn apart(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
+    let stores = steps_of_results(kernel, nest, [columns]);
+    stores.contains(&[false])
+}
+
+/// For each store of results, along which of these loops they lie side by side.
+fn steps_of_results<const N: usize>(
+    kernel: &Kernel,
+    nest: &Nest<'_>,
+    loops: [usize; N],
+) -> Vec<[bool; N]> {
     let ranges = all_ranges(kernel);
-    let mut found = false;
+    let mut found = Vec::new();
     visit_stmts(nest.body, &mut |stmt| {
         if let Stmt::Store { buffer, index, .. } = stmt
             && kernel.buffer(*buffer).scope == Scope::Output
         {
             let offset = kernel.buffer(*buffer).offset(index).simplify(&ranges);
-            let is_one = |k: usize| {
+            found.push(loops.map(|k| {
                 let coefficient = offset.linear_coefficient(nest.loops[k].0);
                 coefficient.is_some_and(|c| c.is(1))
-            };
-            found |= is_one(rows) && !is_one(columns);
+            }));
         }
     });
     found

@@ -101,17 +101,25 @@ fn vector_loops(l: &For, rows: i64, out: &mut Vec<Lanes>) {
 /// Registers of vectors of up to 256 bits.
 const HALF_REGISTERS: i64 = 16;
 
-/// Wider registers, but for lanes that would leave half of the last one empty, if the sums of the
+/// More vectors of 256 bits for the lanes of one row are as many instructions as they save work.
+const MOST_HALVES: i64 = 3;
+
+/// Wider registers, but for lanes that would leave half of the last one empty, if the sums of each
 /// tile, its columns and an element for all lanes fit the registers that shorter vectors have.
 fn width(most: Width, loops: &[Lanes]) -> Width {
     let lanes = Width::Y256.lanes(Elem::F32) as i64;
-    let better = |l: &Lanes| {
-        let halves = (l.extent + lanes - 1) / lanes;
-        halves % 2 == 1 && (l.rows + 1) * halves < HALF_REGISTERS
-    };
+    let halves = |l: &Lanes| (l.extent + lanes - 1) / lanes;
+    let fits = |l: &Lanes| (l.rows + 1) * halves(l) < HALF_REGISTERS;
     let longest = loops.iter().max_by_key(|l| (l.extent, l.rows));
     match longest {
-        Some(l) if most == Width::Z512 && better(l) => Width::Y256,
+        Some(l)
+            if most == Width::Z512
+                && halves(l) % 2 == 1
+                && halves(l) <= MOST_HALVES
+                && loops.iter().all(fits) =>
+        {
+            Width::Y256
+        }
         _ => most,
     }
 }

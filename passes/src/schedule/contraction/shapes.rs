@@ -17,6 +17,8 @@ const VECTORS: i64 = 6;
 const LONE_VECTORS: i64 = 8;
 /// Units: lanes of shorter vectors on a target with 512-bit ones.
 const HALF: i64 = 8;
+/// Shorter vectors of a tile at most: of more, code has as many 512-bit ones that are not full.
+const MOST_HALVES: i64 = 3;
 
 /// The shapes that fit the registers of a target.
 ///
@@ -26,7 +28,8 @@ pub(super) fn shapes(target: &Target) -> Vec<Tile> {
     let mut found = fitting(target.lanes(), target.registers());
     if target.vector_bytes == 64 {
         let short = fitting(HALF, 16);
-        found.extend(short.into_iter().filter(|s| s.vectors % 2 == 1));
+        let odd = |s: &Tile| s.vectors % 2 == 1 && s.vectors <= MOST_HALVES;
+        found.extend(short.into_iter().filter(odd));
     }
     found
 }
