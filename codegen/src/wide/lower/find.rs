@@ -181,3 +181,24 @@ impl Finder<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shorter_vectors_fit_all_loops() {
+        let of = |loops: &[(i64, i64)]| {
+            let lanes = |&(extent, rows): &(i64, i64)| Lanes { extent, rows };
+            width(Width::Z512, &loops.iter().map(lanes).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[(8, 1)]), Width::Y256);
+        assert_eq!(of(&[(8, 14)]), Width::Y256);
+        assert_eq!(of(&[(24, 4)]), Width::Y256);
+        assert_eq!(of(&[(24, 5)]), Width::Z512);
+        assert_eq!(of(&[(16, 1)]), Width::Z512);
+        // A short row beside a tile that needs all registers; a row of many vectors.
+        assert_eq!(of(&[(24, 1), (16, 12)]), Width::Z512);
+        assert_eq!(of(&[(49, 1)]), Width::Z512);
+    }
+}
