@@ -4,28 +4,14 @@
 //! and without all that was found, keeping time; a task whose kernels did not become faster there
 //! goes back. Then the model is run in turns with what is left, and if that is not faster as a whole
 //! nothing is left.
-//!
-//! Of two equal models in a process, the one that was made first is faster by up to 2 %, for the
-//! pages that its memory lies in. So there are two of each, made in the order base, tuned, tuned,
-//! base, and pairs are of the first or of the last two.
 use super::found::Found;
-use crate::compile::plan_with_schedules;
+use super::sides::{Sides, Source};
 use crate::error::Result;
-use crate::explain::new_profile;
-use crate::explain::timeline::Timeline;
-use crate::model::Imported;
 use crate::options::Options;
-use crate::session::Session;
 use std::collections::BTreeMap;
-use tensmith_codegen::entry::numbered_steps;
-use tensmith_ir::graph::Graph;
-use tensmith_ir::plan::Step;
 use tensmith_passes::schedule::parameters::Values;
-use tensmith_runtime::stats::{Interval, Verdict, paired_ratio};
-use tensmith_runtime::{Profile, Stopwatch, TensorView};
-
-/// Pairs of runs at least, and at most.
-const PAIRS: [usize; 2] = [15, 400];
+use tensmith_runtime::TensorView;
+use tensmith_runtime::stats::{Interval, Verdict, median, paired_ratio};
 
 /// A task for which something was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +59,7 @@ impl Stitched {
 ///
 /// Errors: as compilation and runs.
 pub fn stitch(
-    model: (&Imported, &Graph),
+    model: Source<'_>,
     options: &Options,
     inputs: &[TensorView<'_>],
     candidates: &[Candidate],
@@ -86,8 +72,8 @@ pub fn stitch(
     if all.is_empty() {
         return Ok(Stitched::default());
     }
-    let mut sides = Sides::new(model, options, &all)?;
-    let ratios = sides.in_model(inputs, duration_ns / 2)?;
+    let mut sides = Sides::new(model, options, &[None, all.option()])?;
+    let ratios = in_model(&mut sides, inputs, duration_ns / 2)?;
     let fit = |c: &Candidate| {
         let ratio = ratios.get(&c.task).copied().flatten();
         Fitted {
@@ -105,177 +91,31 @@ pub fn stitch(
         return Ok(stitched);
     }
     if found.len() < candidates.len() {
-        sides.tune(model, options, &found)?;
+        sides.replace(model, options, (1, &found.option()))?;
     }
-    let (a, b) = sides.whole(inputs, duration_ns / 2)?;
-    let ratio = paired_ratio(&a, &b);
-    stitched.latency_ns = [&a, &b].map(|times| tensmith_runtime::stats::median(times));
-    if !found.is_empty() {
-        stitched.ratio = ratio;
-        if !ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster) {
-            stitched
-                .tasks
-                .iter_mut()
-                .for_each(|t| t.is_accepted = false);
-            stitched.latency_ns[1] = stitched.latency_ns[0];
-        }
+    let times = sides.whole(inputs, duration_ns / 2)?;
+    let ratio = paired_ratio(&times[0], &times[1]);
+    stitched.latency_ns = [0, 1].map(|side: usize| median(&times[side]));
+    stitched.ratio = ratio;
+    if !ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster) {
+        let tasks = stitched.tasks.iter_mut();
+        tasks.for_each(|t| t.is_accepted = false);
+        stitched.latency_ns[1] = stitched.latency_ns[0];
     }
     Ok(stitched)
 }
 
-/// Two models without and two with what was found.
-struct Sides {
-    base: [Side; 2],
-    tuned: [Side; 2],
-}
-
-impl Sides {
-    fn new(model: (&Imported, &Graph), options: &Options, found: &Found) -> Result<Sides> {
-        let side = |found: &Found| Side::new(model, options, found.clone());
-        let none = Found::default();
-        let first = side(&none)?;
-        let tuned = [side(found)?, side(found)?];
-        Ok(Sides {
-            base: [first, side(&none)?],
-            tuned,
-        })
-    }
-
-    /// Replaces the tuned models, in the places of memory that they leave.
-    fn tune(&mut self, model: (&Imported, &Graph), options: &Options, found: &Found) -> Result<()> {
-        for side in &mut self.tuned {
-            *side = Side::new(model, options, found.clone())?;
-        }
-        Ok(())
-    }
-
-    /// Calls `one` with pairs of an untuned model (`false`) and a tuned one, for so long; which
-    /// comes first changes from pair to pair, and the models every second pair.
-    fn pairs(
-        &mut self,
-        duration_ns: u64,
-        mut one: impl FnMut(&mut Side, bool) -> Result<()>,
-    ) -> Result<()> {
-        let total = Stopwatch::start();
-        for pair in 0..PAIRS[1] {
-            if pair >= PAIRS[0] && total.elapsed_ns() > duration_ns {
-                break;
-            }
-            let k = pair / 2 % 2;
-            for is_tuned in [pair % 2 == 1, pair % 2 == 0] {
-                let side = if is_tuned {
-                    &mut self.tuned[k]
-                } else {
-                    &mut self.base[k]
-                };
-                one(side, is_tuned)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The ratios of the times of tasks in the model with all that was found to those without.
-    fn in_model(
-        &mut self,
-        inputs: &[TensorView<'_>],
-        duration_ns: u64,
-    ) -> Result<BTreeMap<String, Option<Interval>>> {
-        self.warm(inputs)?;
-        let mut times: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
-        self.pairs(duration_ns, |side, is_tuned| {
-            for (task, ns) in side.task_times(inputs)? {
-                times.entry(task).or_default()[usize::from(is_tuned)].push(ns);
-            }
-            Ok(())
-        })?;
-        // A task whose kernels are not the same ones on both sides has no ratio.
-        let ratio = |[a, b]: [Vec<f64>; 2]| match a.len() == b.len() {
-            true => paired_ratio(&a, &b),
-            false => None,
-        };
-        let ratios = times.into_iter();
-        Ok(ratios.map(|(task, times)| (task, ratio(times))).collect())
-    }
-
-    /// Units: nanoseconds of runs without and with what was found, in turns.
-    fn whole(
-        &mut self,
-        inputs: &[TensorView<'_>],
-        duration_ns: u64,
-    ) -> Result<(Vec<f64>, Vec<f64>)> {
-        self.warm(inputs)?;
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        self.pairs(duration_ns, |side, is_tuned| {
-            let ns = side.run(inputs)?;
-            if is_tuned {
-                b.push(ns)
-            } else {
-                a.push(ns)
-            }
-            Ok(())
-        })?;
-        Ok((a, b))
-    }
-
-    fn warm(&mut self, inputs: &[TensorView<'_>]) -> Result<()> {
-        let all = self.base.iter_mut().chain(&mut self.tuned);
-        for side in all {
-            side.run(inputs)?;
-        }
-        Ok(())
-    }
-}
-
-/// A compiled model.
-struct Side {
-    session: Session,
-    profile: Profile,
-    /// The task of each step; empty for what is no kernel.
-    tasks: Vec<String>,
-}
-
-impl Side {
-    fn new(
-        (imported, graph): (&Imported, &Graph),
-        options: &Options,
-        found: Found,
-    ) -> Result<Side> {
-        let options = Options {
-            profile: true,
-            tuned: found.option(),
-            ..options.clone()
-        };
-        let (plan, schedules) = plan_with_schedules(graph, &options)?;
-        let executable = imported.compile_plan(&plan, &options)?;
-        let task = |step: &&Step| match step {
-            Step::Call(call) => schedules[call.kernel.0 as usize].task.to_string(),
-            _ => String::new(),
-        };
-        let tasks: Vec<String> = numbered_steps(&plan).iter().map(task).collect();
-        Ok(Side {
-            session: executable.session()?,
-            profile: new_profile(executable.threads()),
-            tasks,
-        })
-    }
-
-    /// Units: nanoseconds of a run.
-    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<f64> {
-        let watch = Stopwatch::start();
-        self.session.run(inputs)?;
-        Ok(watch.elapsed_ns() as f64)
-    }
-
-    /// Units: nanoseconds of each task in a run, all its kernels together.
-    fn task_times(&mut self, inputs: &[TensorView<'_>]) -> Result<BTreeMap<String, f64>> {
-        self.session.run_profiled(inputs, &mut self.profile)?;
-        let costs = Timeline::of(&self.profile).costs(self.tasks.len());
-        let mut times = BTreeMap::new();
-        for (task, cost) in self.tasks.iter().zip(costs) {
-            if !task.is_empty() {
-                *times.entry(task.clone()).or_insert(0.0) += cost.slowest_ns as f64;
-            }
-        }
-        Ok(times)
-    }
+/// The ratios of the times of tasks in the model with all that was found to those without.
+fn in_model(
+    sides: &mut Sides,
+    inputs: &[TensorView<'_>],
+    duration_ns: u64,
+) -> Result<BTreeMap<String, Option<Interval>>> {
+    // A task whose kernels are not the same ones on both sides has no ratio.
+    let ratio = |times: Vec<Vec<f64>>| match times[0].len() == times[1].len() {
+        true => paired_ratio(&times[0], &times[1]),
+        false => None,
+    };
+    let times = sides.by_task(inputs, duration_ns)?.into_iter();
+    Ok(times.map(|(task, times)| (task, ratio(times))).collect())
 }
