@@ -6,7 +6,7 @@
 //! runs; what may be faster is made anew, two of each, and has to be faster beyond doubt.
 use super::found::Found;
 use super::records::key;
-use super::stitch::{Side, Sides, Version};
+use super::sides::{Side, Sides, Variant};
 use crate::compile;
 use crate::convert::to_ir;
 use crate::error::Result;
@@ -22,8 +22,8 @@ use tensmith_passes::schedule::parameters::Values;
 use tensmith_runtime::stats::{Interval, Verdict, paired_ratio};
 use tensmith_runtime::{Stopwatch, Tensor, TensorView, clock};
 
-/// Pairs of runs after which an option may be given up, and those of a full trial at least.
-const PAIRS: [usize; 2] = [6, 16];
+/// Pairs of runs after which an option may be given up.
+const PAIRS: usize = 6;
 /// An option that takes so many times as long in the first pairs is given up.
 const GIVE_UP: f64 = 1.01;
 
@@ -155,7 +155,7 @@ impl Choices {
                 Some(ratio) => Outcome::Measured {
                     median_ns: latency_ns * ratio.estimate,
                     default_ns: latency_ns,
-                    samples: PAIRS[0] as u32,
+                    samples: PAIRS as u32,
                 },
                 None => Outcome::WrongResult,
             };
@@ -260,14 +260,14 @@ impl Trials<'_> {
     /// Whether there is no time for another trial.
     fn is_over(&self) -> bool {
         // What is promising may take longer; the search has less time then.
-        let runs = 2 * PAIRS[0] as u64 * self.limits.latency_ns as u64;
+        let runs = 2 * PAIRS as u64 * self.limits.latency_ns as u64;
         let needed = 2 * self.limits.compile_ns + runs;
         let over = self.watch.elapsed_ns() + needed > self.limits.budget_ns;
         over || self.limits.stop.load(Ordering::Relaxed)
     }
 
-    fn version(&self, found: &Found) -> Result<Version<'_>> {
-        Version::new(self.model.0, self.model.1, found)
+    fn variant(&self, found: &Found) -> Result<Variant<'_>> {
+        Variant::new(self.model.0, self.model.1, found.clone().option())
     }
 
     /// Tries an option.
@@ -275,18 +275,17 @@ impl Trials<'_> {
         let more = [(one.choice.about.clone(), one.values())];
         let with = self.found.and(&Found::from_iter(more));
         let kept = self.base.take();
-        let versions = [self.version(&self.found)?, self.version(&with)?];
+        let variants = [self.variant(&self.found)?, self.variant(&with)?];
         let mut base = match kept {
             Some(side) => side,
-            None => Side::new(&versions[0])?,
+            None => Side::new(&variants[0])?,
         };
-        let first = self.screen(&mut base, Side::new(&versions[1])?)?;
+        let first = self.screen(&mut base, Side::new(&variants[1])?)?;
         one.ratio = match first {
             Some(r) if r.estimate <= GIVE_UP => {
-                let mut sides = Sides::new(&versions[0], &versions[1])?;
-                let duration = 4 * PAIRS[1] as u64 * self.limits.latency_ns as u64;
-                let (a, b) = sides.whole(self.inputs, PAIRS[1], duration)?;
-                paired_ratio(&a, &b)
+                let duration = 4 * PAIRS as u64 * self.limits.latency_ns as u64;
+                let times = Sides::new(&variants)?.whole(self.inputs, duration)?;
+                paired_ratio(&times[0], &times[1])
             }
             first => first,
         };
@@ -314,7 +313,7 @@ impl Trials<'_> {
         if !results.all(same) {
             return Ok(None);
         }
-        for pair in 0..PAIRS[0] {
+        for pair in 0..PAIRS {
             if pair % 2 == 0 {
                 a.push(base.run(self.inputs)?);
             }

@@ -5,6 +5,7 @@ pub mod html;
 pub mod records;
 mod report;
 pub mod run;
+pub mod sides;
 pub mod stitch;
 pub mod tasks;
 

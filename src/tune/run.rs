@@ -1,9 +1,9 @@
 //! From a model to what its kernels are best scheduled with.
 use super::choices::{ChoiceRecords, Limits, TriedChoice};
-use super::found::Found;
 use super::records::key;
 use super::report::{TaskReport, Tuning};
-use super::stitch::{self, Candidate, Stitched, Version, stitch};
+use super::sides::Variant;
+use super::stitch::{self, Candidate, Stitched, stitch};
 use super::tasks::{ModelTask, tasks_of};
 use crate::error::{Error, Result};
 use crate::explain::explain;
@@ -90,7 +90,7 @@ pub fn tune(
     let database = Database::open(&settings.records)?;
     let mut report = explain(imported, &options, inputs, FIRST_NS)?;
     let compile_ns = watch.elapsed_ns().saturating_sub(2 * FIRST_NS);
-    let untuned = Version::new(imported, &options, &Found::default())?;
+    let untuned = Variant::new(imported, &options, None)?;
     let records = ChoiceRecords::new(&database, &options, settings.resume);
     let mut choices = records.choices(&imported.graph, &report)?;
     let latency_ns = report.latency_ns;
