@@ -7,11 +7,12 @@
 //! is less than 1 % of the model's time. Pure logic: times are told, no clock is read.
 mod decay;
 
-use crate::Budget;
+use crate::{Budget, Effort};
 use decay::Decay;
 use std::fmt;
 
-/// The part of the model's time that is not worth searching for.
+/// The part of the model's time that is not worth searching for, unless all of the time is to be
+/// used.
 const WORTH: f64 = 0.01;
 /// The part of the model's time from which on a task is searched before any is searched again.
 const MATTERS: f64 = 0.005;
@@ -155,6 +156,14 @@ impl Allocator {
         }
     }
 
+    /// The part of the model's time that is not worth searching for.
+    fn worth(&self) -> f64 {
+        match self.budget.effort {
+            Effort::Deep | Effort::Uniform => 0.0,
+            Effort::Quick | Effort::Standard => WORTH,
+        }
+    }
+
     /// What to do, so many nanoseconds after the begin.
     pub fn next(&self, elapsed_ns: u64) -> Step {
         let trials = self.budget.trials.map(|t| t.saturating_sub(self.trials));
@@ -171,7 +180,7 @@ impl Allocator {
             return Step::Stop(StopReason::Exhausted);
         }
         let share = self.expected_share();
-        if share < WORTH {
+        if share < self.worth() {
             return Step::Stop(StopReason::LittleLeft { share });
         }
         let left = self

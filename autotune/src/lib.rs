@@ -26,7 +26,7 @@ pub enum Effort {
     /// Seeds, ranked samples and coordinate descent.
     #[default]
     Standard,
-    /// Evolutionary search as well.
+    /// Evolutionary search as well, for all of the time, however little is left to gain.
     Deep,
     /// Members drawn evenly: a baseline, and data to train the ranker with.
     Uniform,

@@ -141,14 +141,15 @@ mod tests {
     fn strips_of_another_size_are_another_kernel() {
         let text = |step: i64, strips: i64| {
             format!(
-                "kernel k() {{ in a: f32[8] out o: f32[8]
-                for i0 < {strips} space {{ for i1 < {step} space {{
-                    o[{step}*i0 + i1] = -(a[{step}*i0 + i1]) }} }} }}"
+                "kernel k() {{ in a: f32[8] out o: f32[8] scratch t: f32[{step}]
+                for i0 < {strips} space {{
+                    for i1 < {step} space {{ t[i1] = exp(a[{step}*i0 + i1]) }}
+                    for i2 < {step} space {{ o[{step}*i0 + i2] = t[{step} - 1 - i2] }} }} }}"
             )
         };
         let kernel = |step, strips| parse_kernel(&text(step, strips)).unwrap();
         let stranger = "kernel k() { in b: f32[9] out o: f32[8]
-            for i0 < 8 space { o[i0] = -(b[i0]) } }";
+            for i0 < 8 space { o[i0] = neg(b[i0]) } }";
         let others = vec![(2, kernel(2, 4)), (1, parse_kernel(stranger).unwrap())];
         let mut task = Task::new(kernel(4, 2), vec![]);
         task.strips = StripSizes::new(&task.naive, 4, others);
