@@ -10,6 +10,7 @@ use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
+use tensmith_passes::choice::Choice;
 use tensmith_passes::partition::Partition;
 use tensmith_passes::pipeline::{self, Decisions};
 use tensmith_passes::schedule::Schedule;
@@ -31,6 +32,18 @@ pub fn optimised_and_told(graph: &Graph, options: &Options) -> Result<(Graph, De
     let mut decisions = Decisions::default();
     let graph = pipeline::optimise_and_tell(graph.clone(), &passes, &mut decisions)?;
     Ok((graph, decisions))
+}
+
+/// The choices of a graph's structure that come up on the way to what [`optimised`] gives.
+///
+/// Errors: as [`optimised`].
+pub fn choices(graph: &Graph, options: &Options) -> Result<Vec<Choice>> {
+    let target = Target::named(options.target_name())?;
+    let mut passes = options.pass_options(&target, options.thread_count());
+    passes.spaces = true;
+    let mut decisions = Decisions::default();
+    pipeline::optimise_and_tell(graph.clone(), &passes, &mut decisions)?;
+    Ok(decisions.choices)
 }
 
 /// Which nodes of a graph that [`optimised`] made become one kernel.
@@ -62,6 +75,17 @@ pub fn plan_optimised(graph: &Graph, options: &Options) -> Result<Plan> {
 pub fn plan_with_schedules(graph: &Graph, options: &Options) -> Result<(Plan, Vec<Schedule>)> {
     let target = Target::named(options.target_name())?;
     let passes = options.pass_options(&target, options.thread_count());
+    Ok(pipeline::plan_with_schedules(graph, &passes)?)
+}
+
+/// Plans as [`plan_with_schedules`] does; the tasks of the schedules have all that tuning chooses
+/// among.
+///
+/// Errors: as [`plan`].
+pub fn plan_with_spaces(graph: &Graph, options: &Options) -> Result<(Plan, Vec<Schedule>)> {
+    let target = Target::named(options.target_name())?;
+    let mut passes = options.pass_options(&target, options.thread_count());
+    passes.spaces = true;
     Ok(pipeline::plan_with_schedules(graph, &passes)?)
 }
 

@@ -26,9 +26,11 @@ pub mod flops;
 mod model;
 pub mod native;
 mod options;
+pub mod page;
 mod session;
 mod signature;
 pub mod tune;
+pub mod units;
 pub mod verify;
 
 pub use error::{Error, Result};

@@ -29,6 +29,11 @@ fn with_512_bits() {
     check("x86-64-v4");
 }
 
+#[test]
+fn with_dot_products() {
+    check("x86-64-v4-vnni");
+}
+
 /// Compiles all models for a target, whose code is not run.
 fn check(name: &str) {
     let target = Target::named(name).unwrap();

@@ -82,8 +82,14 @@ fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
     }
     // Every trial is in the database, by its outcome.
     let export = bench.said(&["db", "export"]);
-    let timed = export.lines().filter(|l| l.contains("\"measured\""));
-    assert_eq!(timed.count() as f64, measured_of(&said));
+    let timed = measured(&export).into_iter();
+    let (kernels, choices): (Vec<_>, Vec<_>) = timed.partition(|(task, _)| is_kernel(task));
+    assert_eq!(kernels.len() as f64, measured_of(&said));
+    // So is every option of a choice that was tried, the model's convolution has two others.
+    let tried = said["choices"].as_array().unwrap();
+    assert_eq!(tried.len(), 2, "{said}");
+    let taken = tried.iter().filter(|c| c["accepted"] == true).count();
+    assert_eq!(choices.len() + taken, tried.len());
     // The records are found by compilations: exactly the accepted kernels differ.
     let model = digits();
     let schedules = |more: &[&str]| {
@@ -98,9 +104,9 @@ fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
         bench.said(&[&stage, more].concat())
     };
     let (with, without) = (schedules(&[]), schedules(&["--no-records"]));
-    assert_eq!(with == without, accepted.is_empty());
+    assert_eq!(with == without, accepted.is_empty() && taken == 0);
     // An export makes the same build without the database.
-    if !accepted.is_empty() {
+    if !accepted.is_empty() || taken > 0 {
         let lines = bench.folder.path().join("lines.jsonl");
         std::fs::write(&lines, bench.said(&["db", "export"])).unwrap();
         assert_eq!(
@@ -112,7 +118,23 @@ fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
     bench.said(&["verify", model.to_str().unwrap(), "--threads", "1"]);
 }
 
-/// Trials that have a time.
+/// Tasks and values with a time in an export.
+fn measured(export: &str) -> Vec<(String, String)> {
+    let record = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
+    let records = export.lines().map(record);
+    let timed = records.filter(|r| r["outcome"] == "measured");
+    let text = |r: &Value, name: &str| r[name].as_str().unwrap().to_string();
+    timed
+        .map(|r| (text(&r, "task"), text(&r, "values")))
+        .collect()
+}
+
+/// Whether a task is a kernel, and no choice.
+fn is_kernel(task: &str) -> bool {
+    task.starts_with("kernel ")
+}
+
+/// Trials of kernels that have a time.
 fn measured_of(said: &Value) -> f64 {
     let failures = said["tasks"].as_array().unwrap().iter();
     let failures = failures.flat_map(|t| t["failures"].as_object().unwrap().values());
@@ -125,15 +147,11 @@ fn resumed_searches_do_not_measure_again() {
     let first = bench.tune(&["--trials", "24", "--seed", "3"]);
     let second = bench.tune(&["--trials", "24", "--seed", "3", "--resume"]);
     assert!(number(&first["trials"]) > 0.0);
-    let all = bench.said(&["db", "export"]);
-    let mut measured: Vec<(String, String)> = Vec::new();
-    for line in all.lines() {
-        let record: Value = serde_json::from_str(line).unwrap();
-        if record["outcome"] == "measured" {
-            let text = |name: &str| record[name].as_str().unwrap().to_string();
-            measured.push((text("task"), text("values")));
-        }
-    }
+    // Every option of a choice was tried at first.
+    assert!(!first["choices"].as_array().unwrap().is_empty());
+    assert_eq!(second["choices"], serde_json::json!([]));
+    let mut measured = measured(&bench.said(&["db", "export"]));
+    measured.retain(|(task, _)| is_kernel(task));
     let count = measured.len();
     measured.sort();
     measured.dedup();
@@ -163,6 +181,7 @@ fn shares_of_the_tasks_are_disjoint_and_complete() {
 fn interrupts_keep_what_was_found() {
     let bench = Bench::new();
     let model = digits();
+    let page = bench.folder.path().join("report.html");
     let arguments = [
         "tune",
         model.to_str().unwrap(),
@@ -171,6 +190,8 @@ fn interrupts_keep_what_was_found() {
         "--budget",
         "10m",
         "--deep",
+        "--html",
+        page.to_str().unwrap(),
     ];
     let mut child = bench.tensmith(&arguments).spawn().unwrap();
     let before = lines(&bench.records(), &bench);
@@ -188,6 +209,8 @@ fn interrupts_keep_what_was_found() {
         "an interrupt is a good end"
     );
     assert!(bench.run(&["db", "check"]).status.success());
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.trim_end().ends_with("</html>"));
 }
 
 fn lines(records: &Path, bench: &Bench) -> usize {
@@ -195,6 +218,58 @@ fn lines(records: &Path, bench: &Bench) -> usize {
         true => bench.said(&["db", "export"]).lines().count(),
         false => 0,
     }
+}
+
+/// The numbers of the cells of a page, row by row.
+fn cells(page: &str) -> Vec<Vec<f64>> {
+    let (_, rows) = page.split_once("<tbody>").unwrap();
+    let (rows, _) = rows.split_once("</tbody>").unwrap();
+    let number = |part: &str| part.split_once('"').unwrap().0.parse().unwrap();
+    let row = |row: &str| row.split("data-value=\"").skip(1).map(number).collect();
+    rows.split("<tr>").skip(1).map(row).collect()
+}
+
+#[test]
+fn the_page_has_the_numbers_of_the_json() {
+    let bench = Bench::new();
+    let path = bench.folder.path().join("report.html");
+    let said = bench.tune(&["--trials", "24", "--html", path.to_str().unwrap()]);
+    let page = std::fs::read_to_string(&path).unwrap();
+    let rows = cells(&page);
+    let tasks = said["tasks"].as_array().unwrap();
+    assert_eq!(rows.len(), tasks.len());
+    for (row, task) in rows.iter().zip(tasks) {
+        let names = [
+            "calls",
+            "share",
+            "bound_ns",
+            "before_ns",
+            "now_ns",
+            "of_bound",
+            "trials",
+        ];
+        let mut wanted: Vec<f64> = names.iter().map(|n| number(&task[n])).collect();
+        let ratios = ["ratio", "in_model"].map(|n| &task[n]);
+        wanted.extend(ratios.iter().filter(|r| !r.is_null()).map(|r| number(r)));
+        assert_eq!(*row, wanted, "{task}");
+        assert!(page.contains(&format!(">{}<small>", task["name"].as_str().unwrap())));
+    }
+    assert_eq!(page.matches("</svg>").count(), 4);
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_refused_before_the_search() {
+    let bench = Bench::new();
+    let model = digits();
+    let path = bench.folder.path().join("nowhere/report.html");
+    let begin = std::time::Instant::now();
+    let page = ["--budget", "10m", "--html", path.to_str().unwrap()];
+    let output = bench.run(&[&["tune", model.to_str().unwrap()], &page[..]].concat());
+    assert_eq!(output.status.code(), Some(6));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("there is no folder"), "{errors}");
+    assert!(begin.elapsed() < Duration::from_secs(60));
+    assert!(!bench.records().exists(), "nothing was begun");
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn task(text: &str) -> TaskRequest {
         target: "host".into(),
         threads: 1,
         reassociate: true,
+        strips: None,
     }
 }
 

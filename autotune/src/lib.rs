@@ -1,5 +1,6 @@
 //! The tuner: what the machine can do, what is tuned, within what bounds, and what was found.
 pub mod allocate;
+pub mod contest;
 pub mod cost;
 mod folders;
 mod kernel_space;
@@ -27,6 +28,8 @@ pub enum Effort {
     Standard,
     /// Evolutionary search as well.
     Deep,
+    /// Members drawn evenly: a baseline, and data to train the ranker with.
+    Uniform,
 }
 
 /// When to stop.

@@ -90,16 +90,20 @@ impl Search {
     /// A search. `neighbours` are records of similar tasks; `ranker` orders candidates, and learns
     /// from what is told.
     pub fn new(effort: Effort, seed: u64, ranker: Ranker, neighbours: Vec<Neighbour>) -> Search {
-        let first = |strategy| Part {
+        let first = |strategy: Box<dyn Strategy>| Part {
             strategy,
             share: None,
         };
+        if effort == Effort::Uniform {
+            let parts = vec![first(Box::<Uniform>::default())];
+            return Search::with(parts, effort, seed, ranker);
+        }
         let part = |strategy, after, share| Part {
             strategy,
             share: Some((after, share)),
         };
         let mut parts = vec![
-            first(Box::new(Seeds::default()) as Box<dyn Strategy>),
+            first(Box::new(Seeds::default())),
             first(Box::new(Nearest::new(neighbours))),
         ];
         if effort != Effort::Quick {
@@ -114,12 +118,8 @@ impl Search {
 
     /// The baseline of experiments: the default, then members drawn evenly.
     pub fn random(seed: u64) -> Search {
-        let parts = vec![Part {
-            strategy: Box::new(Uniform::default()) as Box<dyn Strategy>,
-            share: None,
-        }];
         let nothing = crate::cost::Pretrained::none();
-        Search::with(parts, Effort::Standard, seed, Ranker::new(nothing.trees))
+        Search::new(Effort::Uniform, seed, Ranker::new(nothing.trees), vec![])
     }
 
     fn with(parts: Vec<Part>, effort: Effort, seed: u64, ranker: Ranker) -> Search {

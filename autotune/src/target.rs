@@ -10,6 +10,7 @@ pub fn schedule_target(target: &Target, threads: usize, reassociate: bool) -> Sc
     ScheduleTarget {
         vector_bytes: target.vector_bytes(),
         fma: target.has_fma(),
+        dots: target.has_dots(),
         reassociate,
         threads,
         cost: Arc::new(Analytic {

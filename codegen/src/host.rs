@@ -24,6 +24,11 @@ pub fn features() -> Vec<&'static str> {
             ("has_avx512f", std::is_x86_feature_detected!("avx512f")),
             ("has_avx512dq", std::is_x86_feature_detected!("avx512dq")),
             ("has_avx512vl", std::is_x86_feature_detected!("avx512vl")),
+            (
+                "has_avx512vnni",
+                std::is_x86_feature_detected!("avx512vnni"),
+            ),
+            ("has_avx_vnni", std::is_x86_feature_detected!("avxvnni")),
         ];
         all.into_iter()
             .filter(|(_, has)| *has)

@@ -170,6 +170,7 @@ fn define_kernel<M: Module>(
     let widths = found.tiles.iter().map(|t| t.tile.function.width());
     let widest = widths.max_by_key(|w| w.bytes());
     let spills = found.tiles.iter().map(|t| t.code.stats.spills).sum();
+    let dots = found.tiles.iter().map(|t| t.code.stats.dots).sum();
     let mut calls = TileCalls::new();
     for (k, tile) in found.tiles.into_iter().enumerate() {
         let var = tile.var;
@@ -184,6 +185,7 @@ fn define_kernel<M: Module>(
     let stats = KernelStats {
         widest,
         spills,
+        dots,
         narrow_tiles: found.narrow,
         narrow_reason: found.reason,
         ..stats

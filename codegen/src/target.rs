@@ -33,7 +33,7 @@ pub enum CodeModel {
 }
 
 /// Features of the x86-64 levels by Cranelift's names, least first.
-const X86_FEATURES: [(&str, &[&str]); 3] = [
+const X86_FEATURES: [(&str, &[&str]); 4] = [
     (
         "x86-64-v2",
         &[
@@ -60,6 +60,8 @@ const X86_FEATURES: [(&str, &[&str]); 3] = [
         "x86-64-v4",
         &["has_avx512f", "has_avx512dq", "has_avx512vl"],
     ),
+    // Not a level of the x86-64 ABI: its last one, and dot products of bytes.
+    ("x86-64-v4-vnni", &["has_avx512vnni"]),
 ];
 
 fn wide_target(features: &[&str]) -> WideTarget {
@@ -73,13 +75,21 @@ fn wide_target(features: &[&str]) -> WideTarget {
             avx512dq: has("has_avx512dq"),
             avx512bw: false,
             avx512vl: has("has_avx512vl"),
+            avx512vnni: has("has_avx512vnni"),
+            avx_vnni: has("has_avx_vnni"),
         },
     }
 }
 
 impl Target {
     /// Names that [`Target::named`] knows besides `host`.
-    pub const NAMES: [&'static str; 4] = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"];
+    pub const NAMES: [&'static str; 5] = [
+        "x86-64-v2",
+        "x86-64-v3",
+        "x86-64-v4",
+        "x86-64-v4-vnni",
+        "aarch64",
+    ];
 
     /// Units: bytes of the widest vectors that code for this target uses.
     pub fn vector_bytes(&self) -> usize {
@@ -142,6 +152,12 @@ impl Target {
     /// What wide tiles may use.
     pub fn wide_target(&self) -> WideTarget {
         wide_target(&self.features)
+    }
+
+    /// Whether the widest vectors have dot products of bytes.
+    pub fn has_dots(&self) -> bool {
+        self.wide
+            .is_some_and(|w| self.wide_target().dots(w).is_some())
     }
 
     /// Whether there is a fused multiply-add instruction.

@@ -181,7 +181,7 @@ fn inputs(n: usize, k: usize) -> [Tensor; 3] {
 #[test]
 fn wide_tiles_in_object_files() {
     let host = Target::host();
-    for name in ["x86-64-v2", "x86-64-v3", "x86-64-v4"] {
+    for name in ["x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"] {
         let target = Target::named(name).unwrap();
         if !target.features.iter().all(|f| host.features.contains(f)) {
             continue;

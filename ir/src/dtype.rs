@@ -90,6 +90,11 @@ impl DType {
         !self.is_float() && self != DType::Bool
     }
 
+    /// Whether this is an integer type of 8 bits.
+    pub fn is_byte(self) -> bool {
+        matches!(self, DType::I8 | DType::U8)
+    }
+
     /// Whether this is a signed integer type.
     pub fn is_signed(self) -> bool {
         matches!(self, DType::I8 | DType::I16 | DType::I32 | DType::I64)

@@ -1,4 +1,5 @@
 //! From a graph to a plan, one line a step.
+use crate::choice::Choice;
 use crate::error::PassError;
 use crate::graph::Algorithm;
 use crate::graph::egraph;
@@ -6,9 +7,10 @@ use crate::graph::egraph::Rounding;
 use crate::graph::{
     average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
     eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
-    fold_identities, materialise_padding, merge_contractions, order_nodes, order_operands,
-    resize_to_repeat, scale_bounds, share_operands, simplify_conditions, simplify_movement,
-    simplify_powers, sink_reshapes, sum_integers_in_floats, transpose_columns, widen_masks,
+    fold_identities, materialise_padding, merge_contractions, multiply_bytes, order_nodes,
+    order_operands, resize_to_repeat, scale_bounds, scale_products, share_operands,
+    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, split_pooling,
+    sum_integers_in_floats, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -71,8 +73,10 @@ pub struct PassOptions {
     /// Units: bytes of the tiles and products of one Winograd convolution beyond which they are
     /// streamed: half of a second cache, which they would fill.
     pub stream_bytes: usize,
-    /// What tuning has found of kernels.
+    /// What tuning has found of kernels and choices.
     pub tuned: Option<Arc<dyn Tuned>>,
+    /// Whether all is told that tuning chooses among: choices, and tasks with strips of other sizes.
+    pub spaces: bool,
 }
 
 impl Default for PassOptions {
@@ -85,6 +89,7 @@ impl Default for PassOptions {
             egraph: true,
             stream_bytes: 1 << 20,
             tuned: None,
+            spaces: false,
         }
     }
 }
@@ -103,6 +108,8 @@ pub struct Decisions {
     pub egraph: Vec<egraph::Report>,
     /// Which algorithm computes each convolution that has several, and why.
     pub algorithms: Vec<Algorithm>,
+    /// What tuning may choose otherwise, if [`PassOptions::spaces`] asks for it.
+    pub choices: Vec<Choice>,
 }
 
 /// Rewrites a graph as [`optimise`] does; `decisions` gets what was chosen.
@@ -119,6 +126,11 @@ pub fn optimise_and_tell(
         }
     }
     let graph = simplify_movement(&fold_identities(&graph)?)?;
+    // Before scales fold into what they scale.
+    let graph = match options.precision.admits(Rounding::Reassociates) && options.target.dots {
+        true => scale_products(&graph)?,
+        false => graph,
+    };
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = fold_identities(&simplify_conditions(&graph)?)?;
     let graph = simplify_movement(&eliminate_common_subexpressions(&graph)?)?;
@@ -144,13 +156,15 @@ pub fn optimise_and_tell(
             let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
             let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
             let graph = conv_transpose_to_conv(&graph)?;
-            let (graph, found) = conv_to_winograd(&graph, options)?;
-            decisions.algorithms.extend(found);
-            graph
+            conv_to_winograd(&graph, options, decisions)?
         }
     };
+    let graph = match options.target.dots {
+        true => multiply_bytes(&graph)?,
+        false => graph,
+    };
     let graph = sum_integers_in_floats(&graph)?;
-    let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
+    let graph = average_by_sums(&resize_to_repeat(&split_pooling(&graph)?)?)?;
     let graph = materialise_padding(&graph)?;
     let graph = transpose_columns(&sink_reshapes(&graph)?)?;
     let graph = merge_contractions(&graph)?;

@@ -582,7 +582,7 @@ fn members_of_spaces_keep_what_kernels_compute() {
             let inputs = naive.params().filter(|(_, b)| b.scope == Scope::Input);
             let packable = inputs.map(|(id, _)| id).filter(|_| s.int(0, 1) == 1);
             let packable = packable.collect();
-            let task = Task { naive, packable };
+            let task = Task::new(naive, packable);
             let target = s.pick(&targets()).clone();
             let Some((values, member)) = draw_member(s, &task, &target) else {
                 refused += 1;

@@ -90,6 +90,25 @@ fn winograd_convolutions_are_streamed_in_strips() {
 }
 
 #[test]
+fn scans_along_outer_axes_have_vectors() {
+    for (rows, columns) in [(7, 64), (5, 37), (1, 16)] {
+        for reverse in [false, true] {
+            let mut g = Graph::default();
+            let x = g.add_input("x", ty(&[rows, columns]));
+            let attrs = Attrs::new()
+                .with("axis", 0)
+                .with("exclusive", false)
+                .with("reverse", reverse);
+            let y = g.add_one(op("cumsum"), "s", &[x], attrs).unwrap();
+            g.add_output("y", y);
+            let plan = check(&g, &[iota(&[rows, columns])]);
+            let scan = kernel(&plan, "cumsum");
+            assert!(has_vectors(&scan.body), "{scan}");
+        }
+    }
+}
+
+#[test]
 fn groups_of_convolutions_are_contractions() {
     // Groups of whole vectors, of part of one, and of several panels with and without tails.
     for (groups, channels, results) in [(4, 32, 32), (3, 18, 15), (2, 10, 40), (2, 8, 100)] {

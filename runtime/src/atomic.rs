@@ -11,9 +11,8 @@ pub fn write_atomic(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
 ) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let mut temporary = NamedTempFile::new_in(folder).map_err(|e| refused(folder, &e))?;
+    let folder = folder_of(path);
+    let mut temporary = temporary_in(folder)?;
     let mut writer = BufWriter::new(temporary.as_file_mut());
     fill(&mut writer)?;
     writer.flush()?;
@@ -26,6 +25,25 @@ pub fn write_atomic(
         let _ = folder.sync_all();
     }
     Ok(())
+}
+
+/// Whether [`write_atomic`] could write a file now.
+///
+/// Errors: the system would refuse.
+pub fn check_writable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    temporary_in(folder_of(path)).map(drop)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+fn temporary_in(folder: &Path) -> Result<NamedTempFile> {
+    NamedTempFile::new_in(folder).map_err(|e| refused(folder, &e))
 }
 
 /// The error without the name of the temporary file.
@@ -67,5 +85,15 @@ mod tests {
         assert_eq!(write_atomic(&path, fail).unwrap_err().to_string(), "no");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+    #[test]
+    fn what_cannot_be_written_is_seen_before() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("a")).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let no_folder = check_writable(&folder.path().join("b/a")).unwrap_err();
+        assert!(no_folder.to_string().contains("make it first"));
+        let is_folder = check_writable(folder.path()).unwrap_err();
+        assert_eq!(is_folder.kind(), ErrorKind::IsADirectory);
     }
 }

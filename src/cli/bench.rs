@@ -4,7 +4,7 @@ mod record;
 mod side;
 
 use super::inputs::{InputArgs, Prepared};
-use super::shared::{ModelArgs, human_bytes, print_notes};
+use super::shared::{ModelArgs, print_notes};
 use crate::cli::out::outln;
 use clap::Args;
 use compare::{Comparison, Other, check_remote};
@@ -12,6 +12,7 @@ use record::{Block, FORMAT, Latency, Setting, save};
 use side::{Local, Ready, Remote, Side, serve};
 use std::path::PathBuf;
 use tensmith::flops::direct_flops;
+use tensmith::units::{human_bytes, parse_duration};
 use tensmith::{Error, Executable, Result};
 use tensmith_autotune::probe::fma_flops_for;
 use tensmith_codegen::target::Target;
@@ -57,22 +58,6 @@ pub struct Bench {
     /// Measures for each number of nanoseconds on stdin: what --compare starts
     #[arg(long, hide = true, conflicts_with_all = ["compare", "save", "json"])]
     on_request: bool,
-}
-
-/// Nanoseconds of `500ms`, `2s`, `1.5s` or `1m`.
-pub(super) fn parse_duration(text: &str) -> std::result::Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "us" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 60e9,
-        _ => return Err("expected a time such as 500ms or 2s".into()),
-    };
-    match digits.parse::<f64>() {
-        Ok(n) if n >= 0.0 && n * unit < 1e15 => Ok((n * unit) as u64),
-        _ => Err("expected a time such as 500ms or 2s".into()),
-    }
 }
 
 /// The ratio of `3%`: 1.03.
@@ -353,14 +338,6 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(parse_duration("2s"), Ok(2_000_000_000));
-        assert_eq!(parse_duration("1.5ms"), Ok(1_500_000));
-        assert!(parse_duration("2").is_err() && parse_duration("-1s").is_err());
-        assert!(parse_duration("s").is_err() && parse_duration("1e30s").is_err());
-    }
 
     #[test]
     fn percentages_become_ratios() {

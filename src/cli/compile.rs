@@ -1,10 +1,11 @@
 //! `tensmith compile`
 use super::inputs::InputArgs;
-use super::shared::{ModelArgs, human_bytes, print_notes};
+use super::shared::{ModelArgs, print_notes};
 use crate::cli::out::out;
 use clap::{Args, ValueEnum};
 use std::fmt::Write;
 use std::path::PathBuf;
+use tensmith::units::human_bytes;
 use tensmith::{Options, Result, compile, native};
 use tensmith_codegen::module::{kernel_asm, kernel_clif};
 use tensmith_codegen::target::Target;
@@ -130,7 +131,7 @@ fn schedules(
     options: &Options,
     text: &dyn Fn(&Schedule) -> String,
 ) -> Result<String> {
-    let (_, schedules) = compile::plan_with_schedules(graph, options)?;
+    let (_, schedules) = compile::plan_with_spaces(graph, options)?;
     Ok(schedules.iter().map(text).collect())
 }
 

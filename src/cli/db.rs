@@ -4,9 +4,10 @@ mod list;
 mod prune;
 mod show;
 
-use super::shared::{DatabaseArgs, human_bytes};
+use super::shared::DatabaseArgs;
 use crate::cli::out::outln;
 use clap::{Args, Subcommand};
+use tensmith::units::human_bytes;
 use tensmith::{Error, Result};
 use tensmith_autotune::records::Health;
 

@@ -2,12 +2,13 @@
 mod facts;
 mod warnings;
 
-use super::shared::{DatabaseArgs, human_age, human_bytes, human_ns, table};
+use super::shared::{DatabaseArgs, table};
 use crate::cli::out::outln;
 use clap::Args;
 use comfy_table::Table;
 use facts::{Facts, Store};
 use indicatif::{ProgressBar, ProgressStyle};
+use tensmith::units::{human_age, human_bytes, human_ns};
 use tensmith::{Error, Result};
 use tensmith_autotune::profile::{Profile, Progress};
 use tensmith_autotune::records::Health;

@@ -1,7 +1,6 @@
 //! `tensmith explain`
-use super::bench::parse_duration;
 use super::inputs::InputArgs;
-use super::shared::{ModelArgs, human_bytes, human_ns, print_notes};
+use super::shared::{ModelArgs, print_notes};
 use crate::cli::out::{out, out_bytes, outln};
 use clap::Args;
 use std::io::Write;
@@ -13,6 +12,7 @@ use tensmith::explain::rules::RulesReport;
 use tensmith::explain::why_not::why_not;
 use tensmith::explain::{KernelReport, Report, explain};
 use tensmith::files::write_atomic;
+use tensmith::units::{human_bytes, human_ns, parse_duration};
 use tensmith::{Options, Result, TensorView};
 use tensmith_ir::graph::Graph;
 use tensmith_onnx::export::export;

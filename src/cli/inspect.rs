@@ -1,10 +1,11 @@
 //! `tensmith inspect`
-use super::shared::{ModelArgs, human_bytes, print_notes};
+use super::shared::{ModelArgs, print_notes};
 use crate::cli::out::outln;
 use clap::Args;
 use comfy_table::Table;
 use std::collections::BTreeMap;
 use tensmith::flops::direct_flops;
+use tensmith::units::human_bytes;
 use tensmith::{Error, Imported, Model, Result};
 use tensmith_ir::eval::Sizes;
 use tensmith_ir::graph::{Def, Graph};

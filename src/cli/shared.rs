@@ -24,7 +24,7 @@ pub struct ModelArgs {
     /// Threads of a run; all usable cores by default
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// The machine to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4, aarch64
+    /// The machine to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, aarch64
     #[arg(long, value_name = "NAME", default_value = "host")]
     pub target: String,
     /// Memory that a run may take besides constants and inputs
@@ -180,39 +180,6 @@ pub fn print_notes(imported: &Imported) {
     }
 }
 
-/// A number of bytes for people.
-pub fn human_bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 || unit == "GiB" {
-            let digits = usize::from(unit != "B");
-            return format!("{value:.digits$} {unit}");
-        }
-        value /= 1024.0;
-    }
-    unreachable!("the last unit has no bound")
-}
-
-/// Nanoseconds for people.
-pub fn human_ns(ns: f64) -> String {
-    match ns {
-        ns if ns >= 1e9 => format!("{:.2} s", ns / 1e9),
-        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
-        ns if ns >= 1e3 => format!("{:.1} us", ns / 1e3),
-        ns => format!("{ns:.0} ns"),
-    }
-}
-
-/// Seconds since something, for people.
-pub fn human_age(seconds: u64) -> String {
-    match seconds {
-        s if s < 60 => format!("{s} s"),
-        s if s < 3600 => format!("{} min", s / 60),
-        s if s < 2 * 86400 => format!("{} h", s / 3600),
-        s => format!("{} d", s / 86400),
-    }
-}
-
 /// A table for people, without lines, some columns of which are numbers.
 pub fn table(head: &[&str], numbers: Range<usize>) -> Table {
     let mut table = Table::new();
@@ -261,19 +228,5 @@ impl DatabaseArgs {
             eprintln!("note: there are no records yet in {}", path.display());
         }
         Ok(database)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_short() {
-        assert_eq!(human_ns(12.4), "12 ns");
-        assert_eq!(human_ns(12_400.0), "12.4 us");
-        assert_eq!(human_ns(2.5e9), "2.50 s");
-        let ages = [59, 60, 3600, 2 * 86400].map(human_age);
-        assert_eq!(ages, ["59 s", "1 min", "1 h", "2 d"]);
     }
 }

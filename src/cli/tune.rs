@@ -2,15 +2,19 @@
 mod live;
 mod table;
 
-use super::bench::parse_duration;
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, print_notes};
 use crate::cli::out::{out, outln};
 use clap::Args;
 use live::Live;
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tensmith::files::{check_writable, write_atomic};
+use tensmith::tune::html::html;
 use tensmith::tune::{Settings, Tuning, tune};
+use tensmith::units::parse_duration;
 use tensmith::{Error, Result, TensorView};
 use tensmith_autotune::Effort;
 use tensmith_autotune::measure::Program;
@@ -23,6 +27,7 @@ use tensmith_autotune::records::default_path;
   tensmith tune model.onnx --budget 10m --deep --threads 2
   tensmith tune model.onnx --budget 5m --resume
   tensmith tune model.onnx --tasks 1/4 --records part1.sqlite3
+  tensmith tune model.onnx --html report.html
   tensmith tune model.onnx --json > tuned.json
 
 What is found is kept in the database of records, and used by `compile`, `run` and all other verbs
@@ -40,11 +45,14 @@ pub struct Tune {
     #[arg(long, value_name = "N")]
     trials: Option<u64>,
     /// Searches what is known to be good elsewhere only
-    #[arg(long, conflicts_with = "deep")]
+    #[arg(long, conflicts_with_all = ["deep", "uniform"])]
     quick: bool,
     /// Crosses and changes the best schedules as well: for budgets of many minutes
     #[arg(long)]
     deep: bool,
+    /// Draws schedules evenly: to collect what `cargo xtask train-cost` learns from
+    #[arg(long, conflicts_with = "deep")]
+    uniform: bool,
     /// Goes on where an earlier search of these tasks ended
     #[arg(long)]
     resume: bool,
@@ -52,6 +60,9 @@ pub struct Tune {
     /// records are merged by `tensmith db merge`
     #[arg(long, value_name = "K/N", value_parser = parse_share)]
     tasks: Option<(usize, usize)>,
+    /// Writes what became of each task as one page, with pictures of the search and rooflines
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
     /// Prints what became of each task as JSON
     #[arg(long)]
     json: bool,
@@ -70,6 +81,8 @@ fn parse_share(text: &str) -> std::result::Result<(usize, usize), String> {
 impl Tune {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
+        // Before any time is spent.
+        self.html.as_deref().map_or(Ok(()), check_writable)?;
         let model = self.model.load()?;
         let given = self.inputs.read(&model)?;
         let prepared = given.prepare(&model, self.model.untuned_options()?, true)?;
@@ -82,6 +95,10 @@ impl Tune {
         let tuning = tune(imported, options, &views, &settings, &mut live);
         live.end();
         let tuning = tuning?;
+        if let Some(path) = &self.html {
+            write_atomic(path, |w| w.write_all(html(&tuning).as_bytes()))?;
+            eprintln!("wrote {}", path.display());
+        }
         match self.json {
             true => outln!("{}", table::json(&tuning)),
             false => out!("{}", table::text(&tuning)),
@@ -114,9 +131,10 @@ impl Tune {
         Ok(Settings {
             budget_ns: self.budget,
             trials: self.trials,
-            effort: match (self.quick, self.deep) {
-                (true, _) => Effort::Quick,
-                (_, true) => Effort::Deep,
+            effort: match (self.quick, self.deep, self.uniform) {
+                (true, _, _) => Effort::Quick,
+                (_, true, _) => Effort::Deep,
+                (_, _, true) => Effort::Uniform,
                 _ => Effort::Standard,
             },
             seed: self.inputs.seed,
@@ -136,8 +154,7 @@ impl Tune {
 
     /// What to do next.
     fn note(&self, tuning: &Tuning) {
-        let accepted = tuning.tasks.iter().filter(|t| t.is_accepted).count();
-        if accepted == 0 {
+        if tuning.accepted() == 0 {
             eprintln!("the model is compiled as before");
         }
         if tuning.left_share >= 0.01 {

@@ -1,4 +1,5 @@
 //! Drawings of the optimised graph, its nodes boxed by the kernels that compute them.
+use crate::page::escaped;
 use std::collections::HashMap;
 use std::fmt::Write;
 use tensmith_ir::graph::{Graph, NodeId};
@@ -175,10 +176,4 @@ pub fn svg(graph: &Graph, partition: &Partition) -> String {
 fn shortened(name: &str) -> String {
     let long = name.chars().count().saturating_sub(34);
     name.chars().skip(long).collect()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

@@ -14,7 +14,7 @@ pub mod trace;
 pub mod why_not;
 pub mod work;
 
-use crate::compile::{optimised_and_told, partition, plan_with_schedules};
+use crate::compile::{optimised_and_told, partition, plan_with_spaces};
 use crate::error::Result;
 use crate::executable::Executable;
 use crate::model::Imported;
@@ -196,7 +196,7 @@ pub fn explain(
     let (graph, decisions) = optimised_and_told(&imported.graph, &options)?;
     let search = partition(&graph, &options)?.search;
     let egraph = rules::RulesReport::of(&decisions.egraph, &search);
-    let (plan, schedules) = plan_with_schedules(&graph, &options)?;
+    let (plan, schedules) = plan_with_spaces(&graph, &options)?;
     let executable = imported.compile_plan(&plan, &options)?;
     let before = Machine::probe(executable.threads(), &target)?;
     let measured = Measured::of(&plan, &executable, inputs, duration_ns)?;

@@ -33,6 +33,13 @@ pub fn write_atomic(
     atomic::write_atomic(path, fill).map_err(|e| Error::io("write", path, e))
 }
 
+/// Whether [`write_atomic`] could write a file now, for what is written after much work.
+///
+/// Errors: the system would refuse.
+pub fn check_writable(path: &Path) -> Result<()> {
+    atomic::check_writable(path).map_err(|e| Error::io("write", path, e))
+}
+
 /// Reads a `.npz`, `.npy` (one tensor, named like the file) or `.safetensors` file.
 ///
 /// Errors: an unknown extension, a file that cannot be read or understood.

@@ -14,6 +14,18 @@ impl Found {
         self.0.insert(task, values);
     }
 
+    /// This and more, which replaces what is said here of the same tasks.
+    pub fn and(&self, more: &Found) -> Found {
+        let mut all = self.clone();
+        all.0.extend(more.0.clone());
+        all
+    }
+
+    /// Tasks and their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Values)> {
+        self.0.iter().map(|(task, values)| (task.as_str(), values))
+    }
+
     /// How many tasks have values.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -1,9 +1,14 @@
 //! Tuning: finding, for each kernel of a model, the schedule that is fastest on this machine.
+pub mod choices;
 mod found;
+pub mod html;
 pub mod records;
+mod report;
 pub mod run;
+pub mod sides;
 pub mod stitch;
 pub mod tasks;
 
 pub use found::Found;
-pub use run::{Settings, TaskReport, Tuning, Watcher, tune};
+pub use report::{TaskReport, Tuning};
+pub use run::{Settings, Watcher, tune};

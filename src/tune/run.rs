@@ -1,13 +1,14 @@
 //! From a model to what its kernels are best scheduled with.
+use super::choices::{ChoiceRecords, Limits, TriedChoice};
 use super::records::key;
-use super::stitch::{Candidate, Stitched, stitch};
+use super::report::{TaskReport, Tuning};
+use super::sides::Variant;
+use super::stitch::{self, Candidate, Stitched, stitch};
 use super::tasks::{ModelTask, tasks_of};
-use crate::compile::optimised;
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::model::Imported;
 use crate::options::Options;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,10 +24,16 @@ use tensmith_runtime::{Stopwatch, TensorView, clock};
 
 /// Units: nanoseconds that the model is measured before the search, besides compiling.
 const FIRST_NS: u64 = 500_000_000;
+/// The part of a budget in which choices are tried.
+const CHOICES_SHARE: f64 = 0.2;
 /// The part of a budget that is kept for trying what was found in the model.
 const STITCH_SHARE: f64 = 0.12;
 /// Units: nanoseconds of measuring for that, at least and at most.
 const STITCH_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
+
+/// Tasks of other models whose values are tried for similar tasks, at most: describing one takes
+/// milliseconds.
+const NEIGHBOURS: usize = 64;
 
 /// How a model is tuned.
 #[derive(Clone, Debug)]
@@ -53,63 +60,14 @@ pub struct Settings {
 
 /// Whoever looks on.
 pub trait Watcher {
+    /// An option of a choice was tried.
+    fn choice(&mut self, tried: &TriedChoice);
     /// The tasks, before the search; of each whether it is searched.
     fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]);
     /// A round is over; the tuner's tasks are those that are searched, in order.
     fn round(&mut self, tuner: &Tuner);
     /// What was found is tried in the model.
     fn stitch(&mut self);
-}
-
-/// What became of a task.
-#[derive(Clone, Debug)]
-pub struct TaskReport {
-    /// The task.
-    pub task: ModelTask,
-    /// Whether it was searched.
-    pub is_searched: bool,
-    /// Candidates that were measured, or failed.
-    pub trials: u64,
-    /// How often each thing went wrong.
-    pub failures: BTreeMap<Failure, u64>,
-    /// The fastest member alone, and its time over that of the untuned one.
-    pub best: Option<(Values, f64)>,
-    /// Whether the model is compiled with it from now on.
-    pub is_accepted: bool,
-    /// The time of its kernels in the model over the untuned ones, where it was tried.
-    pub in_model: Option<f64>,
-    /// When the fastest member changed: seconds, trials, ratio.
-    pub curve: Vec<(f64, u64, f64)>,
-    /// Why it was not searched to the end of the time.
-    pub end: Option<String>,
-}
-
-/// What became of a model.
-#[derive(Clone, Debug)]
-pub struct Tuning {
-    /// The model's name.
-    pub model: String,
-    /// Its tasks, the largest part of the run first.
-    pub tasks: Vec<TaskReport>,
-    /// Why the search ended.
-    pub stop: StopReason,
-    /// What the model said of what was found.
-    pub stitched: Stitched,
-    /// What is expected to be left, as a part of the time of all tasks.
-    pub left_share: f64,
-    /// Units: nanoseconds of the search, and of all of it.
-    pub search_ns: u64,
-    /// Units: as `search_ns`, of everything.
-    pub total_ns: u64,
-    /// Processes that were started to measure.
-    pub workers: usize,
-}
-
-impl Tuning {
-    /// Candidates that were measured, or failed.
-    pub fn trials(&self) -> u64 {
-        self.tasks.iter().map(|t| t.trials).sum()
-    }
 }
 
 /// Tunes a model on inputs in the model's order. What was measured is in the database when this
@@ -130,15 +88,36 @@ pub fn tune(
         ..options.clone()
     };
     let database = Database::open(&settings.records)?;
-    let report = explain(imported, &options, inputs, FIRST_NS)?;
+    let mut report = explain(imported, &options, inputs, FIRST_NS)?;
     let compile_ns = watch.elapsed_ns().saturating_sub(2 * FIRST_NS);
+    let untuned = Variant::new(imported, &options, None)?;
+    let records = ChoiceRecords::new(&database, &options, settings.resume);
+    let mut choices = records.choices(&imported.graph, &report)?;
+    let latency_ns = report.latency_ns;
+    if settings.share.is_none() {
+        let limits = Limits {
+            budget_ns: (settings.budget_ns as f64 * CHOICES_SHARE) as u64,
+            compile_ns,
+            latency_ns,
+            stop: &settings.stop,
+        };
+        let mut told = |tried: &TriedChoice| watcher.choice(tried);
+        choices.try_all((imported, &options), inputs, &limits, &mut told)?;
+    }
+    let options = Options {
+        tuned: choices.found.clone().option(),
+        ..options.clone()
+    };
+    if !choices.found.is_empty() {
+        report = explain(imported, &options, inputs, FIRST_NS)?;
+    }
     let tasks = tasks_of(&report);
     let searched = searched(&tasks, settings.share);
     watcher.begin(&tasks, &searched);
     let stitch_ns = (settings.budget_ns as f64 * STITCH_SHARE) as u64;
     let stitch_ns = stitch_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
-    // Six compilations and the samples.
-    let reserve = stitch_ns + 6 * compile_ns;
+    // Eight compilations and the samples.
+    let reserve = stitch_ns + 8 * compile_ns;
     let deadline = settings
         .budget_ns
         .saturating_sub(watch.elapsed_ns() + reserve);
@@ -147,18 +126,27 @@ pub fn tune(
     let search_ns = search.tuner.elapsed_ns();
     watcher.stitch();
     let candidates = search.candidates();
-    let graph = optimised(&imported.graph, &options)?;
-    let mut stitched = stitch((imported, &graph), &options, inputs, &candidates, stitch_ns)?;
+    let limits = stitch::Limits {
+        measure_ns: stitch_ns,
+        budget_ns: settings.budget_ns.saturating_sub(watch.elapsed_ns()),
+        compile_ns,
+    };
+    let mut stitched = stitch(&untuned, &choices.found, inputs, &candidates, &limits)?;
     if stitched.ratio.is_none() {
         // Nothing was tried as a whole: the model is as it was.
-        stitched.latency_ns = [report.latency_ns; 2];
+        stitched.latency_ns = [latency_ns; 2];
     }
     search.keep(&stitched)?;
+    choices.keep(&records, stitched.is_faster, latency_ns)?;
     Ok(Tuning {
         model: report.model.clone(),
+        target: report.target.clone(),
+        threads: report.threads,
+        machine: report.machine.clone(),
         tasks: search.reports(&tasks, &stitched),
         stop,
         left_share: search.tuner.expected_share(),
+        choices: choices.tried,
         stitched,
         search_ns,
         total_ns: watch.elapsed_ns(),
@@ -234,7 +222,11 @@ impl<'d> Search<'d> {
             stop: Arc::clone(&settings.stop),
         };
         let subjects = chosen.iter().map(subject).collect();
-        let mut tuner = Tuner::new(subjects, vec![], config).map_err(Error::Usage)?;
+        let records = database.all_accepted(&key(String::new(), options), NEIGHBOURS)?;
+        let records = (records.into_iter())
+            .filter_map(|(task, values)| Some((task.parse().ok()?, values)))
+            .collect();
+        let mut tuner = Tuner::new(subjects, records, config).map_err(Error::Usage)?;
         let keys: Vec<Key> = (chosen.iter())
             .map(|t| key(t.task.to_string(), options))
             .collect();

@@ -2,30 +2,15 @@
 //!
 //! Alone, a kernel finds other caches than among its neighbours. So the model is run in turns with
 //! and without all that was found, keeping time; a task whose kernels did not become faster there
-//! goes back. Then the model is run in turns with what is left, and if that is not faster as a whole
-//! nothing is left.
-//!
-//! Of two equal models in a process, the one that was made first is faster by up to 2 %, for the
-//! pages that its memory lies in. So there are two of each, made in the order base, tuned, tuned,
-//! base, and pairs are of the first or of the last two.
+//! goes back. Then the model is run in turns with what is left. If that is not faster as a whole the
+//! half goes that saved least, and so on, while there is time; in the end nothing is left.
 use super::found::Found;
-use crate::compile::plan_with_schedules;
+use super::sides::{Sides, Variant};
 use crate::error::Result;
-use crate::explain::new_profile;
-use crate::explain::timeline::Timeline;
-use crate::model::Imported;
-use crate::options::Options;
-use crate::session::Session;
 use std::collections::BTreeMap;
-use tensmith_codegen::entry::numbered_steps;
-use tensmith_ir::graph::Graph;
-use tensmith_ir::plan::Step;
 use tensmith_passes::schedule::parameters::Values;
-use tensmith_runtime::stats::{Interval, Verdict, paired_ratio};
-use tensmith_runtime::{Profile, Stopwatch, TensorView};
-
-/// Pairs of runs at least, and at most.
-const PAIRS: [usize; 2] = [15, 400];
+use tensmith_runtime::stats::{Interval, Verdict, median, paired_ratio};
+use tensmith_runtime::{Stopwatch, TensorView};
 
 /// A task for which something was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +40,8 @@ pub struct Stitched {
     /// The latency of the model with those that were accepted, over the untuned one; `None`: none
     /// was accepted.
     pub ratio: Option<Interval>,
+    /// Whether what was accepted, choices included, makes the model faster.
+    pub is_faster: bool,
     /// Units: nanoseconds: the medians of the untuned model and of the tuned one.
     pub latency_ns: [f64; 2],
 }
@@ -68,214 +55,110 @@ impl Stitched {
     }
 }
 
-/// Accepts or reverts each candidate for a graph that was optimised already; measures for about
-/// `duration_ns`, two compilations besides.
+/// How long what was found is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Units: nanoseconds of measuring, if nothing has to be tried again.
+    pub measure_ns: u64,
+    /// Units: nanoseconds after which nothing is tried again.
+    pub budget_ns: u64,
+    /// Units: nanoseconds of a compilation.
+    pub compile_ns: u64,
+}
+
+/// Accepts or reverts each candidate, which was found under these choices, and in the end the
+/// choices as well. Where all together do not make the model faster, the half that saved most is
+/// tried again, while there is time. Takes four to eight compilations besides measuring, and two
+/// for each time that it tries again.
 ///
 /// Errors: as compilation and runs.
 pub fn stitch(
-    model: (&Imported, &Graph),
-    options: &Options,
+    untuned: &Variant<'_>,
+    choices: &Found,
     inputs: &[TensorView<'_>],
     candidates: &[Candidate],
-    duration_ns: u64,
+    limits: &Limits,
 ) -> Result<Stitched> {
-    let pairs = candidates
-        .iter()
-        .map(|c| (c.task.clone(), c.values.clone()));
-    let all: Found = pairs.collect();
-    if all.is_empty() {
-        return Ok(Stitched::default());
-    }
-    let mut sides = Sides::new(model, options, &all)?;
-    let ratios = sides.in_model(inputs, duration_ns / 2)?;
-    let fit = |c: &Candidate| {
-        let ratio = ratios.get(&c.task).copied().flatten();
-        Fitted {
-            candidate: c.clone(),
-            is_accepted: ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster),
-            ratio,
+    let watch = Stopwatch::start();
+    let chosen = match choices.is_empty() {
+        true => untuned.clone(),
+        false => untuned.with(choices.clone().option())?,
+    };
+    let with = |kernels: &Found| chosen.with_kernels(choices.and(kernels).option());
+    let mut stitched = Stitched::default();
+    // The tasks that were faster in the model, those that saved most last.
+    let mut faster: Vec<(f64, usize)> = Vec::new();
+    if !candidates.is_empty() {
+        let all = candidates.iter();
+        let all = all.map(|c| (c.task.clone(), c.values.clone())).collect();
+        let mut sides = Sides::new(&[chosen.clone(), with(&all)])?;
+        let fits = in_model(&mut sides, inputs, limits.measure_ns / 2)?;
+        for (k, candidate) in candidates.iter().enumerate() {
+            let fit = fits.get(&candidate.task);
+            let ratio = fit.and_then(|f| f.ratio);
+            let is_accepted = ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+            if is_accepted {
+                faster.push((fit.map_or(0.0, |f| f.saved_ns), k));
+            }
+            stitched.tasks.push(Fitted {
+                candidate: candidate.clone(),
+                ratio,
+                is_accepted,
+            });
         }
-    };
-    let mut stitched = Stitched {
-        tasks: candidates.iter().map(fit).collect(),
-        ..Stitched::default()
-    };
-    let found = stitched.found();
-    if found.is_empty() {
+    }
+    faster.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if faster.is_empty() && choices.is_empty() {
         return Ok(stitched);
     }
-    if found.len() < candidates.len() {
-        sides.tune(model, options, &found)?;
-    }
-    let (a, b) = sides.whole(inputs, duration_ns / 2)?;
-    let ratio = paired_ratio(&a, &b);
-    stitched.latency_ns = [&a, &b].map(|times| tensmith_runtime::stats::median(times));
-    if !found.is_empty() {
-        stitched.ratio = ratio;
-        if !ratio.is_some_and(|r| r.verdict(1.0) == Verdict::Faster) {
-            stitched
-                .tasks
-                .iter_mut()
-                .for_each(|t| t.is_accepted = false);
-            stitched.latency_ns[1] = stitched.latency_ns[0];
+    let mut sides = Sides::new(&[untuned.clone(), with(&stitched.found())])?;
+    loop {
+        let times = sides.whole(inputs, limits.measure_ns / 2)?;
+        stitched.latency_ns = [0, 1].map(|side: usize| median(&times[side]));
+        stitched.ratio = paired_ratio(&times[0], &times[1]);
+        stitched.is_faster = (stitched.ratio).is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+        let again = watch.elapsed_ns() + limits.measure_ns / 2 + 2 * limits.compile_ns;
+        if stitched.is_faster || faster.len() < 2 || again > limits.budget_ns {
+            break;
         }
+        for (_, k) in faster.drain(..faster.len().div_ceil(2)) {
+            stitched.tasks[k].is_accepted = false;
+        }
+        sides.replace(1, &with(&stitched.found()))?;
+    }
+    if !stitched.is_faster {
+        let tasks = stitched.tasks.iter_mut();
+        tasks.for_each(|t| t.is_accepted = false);
+        stitched.latency_ns[1] = stitched.latency_ns[0];
     }
     Ok(stitched)
 }
 
-/// Two models without and two with what was found.
-struct Sides {
-    base: [Side; 2],
-    tuned: [Side; 2],
+/// What a task's kernels take in the model with all that was found.
+struct Fit {
+    /// Their times over those without.
+    ratio: Option<Interval>,
+    /// Units: nanoseconds of a run less.
+    saved_ns: f64,
 }
 
-impl Sides {
-    fn new(model: (&Imported, &Graph), options: &Options, found: &Found) -> Result<Sides> {
-        let side = |found: &Found| Side::new(model, options, found.clone());
-        let none = Found::default();
-        let first = side(&none)?;
-        let tuned = [side(found)?, side(found)?];
-        Ok(Sides {
-            base: [first, side(&none)?],
-            tuned,
-        })
-    }
-
-    /// Replaces the tuned models, in the places of memory that they leave.
-    fn tune(&mut self, model: (&Imported, &Graph), options: &Options, found: &Found) -> Result<()> {
-        for side in &mut self.tuned {
-            *side = Side::new(model, options, found.clone())?;
-        }
-        Ok(())
-    }
-
-    /// Calls `one` with pairs of an untuned model (`false`) and a tuned one, for so long; which
-    /// comes first changes from pair to pair, and the models every second pair.
-    fn pairs(
-        &mut self,
-        duration_ns: u64,
-        mut one: impl FnMut(&mut Side, bool) -> Result<()>,
-    ) -> Result<()> {
-        let total = Stopwatch::start();
-        for pair in 0..PAIRS[1] {
-            if pair >= PAIRS[0] && total.elapsed_ns() > duration_ns {
-                break;
-            }
-            let k = pair / 2 % 2;
-            for is_tuned in [pair % 2 == 1, pair % 2 == 0] {
-                let side = if is_tuned {
-                    &mut self.tuned[k]
-                } else {
-                    &mut self.base[k]
-                };
-                one(side, is_tuned)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The ratios of the times of tasks in the model with all that was found to those without.
-    fn in_model(
-        &mut self,
-        inputs: &[TensorView<'_>],
-        duration_ns: u64,
-    ) -> Result<BTreeMap<String, Option<Interval>>> {
-        self.warm(inputs)?;
-        let mut times: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
-        self.pairs(duration_ns, |side, is_tuned| {
-            for (task, ns) in side.task_times(inputs)? {
-                times.entry(task).or_default()[usize::from(is_tuned)].push(ns);
-            }
-            Ok(())
-        })?;
-        // A task whose kernels are not the same ones on both sides has no ratio.
-        let ratio = |[a, b]: [Vec<f64>; 2]| match a.len() == b.len() {
-            true => paired_ratio(&a, &b),
-            false => None,
-        };
-        let ratios = times.into_iter();
-        Ok(ratios.map(|(task, times)| (task, ratio(times))).collect())
-    }
-
-    /// Units: nanoseconds of runs without and with what was found, in turns.
-    fn whole(
-        &mut self,
-        inputs: &[TensorView<'_>],
-        duration_ns: u64,
-    ) -> Result<(Vec<f64>, Vec<f64>)> {
-        self.warm(inputs)?;
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        self.pairs(duration_ns, |side, is_tuned| {
-            let ns = side.run(inputs)?;
-            if is_tuned {
-                b.push(ns)
-            } else {
-                a.push(ns)
-            }
-            Ok(())
-        })?;
-        Ok((a, b))
-    }
-
-    fn warm(&mut self, inputs: &[TensorView<'_>]) -> Result<()> {
-        let all = self.base.iter_mut().chain(&mut self.tuned);
-        for side in all {
-            side.run(inputs)?;
-        }
-        Ok(())
-    }
-}
-
-/// A compiled model.
-struct Side {
-    session: Session,
-    profile: Profile,
-    /// The task of each step; empty for what is no kernel.
-    tasks: Vec<String>,
-}
-
-impl Side {
-    fn new(
-        (imported, graph): (&Imported, &Graph),
-        options: &Options,
-        found: Found,
-    ) -> Result<Side> {
-        let options = Options {
-            profile: true,
-            tuned: found.option(),
-            ..options.clone()
-        };
-        let (plan, schedules) = plan_with_schedules(graph, &options)?;
-        let executable = imported.compile_plan(&plan, &options)?;
-        let task = |step: &&Step| match step {
-            Step::Call(call) => schedules[call.kernel.0 as usize].task.to_string(),
-            _ => String::new(),
-        };
-        let tasks: Vec<String> = numbered_steps(&plan).iter().map(task).collect();
-        Ok(Side {
-            session: executable.session()?,
-            profile: new_profile(executable.threads()),
-            tasks,
-        })
-    }
-
-    /// Units: nanoseconds of a run.
-    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<f64> {
-        let watch = Stopwatch::start();
-        self.session.run(inputs)?;
-        Ok(watch.elapsed_ns() as f64)
-    }
-
-    /// Units: nanoseconds of each task in a run, all its kernels together.
-    fn task_times(&mut self, inputs: &[TensorView<'_>]) -> Result<BTreeMap<String, f64>> {
-        self.session.run_profiled(inputs, &mut self.profile)?;
-        let costs = Timeline::of(&self.profile).costs(self.tasks.len());
-        let mut times = BTreeMap::new();
-        for (task, cost) in self.tasks.iter().zip(costs) {
-            if !task.is_empty() {
-                *times.entry(task.clone()).or_insert(0.0) += cost.slowest_ns as f64;
-            }
-        }
-        Ok(times)
-    }
+/// How the tasks fit in the model with all that was found, the second one.
+fn in_model(
+    sides: &mut Sides,
+    inputs: &[TensorView<'_>],
+    duration_ns: u64,
+) -> Result<BTreeMap<String, Fit>> {
+    let fit = |times: Vec<Vec<f64>>| match times[0].len() == times[1].len() {
+        true => Fit {
+            ratio: paired_ratio(&times[0], &times[1]),
+            saved_ns: median(&times[0]) - median(&times[1]),
+        },
+        // Its kernels are not the same ones on both sides.
+        false => Fit {
+            ratio: None,
+            saved_ns: 0.0,
+        },
+    };
+    let times = sides.by_task(inputs, duration_ns)?.into_iter();
+    Ok(times.map(|(task, times)| (task, fit(times))).collect())
 }

@@ -17,6 +17,10 @@ pub struct ModelTask {
     pub ns: f64,
     /// Units: nanoseconds that the machine needs for a call at least.
     pub bound_ns: f64,
+    /// Units: floating-point operations of a call, by the direct algorithms.
+    pub flops: f64,
+    /// Units: bytes that a call moves over its boundary.
+    pub bytes: f64,
     /// Its calls, as a part of the run.
     pub share: f64,
     /// What it is.
@@ -65,6 +69,8 @@ pub fn tasks_of(report: &Report) -> Vec<ModelTask> {
             calls,
             ns: sum(&|k| rows[k].ns) / calls as f64,
             bound_ns: sum(&|k| rows[k].bound_ns) / calls as f64,
+            flops: sum(&|k| rows[k].flops) / calls as f64,
+            bytes: sum(&|k| rows[k].bytes) / calls as f64,
             share: sum(&|k| rows[k].share),
             task: schedule.task.clone(),
             parameters: schedule.parameters.clone(),

@@ -94,6 +94,48 @@ def layer_norm(b, rows=128, columns=384):
     return b.node("LayerNormalization", x, scale, bias, axis=-1)
 
 
+def attention(batch, heads, tokens, size):
+    """Scaled dot products over all tokens, with a bias as windows have it."""
+
+    def build(b):
+        q, k, v = (b.input(batch, heads, tokens, size) for _ in range(3))
+        scores = b.node("MatMul", q, b.node("Transpose", k, perm=[0, 1, 3, 2]))
+        scores = b.node("Mul", scores, b.constant(size**-0.5))
+        scores = b.node("Add", scores, b.weight(1, heads, tokens, tokens))
+        return b.node("MatMul", b.node("Softmax", scores, axis=-1), v)
+
+    return build
+
+
+def conv_transpose(channels, filters, side, kernel=2, stride=2):
+    def build(b):
+        weight = b.weight(channels, filters, kernel, kernel, scale=channels**-0.5)
+        x, bias = b.input(1, channels, side, side), b.weight(filters)
+        return b.node("ConvTranspose", x, weight, bias, strides=[stride] * 2)
+
+    return build
+
+
+def audio_conv(b, filters=512, kernel=10, stride=5, samples=16000):
+    """The first layer of a network on samples of sound."""
+    x, weight = b.input(1, 1, samples), b.weight(filters, 1, kernel, scale=kernel**-0.5)
+    return b.node("Relu", b.node("Conv", x, weight, b.weight(filters), strides=[stride]))
+
+
+def cumulative_sum(b, rows=1000, columns=128):
+    axis = b.node("Cast", b.constant(0), to=TensorProto.INT64)
+    return b.node("CumSum", b.input(rows, columns), axis)
+
+
+def max_pool(b, channels=256, side=20, kernel=5):
+    pads, shape = [kernel // 2] * 4, [kernel] * 2
+    return b.node("MaxPool", b.input(1, channels, side, side), kernel_shape=shape, pads=pads)
+
+
+def transpose(perm, *shape):
+    return lambda b: b.node("Transpose", b.input(*shape), perm=perm)
+
+
 KERNELS = {
     "call": lambda b: b.node("Relu", b.input(1, 8)),
     "matmul_512": matmul(512, 512, 512),
@@ -109,6 +151,16 @@ KERNELS = {
     "gelu_128x3072": scaled_gelu,
     "softmax_128x768": lambda b: b.node("Softmax", b.input(128, 768), axis=-1),
     "layer_norm_128x384": layer_norm,
+    "attention_64x3x49x32": attention(64, 3, 49, 32),
+    "attention_1x8x256x64": attention(1, 8, 256, 64),
+    "conv_transpose_64_32_56": conv_transpose(64, 32, 56),
+    "conv3x3_64_1_112": conv(64, 1, 112),
+    "conv1d_1_512_16000": audio_conv,
+    "cumsum_1000x128": cumulative_sum,
+    "max_pool5x5_256_20": max_pool,
+    "softmax_9408x49": lambda b: b.node("Softmax", b.input(9408, 49), axis=-1),
+    "channels_last_64_112": transpose([0, 2, 3, 1], 1, 64, 112, 112),
+    "channels_last_3_224": transpose([0, 2, 3, 1], 1, 3, 224, 224),
     "transpose_1024": lambda b: b.node("Transpose", b.input(1024, 1024), perm=[1, 0]),
 }
 

@@ -10,6 +10,7 @@ mod stamp;
 mod test;
 mod tidy;
 mod train;
+mod tune_experiment;
 mod workspace;
 
 use std::process::ExitCode;
@@ -52,6 +53,9 @@ enum Command {
     Peers(peers::Options),
     /// Train the weights of the tuner's ranker on records, and evaluate them on unseen families
     TrainCost(train::Options),
+    /// Measure what tuning gives, and write the tables and pictures of docs/tuning.md
+    #[command(disable_help_flag = true)]
+    TuneExperiment(tune_experiment::Options),
     /// Check file sizes, documents, crate arrows and forbidden names
     Tidy,
 }
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Command::Docs => docs::write(&workspace),
         Command::Peers(options) => peers::run(&workspace, &options),
         Command::TrainCost(options) => train::run(&workspace, &options),
+        Command::TuneExperiment(options) => tune_experiment::run(&workspace, &options),
         Command::Tidy => tidy::run(&workspace),
     };
     match result {

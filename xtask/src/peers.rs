@@ -162,7 +162,7 @@ fn choose(names: &[String]) -> Result<(Vec<String>, Vec<String>)> {
 }
 
 /// Build the command and find it.
-fn build(workspace: &Workspace) -> Result<PathBuf> {
+pub fn build(workspace: &Workspace) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.current_dir(&workspace.root);

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tensmith_codegen::target::Target;
 use tensmith_ir::eval::Sizes;
-use tensmith_passes::schedule::task::Task;
+use tensmith_passes::schedule::parameters::Values;
+use tensmith_passes::schedule::task::{STRIP_ROWS, Task};
 use tensmith_runtime::stats::median;
 
 /// The samples of the records of this machine, for sums in any order. Times are those of the
@@ -57,7 +58,13 @@ fn samples_of(
     let defaults: Vec<f64> = records.iter().filter_map(default_ns).collect();
     let default_ns = median(&defaults);
     let sample = |record: &Record| {
-        let scheduled = task.member(&schedules, record.trial.values.clone()).ok()?;
+        let values = &record.trial.values;
+        let scheduled = task.member(&schedules, values.clone()).ok()?;
+        let taken = Values::of(&scheduled.parameters);
+        // The text of a task does not tell its kernel with other strips.
+        if values.get(STRIP_ROWS) != taken.get(STRIP_ROWS) {
+            return None;
+        }
         let description = Description::new(&scheduled.kernel, &setting);
         Some(Sample {
             family: family.into(),

@@ -1,6 +1,8 @@
 //! What a tuner and its worker say to each other: one JSON object a line.
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use tensmith_ir::loops::{Kernel, parse_kernel};
+use tensmith_passes::schedule::task::{StripSizes, Task};
 
 /// What a worker is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,53 @@ pub struct TaskRequest {
     pub threads: usize,
     /// Whether sums may change the order of their terms.
     pub reassociate: bool,
+    /// The kernel with strips of other sizes, if it has strips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strips: Option<StripsRequest>,
+}
+
+/// A task's kernel with strips of other sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StripsRequest {
+    /// Rows of the strips of the task's own kernel.
+    pub rows: i64,
+    /// Other rows, and the text of the naive kernel with them.
+    pub others: Vec<(i64, String)>,
+}
+
+impl TaskRequest {
+    /// To work on a task for a target.
+    pub fn new(task: &Task, target: &str, threads: usize, reassociate: bool) -> TaskRequest {
+        let text = |(rows, kernel): &(i64, Kernel)| (*rows, kernel.to_string());
+        let strips = task.strips.as_ref().map(|strips| StripsRequest {
+            rows: strips.rows,
+            others: strips.others.iter().map(text).collect(),
+        });
+        TaskRequest {
+            task: task.to_string(),
+            target: target.into(),
+            threads,
+            reassociate,
+            strips,
+        }
+    }
+
+    /// The task.
+    ///
+    /// Errors: a text that is none.
+    pub fn read(&self) -> Result<Task, String> {
+        let mut task: Task = self.task.parse()?;
+        if let Some(strips) = &self.strips {
+            let kernel = |(rows, text): &(i64, String)| {
+                let kernel = parse_kernel(text).map_err(|e| e.to_string())?;
+                Ok((*rows, kernel))
+            };
+            let others: Result<_, String> = strips.others.iter().map(kernel).collect();
+            task.strips = StripSizes::new(&task.naive, strips.rows, others?);
+        }
+        Ok(task)
+    }
 }
 
 /// Two members to be measured.

@@ -86,7 +86,7 @@ struct Bench {
 impl Bench {
     fn new(request: &TaskRequest) -> Result<Bench, Failed> {
         let rejected = |e: String| Failed::new(Failure::Rejected, e);
-        let task: Task = request.task.parse().map_err(rejected)?;
+        let task = request.read().map_err(rejected)?;
         if !task.naive.sizes.is_empty() {
             return Err(rejected(
                 "sizes of the kernel are known at run time only".into(),

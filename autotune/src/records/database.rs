@@ -245,6 +245,36 @@ impl Database {
         values.transpose()
     }
 
+    /// Tasks of the key's target, threads and compiler with their accepted values, those of its
+    /// machine first, of such the latest: at most `limit` of them.
+    ///
+    /// Errors: as [`Database::accepted`].
+    pub fn all_accepted(&self, key: &Key, limit: usize) -> Result<Vec<(String, Values)>> {
+        let query = "SELECT k.id FROM trials t JOIN keys k ON k.id = t.key
+                     WHERE t.outcome = 'accepted' AND k.target = ?1 AND k.threads = ?2
+                       AND k.compiler = ?3
+                     GROUP BY k.id ORDER BY k.machine = ?4 DESC, max(t.when_s) DESC, k.id";
+        let threads = key.threads as i64;
+        let named = params![key.target, threads, key.compiler, key.machine];
+        let mut found = Vec::new();
+        for id in self.ids(query, named)? {
+            if found.len() == limit {
+                break;
+            }
+            let Some(values) = self.accepted_of(id)? else {
+                continue;
+            };
+            let query = "SELECT tasks.text FROM keys k JOIN tasks ON tasks.id = k.task
+                        WHERE k.id = ?1";
+            self.each(query, [id], |row| {
+                let task = self::text(row, 0).map_err(|e| self.damaged(&e))?;
+                found.push((task, values.clone()));
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
     /// The row of a task. Equal hashes only say where to look.
     fn task_id(&self, text: &str) -> Result<Option<i64>> {
         let mut query = self.prepared("SELECT id FROM tasks WHERE hash = ?1 AND text = ?2")?;

@@ -173,6 +173,9 @@ fn the_last_word_of_a_model_decides_what_compilations_use() {
         .insert(&key("a"), &at("0/t=2", Outcome::Accepted, 12))
         .unwrap();
     assert_eq!(accepted().as_deref(), Some("0/t=2"));
+    let all = |limit| database.all_accepted(&key("b"), limit).unwrap();
+    assert_eq!(all(8), [(key("a").task, "0/t=2".parse().unwrap())]);
+    assert!(all(0).is_empty());
     // What was accepted long ago does not come back by a merge.
     database
         .insert(&key("a"), &at("0/t=3", Outcome::Accepted, 5))

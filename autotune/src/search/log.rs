@@ -111,10 +111,11 @@ pub enum LogError {
     },
 }
 
-const EFFORTS: [(&str, Effort); 3] = [
+const EFFORTS: [(&str, Effort); 4] = [
     ("quick", Effort::Quick),
     ("standard", Effort::Standard),
     ("deep", Effort::Deep),
+    ("uniform", Effort::Uniform),
 ];
 
 impl Log {

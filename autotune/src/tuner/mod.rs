@@ -120,14 +120,15 @@ pub struct Tuner {
 }
 
 impl Tuner {
-    /// A search that begins now. `neighbours` are what was best for tasks of other models.
+    /// A search that begins now. `records` are values that were best for other tasks.
     ///
     /// Errors: an unknown target.
     pub fn new(
         subjects: Vec<Subject>,
-        neighbours: Vec<Neighbour>,
+        records: Vec<(Task, Values)>,
         config: Config,
     ) -> Result<Tuner, String> {
+        let watch = Stopwatch::start();
         let target = Target::named(&config.target).map_err(|e| e.to_string())?;
         let schedule = crate::target::schedule_target(&target, config.threads, config.reassociate);
         let setting = Setting {
@@ -140,14 +141,18 @@ impl Tuner {
             coefficients,
             trees,
         } = Pretrained::shipped();
+        let space = |task: Task| {
+            let (target, setting) = (schedule.clone(), setting.clone());
+            KernelSpace::new(task, target, setting, coefficients.clone())
+        };
+        let neighbour = |(task, values): (Task, Values)| {
+            let features = space(task).member(&Values::default())?.features;
+            Some(Neighbour { features, values })
+        };
+        let neighbours = records.into_iter().filter_map(neighbour).collect();
         let tasks: Vec<Progress> = (subjects.into_iter())
             .map(|subject| Progress {
-                space: KernelSpace::new(
-                    subject.task.clone(),
-                    schedule.clone(),
-                    setting.clone(),
-                    coefficients.clone(),
-                ),
+                space: space(subject.task.clone()),
                 subject,
                 best: None,
                 ratio: 1.0,
@@ -171,7 +176,7 @@ impl Tuner {
             worker: Worker::new(config.program.clone()),
             config,
             tasks,
-            watch: Stopwatch::start(),
+            watch,
             current: None,
             last: None,
             ranker: Ranker::new(trees),
@@ -263,12 +268,18 @@ impl Tuner {
 
     /// The request that sets the worker to a task.
     fn request(&self, task: usize) -> TaskRequest {
-        TaskRequest {
-            task: self.tasks[task].subject.task.to_string(),
-            target: self.config.target.clone(),
-            threads: self.config.threads,
-            reassociate: self.config.reassociate,
-        }
+        let Config {
+            target,
+            threads,
+            reassociate,
+            ..
+        } = &self.config;
+        TaskRequest::new(
+            &self.tasks[task].subject.task,
+            target,
+            *threads,
+            *reassociate,
+        )
     }
 
     /// Sets the worker to a task, and begins its search if that is new.

@@ -121,6 +121,8 @@ pub struct KernelStats {
     pub widest: Option<Width>,
     /// Moves to and from spill slots in the code of these tiles.
     pub spills: u32,
+    /// Dot products of bytes in the code of these tiles.
+    pub dots: u32,
     /// How many lock-step nests stay at 128 bits although the target has wide vectors.
     pub narrow_tiles: usize,
     /// Why the first of them does.

@@ -1,5 +1,6 @@
 //! The table of vector opcodes: one row an operation, one column a width.
 
+use super::target::DotForm;
 use super::vir::{BinaryOp, Cmp, Elem, FmaOp, IntTy, MaskOp, ShiftOp, UnaryOp, Width, ZipOp};
 use iced_x86::Code;
 
@@ -240,6 +241,15 @@ pub(super) fn fma(w: Width, op: FmaOp, form: FmaForm) -> Code {
         ),
     };
     pick(w, y, z)
+}
+
+/// `sum, a, b/mem` of dot products of bytes.
+pub(super) fn dot(w: Width, form: DotForm) -> Code {
+    match (w, form) {
+        (Width::Y256, DotForm::Vex) => Code::VEX_Vpdpbusd_ymm_ymm_ymmm256,
+        (Width::Y256, DotForm::Evex) => Code::EVEX_Vpdpbusd_ymm_k1z_ymm_ymmm256b32,
+        (Width::Z512, _) => Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32,
+    }
 }
 
 /// `dst, mem` of every lane; also loads I32.

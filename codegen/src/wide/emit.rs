@@ -13,7 +13,7 @@ use super::vir::Cmp;
 use super::{TileCode, TileStats, WideError};
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, BlockEncoderResult, Code, Decoder, DecoderOptions,
-    Formatter, Instruction, InstructionBlock, IntelFormatter,
+    Formatter, Instruction, InstructionBlock, IntelFormatter, Mnemonic,
 };
 use regalloc2::{Allocation, Block, Edit, InstOrEdit, Output};
 
@@ -54,6 +54,9 @@ pub(super) fn emit(
     let stats = TileStats {
         insts: emitter.insts.len() as u32,
         pool_bytes: pool.len() as u32,
+        dots: (emitter.insts.iter())
+            .filter(|i| i.mnemonic() == Mnemonic::Vpdpbusd)
+            .count() as u32,
         ..emitter.stats
     };
     let (mut bytes, code_bytes) = encode(&emitter.insts).map_err(encode_error)?;

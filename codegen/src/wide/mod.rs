@@ -22,7 +22,7 @@ mod tests;
 pub mod vir;
 
 pub use emit::disassemble;
-pub use target::{IsaFeatures, WideTarget};
+pub use target::{DotForm, IsaFeatures, WideTarget};
 
 /// The code of one tile.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub struct TileStats {
     pub moves: u32,
     /// Bytes of the constant pool.
     pub pool_bytes: u32,
+    /// Dot products of bytes.
+    pub dots: u32,
 }
 
 /// Why a tile could not be compiled.
@@ -106,7 +108,7 @@ impl WideError {
 pub fn compile(f: &vir::Function, target: &WideTarget) -> Result<TileCode, WideError> {
     f.verify()
         .map_err(|message| WideError::verify(f, message))?;
-    let selected = select::select(f);
+    let selected = select::select(f, target);
     let allocated = alloc::allocate(&selected.func).map_err(|message| WideError::Allocate {
         function: f.name().to_string(),
         message,

@@ -12,6 +12,7 @@ use self::fold::Uses;
 use super::codes;
 use super::minst::{Arg, Kind, MBlock, MFunction, MInst, Mem, PoolId, reg_class};
 use super::pool::Pool;
+use super::target::{DotForm, WideTarget};
 use super::vir::{self, Addr, Class, Cmp, Inst, IntOp, Target, Terminator, Value, Width};
 use iced_x86::Code;
 use regalloc2::{Block, VReg};
@@ -24,7 +25,7 @@ pub(super) struct Selected {
 }
 
 /// Selects instructions for a verified function.
-pub(super) fn select(f: &vir::Function) -> Selected {
+pub(super) fn select(f: &vir::Function, target: &WideTarget) -> Selected {
     let mut reachable: Vec<vir::Block> = f.reverse_postorder();
     // Creation order keeps the builder's layout; the entry is first in both.
     reachable.sort_unstable();
@@ -35,6 +36,7 @@ pub(super) fn select(f: &vir::Function) -> Selected {
     let mut selector = Selector {
         f,
         uses: Uses::new(f),
+        dots: target.dots(f.width).unwrap_or(DotForm::Evex),
         pool: Pool::default(),
         vregs: vec![None; f.num_values()],
         num_vregs: 0,
@@ -56,6 +58,8 @@ pub(super) fn select(f: &vir::Function) -> Selected {
 struct Selector<'a> {
     f: &'a vir::Function,
     uses: Uses,
+    /// A target without them refuses the instruction when it is emitted.
+    dots: DotForm,
     pool: Pool,
     vregs: Vec<Option<VReg>>,
     num_vregs: usize,

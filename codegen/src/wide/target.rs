@@ -20,6 +20,10 @@ pub struct IsaFeatures {
     pub avx512bw: bool,
     /// AVX-512 encodings of shorter vectors.
     pub avx512vl: bool,
+    /// Dot products of bytes in AVX-512 encodings.
+    pub avx512vnni: bool,
+    /// Dot products of bytes in 256-bit vectors without AVX-512.
+    pub avx_vnni: bool,
 }
 
 impl IsaFeatures {
@@ -36,9 +40,20 @@ impl IsaFeatures {
             C::AVX512DQ => self.avx512dq,
             C::AVX512BW => self.avx512bw,
             C::AVX512VL => self.avx512vl,
+            C::AVX512_VNNI => self.avx512vnni,
+            C::AVX_VNNI => self.avx_vnni,
             _ => false,
         }
     }
+}
+
+/// How dot products of bytes are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DotForm {
+    /// With AVX-512.
+    Evex,
+    /// Without.
+    Vex,
 }
 
 /// The machine that tiles are compiled for.
@@ -60,6 +75,8 @@ impl WideTarget {
                 avx512dq: false,
                 avx512bw: false,
                 avx512vl: false,
+                avx512vnni: false,
+                avx_vnni: false,
             },
         }
     }
@@ -74,6 +91,17 @@ impl WideTarget {
                 avx512vl: true,
                 ..Self::avx2().features
             },
+        }
+    }
+
+    /// The instructions for dot products of bytes in vectors of a width, if it has them.
+    pub const fn dots(&self, width: Width) -> Option<DotForm> {
+        let f = &self.features;
+        match width {
+            Width::Z512 if f.avx512vnni => Some(DotForm::Evex),
+            Width::Y256 if f.avx512vnni && f.avx512vl => Some(DotForm::Evex),
+            Width::Y256 if f.avx_vnni => Some(DotForm::Vex),
+            _ => None,
         }
     }
 

@@ -239,6 +239,16 @@ pub enum Inst {
         /// Addend.
         c: Value,
     },
+    /// `c` plus the products of the four bytes of each lane: those of `a` have no sign, those of `b`
+    /// have one. Sums wrap. Not every target has it.
+    Dot {
+        /// Bytes without a sign.
+        a: Value,
+        /// Bytes with a sign.
+        b: Value,
+        /// I32 addend.
+        c: Value,
+    },
     /// Lane-wise comparison.
     Cmp {
         /// Comparison.
@@ -482,7 +492,9 @@ impl Inst {
             Inst::Binary { a, b, .. } | Inst::Cmp { a, b, .. } | Inst::Zip { a, b, .. } => {
                 [*a, *b].into_iter().for_each(|v| visit(v, V));
             }
-            Inst::Fma { a, b, c, .. } => [*a, *b, *c].into_iter().for_each(|v| visit(v, V)),
+            Inst::Fma { a, b, c, .. } | Inst::Dot { a, b, c } => {
+                [*a, *b, *c].into_iter().for_each(|v| visit(v, V));
+            }
             Inst::Mask { a, b, .. } => [*a, *b].into_iter().for_each(|v| visit(v, M)),
             Inst::MaskNot(a) | Inst::MaskBits(a) => visit(*a, M),
             Inst::Select { mask, a, b, .. } => {

@@ -1,5 +1,5 @@
 //! Contractions: sums of products over axes of two operands.
-use super::elementwise::{compute_type, result, widen};
+use super::elementwise::{compute_type, result};
 use super::spatial::{Number, Pair, add_row, wide_ints};
 use super::types::NUMBERS;
 use super::{Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 /// The rows of this family.
 pub const OPS: &[OpDef] = &[OpDef {
     name: "contract",
-    doc: "y = sum over letters that the result lacks of a * b, as spec says: \"bmk,bkn->bmn\" is a batched matrix product",
+    doc: "y = sum over letters that the result lacks of a * b, as spec says: \"bmk,bkn->bmn\" is a batched matrix product; operands of 8 bits, with a sign or without, have an i32 result",
     arity: (2, 2),
     attrs: &[attr(
         "spec",
@@ -129,22 +129,44 @@ impl Spec {
 }
 
 fn infer(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
-    cx.same_dtype()?;
+    let dtype = product_type(cx)?;
     let spec = Spec::parse(cx.attrs.str("spec"))?;
     let extents = spec.extents(&cx.inputs[0].shape, &cx.inputs[1].shape)?;
     let shape = spec.out.iter().map(|c| extents[c].clone()).collect();
-    Ok(vec![TensorType::new(cx.inputs[0].dtype, shape)])
+    Ok(vec![TensorType::new(dtype, shape)])
+}
+
+/// The type of a sum of products: that of both operands; `i32` where they have 8 bits, whose
+/// products have more.
+///
+/// Errors: operands of different types.
+pub(super) fn product_type(cx: &InferCx<'_>) -> Result<DType, String> {
+    match cx.inputs.iter().all(|t| t.dtype.is_byte()) {
+        true => Ok(DType::I32),
+        false => cx.same_dtype().map(|()| cx.inputs[0].dtype),
+    }
+}
+
+/// The type in which products are added up.
+fn sum_type(dtype: DType) -> DType {
+    match dtype.is_byte() {
+        true => DType::I32,
+        false => compute_type(dtype),
+    }
 }
 
 /// `a * b`, widened to the accumulator's type.
 pub(super) fn product(cx: &Define<'_>, a: Scalar, b: Scalar) -> Scalar {
-    let (a, b) = (widen(cx, a), widen(cx, b));
+    let [a, b] = [a, b].map(|x| match sum_type(cx.dtype_of(&x)) {
+        d if d == cx.dtype_of(&x) => x,
+        d => Scalar::cast(d, x),
+    });
     Scalar::binary(BinaryOp::Mul, a, b)
 }
 
 /// Zero of the type in which elements of a type are accumulated.
 pub(super) fn zero(dtype: DType) -> Const {
-    Const::new(compute_type(dtype), 0.0)
+    Const::new(sum_type(dtype), 0.0)
 }
 
 fn lower(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Scalar {
@@ -181,7 +203,8 @@ fn eval(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
         Pair::Float(x, y) => Wide::Float(multiply(&spec, (&x, &a.shape), (&y, &b.shape))),
         Pair::Int(x, y) => wide_ints(multiply(&spec, (&x, &a.shape), (&y, &b.shape))),
     };
-    Ok(vec![Tensor::from_wide(a.dtype, cx.output_shape(0)?, &wide)])
+    let dtype = cx.outputs[0].dtype;
+    Ok(vec![Tensor::from_wide(dtype, cx.output_shape(0)?, &wide)])
 }
 
 fn multiply<T: Number>(spec: &Spec, a: (&[T], &[usize]), b: (&[T], &[usize])) -> Vec<T> {
@@ -236,6 +259,14 @@ fn rearrange<T: Number>(x: &[T], from: &[u8], to: &[u8], extents: &HashMap<u8, u
 
 // Samples
 
+/// Equal types, or any two of 8 bits.
+pub(super) fn operand_types(s: &mut Sampler) -> [DType; 2] {
+    match s.dtype(NUMBERS) {
+        d if d.is_byte() => [d, *s.pick(&[DType::I8, DType::U8])],
+        d => [d, d],
+    }
+}
+
 fn samples(s: &mut Sampler) -> Vec<Sample> {
     let specs = [
         "mk,kn->mn",
@@ -261,10 +292,10 @@ fn samples(s: &mut Sampler) -> Vec<Sample> {
         extents.entry(*c).or_insert(extent);
     }
     let shape = |letters: &[u8]| letters.iter().map(|c| extents[c]).collect::<Vec<usize>>();
-    let dtype = s.dtype(NUMBERS);
+    let [a, b] = operand_types(s);
     let inputs = vec![
-        s.tensor(dtype, &shape(&spec.a), -4.0, 4.0),
-        s.tensor(dtype, &shape(&spec.b), -4.0, 4.0),
+        s.tensor(a, &shape(&spec.a), -4.0, 4.0),
+        s.tensor(b, &shape(&spec.b), -4.0, 4.0),
     ];
     vec![Sample::new(inputs, Attrs::new().with("spec", text))]
 }

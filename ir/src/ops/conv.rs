@@ -1,5 +1,5 @@
 //! Convolutions over one to three spatial axes, in channels-first order.
-use super::contract::{SUM_OF_PRODUCTS, product, zero};
+use super::contract::{SUM_OF_PRODUCTS, operand_types, product, product_type, zero};
 use super::elementwise::result;
 use super::spatial::{
     Number, Pair, Window, add_row, sample_window, three_axes, visit_rows, wide_ints,
@@ -39,7 +39,7 @@ const GROUPS: AttrDef = attr(
 pub const OPS: &[OpDef] = &[
     OpDef {
         name: "conv",
-        doc: "y[n, o, p] = sum over c and k of x[n, g*C + c, p*stride + k*dilation - before] * w[o, c, k], where C is the number of channels of a group and g the group of o; x is 0 outside",
+        doc: "y[n, o, p] = sum over c and k of x[n, g*C + c, p*stride + k*dilation - before] * w[o, c, k], where C is the number of channels of a group and g the group of o; x is 0 outside; operands of 8 bits, with a sign or without, have an i32 result",
         arity: (2, 2),
         attrs: &[STRIDES, DILATIONS, BEFORE, AFTER, GROUPS],
         class: Class::Contraction,
@@ -84,7 +84,6 @@ pub const OPS: &[OpDef] = &[
 
 /// Checks what both rows have in common; returns the number of groups.
 fn check_common(cx: &InferCx<'_>) -> Result<i64, String> {
-    cx.same_dtype()?;
     let (x, w) = (cx.inputs[0].rank(), cx.inputs[1].rank());
     if !(3..=5).contains(&x) || w != x {
         return Err(format!(
@@ -110,6 +109,7 @@ fn check_divides(what: &str, channels: &Expr, groups: i64) -> Result<(), String>
 }
 
 fn infer_conv(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
+    let dtype = product_type(cx)?;
     let groups = check_common(cx)?;
     let (x, w) = (&cx.inputs[0].shape, &cx.inputs[1].shape);
     if x[1] != w[1].clone() * groups {
@@ -121,10 +121,11 @@ fn infer_conv(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
     check_divides("output", &w[0], groups)?;
     let counts = Window::new(cx.attrs, w[2..].to_vec()).counts(&x[2..])?;
     let shape = [vec![x[0].clone(), w[0].clone()], counts].concat();
-    Ok(vec![TensorType::new(cx.inputs[0].dtype, shape)])
+    Ok(vec![TensorType::new(dtype, shape)])
 }
 
 fn infer_transpose(cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
+    cx.same_dtype()?;
     let groups = check_common(cx)?;
     let (x, w) = (&cx.inputs[0].shape, &cx.inputs[1].shape);
     if x[1] != w[0] {
@@ -249,7 +250,7 @@ fn eval_conv(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
         Pair::Float(x, w) => Wide::Float(convolve(cx, &shape, &x, &w)),
         Pair::Int(x, w) => wide_ints(convolve(cx, &shape, &x, &w)),
     };
-    Ok(vec![Tensor::from_wide(cx.inputs[0].dtype, shape, &wide)])
+    Ok(vec![Tensor::from_wide(cx.outputs[0].dtype, shape, &wide)])
 }
 
 /// Adds, plane by plane, rows of x times one tap to rows of the result.
@@ -334,11 +335,8 @@ fn sample_conv(s: &mut Sampler) -> Vec<Sample> {
     let batch = *s.pick(&[0, 1, 1, 1, 2]);
     let x = [vec![batch, groups * c], extents].concat();
     let w = [vec![groups * o, c], kernel.collect()].concat();
-    let dtype = s.dtype(NUMBERS);
-    let inputs = vec![
-        s.tensor(dtype, &x, -4.0, 4.0),
-        s.tensor(dtype, &w, -4.0, 4.0),
-    ];
+    let [a, b] = operand_types(s);
+    let inputs = vec![s.tensor(a, &x, -4.0, 4.0), s.tensor(b, &w, -4.0, 4.0)];
     vec![Sample::new(
         inputs,
         window.attrs().with("groups", groups as i64),

@@ -34,13 +34,15 @@ fn contractions_by_hand() {
     assert_eq!(matrices("ij,ij->ji"), [5.0, 21.0, 12.0, 32.0]);
     // Letters of one operand only are summed, too: (1+2) * (5+7), ...
     assert_eq!(matrices("ab,cd->ad"), [36.0, 42.0, 84.0, 98.0]);
-    let bytes = |v: f64| Tensor::splat(DType::I8, vec![1], v);
-    let y = run(
-        "contract",
-        &[bytes(100.0), bytes(2.0)],
-        Attrs::new().with("spec", "i,i->"),
-    );
-    assert_eq!(y.to_i64(), [-56]);
+    // Sums wrap, but those of bytes have 32 bits.
+    let product = |dtypes: [DType; 2]| {
+        let operands = [(dtypes[0], 100.0), (dtypes[1], 2.0)];
+        let operands = operands.map(|(d, v)| Tensor::splat(d, vec![400], v));
+        run("contract", &operands, Attrs::new().with("spec", "i,i->")).to_i64()
+    };
+    assert_eq!(product([DType::I16, DType::I16]), [80_000 - 65_536]);
+    assert_eq!(product([DType::I8, DType::I8]), [80_000]);
+    assert_eq!(product([DType::U8, DType::I8]), [80_000]);
 }
 
 #[test]

@@ -169,7 +169,9 @@ impl Cx<'_> {
 
     /// A contraction of two operands, written as an einsum.
     pub(crate) fn contract(&mut self, a: ValueId, b: ValueId, spec: &str) -> Result<ValueId> {
-        self.row("contract", &[a, b], Attrs::new().with("spec", spec))
+        let y = self.row("contract", &[a, b], Attrs::new().with("spec", spec))?;
+        // Sums of bytes have 32 bits, of which ONNX keeps the low ones.
+        self.cast(y, self.dtype(a))
     }
 
     /// The index along an axis, as a tensor.

@@ -76,8 +76,8 @@ pub struct Contraction {
     pub columns: i64,
     /// Terms of a sum; `None` if that is not known.
     pub depth: Option<i64>,
-    /// Whether results of neighbouring columns lie far apart and those of neighbouring rows side by
-    /// side, so that each column of a tile is a store of its own.
+    /// Whether results of neighbouring columns lie far apart, so that each column of a tile is a
+    /// store of its own: of all rows of the tile, which lie side by side, or of its only one.
     pub turned: bool,
     /// Units: bytes of the factor of all groups of rows of one contraction; `None` if that is not
     /// known.

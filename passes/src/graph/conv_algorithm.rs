@@ -8,15 +8,19 @@
 //! admissible for the actual weights.
 use super::conv_error::{Refusal, Seen, admit};
 use super::conv_moments::Weights;
+use crate::choice::{Choice, note};
 use crate::cost::{Contraction, Pass, Tile};
-use crate::pipeline::PassOptions;
+use crate::pipeline::{Decisions, PassOptions};
 use crate::schedule::least_cycles;
+use crate::schedule::parameters::Parameter;
 use crate::split::constant_values;
 use std::collections::HashMap;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Def, Graph, Node, ValueId};
 use tensmith_ir::machine::Level;
 
+/// The parameter that says which algorithm computes a convolution.
+const ALGORITHM: &str = "algorithm";
 /// Fewer channels are not worth the transforms.
 const CHANNELS: i64 = 16;
 /// Extents of tiles of results.
@@ -39,7 +43,7 @@ pub(super) struct Layer {
     corners: Vec<Seen>,
 }
 
-/// An algorithm for a layer that is faster than the direct one.
+/// An algorithm for a layer besides the direct one.
 #[derive(Clone)]
 struct Candidate {
     result: ValueId,
@@ -70,11 +74,12 @@ pub struct Algorithm {
 }
 
 /// The convolutions, by their results, that are computed by minimal filtering, with the extents
-/// of tiles of results; and what was decided for each one that could be.
+/// of tiles of results. `told` gets what was decided for each one that could be.
 pub(super) fn choose(
     graph: &Graph,
     options: &PassOptions,
-) -> (HashMap<ValueId, (Layer, i64)>, Vec<Algorithm>) {
+    told: &mut Decisions,
+) -> HashMap<ValueId, (Layer, i64)> {
     let constant = constant_values(graph);
     let known = |v: ValueId| constant[v.0 as usize];
     let bytes = constant_bytes(graph);
@@ -83,11 +88,21 @@ pub(super) fn choose(
     let (mut candidates, mut decisions) = (Vec::new(), Vec::new());
     for node in &graph.nodes {
         if let Some(layer) = Layer::of(graph, node, &known) {
-            let faster = layer.candidates(node.outputs[0], source, options);
+            let about = about(graph, node);
+            let said = options.said(&about, ALGORITHM);
+            let said = said.and_then(|text| tile_named(&text));
+            let all = layer.candidates(node.outputs[0], source, options);
+            let tried = wanted(all, said, options.spaces);
             let tolerance = options.precision.tolerance();
-            let (admitted, refused) = admitted(faster, &mut weights, node.inputs[1], tolerance);
-            candidates.extend(admitted);
-            decisions.push(Decision { node, refused });
+            let (admitted, refused) = admitted(tried, &mut weights, node.inputs[1], tolerance);
+            decisions.push(Decision {
+                node,
+                about,
+                tiles: admitted.iter().map(|c| c.tile).collect(),
+                refused,
+            });
+            let faster = admitted.into_iter().filter(|c| c.gain > 0.0);
+            candidates.extend(faster);
         }
     }
     let room = options
@@ -112,11 +127,48 @@ pub(super) fn choose(
             d.refused.push((candidate.tile, why));
         }
     }
-    let algorithms = decisions.iter().map(|d| d.algorithm(&chosen));
-    let algorithms = algorithms.collect();
+    for decision in &decisions {
+        told.algorithms.push(decision.algorithm(&chosen));
+        if options.spaces && !decision.tiles.is_empty() {
+            note(&mut told.choices, decision.choice(&chosen));
+        }
+    }
     let layers = chosen.layers.into_iter();
-    let layers = layers.map(|(result, c)| (result, (c.layer, c.tile)));
-    (layers.collect(), algorithms)
+    layers
+        .map(|(result, c)| (result, (c.layer, c.tile)))
+        .collect()
+}
+
+/// What a convolution is, for all that have the same algorithms.
+fn about(graph: &Graph, node: &Node) -> String {
+    let [x, w] = [0, 1].map(|k| graph.ty(node.inputs[k]));
+    format!("convolution {x} {w} {}", node.attrs)
+}
+
+/// The name of an algorithm by the extent of its tiles.
+fn name(tile: i64) -> String {
+    match tile {
+        1 => "direct".into(),
+        m => format!("winograd-{m}"),
+    }
+}
+
+fn tile_named(text: &str) -> Option<i64> {
+    let tiles = [1].into_iter().chain(TILES);
+    tiles.into_iter().find(|m| name(*m) == text)
+}
+
+/// The candidates to look at: those that are faster; `all` if it is asked which there are; only
+/// the one that was said, which is taken as faster.
+fn wanted(candidates: Vec<Candidate>, said: Option<i64>, all: bool) -> Vec<Candidate> {
+    let of = |mut c: Candidate| match said {
+        Some(tile) => {
+            c.gain = c.gain.max(1.0);
+            (c.tile == tile).then_some(c)
+        }
+        None => (all || c.gain > 0.0).then_some(c),
+    };
+    candidates.into_iter().filter_map(of).collect()
 }
 
 /// The candidates for a layer whose errors are admissible for its weights, and the tiles of
@@ -150,11 +202,32 @@ fn admitted(
 /// What is known of the choice for a layer.
 struct Decision<'g> {
     node: &'g Node,
+    about: String,
+    /// Tiles of algorithms that are admitted.
+    tiles: Vec<i64>,
     /// Tiles of faster algorithms that were refused.
     refused: Vec<(i64, Refusal)>,
 }
 
 impl Decision<'_> {
+    /// What was chosen, among what.
+    fn choice(&self, chosen: &Chosen) -> Choice {
+        let tiles = [1].into_iter().chain(self.tiles.iter().copied());
+        let taken = chosen.layers.get(&self.node.outputs[0]);
+        let taken = taken.map_or(1, |c| c.tile);
+        let at = tiles.clone().position(|m| m == taken).unwrap_or(0);
+        Choice {
+            about: self.about.clone(),
+            parameter: Parameter {
+                name: ALGORITHM.into(),
+                options: tiles.map(name).collect(),
+                default: at,
+                chosen: at,
+            },
+            nodes: vec![self.node.name.clone()],
+        }
+    }
+
     fn algorithm(&self, chosen: &Chosen) -> Algorithm {
         let chosen = chosen.layers.get(&self.node.outputs[0]);
         let mut text = match chosen {
@@ -248,6 +321,7 @@ impl Layer {
         (many && extents.iter().all(|e| *e > 0)).then_some(layer)
     }
 
+    /// The algorithms besides the direct one.
     fn candidates(&self, result: ValueId, source: Level, options: &PassOptions) -> Vec<Candidate> {
         let direct = self.direct(source, options);
         let weights = self.channels.saturating_mul(self.results) as u64;
@@ -263,8 +337,7 @@ impl Layer {
                 share: 0.0,
             }
         };
-        let faster = TILES.into_iter().map(candidate);
-        faster.filter(|c| c.gain > 0.0).collect()
+        TILES.into_iter().map(candidate).collect()
     }
 
     /// Units: cycles of the direct algorithm.
@@ -359,7 +432,10 @@ mod tests {
 
     fn best(layer: &Layer, source: Level) -> Option<i64> {
         let found = layer.candidates(ValueId(0), source, &options());
-        let best = found.iter().max_by(|a, b| a.gain.total_cmp(&b.gain));
+        let best = found
+            .iter()
+            .filter(|c| c.gain > 0.0)
+            .max_by(|a, b| a.gain.total_cmp(&b.gain));
         best.map(|c| c.tile)
     }
 

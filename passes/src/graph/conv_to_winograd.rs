@@ -31,27 +31,27 @@
 //! ```
 //! Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 use super::Rewriter;
-use super::conv_algorithm::{Algorithm, Layer, choose};
-use crate::pipeline::PassOptions;
+use super::conv_algorithm::{Layer, choose};
+use crate::pipeline::{Decisions, PassOptions};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::tensor::Tensor;
 
-/// The graph with transforms and contractions for convolutions, and which algorithm computes each
-/// convolution that could be one of these.
+/// The graph with transforms and contractions for convolutions; `decisions` get which algorithm
+/// computes each convolution that could be one of these.
 ///
 /// Errors: never for a valid graph.
 pub fn conv_to_winograd(
     graph: &Graph,
     options: &PassOptions,
-) -> Result<(Graph, Vec<Algorithm>), GraphError> {
-    let (chosen, algorithms) = choose(graph, options);
-    let graph = Rewriter::run(graph, &mut |cx, node| match chosen.get(&node.outputs[0]) {
+    decisions: &mut Decisions,
+) -> Result<Graph, GraphError> {
+    let chosen = choose(graph, options, decisions);
+    Rewriter::run(graph, &mut |cx, node| match chosen.get(&node.outputs[0]) {
         Some((layer, m)) => rewrite(cx, node, layer, *m).map(|v| Some(vec![v])),
         None => Ok(None),
-    })?;
-    Ok((graph, algorithms))
+    })
 }
 
 fn rewrite(

@@ -179,7 +179,7 @@ impl<'g> Finder<'g> {
         let column = spec.out.last().filter(|c| !spec.a.contains(c))?;
         let matrix = spec.b.len() == 2 && spec.b.contains(column);
         (matrix && self.fixed[node.inputs[1].0 as usize]).then(|| {
-            let dtype = self.graph.ty(node.outputs[0]).dtype;
+            let dtype = self.graph.ty(node.inputs[1]).dtype;
             let letters =
                 [spec.a, spec.b, spec.out].map(|l| String::from_utf8_lossy(&l).into_owned());
             format!("{} {dtype}", letters.join(" "))

@@ -39,13 +39,12 @@
 //! Source: every integer of at most `2^24` in magnitude is an `f32` (IEEE 754). A sum whose terms'
 //! magnitudes add up to no more passes through such integers only, whatever the order.
 use super::Rewriter;
-use super::conv_moments::Weights;
-use crate::split::constant_values;
+use super::integer_bounds::{Known, magnitude};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::ops::Spec;
-use tensmith_ir::tensor::{Tensor, Wide};
+use tensmith_ir::tensor::Tensor;
 
 /// Up to it, all integers are `f32`.
 const EXACT: i64 = 1 << 24;
@@ -53,20 +52,11 @@ const EXACT: i64 = 1 << 24;
 /// Parts of one sum at most: each is a pass over the results.
 const PARTS: usize = 16;
 
-/// Elements of an operand that are looked at, at most.
-const ELEMENTS: usize = 1 << 22;
-
-/// Nodes behind each other that the search for bounds follows at most.
-const NODES: usize = 24;
-
 /// The graph with sums of floats in place of those of small integers.
 ///
 /// Errors: never for a valid graph.
 pub fn sum_integers_in_floats(graph: &Graph) -> Result<Graph, GraphError> {
-    let mut known = Known {
-        constant: constant_values(graph),
-        weights: Weights::new(graph),
-    };
+    let mut known = Known::new(graph);
     Rewriter::run(
         graph,
         &mut |cx, node| match parts(cx.old, node, &mut known) {
@@ -74,22 +64,6 @@ pub fn sum_integers_in_floats(graph: &Graph) -> Result<Graph, GraphError> {
             None => Ok(None),
         },
     )
-}
-
-/// What depends on constants only.
-struct Known<'g> {
-    constant: Vec<bool>,
-    weights: Weights<'g>,
-}
-
-impl Known<'_> {
-    /// The elements of a value, if they are few enough to be looked at.
-    fn tensor(&mut self, graph: &Graph, value: ValueId) -> Option<Tensor> {
-        let shape = graph.ty(value).static_shape()?;
-        let count = shape.into_iter().try_fold(1usize, usize::checked_mul)?;
-        let fits = self.constant[value.0 as usize] && count <= ELEMENTS;
-        fits.then(|| self.weights.tensor(value)).flatten()
-    }
 }
 
 /// How a sum is cut into parts that are exact.
@@ -208,55 +182,6 @@ impl Cut {
             }
         }
         Some(())
-    }
-}
-
-/// What no element of a value exceeds in magnitude, if types and constants say it.
-fn magnitude(graph: &Graph, value: ValueId) -> Option<i64> {
-    let (least, most) = bounds(graph, value, NODES)?;
-    Some(least.abs().max(most.abs()))
-}
-
-/// The least and the greatest element of a value, if types and constants say it.
-fn bounds(graph: &Graph, value: ValueId, nodes: usize) -> Option<(i64, i64)> {
-    if let Some(t) = graph.constant(value).filter(|t| t.data.len() <= ELEMENTS) {
-        let Wide::Int(values) = t.to_wide() else {
-            return None;
-        };
-        let (least, most) = (values.iter().min()?, values.iter().max()?);
-        return Some((i64::try_from(*least).ok()?, i64::try_from(*most).ok()?));
-    }
-    match graph.ty(value).dtype {
-        DType::Bool => return Some((0, 1)),
-        d if d.bytes() <= 2 => {
-            let (least, most) = d.int_range()?;
-            return Some((least as i64, most as i64));
-        }
-        _ => {}
-    }
-    let node = graph.node(graph.producer(value)?);
-    let nodes = nodes.checked_sub(1)?;
-    let of = |k: usize| bounds(graph, *node.inputs.get(k)?, nodes);
-    match node.op.name {
-        "cast" if graph.ty(node.inputs[0]).dtype.is_float() => None,
-        "cast" => {
-            let (least, most) = of(0)?;
-            let (low, high) = graph.ty(value).dtype.int_range()?;
-            let fits = low <= i128::from(least) && i128::from(most) <= high;
-            fits.then_some((least, most))
-        }
-        "reshape" | "transpose" | "slice" | "expand" => of(0),
-        "pad" => {
-            let (a, b) = (of(0)?, of(1)?);
-            Some((a.0.min(b.0), a.1.max(b.1)))
-        }
-        "sub" => {
-            let (a, b) = (of(0)?, of(1)?);
-            let (least, most) = (a.0.checked_sub(b.1)?, a.1.checked_sub(b.0)?);
-            let narrow = i32::try_from(least).is_ok() && i32::try_from(most).is_ok();
-            narrow.then_some((least, most))
-        }
-        _ => None,
     }
 }
 

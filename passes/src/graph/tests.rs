@@ -1,6 +1,6 @@
 //! Each pass turns the graph before into the graph after, as its file says.
 use super::*;
-use crate::pipeline::PassOptions;
+use crate::pipeline::{Decisions, PassOptions};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::{Attrs, TensorType};
@@ -43,7 +43,7 @@ fn before_and_after() {
         &conv_transpose_to_conv,
     );
     check(include_str!("conv_to_winograd.rs"), &|g| {
-        conv_to_winograd(g, &PassOptions::default()).map(|(graph, _)| graph)
+        conv_to_winograd(g, &PassOptions::default(), &mut Decisions::default())
     });
     check(
         include_str!("eliminate_common_subexpressions.rs"),
@@ -57,6 +57,7 @@ fn before_and_after() {
     check(include_str!("fold_identities.rs"), &fold_identities);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
     check(include_str!("merge_contractions.rs"), &merge_contractions);
+    check(include_str!("multiply_bytes.rs"), &multiply_bytes);
     check(include_str!("order_nodes.rs"), &order_nodes);
     check(include_str!("order_operands.rs"), &order_operands);
     check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);
@@ -64,8 +65,10 @@ fn before_and_after() {
     check(include_str!("simplify_conditions.rs"), &simplify_conditions);
     check(include_str!("simplify_movement.rs"), &simplify_movement);
     check(include_str!("scale_bounds.rs"), &scale_bounds);
+    check(include_str!("scale_products.rs"), &scale_products);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
+    check(include_str!("split_pooling.rs"), &split_pooling);
     check(
         include_str!("sum_integers_in_floats.rs"),
         &sum_integers_in_floats,
@@ -172,6 +175,71 @@ fn sums_of_bytes_are_exact_in_floats() {
     }
 }
 
+/// The sums of products of a graph are of bytes.
+fn multiplies_bytes(graph: &Graph) -> bool {
+    let mut sums = (graph.nodes.iter()).filter(|n| matches!(n.op.name, "contract" | "conv"));
+    sums.all(|n| {
+        let types: Vec<DType> = n.inputs.iter().map(|v| graph.ty(*v).dtype).collect();
+        types == [DType::U8, DType::I8]
+    })
+}
+
+#[test]
+fn sums_of_bytes_are_products_of_bytes() {
+    use DType::{I8, U8};
+    for types in [[U8, U8], [U8, I8], [I8, U8], [I8, I8]] {
+        for depth in [4, 5, 300] {
+            let (graph, inputs) = product(types, depth, true);
+            let found = multiply_bytes(&graph).expect("the pass accepts the graph");
+            let found = eliminate_dead_code(&found).expect("the graph is valid");
+            verify_graph(&found).expect("the graph is valid");
+            assert!(multiplies_bytes(&found), "{found}");
+            let run = |g: &Graph| eval_graph(g, &inputs).expect("it evaluates");
+            assert_eq!(run(&graph), run(&found), "{types:?} {depth}");
+        }
+    }
+}
+
+/// What lies outside of an image is zero, which is the zero point of its bytes.
+#[test]
+fn convolutions_of_bytes_pad_with_zero_points() {
+    for (dtype, pads, groups) in [
+        (DType::U8, 1, 1),
+        (DType::I8, 1, 1),
+        (DType::U8, 0, 1),
+        (DType::I8, 2, 2),
+    ] {
+        let text = format!(
+            "graph \"g\" () {{\n  %0 = input \"x\" : {dtype}[2, 8, 5, 6]\n  \
+             %1 = const \"z\" : i32[] = [3]\n  %2 = cast(%0) {{to=i32}} \"a\" : i32[2, 8, 5, 6]\n  \
+             %3 = sub(%2, %1) {{}} \"s\" : i32[2, 8, 5, 6]\n  \
+             output \"y\" = %3\n}}"
+        );
+        let mut graph = parse_graph(&text).expect("the text is valid");
+        let x = graph.outputs.pop().expect("there is one");
+        graph.output_names.clear();
+        let w = bytes(DType::I8, vec![6, 8 / groups, 3, 3], 5);
+        let w = graph.add_constant("w", w);
+        let to = Attrs::new().with("to", DType::I32);
+        let w = graph.add_one(op("cast"), "w", &[w], to).expect("it fits");
+        let attrs = Attrs::new()
+            .with("strides", vec![1, 2])
+            .with("dilations", vec![1, 1])
+            .with("pads_before", vec![pads, 0])
+            .with("pads_after", vec![0, pads])
+            .with("groups", groups as i64);
+        let y = graph.add_one(op("conv"), "y", &[x, w], attrs);
+        graph.add_output("y", y.expect("it fits"));
+        let found = multiply_bytes(&graph).expect("the pass accepts the graph");
+        let found = eliminate_dead_code(&found).expect("the graph is valid");
+        verify_graph(&found).expect("the graph is valid");
+        assert!(multiplies_bytes(&found), "{found}");
+        let inputs = [bytes(dtype, vec![2, 8, 5, 6], 1)];
+        let run = |g: &Graph| eval_graph(g, &inputs).expect("it evaluates");
+        assert_eq!(run(&graph), run(&found), "{dtype} {pads} {groups}");
+    }
+}
+
 /// Sums that floats do not hold stay sums of integers: of too many parts, of other types, of large
 /// numbers.
 #[test]
@@ -232,8 +300,9 @@ fn convolved(shape: [usize; 4], results: usize, pads: [i64; 4]) -> (Tensor, Tens
         .add(op("conv"), "c", &[input, w], attrs)
         .expect("it fits")[0];
     graph.add_output("y", y);
-    let (rewritten, _) =
-        conv_to_winograd(&graph, &PassOptions::default()).expect("the pass accepts the graph");
+    let mut decisions = Decisions::default();
+    let rewritten = conv_to_winograd(&graph, &PassOptions::default(), &mut decisions)
+        .expect("the pass accepts the graph");
     let used = rewritten
         .nodes
         .iter()

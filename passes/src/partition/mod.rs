@@ -18,6 +18,7 @@ mod operands;
 mod price;
 mod rules;
 mod streams;
+mod strip_sizes;
 mod tiles;
 mod why_not;
 

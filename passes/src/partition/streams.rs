@@ -17,6 +17,8 @@ const DEPTH: usize = 16;
 
 /// Queries of a strip at most: whole register tiles of both contractions, which differ in height.
 const ROWS: i64 = 48;
+/// So many queries are one strip: two would each have a copy of the keys.
+const ONE_STRIP: i64 = 64;
 /// Queries of a strip at least: one register tile.
 const LEAST_ROWS: i64 = 8;
 /// Units: bytes of the scores of a strip; with the weights, keys and values they share the second
@@ -141,10 +143,13 @@ impl Finder<'_> {
     fn rows(&self, scores: ValueId) -> i64 {
         let ty = self.graph.ty(scores);
         let extent = |k: usize| ty.shape[ty.rank() - k].as_const();
-        let most = extent(2).map_or(ROWS, |n| n.clamp(1, ROWS));
+        let most = extent(2).map_or(ROWS, |n| match n {
+            0..=ONE_STRIP => n.max(1),
+            _ => ROWS,
+        });
         let row_bytes = extent(1).map_or(0, |n| n.saturating_mul(ty.dtype.bytes() as i64));
         let fitting = STRIP_BYTES / row_bytes.max(1) / LEAST_ROWS * LEAST_ROWS;
-        let rows = fitting.clamp(LEAST_ROWS, ROWS).min(most);
+        let rows = fitting.clamp(LEAST_ROWS, ROWS.max(most)).min(most);
         match extent(2) {
             // A few rows at the end would be a strip of their own, which is no register tile.
             Some(n) if n > rows && (1..LEAST_ROWS).contains(&(n % rows)) => {

@@ -1,6 +1,7 @@
 //! Control flow: `if` and `loop` become steps with the steps of their subgraphs inside.
 use super::{Bound, Builder, Label, Level, Target, kernels};
 use crate::error::PassError;
+use crate::schedule::task::Task;
 use tensmith_ir::define::Site;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Graph, Node, NodeId, TensorType, ValueId};
@@ -138,7 +139,7 @@ impl Builder<'_> {
         node: &Node,
         what: &str,
     ) -> Step {
-        let kernel = self.scheduled_kernel(kernel, &[]);
+        let kernel = self.scheduled_kernel(Task::new(kernel, vec![]));
         let site_base = self.plan.sites.len() as u32;
         self.plan.sites.push(Site {
             node: node.name.clone(),

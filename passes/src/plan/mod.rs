@@ -8,6 +8,7 @@ mod control;
 mod kernels;
 mod layouts;
 mod padding;
+mod tasks;
 
 use crate::barriers::insert_barriers;
 use crate::error::PassError;
@@ -24,7 +25,7 @@ use std::collections::{HashMap, HashSet};
 use tensmith_ir::define::Definition;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Def, Graph, NodeId, TensorType, ValueId};
-use tensmith_ir::loops::{BufferId, Kernel, Layout, Scope};
+use tensmith_ir::loops::{Kernel, Layout, Scope};
 use tensmith_ir::ops::Lower;
 use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, SlotId, Step};
 
@@ -388,15 +389,13 @@ impl<'o> Builder<'o> {
             let bound = self.new_bound(level, *value);
             level.bound.insert(*value, bound);
         }
-        let packable = self.packable(level, &definition);
-        let naive = self.laid_out(level, &definition);
-        let framed = self.with_frame(level, &definition, &naive);
-        let joined = framed.and_then(|(kernel, padded)| {
-            let id = self.nest_of_all(kernel, &packable)?;
+        let (plain, framed) = self.tasks(level, group, &definition);
+        let joined = framed.and_then(|(task, padded)| {
+            let id = self.nest_of_all(task)?;
             level.complete.insert(padded);
             Some(id)
         });
-        let kernel = joined.unwrap_or_else(|| self.scheduled_kernel(naive, &packable));
+        let kernel = joined.unwrap_or_else(|| self.scheduled_kernel(plain));
         let label = Label { nodes, alone };
         let step = self.call(level, kernel, &definition, label)?;
         level.steps.push(step);
@@ -437,66 +436,23 @@ impl<'o> Builder<'o> {
         }))
     }
 
-    /// The naive kernel of a task over the layouts of the slots that it reads and writes.
-    fn laid_out(&self, level: &Level<'_>, definition: &Definition) -> Kernel {
-        let mut kernel = definition.kernel.clone();
-        let (mut inputs, mut outputs) = (definition.inputs.iter(), definition.outputs.iter());
-        let params: Vec<(BufferId, Scope)> = kernel.params().map(|(id, b)| (id, b.scope)).collect();
-        for (id, scope) in params {
-            let value = match scope {
-                Scope::Input => inputs.next(),
-                _ => outputs.next(),
-            };
-            let value = value.expect("invariant: definitions have their parameters");
-            match self.bound(level, *value) {
-                Bound::Slot(slot) => {
-                    let layout = self.plan.slot(slot).layout.clone();
-                    kernel.buffers[id.0 as usize].layout = layout;
-                }
-                Bound::Framed(slot, before) => {
-                    let slot = self.plan.slot(slot);
-                    padding::shift(&mut kernel, id, (&slot.shape, &slot.layout), &before);
-                }
-                Bound::Constant(_) => {}
-            }
-        }
-        kernel
-    }
-
-    /// The inputs of a task that are constants: their layout may change.
-    fn packable(&self, level: &Level<'_>, definition: &Definition) -> Vec<BufferId> {
-        let buffers = definition
-            .kernel
-            .params()
-            .filter(|(_, b)| b.scope == Scope::Input);
-        let pairs = buffers.zip(&definition.inputs);
-        let constant = pairs.filter(|(_, v)| matches!(self.bound(level, **v), Bound::Constant(_)));
-        constant.map(|((id, _), _)| id).collect()
-    }
-
-    /// The kernel of the plan that a naive kernel becomes; equal ones become one. `packable` are
-    /// the inputs that are constants.
-    fn scheduled_kernel(&mut self, naive: Kernel, packable: &[BufferId]) -> KernelId {
-        let kernel = self.kernel_if(naive, packable, &|_| true);
+    /// The kernel of the plan that a task becomes; equal ones become one.
+    fn scheduled_kernel(&mut self, task: Task) -> KernelId {
+        let kernel = self.kernel_if(task, &|_| true);
         kernel.expect("invariant: every kernel is wanted")
     }
 
     /// As [`Self::scheduled_kernel`], if all statements of the kernel become one nest.
-    fn nest_of_all(&mut self, naive: Kernel, packable: &[BufferId]) -> Option<KernelId> {
-        self.kernel_if(naive, packable, &|k| k.body.len() == 1)
+    fn nest_of_all(&mut self, task: Task) -> Option<KernelId> {
+        self.kernel_if(task, &|k| k.body.len() == 1)
     }
 
-    /// The kernel of the plan that a naive kernel becomes, if it is then as it is wanted.
-    fn kernel_if(
-        &mut self,
-        mut naive: Kernel,
-        packable: &[BufferId],
-        wanted: &dyn Fn(&Kernel) -> bool,
-    ) -> Option<KernelId> {
-        naive.sizes = self.plan.sizes.iter().map(|s| s.symbol.clone()).collect();
-        naive.size_bounds = self.plan.sizes.iter().map(|s| (s.min, s.max)).collect();
-        let packable = packable.to_vec();
-        let task = Task { naive, packable };
+    /// The kernel of the plan that a task becomes, if it is then as it is wanted.
+    fn kernel_if(&mut self, mut task: Task, wanted: &dyn Fn(&Kernel) -> bool) -> Option<KernelId> {
+        for naive in task.kernels_mut() {
+            naive.sizes = self.plan.sizes.iter().map(|s| s.symbol.clone()).collect();
+            naive.size_bounds = self.plan.sizes.iter().map(|s| (s.min, s.max)).collect();
+        }
         let known = self.kernels.entry(task.naive.name.clone()).or_default();
         let is_same = |id: &&KernelId| self.schedules[id.0 as usize].task == task;
         if let Some(id) = known.iter().find(is_same) {
@@ -523,7 +479,7 @@ impl<'o> Builder<'o> {
 
     /// A call of a kernel that no op defines.
     fn helper_step(&mut self, kernel: Kernel, args: Vec<SlotId>, label: Label) -> Step {
-        let kernel = self.scheduled_kernel(kernel, &[]);
+        let kernel = self.scheduled_kernel(Task::new(kernel, vec![]));
         self.step(kernel, args, label)
     }
 

@@ -7,11 +7,12 @@
 use super::{Bound, Builder, Label, Level, kernels};
 use crate::error::PassError;
 use crate::partition::{Group, Partition, fixed_values, starts};
+use crate::schedule::task::Task;
 use std::collections::{HashMap, HashSet};
 use tensmith_ir::define::Definition;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
-use tensmith_ir::graph::{AttrValue, Def, Graph, Node, ValueId};
+use tensmith_ir::graph::{AttrValue, Def, Graph, Node, TensorType, ValueId};
 use tensmith_ir::loops::{BufferId, Cond, Kernel, Layout, Scalar, Scope, Stmt};
 use tensmith_ir::ops::Class;
 use tensmith_ir::plan::{SlotId, Step};
@@ -139,28 +140,27 @@ pub fn only_pads(graph: &Graph, group: &Group) -> Option<(ValueId, Frame, f64)> 
     ))
 }
 
-impl Builder<'_> {
-    /// The naive kernel of a task that also writes the frame around its result, and the padded
-    /// value, if the result lies inside of one.
-    pub(super) fn with_frame(
-        &self,
-        level: &Level<'_>,
-        definition: &Definition,
-        naive: &Kernel,
-    ) -> Option<(Kernel, ValueId)> {
+/// A naive kernel that also writes the frame around its result, of type `inner`.
+pub fn with_frame(mut kernel: Kernel, inner: &TensorType, frame: &Frame) -> Option<Kernel> {
+    let (to, _) = kernel.params().find(|(_, b)| b.scope == Scope::Output)?;
+    let around = (&inner.shape[..], &frame.before[..]);
+    let stmts = kernels::frame_stmts(&mut kernel, to, around, frame.fill?);
+    kernel.body.splice(0..0, stmts);
+    Some(kernel)
+}
+
+impl Level<'_> {
+    /// The result of a definition and the frame that it lies in, if it has one result which does.
+    pub(super) fn framed_output(&self, definition: &Definition) -> Option<(ValueId, &Frame)> {
         let [value] = definition.outputs[..] else {
             return None;
         };
-        let frame = level.framed.get(&value)?;
-        let fill = frame.fill?;
-        let mut kernel = naive.clone();
-        let (to, _) = kernel.params().find(|(_, b)| b.scope == Scope::Output)?;
-        let inner = &level.graph.ty(value).shape;
-        let stmts = kernels::frame_stmts(&mut kernel, to, (inner, &frame.before), fill);
-        kernel.body.splice(0..0, stmts);
-        Some((kernel, frame.whole))
+        let frame = self.framed.get(&value)?;
+        frame.fill.map(|_| (value, frame))
     }
+}
 
+impl Builder<'_> {
     /// Copies the parts of a concatenation in place that do not lie where they belong; whether it
     /// is one, and has any that does.
     pub(super) fn join_parts(&mut self, level: &mut Level<'_>, group: &Group) -> bool {
@@ -270,7 +270,7 @@ impl Builder<'_> {
             let mut whole = kernel.clone();
             let stmts = kernels::frame_stmts(&mut whole, result, around, fill);
             whole.body.splice(0..0, stmts);
-            if let Some(kernel) = self.nest_of_all(whole, &[]) {
+            if let Some(kernel) = self.nest_of_all(Task::new(whole, vec![])) {
                 let label = Label::helper(nodes, COPIED_INTO_FRAME);
                 let step = self.step(kernel, vec![from, to], label);
                 level.steps.push(step);

@@ -5,6 +5,7 @@
 //! is packed to do so) and the second does not depend on it. Another becomes the rows: the second
 //! factor depends on it and the first does not. A tile of rows times columns stays in registers
 //! over the whole reduction.
+mod bytes;
 mod decide;
 mod shapes;
 mod unroll;
@@ -23,7 +24,7 @@ use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
     BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
 };
-use unroll::unroll_terms;
+use unroll::{unroll_all, unroll_terms};
 
 /// Tiles of rows at most for which a packed factor streams through.
 const FEW_TILES: i64 = 4;
@@ -60,6 +61,8 @@ struct Choice {
     shape: cost::Tile,
     /// Blocks of rows that stay in a cache.
     blocks: i64,
+    /// Whether terms go in groups of bytes.
+    bytes: bool,
     /// Whether the columns run along the second factor, and the rows along the first.
     is_swapped: bool,
     /// Units: cycles.
@@ -83,8 +86,8 @@ pub(crate) fn least_cycles(target: &Target, work: &Contraction) -> f64 {
 }
 
 /// Whether the nest is a sum of products of two elements.
-pub fn is_anchor(kernel: &Kernel, nest: &Nest<'_>) -> bool {
-    factors(kernel, nest.body, &all_ranges(kernel)).is_some()
+pub fn is_anchor(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> bool {
+    factors(kernel, nest.body, &all_ranges(kernel), target).is_some()
 }
 
 /// What is decided for an anchor.
@@ -99,8 +102,10 @@ pub struct Plan {
     ahead: i64,
     /// The loops of the reduction, outermost first, if they are to change their order.
     terms: Vec<Var>,
-    /// Terms of a sum in one iteration.
+    /// Terms of a sum, or groups of them, in one iteration.
     terms_of_step: i64,
+    /// Whether terms go in groups of bytes.
+    bytes: bool,
 }
 
 /// What to do with the nest at a place if it is an anchor; `packable` says which inputs are
@@ -113,11 +118,16 @@ pub fn choose(
 ) -> Option<Plan> {
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
-    let factors = factors(kernel, nest.body, &all_ranges(kernel))?;
+    let factors = factors(kernel, nest.body, &all_ranges(kernel), target)?;
     let found = ways(kernel, nest, target, &factors, packable);
     let choice = decide::choice(choices, found)?;
     let [x, y] = sides(&factors, choice.is_swapped);
-    let terms = match target.reassociate {
+    let group = match choice.bytes {
+        true => Some(bytes::group(nest.body, x, y)?.1),
+        false => None,
+    };
+    // Sums of integers are the same in any order.
+    let terms = match target.reassociate || choice.bytes {
         true => order_reductions(nest.body, &y.offset),
         false => vec![],
     };
@@ -129,6 +139,10 @@ pub fn choose(
     let (batch, outer): (Vec<Var>, Vec<Var>) = loops.partition(is_batch);
     let packed = choice.pack.map(|(buffer, dim)| {
         let layout = packed_layout((x.index, dim), choice.panel, &terms, &batch);
+        let layout = match group {
+            Some(group) => Layout(bytes::grouped(layout.0, group)),
+            None => layout,
+        };
         (kernel.buffer(buffer).name.clone(), layout)
     });
     let ahead = match packed.is_some() && target.masks() {
@@ -179,12 +193,14 @@ pub fn choose(
         _ => [inside, vec![columns.var]].concat(),
     };
     let terms_of_step = unroll::steps(choices, target);
+    let bytes = choice.bytes;
     Some(Plan {
+        bytes,
         order: batch.into_iter().chain(order).collect(),
         blocks,
         tiles: rows.into_iter().chain([columns]).collect(),
         packed,
-        ahead,
+        ahead: if bytes { ahead * bytes::GROUP } else { ahead },
         terms,
         terms_of_step,
     })
@@ -204,7 +220,14 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
         }
     }
     let tiles = tile(s, target, &plan.tiles, &plan.order, plan.blocks)?;
-    unroll_terms(s, plan.terms_of_step, &tiles.concat())
+    let inside = tiles.concat();
+    match plan.bytes {
+        true => {
+            let groups = bytes::group_terms(s, &inside)?;
+            unroll_all(s, groups, plan.terms_of_step)
+        }
+        false => unroll_terms(s, plan.terms_of_step, &inside),
+    }
 }
 
 /// The layout of a packed constant, as the loops run through it: for each of several contractions
@@ -232,24 +255,26 @@ fn packed_layout(
 }
 
 /// The factors of the sum of products in a nest's body, if it has just one.
-fn factors<'a>(kernel: &Kernel, body: &'a [Stmt], ranges: &Ranges) -> Option<[Factor<'a>; 2]> {
+fn factors<'a>(
+    kernel: &Kernel,
+    body: &'a [Stmt],
+    ranges: &Ranges,
+    target: &Target,
+) -> Option<[Factor<'a>; 2]> {
     let mut found = Vec::new();
     collect_sums(body, false, &mut found);
     let [(x, y)] = found[..] else { return None };
-    let factor = |s: &'a Scalar| match s {
-        Scalar::Load(b, index)
-            if kernel.buffer(*b).scope != Scope::Register
-                && kernel.buffer(*b).dtype == DType::F32 =>
-        {
-            Some(Factor {
-                buffer: *b,
-                offset: kernel.buffer(*b).offset(index).simplify(ranges),
-                index,
-            })
-        }
+    let factor = |s: &'a Scalar| match bytes::widened(kernel, s).unwrap_or(s) {
+        Scalar::Load(b, index) if kernel.buffer(*b).scope != Scope::Register => Some(Factor {
+            buffer: *b,
+            offset: kernel.buffer(*b).offset(index).simplify(ranges),
+            index,
+        }),
         _ => None,
     };
-    Some([factor(x)?, factor(y)?])
+    let factors = [factor(x)?, factor(y)?];
+    let floats = (factors.iter()).all(|f| kernel.buffer(f.buffer).dtype == DType::F32);
+    (floats || bytes::multiply(kernel, target, &factors)).then_some(factors)
 }
 
 fn collect_sums<'a>(stmts: &'a [Stmt], reducing: bool, found: &mut Vec<(&'a Scalar, &'a Scalar)>) {
@@ -291,11 +316,15 @@ fn ways(
     for is_swapped in [false, true] {
         let [x, y] = sides(factors, is_swapped);
         for columns in 0..nest.loops.len() {
+            let bytes = kernel.buffer(x.buffer).dtype.is_byte();
             if let Some(access) = column_access(kernel, nest, columns, x, y, packable)
+                && (!bytes || bytes::group(nest.body, x, y).is_some())
                 && lanes_fit(kernel, nest, columns)
             {
                 let mut ways = candidates(kernel, nest, target, columns, [x, y], access);
-                ways.iter_mut().for_each(|c| c.is_swapped = is_swapped);
+                for way in &mut ways {
+                    (way.is_swapped, way.bytes) = (is_swapped, bytes);
+                }
                 found.append(&mut ways);
             }
         }
@@ -370,6 +399,9 @@ fn column_access(
             }
         }
     }
+    if kernel.buffer(x.buffer).dtype.is_byte() {
+        return None;
+    }
     let stride = x.offset.linear_coefficient(var)?;
     stride.is(1).then_some(Columns::Plain)
 }
@@ -435,8 +467,14 @@ fn candidates(
             outer: count(&outer),
             batch: count(&batch),
             columns: extent(columns).unwrap_or(1),
-            depth: depth(nest.body),
-            turned: rows.is_some_and(|rows| turned(kernel, nest, columns, rows)),
+            depth: match kernel.buffer(y.buffer).dtype.is_byte() {
+                true => depth(nest.body).map(|n| n.saturating_add(bytes::GROUP - 1) / bytes::GROUP),
+                false => depth(nest.body),
+            },
+            turned: match rows {
+                Some(rows) => turned(kernel, nest, columns, rows),
+                None => apart(kernel, nest, columns),
+            },
             rows_bytes: bytes(kernel, y.buffer).map(|n| n / count(&batch) as f64),
             source: None,
         }
@@ -453,6 +491,7 @@ fn candidates(
             _ => together,
         },
         shape,
+        bytes: false,
         is_swapped: false,
         cost: target.cost.contraction_cycles(&work(rows, shape)) * scattered * far_terms,
     };
@@ -476,10 +515,11 @@ fn candidates(
             FAR
         };
         let l1_bytes = target.cost.l1_bytes();
+        let element = kernel.buffer(y.buffer).dtype.bytes() as i64;
+        let stride_bytes = stride(&rows).checked_mul(element).unwrap_or(0);
         let few = extent(rows).is_some_and(|n| n <= FEW_ROWS) || is_turned(&rows);
-        let fits = |s: &cost::Tile| {
-            s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride(&rows), l1_bytes)
-        };
+        let fits =
+            |s: &cost::Tile| s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride_bytes, l1_bytes);
         found.extend(shapes(target).into_iter().map(|shape| {
             let mut choice = choice(Some(rows), shape);
             choice.cost *= if fits(&shape) { far } else { CROWDED };
@@ -495,18 +535,33 @@ fn candidates(
 
 /// Whether results of the rows lie side by side, and those of the columns do not.
 fn turned(kernel: &Kernel, nest: &Nest<'_>, columns: usize, rows: usize) -> bool {
+    let stores = steps_of_results(kernel, nest, [columns, rows]);
+    stores.contains(&[false, true])
+}
+
+/// Whether results of the columns do not lie side by side.
+fn apart(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
+    let stores = steps_of_results(kernel, nest, [columns]);
+    stores.contains(&[false])
+}
+
+/// For each store of results, along which of these loops they lie side by side.
+fn steps_of_results<const N: usize>(
+    kernel: &Kernel,
+    nest: &Nest<'_>,
+    loops: [usize; N],
+) -> Vec<[bool; N]> {
     let ranges = all_ranges(kernel);
-    let mut found = false;
+    let mut found = Vec::new();
     visit_stmts(nest.body, &mut |stmt| {
         if let Stmt::Store { buffer, index, .. } = stmt
             && kernel.buffer(*buffer).scope == Scope::Output
         {
             let offset = kernel.buffer(*buffer).offset(index).simplify(&ranges);
-            let is_one = |k: usize| {
+            found.push(loops.map(|k| {
                 let coefficient = offset.linear_coefficient(nest.loops[k].0);
                 coefficient.is_some_and(|c| c.is(1))
-            };
-            found |= is_one(rows) && !is_one(columns);
+            }));
         }
     });
     found

@@ -4,6 +4,7 @@
 //! for each value of the quotient. With a loop for these, the other is the columns of each.
 //! `for o < 64 { .. a[8*(o / 8) + c] * w[o, c] }` becomes
 //! `for g < 8 { for o < 8 { .. a[8*g + c] * w[8*g + o, c] }}`.
+use super::Target;
 use super::contraction;
 use super::nest::{Nest, visit_scalars};
 use super::primitives::Rejected;
@@ -16,8 +17,8 @@ use tensmith_ir::loops::{Kernel, Scalar};
 const FEW: i64 = 4;
 
 /// Splits the loop of a nest that divides into groups, if there is one.
-pub fn split_groups(s: &mut Scheduler, at: &Place) {
-    if let Some((var, size)) = choose(s.kernel(), &Nest::at(s.kernel(), at)) {
+pub fn split_groups(s: &mut Scheduler, at: &Place, target: &Target) {
+    if let Some((var, size)) = choose(s.kernel(), &Nest::at(s.kernel(), at), target) {
         let _ = s.recipe("groups", |s| schedule(s, var, size));
     }
 }
@@ -27,8 +28,8 @@ fn schedule(s: &mut Scheduler, var: Var, size: i64) -> Result<(), Rejected> {
 }
 
 /// A loop at whose quotient by a number, which divides its extent, elements are loaded.
-fn choose(kernel: &Kernel, nest: &Nest<'_>) -> Option<(Var, i64)> {
-    if !contraction::is_anchor(kernel, nest) {
+fn choose(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<(Var, i64)> {
+    if !contraction::is_anchor(kernel, nest, target) {
         return None;
     }
     let mut found = None;

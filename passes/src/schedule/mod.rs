@@ -45,6 +45,8 @@ pub struct Target {
     pub vector_bytes: usize,
     /// Whether multiply and add can be one instruction.
     pub fma: bool,
+    /// Whether vectors have dot products of bytes, four terms a lane.
+    pub dots: bool,
     /// Whether sums may change the order of their terms, and products and sums contract.
     pub reassociate: bool,
     /// The number of threads that a run is planned for.
@@ -76,6 +78,7 @@ impl Default for Target {
         Target {
             vector_bytes: 16,
             fma: false,
+            dots: false,
             reassociate: true,
             threads: 1,
             cost: Arc::new(Analytic::default()),
@@ -204,9 +207,9 @@ fn schedule_nest(
         return;
     }
     reorder::follow_results(s, at);
-    groups::split_groups(s, at);
+    groups::split_groups(s, at, target);
     // What is packed along a loop needs an index of its own.
-    let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at));
+    let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at), target);
     collapse::collapse(s, at, &|b| anchor && packable(b));
     if let Some(choice) = contraction::choose(s, at, target, packable) {
         let steps = |s: &mut Scheduler| contraction::schedule(s, target, choice);

@@ -111,12 +111,21 @@ impl Choices {
     }
 
     /// The option to take of a parameter of the nest at hand: the one that was said, else
-    /// `default`, a place among the options. Equal options are one, the first of them. A parameter that a nest asks for again has a number behind its name.
+    /// `default`, a place among the options. Equal options are one, the first of them. A parameter
+    /// that a nest asks for again has a number behind its name.
     pub fn ask<T>(&mut self, name: &str, options: &[T], default: usize) -> T
     where
         T: Clone + PartialEq + fmt::Display,
     {
         let name = self.unused(&format!("{}/{name}", self.nests));
+        self.ask_named(name, options, default)
+    }
+
+    /// As [`Choices::ask`], of a parameter that is none of a nest.
+    fn ask_named<T>(&mut self, name: String, options: &[T], default: usize) -> T
+    where
+        T: Clone + PartialEq + fmt::Display,
+    {
         let mut firsts: Vec<usize> = Vec::new();
         for (k, option) in options.iter().enumerate() {
             if !firsts.iter().any(|first| options[*first] == *option) {
@@ -151,18 +160,30 @@ impl Choices {
 
     /// As [`Choices::ask`], among numbers, to which the default is added.
     pub fn number(&mut self, name: &str, options: &[i64], default: i64) -> i64 {
-        let mut options = options.to_vec();
-        options.push(default);
-        options.sort_unstable();
-        options.dedup();
-        let at = options.iter().position(|n| *n == default);
-        self.ask(name, &options, at.expect("it was added"))
+        let (options, at) = with_default(options, default);
+        self.ask(name, &options, at)
+    }
+
+    /// As [`Choices::number`], of a parameter of the kernel as a whole, by its full name.
+    pub fn number_named(&mut self, name: &str, options: &[i64], default: i64) -> i64 {
+        let (options, at) = with_default(options, default);
+        self.ask_named(name.into(), &options, at)
     }
 
     /// What was asked for, in order.
     pub fn asked(self) -> Vec<Parameter> {
         self.asked
     }
+}
+
+/// Numbers in order with one more among them, and where that is.
+fn with_default(options: &[i64], default: i64) -> (Vec<i64>, usize) {
+    let mut options = options.to_vec();
+    options.push(default);
+    options.sort_unstable();
+    options.dedup();
+    let at = options.iter().position(|n| *n == default);
+    (options, at.expect("it was added"))
 }
 
 #[cfg(test)]

@@ -23,7 +23,14 @@ pub fn choose(kernel: &Kernel, place: &Place) -> Option<Vec<Place>> {
 }
 
 fn is_steps(stmt: &Stmt) -> bool {
-    matches!(stmt, Stmt::For(l) if l.role == Role::Serial && l.body.iter().all(is_nest))
+    matches!(stmt, Stmt::For(l) if l.role == Role::Serial
+        && l.body.iter().all(is_nest) && l.body.iter().any(has_loop))
+}
+
+/// Whether there is a loop: steps of scalar work alone are part of the nest around them.
+fn has_loop(stmt: &Stmt) -> bool {
+    let mut nested = stmt.bodies().into_iter().flatten();
+    matches!(stmt, Stmt::For(_)) || nested.any(has_loop)
 }
 
 /// Whether a statement is a space loop, or chooses between lists of them by a register.

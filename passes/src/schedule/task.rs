@@ -3,14 +3,19 @@
 //! The text form is the identity of a task: wherever the same text comes up, the same schedules are
 //! possible, so what was found for one is found for all. It is the kernel's text, and a line that
 //! names the constants.
-use super::parameters::Values;
+use super::parameters::{Choices, Values};
 use super::{Scheduled, Target, schedule_with};
 use std::fmt;
 use std::str::FromStr;
-use tensmith_ir::loops::{BufferId, Kernel, Scope, VerifyError, parse_kernel, verify_kernel};
+use tensmith_ir::loops::{
+    Buffer, BufferId, Kernel, Scope, VerifyError, parse_kernel, verify_kernel,
+};
 
 /// The word before the names of constants.
 const CONSTANTS: &str = "constants";
+
+/// The parameter that says how many rows a strip has.
+pub const STRIP_ROWS: &str = "strips/rows";
 
 /// A naive kernel to be scheduled.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,9 +24,49 @@ pub struct Task {
     pub naive: Kernel,
     /// The inputs that are constants: their layout may change.
     pub packable: Vec<BufferId>,
+    /// The kernel with other strips, if it hands on values in strips. They are no part of the
+    /// identity.
+    pub strips: Option<StripSizes>,
+}
+
+/// A kernel as it is with strips of other sizes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StripSizes {
+    /// Rows of the strips of the task's own kernel.
+    pub rows: i64,
+    /// Other rows, and the naive kernel with them: its parameters are those of the own one.
+    pub others: Vec<(i64, Kernel)>,
+}
+
+impl StripSizes {
+    /// Of the other kernels, those that can stand in for `own`.
+    pub fn new(own: &Kernel, rows: i64, mut others: Vec<(i64, Kernel)>) -> Option<StripSizes> {
+        let parameters = |k: &Kernel| -> Vec<_> {
+            let one = |(id, b): (BufferId, &Buffer)| (id, b.clone());
+            k.params().map(one).collect()
+        };
+        let wanted = parameters(own);
+        others.retain(|(_, kernel)| parameters(kernel) == wanted);
+        (!others.is_empty()).then_some(StripSizes { rows, others })
+    }
 }
 
 impl Task {
+    /// Of a kernel that has no strips, or whose strips stay as they are.
+    pub fn new(naive: Kernel, packable: Vec<BufferId>) -> Task {
+        Task {
+            naive,
+            packable,
+            strips: None,
+        }
+    }
+
+    /// The kernel, and those that can stand in for it.
+    pub(crate) fn kernels_mut(&mut self) -> impl Iterator<Item = &mut Kernel> {
+        let others = self.strips.iter_mut().flat_map(|s| &mut s.others);
+        others.map(|(_, kernel)| kernel).chain([&mut self.naive])
+    }
+
     /// Schedules the kernel as the cost model prefers.
     pub fn default_schedule(&self, target: &Target) -> Scheduled {
         self.schedule(target, Values::default())
@@ -38,7 +83,17 @@ impl Task {
 
     fn schedule(&self, target: &Target, values: Values) -> Scheduled {
         let packable = |b: BufferId| self.packable.contains(&b);
-        schedule_with(self.naive.clone(), target, &packable, values)
+        let Some(strips) = &self.strips else {
+            return schedule_with(self.naive.clone(), target, &packable, values);
+        };
+        let mut choices = Choices::new(values.clone());
+        let rows: Vec<i64> = strips.others.iter().map(|(rows, _)| *rows).collect();
+        let rows = choices.number_named(STRIP_ROWS, &rows, strips.rows);
+        let other = strips.others.iter().find(|(n, _)| *n == rows);
+        let naive = other.map_or(&self.naive, |(_, kernel)| kernel);
+        let mut scheduled = schedule_with(naive.clone(), target, &packable, values);
+        scheduled.parameters.splice(0..0, choices.asked());
+        scheduled
     }
 }
 
@@ -68,7 +123,7 @@ impl FromStr for Task {
             found.ok_or_else(|| format!("`{name}` is no input of the kernel"))
         };
         let packable = words.map(find).collect::<Result<_, _>>()?;
-        Ok(Task { naive, packable })
+        Ok(Task::new(naive, packable))
     }
 }
 
@@ -81,6 +136,37 @@ pub trait Tuned: fmt::Debug + Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strips_of_another_size_are_another_kernel() {
+        let text = |step: i64, strips: i64| {
+            format!(
+                "kernel k() {{ in a: f32[8] out o: f32[8]
+                for i0 < {strips} space {{ for i1 < {step} space {{
+                    o[{step}*i0 + i1] = -(a[{step}*i0 + i1]) }} }} }}"
+            )
+        };
+        let kernel = |step, strips| parse_kernel(&text(step, strips)).unwrap();
+        let stranger = "kernel k() { in b: f32[9] out o: f32[8]
+            for i0 < 8 space { o[i0] = -(b[i0]) } }";
+        let others = vec![(2, kernel(2, 4)), (1, parse_kernel(stranger).unwrap())];
+        let mut task = Task::new(kernel(4, 2), vec![]);
+        task.strips = StripSizes::new(&task.naive, 4, others);
+        let member = |values: &str| task.member(&Target::default(), values.parse().unwrap());
+        let rows = |values: &str| member(values).unwrap().parameters[0].clone();
+        let default = rows("");
+        let own = (default.name.as_str(), &default.options[..], default.value());
+        assert_eq!(own, (STRIP_ROWS, &["2".to_string(), "4".into()][..], "4"));
+        assert_eq!(rows("strips/rows=2").value(), "2");
+        // What is no size of this kernel is not taken.
+        assert_eq!(rows("strips/rows=1").value(), "4");
+        let code = |values: &str| member(values).unwrap().kernel.to_string();
+        assert_ne!(code("strips/rows=2"), code("strips/rows=4"));
+        assert_eq!(
+            task.to_string(),
+            Task::new(kernel(4, 2), vec![]).to_string()
+        );
+    }
 
     #[test]
     fn tasks_are_read_back() {

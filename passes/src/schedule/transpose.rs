@@ -9,9 +9,9 @@ use super::nest::{Nest, space, visit_scalars};
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
-use super::tile::{Tile, tile};
+use super::tile::{Blocks, Tile, tile};
 use super::window::contiguous;
-use tensmith_ir::expr::{Ranges, Var};
+use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{BufferId, Cond, Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
 
 /// Elements of a block along the operand: those of a cache line.
@@ -20,12 +20,22 @@ const LINE: i64 = 16;
 const COLUMNS: i64 = 16;
 /// Shorter loops are no blocks.
 const FEW: i64 = 8;
+/// Blocks along the operand of which all columns are turned before the next ones: pairs of lines,
+/// as hardware fetches them.
+const PAIR: i64 = 2;
+/// Columns that may be turned for each pair of lines: each column may be another page.
+const NEAR: i64 = 2048;
+/// Elements of a result that lies in the second cache, beside its operand.
+const HELD: i64 = 1 << 18;
+/// What a loop of unknown extent counts as.
+const TYPICAL: i64 = 64;
 
 /// What is decided for an anchor.
 pub struct Choice {
-    /// The loops of the nest, the two that are cut into blocks innermost.
+    /// The loops of the nest; of the two that are cut into blocks, those over blocks.
     order: Vec<Var>,
     tiles: [Tile; 2],
+    blocks: Option<Blocks>,
 }
 
 /// What to do with the nest at a place if it is an anchor.
@@ -61,27 +71,54 @@ pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> 
         size: choices.number("columns", &[8, 16, 32, 64], COLUMNS),
         mark: Mark::Vector,
     };
-    // Blocks follow one another along the longer loop: few streams are read or written at a time.
-    let long = |t: &Tile| nest.loops.iter().find(|(v, _)| *v == t.var)?.1.as_const();
-    let default = usize::from(long(&along) >= long(&columns));
-    let outermost = choices.ask("outermost", &["rows", "columns"], default);
-    let (outer, inner) = match outermost == "rows" {
-        true => (along.var, columns.var),
-        false => (columns.var, along.var),
-    };
+    let orders = ["rows", "columns", "pairs"];
+    let outermost = choices.ask("outermost", &orders, order(nest, along.var));
     let others = nest.vars().into_iter();
-    let others = others.filter(|v| ![outer, inner].contains(v));
+    let others = others.filter(|v| ![along.var, columns.var].contains(v));
+    let order: Vec<Var> = match outermost {
+        "rows" => [along.var]
+            .into_iter()
+            .chain(others)
+            .chain([columns.var])
+            .collect(),
+        "columns" => [columns.var]
+            .into_iter()
+            .chain(others)
+            .chain([along.var])
+            .collect(),
+        _ => others.chain([columns.var, along.var]).collect(),
+    };
+    let blocks = (outermost == "pairs").then_some(Blocks {
+        var: along.var,
+        size: PAIR,
+        around: columns.var,
+    });
     Some(Choice {
-        order: [outer].into_iter().chain(others).chain([inner]).collect(),
+        order,
         tiles: [along, columns],
+        blocks,
     })
+}
+
+/// The place among rows, columns and pairs of what is outermost. What caches hold follows the
+/// longer loop, so that few streams are read or written at a time.
+fn order(nest: &Nest<'_>, along: Var) -> usize {
+    let extent = |(_, e): &(Var, Expr)| e.as_const().unwrap_or(TYPICAL);
+    let columns = nest.loops.last().map_or(1, extent);
+    let along = nest.loops.iter().find(|(v, _)| *v == along);
+    let elements = nest.loops.iter().map(extent).fold(1, i64::saturating_mul);
+    match elements > HELD {
+        true if columns <= NEAR => 2,
+        true => 1,
+        false => usize::from(along.map_or(1, extent) >= columns),
+    }
 }
 
 /// Schedules the nest as was decided.
 ///
 /// Errors: as the primitives.
 pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<(), Rejected> {
-    tile(s, target, &choice.tiles, &choice.order, None).map(drop)
+    tile(s, target, &choice.tiles, &choice.order, choice.blocks).map(drop)
 }
 
 /// Whether statements are stores and branches on indices.

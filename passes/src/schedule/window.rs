@@ -13,6 +13,7 @@ use super::primitives::registers::visit_stmts;
 use super::primitives::{Primitive, Rejected};
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
+use std::collections::BTreeSet;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
     BufferId, Cond, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
@@ -59,8 +60,14 @@ pub fn choose(
     let count = extent.as_const()?;
     let lanes = target.lanes();
     let whole = (count + lanes - 1) / lanes;
-    let widths: Vec<i64> = [1, 2, 3, 4].into_iter().filter(|n| *n <= whole).collect();
-    let vectors = choices.number("vectors", &widths, whole.min(VECTORS));
+    let widths = [1, 2, 3, 4, 8, 16];
+    let widths: Vec<i64> = widths.into_iter().filter(|n| *n <= whole).collect();
+    let most = match shares(kernel, nest, columns) {
+        true => VECTORS,
+        // Rows gain nothing, and what lies side by side is read as one stream.
+        false => (target.registers() / 4 / accumulators(kernel, nest.body)).max(VECTORS),
+    };
+    let vectors = choices.number("vectors", &widths, whole.min(most));
     let around = (0..nest.loops.len()).rfind(|k| *k != columns);
     let most = target.registers() / 2 / vectors;
     let rows = around.and_then(|k| Some((k, rows(choices, &nest.loops[k].1, most)?)));
@@ -81,6 +88,33 @@ pub fn choose(
         packed: packed.into_iter().map(|(b, l)| (name(b), l)).collect(),
         short: unrolled(choices, nest.body),
     })
+}
+
+/// Registers that a body has for each result.
+fn accumulators(kernel: &Kernel, body: &[Stmt]) -> i64 {
+    let mut found = BTreeSet::new();
+    visit_stores(body, &mut |b, _| {
+        if kernel.buffer(b).scope == Scope::Register {
+            found.insert(b);
+        }
+    });
+    found.len().max(1) as i64
+}
+
+/// Whether results share what is loaded: windows that overlap, or operands that do not depend on
+/// all loops around the columns.
+fn shares(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
+    let others = nest.vars().into_iter().enumerate();
+    let others: Vec<Var> = others
+        .filter(|(k, _)| *k != columns)
+        .map(|(_, v)| v)
+        .collect();
+    let mut found = !short_windows(nest.body).is_empty();
+    visit_loads(nest.body, &mut |b, index| {
+        let all = |v: &Var| index.iter().any(|e| e.mentions(*v));
+        found |= kernel.buffer(b).scope == Scope::Input && !others.iter().all(all);
+    });
+    found
 }
 
 /// The layouts of constants with which loop `k` can be the columns: all that is loaded lies one
@@ -123,13 +157,13 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
     tile(s, target, &choice.tiles, &choice.order, None).map(drop)
 }
 
-/// Whether statements are reductions and scalar work, at least one of the former, and branches on
-/// indices; loops of scalar work among them, such as those that write the rows of a softmax, run
-/// along other axes.
+/// Whether statements are reductions, scans and scalar work, at least one of the former two, and
+/// branches on indices; loops of scalar work among them, such as those that write the rows of a
+/// softmax, run along other axes.
 pub fn reduces(body: &[Stmt]) -> bool {
     fn plain(stmts: &[Stmt]) -> bool {
         stmts.iter().all(|s| match s {
-            Stmt::For(l) => l.role != Role::Serial && l.mark == Mark::Plain && plain(&l.body),
+            Stmt::For(l) => l.mark == Mark::Plain && plain(&l.body),
             Stmt::Store { .. } => true,
             Stmt::If {
                 cond: Cond::Affine(_),
@@ -139,7 +173,7 @@ pub fn reduces(body: &[Stmt]) -> bool {
             _ => false,
         })
     }
-    let reduce = |s: &Stmt| matches!(s, Stmt::For(l) if l.role == Role::Reduce);
+    let reduce = |s: &Stmt| matches!(s, Stmt::For(l) if l.role != Role::Space);
     body.iter().any(reduce) && plain(body)
 }
 

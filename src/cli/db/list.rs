@@ -1,9 +1,10 @@
 //! `tensmith db list`
 use crate::cli::out::outln;
-use crate::cli::shared::{DatabaseArgs, human_age, human_ns, table};
+use crate::cli::shared::{DatabaseArgs, table};
 use clap::Args;
 use std::collections::BTreeSet;
 use tensmith::Result;
+use tensmith::units::{human_age, human_ns};
 use tensmith_autotune::records::{Outcome, Overview, Trial, title};
 use tensmith_runtime::clock::unix_seconds;
 

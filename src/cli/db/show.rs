@@ -1,8 +1,9 @@
 //! `tensmith db show`
 use super::list::times;
 use crate::cli::out::outln;
-use crate::cli::shared::{DatabaseArgs, human_age, human_ns, table};
+use crate::cli::shared::{DatabaseArgs, table};
 use clap::Args;
+use tensmith::units::{human_age, human_ns};
 use tensmith::{Error, Result};
 use tensmith_autotune::records::{Key, Outcome, TaskRecords, Trial};
 use tensmith_runtime::clock::unix_seconds;

@@ -1,7 +1,7 @@
 //! What keeps models from being fast here, and what to do about it.
 use super::facts::Facts;
-use crate::cli::shared::{human_bytes, human_ns};
 use serde::Serialize;
+use tensmith::units::{human_bytes, human_ns};
 
 /// Something that costs speed or may fail.
 #[derive(Debug, PartialEq, Eq, Serialize)]

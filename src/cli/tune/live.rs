@@ -1,10 +1,11 @@
 //! What a search shows while it runs: on a terminal a table that is drawn anew, else a line from
 //! time to time. All of it on stderr.
-use super::table::{Row, heading, line};
-use crate::cli::shared::human_ns;
+use super::table::{Row, choice_line, heading, line};
 use std::io::{IsTerminal, Write};
 use tensmith::tune::Watcher;
+use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::tasks::ModelTask;
+use tensmith::units::human_ns;
 use tensmith_autotune::tuner::Tuner;
 use tensmith_runtime::Stopwatch;
 
@@ -113,6 +114,10 @@ impl Live {
 }
 
 impl Watcher for Live {
+    fn choice(&mut self, tried: &TriedChoice) {
+        eprintln!("{}", choice_line(tried));
+    }
+
     fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]) {
         eprintln!("{}", heading());
         for (task, searched) in tasks.iter().zip(searched) {

@@ -1,8 +1,10 @@
 //! What became of each task, as text and as JSON.
-use crate::cli::shared::human_ns;
 use serde_json::json;
 use std::fmt::Write;
+use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::{TaskReport, Tuning};
+use tensmith::units::human_ns;
+use tensmith_runtime::stats::Interval;
 
 /// Units: characters of a name at most.
 const NAME: usize = 44;
@@ -51,15 +53,37 @@ pub fn line(row: &Row) -> String {
     )
 }
 
+/// What became of an option of a choice.
+pub fn choice_line(tried: &TriedChoice) -> String {
+    let outcome = match tried.ratio {
+        Some(r) => format!("{:.3} of the model's time", r.estimate),
+        None => "its results differ".into(),
+    };
+    let taken = if tried.is_accepted {
+        "taken"
+    } else {
+        "not taken"
+    };
+    format!(
+        "{}: {} instead of {}: {outcome}, {taken}",
+        tried.choice.about,
+        tried.option,
+        tried.choice.parameter.value(),
+    )
+}
+
 /// The end of a search for people.
 pub fn text(tuning: &Tuning) -> String {
     let mut out = format!("{}\n", heading());
     for t in tuning.tasks.iter().filter(|t| t.is_searched) {
         let _ = writeln!(out, "{}", line(&row(t)));
     }
+    for tried in tuning.choices.iter().filter(|t| t.is_accepted) {
+        let _ = writeln!(out, "{}", choice_line(tried));
+    }
     let searched = tuning.tasks.iter().filter(|t| t.is_searched);
     let (searched, all) = (searched.count(), tuning.tasks.len());
-    let accepted = tuning.tasks.iter().filter(|t| t.is_accepted).count();
+    let accepted = tuning.accepted();
     let seconds = tuning.search_ns as f64 / 1e9;
     let _ = writeln!(
         out,
@@ -74,7 +98,7 @@ pub fn text(tuning: &Tuning) -> String {
     }
     let [before, after] = tuning.stitched.latency_ns.map(human_ns);
     match tuning.stitched.ratio {
-        Some(r) if accepted > 0 => {
+        Some(r) if tuning.stitched.is_faster => {
             let _ = writeln!(
                 out,
                 "{}: {before} -> {after}, {:.3} of the untuned time (95 %: {:.3} to {:.3}), with \
@@ -98,29 +122,14 @@ pub fn text(tuning: &Tuning) -> String {
 }
 
 fn row(t: &TaskReport) -> Row {
-    let ratio = t.best.as_ref().map_or(1.0, |(_, ratio)| *ratio);
-    let state = match (t.in_model, t.is_accepted) {
-        (Some(r), true) => format!("accepted: {r:.3} in the model"),
-        (Some(r), false) => format!("reverted: {r:.3} in the model"),
-        (None, _) => match &t.end {
-            Some(why) => format!("untuned: {why}"),
-            None if t.trials == 0 => "untuned: no time for it".into(),
-            None => "untuned: nothing faster".into(),
-        },
-    };
     Row {
         name: t.task.name.clone(),
         calls: t.task.calls,
         bound_ns: t.task.bound_ns,
         before_ns: t.task.ns,
-        now_ns: t.task.ns
-            * if t.is_accepted {
-                t.in_model.unwrap_or(ratio)
-            } else {
-                1.0
-            },
+        now_ns: t.now_ns(),
         trials: t.trials,
-        state,
+        state: t.state(),
     }
 }
 
@@ -147,6 +156,11 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
             "share": t.task.share,
             "bound_ns": t.task.bound_ns,
             "before_ns": t.task.ns,
+            "now_ns": t.now_ns(),
+            "of_bound": t.bound_share(),
+            "state": t.state(),
+            "flops": t.task.flops,
+            "bytes": t.task.bytes,
             "ratio": t.best.as_ref().map(|(_, ratio)| ratio),
             "values": t.best.as_ref().map(|(values, _)| values.to_string()),
             "in_model": t.in_model,
@@ -159,19 +173,32 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
             "task": t.task.task.to_string(),
         })
     };
+    let interval = |r: Interval| json!({"low": r.low, "estimate": r.estimate, "high": r.high});
+    let choice = |t: &TriedChoice| {
+        json!({
+            "about": t.choice.about,
+            "nodes": t.choice.nodes,
+            "before": t.choice.parameter.value(),
+            "option": t.option,
+            "ratio": t.ratio.map(interval),
+            "accepted": t.is_accepted,
+        })
+    };
     let ratio = tuning.stitched.ratio;
     json!({
         "model": tuning.model,
         "before_ms": tuning.stitched.latency_ns[0] / 1e6,
         "after_ms": tuning.stitched.latency_ns[1] / 1e6,
-        "ratio": ratio.map(|r| json!({"low": r.low, "estimate": r.estimate, "high": r.high})),
-        "accepted": tuning.tasks.iter().filter(|t| t.is_accepted).count(),
+        "ratio": ratio.map(interval),
+        "accepted": tuning.accepted(),
         "trials": tuning.trials(),
         "workers": tuning.workers,
         "search_s": tuning.search_ns as f64 / 1e9,
         "total_s": tuning.total_ns as f64 / 1e9,
         "left_share": tuning.left_share,
         "stop": tuning.stop.to_string(),
+        "choices": tuning.choices.iter().map(choice).collect::<Vec<_>>(),
+        "curve": tuning.curve(),
         "tasks": tuning.tasks.iter().map(task).collect::<Vec<_>>(),
     })
 }

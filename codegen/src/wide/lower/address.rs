@@ -91,7 +91,7 @@ impl Lowering<'_> {
 
     /// Takes an expression apart; `arg` makes the argument of what is left without loops of the
     /// tile.
-    fn linear(
+    pub(super) fn linear(
         &mut self,
         e: &Expr,
         scale: i64,

@@ -36,7 +36,10 @@ impl Lowering<'_> {
                 self.lock_step(l, e)
             }
             Some(e) if lock_step || l.mark == Mark::Unroll => self.unrolled(l, e),
-            _ => self.plain_loop(l),
+            _ => match self.dot_loop(l)? {
+                true => Ok(()),
+                false => self.plain_loop(l),
+            },
         }
     }
 

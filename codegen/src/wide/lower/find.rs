@@ -101,17 +101,25 @@ fn vector_loops(l: &For, rows: i64, out: &mut Vec<Lanes>) {
 /// Registers of vectors of up to 256 bits.
 const HALF_REGISTERS: i64 = 16;
 
-/// Wider registers, but for lanes that would leave half of the last one empty, if the sums of the
+/// More vectors of 256 bits for the lanes of one row are as many instructions as they save work.
+const MOST_HALVES: i64 = 3;
+
+/// Wider registers, but for lanes that would leave half of the last one empty, if the sums of each
 /// tile, its columns and an element for all lanes fit the registers that shorter vectors have.
 fn width(most: Width, loops: &[Lanes]) -> Width {
     let lanes = Width::Y256.lanes(Elem::F32) as i64;
-    let better = |l: &Lanes| {
-        let halves = (l.extent + lanes - 1) / lanes;
-        halves % 2 == 1 && (l.rows + 1) * halves < HALF_REGISTERS
-    };
+    let halves = |l: &Lanes| (l.extent + lanes - 1) / lanes;
+    let fits = |l: &Lanes| (l.rows + 1) * halves(l) < HALF_REGISTERS;
     let longest = loops.iter().max_by_key(|l| (l.extent, l.rows));
     match longest {
-        Some(l) if most == Width::Z512 && better(l) => Width::Y256,
+        Some(l)
+            if most == Width::Z512
+                && halves(l) % 2 == 1
+                && halves(l) <= MOST_HALVES
+                && loops.iter().all(fits) =>
+        {
+            Width::Y256
+        }
         _ => most,
     }
 }
@@ -156,7 +164,8 @@ impl Finder<'_> {
         if self.shared.contains(&l.var) {
             return Ok(Err(WhyNot::Variable));
         }
-        let tile = match lower_tile(self.kernel, l, &self.ranges, width) {
+        let dots = self.target.dots(width).is_some();
+        let tile = match lower_tile(self.kernel, l, &self.ranges, (width, dots)) {
             Ok(tile) => tile,
             Err(LowerError::Unsupported(why)) => return Ok(Err(why)),
             Err(LowerError::Defect(e)) => return Err(e),
@@ -170,5 +179,26 @@ impl Finder<'_> {
             Err(WideError::Feature { .. }) => Ok(Err(WhyNot::Feature)),
             Err(e) => Err(e),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shorter_vectors_fit_all_loops() {
+        let of = |loops: &[(i64, i64)]| {
+            let lanes = |&(extent, rows): &(i64, i64)| Lanes { extent, rows };
+            width(Width::Z512, &loops.iter().map(lanes).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[(8, 1)]), Width::Y256);
+        assert_eq!(of(&[(8, 14)]), Width::Y256);
+        assert_eq!(of(&[(24, 4)]), Width::Y256);
+        assert_eq!(of(&[(24, 5)]), Width::Z512);
+        assert_eq!(of(&[(16, 1)]), Width::Z512);
+        // A short row beside a tile that needs all registers; a row of many vectors.
+        assert_eq!(of(&[(24, 1), (16, 12)]), Width::Z512);
+        assert_eq!(of(&[(49, 1)]), Width::Z512);
     }
 }

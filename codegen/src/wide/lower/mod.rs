@@ -12,6 +12,7 @@
 //! bit. Whatever a tile cannot carry is a [`WhyNot`], and the loop takes the 128-bit path.
 mod address;
 mod control;
+mod dot;
 mod find;
 mod index;
 mod join;
@@ -113,14 +114,15 @@ impl From<WhyNot> for LowerError {
     }
 }
 
-/// Lowers a loop of a kernel; `ranges` bind the sizes and the variables of the loops around it.
+/// Lowers a loop of a kernel; `ranges` bind the sizes and the variables of the loops around it, and
+/// `dots` says whether vectors have dot products of bytes.
 ///
 /// Errors: what the tile cannot carry, or a defect of this module.
 pub(crate) fn lower_tile(
     kernel: &Kernel,
     nest: &For,
     ranges: &Ranges,
-    width: Width,
+    (width, dots): (Width, bool),
 ) -> Result<Tile, LowerError> {
     let register_lanes = lanes::analyse(kernel);
     let shared = registers::shared(kernel, nest, &register_lanes)?;
@@ -129,6 +131,7 @@ pub(crate) fn lower_tile(
         kernel,
         nest,
         ranges: ranges.clone(),
+        dots,
         register_lanes,
         shared,
         lane_loops: HashMap::new(),
@@ -226,6 +229,8 @@ struct Lowering<'k> {
     kernel: &'k Kernel,
     nest: &'k For,
     ranges: Ranges,
+    /// Whether vectors have dot products of bytes.
+    dots: bool,
     register_lanes: RegisterLanes,
     /// Registers that the tile writes and its caller uses too.
     shared: Vec<BufferId>,

@@ -45,18 +45,20 @@ impl Lowering<'_> {
     /// The value of a scalar of the statement at hand.
     pub(super) fn scalar(&mut self, s: &Scalar) -> Result<Value, WhyNot> {
         let mask = self.scalar_mask(s)?;
-        let lanes = self.lanes.iter().enumerate();
-        let at = lanes
-            .filter(|(k, _)| mask & (1 << k) != 0)
-            .map(|(_, l)| l.value)
-            .collect();
-        let key = (key_of(s), at);
+        let key = (key_of(s), self.lanes_of(mask));
         if let Some(v) = self.memo.scalars.get(&key) {
             return Ok(*v);
         }
         let v = self.evaluate(s, Env::Kernel)?;
         self.memo.scalars.insert(key, v);
         Ok(v)
+    }
+
+    /// The values of the lanes at hand that a mask has.
+    pub(super) fn lanes_of(&self, mask: u32) -> Vec<i64> {
+        let lanes = self.lanes.iter().enumerate();
+        let of = lanes.filter(|(k, _)| mask & (1 << k) != 0);
+        of.map(|(_, l)| l.value).collect()
     }
 
     fn eval(&mut self, s: &Scalar, env: Env<'_>) -> Result<Value, WhyNot> {

@@ -2,7 +2,6 @@
 use super::address::LaneStep;
 use super::pending::loads;
 use super::shorts::in_memory;
-use super::spread::ELEMENT;
 use super::{Lane, Lowering, Memo, WhyNot};
 use crate::wide::vir::{Addr, Elem, LoadForm, StoreForm, Value, Width};
 use tensmith_ir::expr::Expr;
@@ -275,8 +274,9 @@ impl Lowering<'_> {
 
 impl Lowering<'_> {
     /// Asks for what lies behind a vector, as the buffer wants.
-    fn fetch_ahead(&mut self, buffer: BufferId, addr: Addr) {
-        let ahead = self.kernel.buffer(buffer).prefetch.saturating_mul(ELEMENT);
+    pub(super) fn fetch_ahead(&mut self, buffer: BufferId, addr: Addr) {
+        let buffer = self.kernel.buffer(buffer);
+        let ahead = buffer.prefetch.saturating_mul(buffer.dtype.bytes() as i64);
         let disp = i64::from(addr.disp).saturating_add(ahead);
         if ahead > 0
             && let Ok(disp) = i32::try_from(disp)

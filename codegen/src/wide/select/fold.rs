@@ -116,6 +116,7 @@ fn accepts_memory(inst: &Inst, v: Value) -> bool {
         Inst::Binary { op, b, .. } => *b == v || op.commutes(),
         Inst::Cmp { .. } => true,
         Inst::Select { a, .. } => *a == v,
+        Inst::Dot { b, .. } => *b == v,
         _ => false,
     }
 }

@@ -84,6 +84,13 @@ impl Selector<'_> {
                 let dst = self.result(result);
                 self.fma(*op, dst, *a, *b, *c);
             }
+            Inst::Dot { a, b, c } => {
+                let tied = Arg::Tied(self.result(result), self.reg(*c));
+                let second = Arg::Use(self.reg(*a));
+                let third = self.reg_mem(*b);
+                let code = codes::dot(self.width(), self.dots);
+                self.with_memory(code, vec![tied, second, third.arg], third.broadcast);
+            }
             Inst::Cmp { cmp, elem, a, b } => {
                 let dst = self.result(result);
                 self.cmp(*cmp, *elem, dst, *a, *b);

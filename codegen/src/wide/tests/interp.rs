@@ -305,6 +305,14 @@ impl Machine {
                 let (a, b, c) = (self.vec(*a), self.vec(*b), self.vec(*c));
                 self.lanes(|i| fma(*op, a[i], b[i], c[i]))
             }
+            Inst::Dot { a, b, c } => {
+                let (a, b, c) = (self.vec(*a), self.vec(*b), self.vec(*c));
+                self.lanes(|i| {
+                    let bytes = a[i].to_le_bytes().into_iter().zip(b[i].to_le_bytes());
+                    let terms = bytes.map(|(x, y)| i32::from(x) * i32::from(y as i8));
+                    (c[i] as i32).wrapping_add(terms.sum()) as u32
+                })
+            }
             Inst::Cmp { cmp, elem, a, b } => {
                 let (a, b) = (self.vec(*a), self.vec(*b));
                 self.holds(|i| match elem {

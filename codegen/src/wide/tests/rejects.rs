@@ -98,6 +98,28 @@ fn fma_needs_its_feature() {
 }
 
 #[test]
+fn dot_products_need_their_feature() {
+    for width in [Width::Y256, Width::Z512] {
+        let mut f = FunctionBuilder::new("dot", width);
+        let p = f.arg(0);
+        let x = f.load(Elem::I32, Addr::new(p));
+        let y = f.broadcast(Elem::I32, Addr::new(p));
+        let z = f.dot(x, y, x);
+        f.store(Elem::I32, Addr::new(p), z);
+        f.ret();
+        let f = f.finish().unwrap();
+        let mut target = WideTarget::avx512();
+        let error = compile(&f, &target).unwrap_err();
+        assert!(matches!(error, WideError::Feature { feature, .. } if feature == "AVX512_VNNI"));
+        target.features.avx512vnni = true;
+        assert_eq!(compile(&f, &target).unwrap().stats.dots, 1);
+        target.features = WideTarget::avx2().features;
+        target.features.avx_vnni = true;
+        assert_eq!(compile(&f, &target).is_ok(), width == Width::Y256);
+    }
+}
+
+#[test]
 fn text_form() {
     let mut f = FunctionBuilder::new("t", Width::Y256);
     let p = f.arg(0);

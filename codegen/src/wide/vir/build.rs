@@ -364,6 +364,11 @@ impl FunctionBuilder {
         self.def(Inst::Fma { op, elem, a, b, c })
     }
 
+    /// Products of bytes, added up in lanes.
+    pub fn dot(&mut self, a: Value, b: Value, c: Value) -> Value {
+        self.def(Inst::Dot { a, b, c })
+    }
+
     /// Lane-wise comparison.
     pub fn cmp(&mut self, cmp: Cmp, elem: Elem, a: Value, b: Value) -> Value {
         self.def(Inst::Cmp { cmp, elem, a, b })

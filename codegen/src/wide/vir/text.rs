@@ -115,6 +115,7 @@ impl Display for Inst {
             Inst::Fma { op, elem, a, b, c } => {
                 write!(f, "{}.{} {a}, {b}, {c}", lower(op), lower(elem))
             }
+            Inst::Dot { a, b, c } => write!(f, "dot {a}, {b}, {c}"),
             Inst::Cmp { cmp, elem, a, b } => {
                 write!(f, "cmp.{}.{} {a}, {b}", lower(cmp), lower(elem))
             }

@@ -17,6 +17,8 @@ const VECTORS: i64 = 6;
 const LONE_VECTORS: i64 = 8;
 /// Units: lanes of shorter vectors on a target with 512-bit ones.
 const HALF: i64 = 8;
+/// Shorter vectors of a tile at most: of more, code has as many 512-bit ones that are not full.
+const MOST_HALVES: i64 = 3;
 
 /// The shapes that fit the registers of a target.
 ///
@@ -26,7 +28,8 @@ pub(super) fn shapes(target: &Target) -> Vec<Tile> {
     let mut found = fitting(target.lanes(), target.registers());
     if target.vector_bytes == 64 {
         let short = fitting(HALF, 16);
-        found.extend(short.into_iter().filter(|s| s.vectors % 2 == 1));
+        let odd = |s: &Tile| s.vectors % 2 == 1 && s.vectors <= MOST_HALVES;
+        found.extend(short.into_iter().filter(odd));
     }
     found
 }
@@ -44,11 +47,10 @@ fn fitting(lanes: i64, registers: i64) -> Vec<Tile> {
     (1..=VECTORS).flat_map(of).filter(fits).collect()
 }
 
-/// Whether the first cache holds a line of each of `rows` rows that lie `stride` elements apart (the
-/// greatest number where that is not known),
-/// beside twice as much else.
+/// Whether the first cache holds a line of each of `rows` rows that lie `stride` bytes apart (0 where
+/// that is not known), beside twice as much else.
 pub(super) fn rows_fit(rows: i64, stride: i64, l1_bytes: usize) -> bool {
-    let step = gcd(stride.checked_mul(4).unwrap_or(0), WAY_BYTES).max(LINE_BYTES);
+    let step = gcd(stride, WAY_BYTES).max(LINE_BYTES);
     let ways = l1_bytes as i64 / WAY_BYTES;
     rows <= SAFE_ROWS || 3 * rows <= ways * (WAY_BYTES / step)
 }
@@ -70,11 +72,11 @@ mod tests {
     #[test]
     fn rows_that_fall_together_are_few() {
         let l1 = 48 << 10;
-        assert!(rows_fit(8, 1024, l1));
-        assert!(!rows_fit(12, 1024, l1));
-        assert!(!rows_fit(16, 512, l1));
-        assert!(rows_fit(16, 256, l1));
-        assert!(rows_fit(16, 100, l1));
+        assert!(rows_fit(8, 4096, l1));
+        assert!(!rows_fit(12, 4096, l1));
+        assert!(!rows_fit(16, 2048, l1));
+        assert!(rows_fit(16, 1024, l1));
+        assert!(rows_fit(16, 400, l1));
     }
 
     #[test]

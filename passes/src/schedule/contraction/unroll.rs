@@ -39,6 +39,15 @@ pub(super) fn unroll_terms(s: &mut Scheduler, terms: i64, vars: &[Var]) -> Resul
     found.into_iter().try_for_each(|var| unroll(s, var, terms))
 }
 
+/// Unrolls so many iterations of those of the loops that have several times as many.
+///
+/// Errors: as the primitives.
+pub(super) fn unroll_all(s: &mut Scheduler, vars: Vec<Var>, terms: i64) -> Result<(), Rejected> {
+    let long = |v: &Var| terms > 1 && s.extent(*v).is_some_and(|n| n >= 2 * terms);
+    let vars: Vec<Var> = vars.into_iter().filter(long).collect();
+    vars.into_iter().try_for_each(|var| unroll(s, var, terms))
+}
+
 /// Whether a loop is an innermost one of a sum, with several iterations' worth of terms.
 fn is_long_sum(l: &For, terms: i64) -> bool {
     let innermost = l.body.iter().all(|s| matches!(s, Stmt::Store { .. }));

@@ -1,0 +1,327 @@
+//! Choices of structure, tried in the model itself.
+//!
+//! Which algorithm computes a convolution decides what kernels there are, how their operands lie
+//! and what their neighbours find in the caches. So an option is compared where it counts: the
+//! model is run in turns as it is and with that option. What is clearly slower goes after a few
+//! runs; what may be faster is made anew, two of each, and has to be faster beyond doubt.
+use super::found::Found;
+use super::records::key;
+use super::sides::{Side, Sides, Variant};
+use crate::compile;
+use crate::convert::to_ir;
+use crate::error::Result;
+use crate::explain::Report;
+use crate::model::Imported;
+use crate::options::Options;
+use crate::verify;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tensmith_autotune::records::{Database, Key, Outcome, Trial};
+use tensmith_ir::graph::Graph;
+use tensmith_passes::choice::Choice;
+use tensmith_passes::schedule::parameters::Values;
+use tensmith_runtime::stats::{Interval, Verdict, paired_ratio};
+use tensmith_runtime::{Stopwatch, Tensor, TensorView, clock};
+
+/// Pairs of runs after which an option may be given up.
+const PAIRS: usize = 6;
+/// An option that takes so many times as long in the first pairs is given up.
+const GIVE_UP: f64 = 1.01;
+
+/// Choices that less of the run hangs on are not tried.
+const LEAST_SHARE: f64 = 0.01;
+
+/// An option that was tried.
+#[derive(Clone, Debug)]
+pub struct TriedChoice {
+    /// What was chosen by the cost model, and among what.
+    pub choice: Choice,
+    /// The option.
+    pub option: String,
+    /// The latency of the model with it over that without.
+    pub ratio: Option<Interval>,
+    /// Whether the model is compiled with it from now on.
+    pub is_accepted: bool,
+}
+
+impl TriedChoice {
+    /// What a compilation looks up.
+    pub fn values(&self) -> Values {
+        values_of(&self.choice, &self.option)
+    }
+}
+
+fn values_of(choice: &Choice, option: &str) -> Values {
+    let mut values = Values::default();
+    values.set(&choice.parameter.name, option);
+    values
+}
+
+/// How long choices are tried, and from what on.
+pub struct Limits<'l> {
+    /// Units: nanoseconds for all of it.
+    pub budget_ns: u64,
+    /// Units: nanoseconds of a compilation.
+    pub compile_ns: u64,
+    /// Units: nanoseconds of a run.
+    pub latency_ns: f64,
+    /// Set by others to end soon.
+    pub stop: &'l AtomicBool,
+}
+
+/// A model whose choices are tried.
+struct Trials<'m> {
+    model: (&'m Imported, &'m Options),
+    inputs: &'m [TensorView<'m>],
+    limits: &'m Limits<'m>,
+    watch: Stopwatch,
+    /// What is known to be best so far.
+    found: Found,
+    /// The model as it is with that, if it was compiled already.
+    base: Option<Side>,
+}
+
+/// The choices of a model, the ones that most of the run hangs on first.
+#[derive(Debug, Default)]
+pub struct Choices {
+    choices: Vec<Choice>,
+    /// Options that were tried before.
+    known: Vec<(String, Values)>,
+    /// What is known to be best so far.
+    pub found: Found,
+    /// What was tried.
+    pub tried: Vec<TriedChoice>,
+}
+
+impl Choices {
+    /// Tries the options of each choice until the time is over; `told` hears of each.
+    ///
+    /// Errors: as compilation and runs.
+    pub fn try_all(
+        &mut self,
+        model: (&Imported, &Options),
+        inputs: &[TensorView<'_>],
+        limits: &Limits<'_>,
+        told: &mut dyn FnMut(&TriedChoice),
+    ) -> Result<()> {
+        let mut trials = Trials {
+            model,
+            inputs,
+            limits,
+            watch: Stopwatch::start(),
+            found: self.found.clone(),
+            base: None,
+        };
+        for choice in &self.choices {
+            let parameter = &choice.parameter;
+            for option in parameter.options.iter().filter(|o| *o != parameter.value()) {
+                let mut one = TriedChoice {
+                    choice: choice.clone(),
+                    option: option.clone(),
+                    ratio: None,
+                    is_accepted: false,
+                };
+                let pair = (choice.about.clone(), one.values());
+                if self.known.contains(&pair) {
+                    continue;
+                }
+                if trials.is_over() {
+                    return Ok(());
+                }
+                trials.one(&mut one)?;
+                told(&one);
+                if one.is_accepted {
+                    let of = |t: &&mut TriedChoice| t.choice.about == choice.about;
+                    let before = self.tried.iter_mut().filter(of);
+                    before.for_each(|t| t.is_accepted = false);
+                }
+                self.tried.push(one);
+                self.found = trials.found.clone();
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what the model said: what was found makes it faster as a whole, or it goes.
+    ///
+    /// Errors: the database cannot be written.
+    pub fn keep(
+        &mut self,
+        records: &ChoiceRecords<'_>,
+        is_faster: bool,
+        latency_ns: f64,
+    ) -> Result<()> {
+        for tried in self.tried.iter().filter(|t| !t.is_accepted) {
+            let outcome = match tried.ratio {
+                Some(ratio) => Outcome::Measured {
+                    median_ns: latency_ns * ratio.estimate,
+                    default_ns: latency_ns,
+                    samples: PAIRS as u32,
+                },
+                None => Outcome::WrongResult,
+            };
+            records.insert(&tried.choice.about, tried.values(), outcome)?;
+        }
+        let outcome = match is_faster {
+            true => Outcome::Accepted,
+            false => Outcome::Reverted,
+        };
+        for (about, values) in self.found.iter() {
+            records.insert(about, values.clone(), outcome)?;
+        }
+        for tried in &mut self.tried {
+            tried.is_accepted &= is_faster;
+        }
+        Ok(())
+    }
+}
+
+/// Choices in a database of records.
+pub struct ChoiceRecords<'d> {
+    database: &'d Database,
+    options: &'d Options,
+    /// Whether what was tried before is not tried again.
+    resume: bool,
+}
+
+impl<'d> ChoiceRecords<'d> {
+    /// Of compilations with these options.
+    pub fn new(database: &'d Database, options: &'d Options, resume: bool) -> Self {
+        ChoiceRecords {
+            database,
+            options,
+            resume,
+        }
+    }
+
+    /// The choices of a model that was measured, of which enough of the run hangs. What was
+    /// accepted for them earlier holds, so that kernels and choices of one database fit together.
+    ///
+    /// Errors: as compilation; the database cannot be read.
+    pub fn choices(&self, graph: &Graph, report: &Report) -> Result<Choices> {
+        let mut choices = compile::choices(graph, self.options)?;
+        let (mut found, mut known) = (Found::default(), Vec::new());
+        for choice in &choices {
+            if let Some(values) = self.database.accepted(&self.key(&choice.about))? {
+                found.insert(choice.about.clone(), values);
+            }
+            if self.resume {
+                known.extend(self.known(choice)?);
+            }
+        }
+        if !found.is_empty() {
+            let options = Options {
+                tuned: found.clone().option(),
+                ..self.options.clone()
+            };
+            choices = compile::choices(graph, &options)?;
+        }
+        let share = |choice: &Choice| -> f64 {
+            let kernels = report.kernels.iter();
+            let of = kernels.filter(|k| k.nodes.iter().any(|n| choice.nodes.contains(n)));
+            of.map(|k| k.share).sum()
+        };
+        choices.retain(|c| share(c) >= LEAST_SHARE);
+        choices.sort_by(|a, b| share(b).total_cmp(&share(a)));
+        Ok(Choices {
+            choices,
+            known,
+            found,
+            tried: vec![],
+        })
+    }
+
+    /// The options of a choice that were tried before; then so was the one of the cost model, which
+    /// they were tried beside.
+    fn known(&self, choice: &Choice) -> Result<Vec<(String, Values)>> {
+        let trials = self.database.trials(&self.key(&choice.about))?;
+        let mut values: Vec<Values> = trials.into_iter().map(|t| t.values).collect();
+        if !values.is_empty() {
+            values.push(values_of(choice, choice.parameter.value()));
+        }
+        let of = |values| (choice.about.clone(), values);
+        Ok(values.into_iter().map(of).collect())
+    }
+
+    fn key(&self, about: &str) -> Key {
+        key(about.into(), self.options)
+    }
+
+    fn insert(&self, about: &str, values: Values, outcome: Outcome) -> Result<()> {
+        let trial = Trial {
+            values,
+            outcome,
+            when_s: clock::unix_seconds(),
+        };
+        Ok(self.database.insert(&self.key(about), &trial)?)
+    }
+}
+
+impl Trials<'_> {
+    /// Whether there is no time for another trial.
+    fn is_over(&self) -> bool {
+        // What is promising may take longer; the search has less time then.
+        let runs = 2 * PAIRS as u64 * self.limits.latency_ns as u64;
+        let needed = 2 * self.limits.compile_ns + runs;
+        let over = self.watch.elapsed_ns() + needed > self.limits.budget_ns;
+        over || self.limits.stop.load(Ordering::Relaxed)
+    }
+
+    fn variant(&self, found: &Found) -> Result<Variant<'_>> {
+        Variant::new(self.model.0, self.model.1, found.clone().option())
+    }
+
+    /// Tries an option.
+    fn one(&mut self, one: &mut TriedChoice) -> Result<()> {
+        let more = [(one.choice.about.clone(), one.values())];
+        let with = self.found.and(&Found::from_iter(more));
+        let kept = self.base.take();
+        let variants = [self.variant(&self.found)?, self.variant(&with)?];
+        let mut base = match kept {
+            Some(side) => side,
+            None => Side::new(&variants[0])?,
+        };
+        let first = self.screen(&mut base, Side::new(&variants[1])?)?;
+        one.ratio = match first {
+            Some(r) if r.estimate <= GIVE_UP => {
+                let duration = 4 * PAIRS as u64 * self.limits.latency_ns as u64;
+                let times = Sides::new(&variants)?.whole(self.inputs, duration)?;
+                paired_ratio(&times[0], &times[1])
+            }
+            first => first,
+        };
+        one.is_accepted = (one.ratio).is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+        match one.is_accepted {
+            true => self.found = with,
+            false => self.base = Some(base),
+        }
+        Ok(())
+    }
+
+    /// A few pairs of runs; `None` if the results differ, which no limit of errors explains.
+    fn screen(&self, base: &mut Side, mut candidate: Side) -> Result<Option<Interval>> {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        base.run(self.inputs)?;
+        candidate.run(self.inputs)?;
+        // Either may be as far from what is exact.
+        let limits = verify::Limits {
+            relative: 2.0 * self.model.1.precision.tolerance(),
+            ..verify::Limits::default()
+        };
+        let mut results = base.outputs().iter().zip(candidate.outputs());
+        let same =
+            |(x, y): (&Tensor, &Tensor)| verify::compare(y, &to_ir(x.view()), &limits).passed;
+        if !results.all(same) {
+            return Ok(None);
+        }
+        for pair in 0..PAIRS {
+            if pair % 2 == 0 {
+                a.push(base.run(self.inputs)?);
+            }
+            b.push(candidate.run(self.inputs)?);
+            if pair % 2 == 1 {
+                a.push(base.run(self.inputs)?);
+            }
+        }
+        Ok(paired_ratio(&a, &b))
+    }
+}

@@ -1,0 +1,244 @@
+//! Variants of one model that differ in what was found for it, run in turns.
+//!
+//! Of two equal models in a process, the one that was made first is faster by up to 2 %, for the
+//! pages that its memory lies in. So there are two of each variant, the second ones made in the
+//! opposite order, and rounds are of the first and of the second ones in turns. A model that ran a
+//! short while ago is faster, too, since it finds its weights in caches. So each model comes again
+//! after as many others: the first ones always run in their order, the second ones in the opposite.
+use crate::compile::{optimised, plan_with_schedules};
+use crate::error::Result;
+use crate::explain::new_profile;
+use crate::explain::timeline::Timeline;
+use crate::model::Imported;
+use crate::options::Options;
+use crate::session::Session;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tensmith_codegen::entry::numbered_steps;
+use tensmith_ir::graph::Graph;
+use tensmith_ir::plan::Step;
+use tensmith_passes::schedule::task::Tuned;
+use tensmith_runtime::{Profile, Stopwatch, Tensor, TensorView};
+
+/// Rounds at least, and at most.
+const ROUNDS: [usize; 2] = [15, 400];
+
+/// A model to be compiled with what was found for it, and the graph that this makes of it.
+#[derive(Clone)]
+pub struct Variant<'m> {
+    imported: &'m Imported,
+    options: &'m Options,
+    graph: Arc<Graph>,
+    tuned: Option<Arc<dyn Tuned>>,
+}
+
+impl<'m> Variant<'m> {
+    /// With what was found; `None`: nothing.
+    ///
+    /// Errors: as compilation.
+    pub fn new(
+        imported: &'m Imported,
+        options: &'m Options,
+        tuned: Option<Arc<dyn Tuned>>,
+    ) -> Result<Self> {
+        let with = Options {
+            tuned: tuned.clone(),
+            ..options.clone()
+        };
+        Ok(Variant {
+            imported,
+            options,
+            graph: Arc::new(optimised(&imported.graph, &with)?),
+            tuned,
+        })
+    }
+
+    /// The same choices of structure, and this for kernels; it has to say of the choices what was
+    /// said before.
+    pub fn with_kernels(&self, tuned: Option<Arc<dyn Tuned>>) -> Variant<'m> {
+        Variant {
+            tuned,
+            ..self.clone()
+        }
+    }
+
+    /// The same model with something else.
+    ///
+    /// Errors: as compilation.
+    pub fn with(&self, tuned: Option<Arc<dyn Tuned>>) -> Result<Self> {
+        Variant::new(self.imported, self.options, tuned)
+    }
+}
+
+/// Two models of each variant.
+pub struct Sides {
+    sets: [Vec<Side>; 2],
+}
+
+impl Sides {
+    /// Compiles each variant twice.
+    ///
+    /// Errors: as compilation.
+    pub fn new(variants: &[Variant<'_>]) -> Result<Sides> {
+        let first = variants.iter().map(Side::new).collect::<Result<_>>()?;
+        let second: Result<Vec<Side>> = variants.iter().rev().map(Side::new).collect();
+        let mut second = second?;
+        second.reverse();
+        Ok(Sides {
+            sets: [first, second],
+        })
+    }
+
+    /// Replaces a variant, in the place of memory that it leaves.
+    ///
+    /// Errors: as compilation.
+    pub fn replace(&mut self, number: usize, variant: &Variant<'_>) -> Result<()> {
+        for set in &mut self.sets {
+            set[number] = Side::new(variant)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `one` with each variant and its number, round by round for so long, after a run of
+    /// each.
+    fn rounds(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        duration_ns: u64,
+        mut one: impl FnMut(&mut Side, usize) -> Result<()>,
+    ) -> Result<()> {
+        for side in self.sets.iter_mut().flatten() {
+            side.run(inputs)?;
+        }
+        let total = Stopwatch::start();
+        for round in 0..ROUNDS[1] {
+            if round >= ROUNDS[0] && total.elapsed_ns() > duration_ns {
+                break;
+            }
+            let set = &mut self.sets[round % 2];
+            for number in order(round, set.len()) {
+                one(&mut set[number], number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Units: nanoseconds of runs of each variant, a run of each in a round.
+    ///
+    /// Errors: as runs.
+    pub fn whole(&mut self, inputs: &[TensorView<'_>], duration_ns: u64) -> Result<Vec<Vec<f64>>> {
+        let mut times = vec![Vec::new(); self.sets[0].len()];
+        self.rounds(inputs, duration_ns, |side, number| {
+            times[number].push(side.run(inputs)?);
+            Ok(())
+        })?;
+        Ok(times)
+    }
+
+    /// Units: nanoseconds of each task in runs of each variant that keep time, all kernels of a
+    /// task together; nothing of a variant that has no such kernel.
+    ///
+    /// Errors: as runs.
+    pub fn by_task(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        duration_ns: u64,
+    ) -> Result<BTreeMap<String, Vec<Vec<f64>>>> {
+        let count = self.sets[0].len();
+        let mut times: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
+        self.rounds(inputs, duration_ns, |side, number| {
+            for (task, ns) in side.task_times(inputs)? {
+                let of_task = times.entry(task);
+                of_task.or_insert_with(|| vec![Vec::new(); count])[number].push(ns);
+            }
+            Ok(())
+        })?;
+        Ok(times)
+    }
+}
+
+/// The order of `count` variants in a round.
+fn order(round: usize, count: usize) -> Vec<usize> {
+    match round % 2 {
+        0 => (0..count).collect(),
+        _ => (0..count).rev().collect(),
+    }
+}
+
+/// A compiled model.
+pub struct Side {
+    session: Session,
+    profile: Profile,
+    /// The task of each step; empty for what is no kernel.
+    tasks: Vec<String>,
+}
+
+impl Side {
+    /// Compiles a variant.
+    ///
+    /// Errors: as compilation.
+    pub fn new(variant: &Variant<'_>) -> Result<Side> {
+        let options = Options {
+            profile: true,
+            tuned: variant.tuned.clone(),
+            ..variant.options.clone()
+        };
+        let (plan, schedules) = plan_with_schedules(&variant.graph, &options)?;
+        let executable = variant.imported.compile_plan(&plan, &options)?;
+        let task = |step: &&Step| match step {
+            Step::Call(call) => schedules[call.kernel.0 as usize].task.to_string(),
+            _ => String::new(),
+        };
+        let tasks: Vec<String> = numbered_steps(&plan).iter().map(task).collect();
+        Ok(Side {
+            session: executable.session()?,
+            profile: new_profile(executable.threads()),
+            tasks,
+        })
+    }
+
+    /// The results of the last run.
+    pub fn outputs(&self) -> &[Tensor] {
+        self.session.outputs()
+    }
+
+    /// Units: nanoseconds of a run.
+    ///
+    /// Errors: as runs.
+    pub fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<f64> {
+        let watch = Stopwatch::start();
+        self.session.run(inputs)?;
+        Ok(watch.elapsed_ns() as f64)
+    }
+
+    /// Units: nanoseconds of each task in a run, all its kernels together.
+    fn task_times(&mut self, inputs: &[TensorView<'_>]) -> Result<BTreeMap<String, f64>> {
+        self.session.run_profiled(inputs, &mut self.profile)?;
+        let costs = Timeline::of(&self.profile).costs(self.tasks.len());
+        let mut times = BTreeMap::new();
+        for (task, cost) in self.tasks.iter().zip(costs) {
+            if !task.is_empty() {
+                *times.entry(task.clone()).or_insert(0.0) += cost.slowest_ns as f64;
+            }
+        }
+        Ok(times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Caches favour what ran a short while ago.
+    #[test]
+    fn each_model_comes_again_after_as_many_others() {
+        for count in [2, 3, 4] {
+            let model = |round| order(round, count).into_iter().map(move |v| (round % 2, v));
+            let runs: Vec<(usize, usize)> = (0..8).flat_map(model).collect();
+            for at in 0..runs.len() - 2 * count {
+                assert_eq!(runs[at], runs[at + 2 * count]);
+                assert!(!runs[at + 1..at + 2 * count].contains(&runs[at]));
+            }
+        }
+    }
+}
