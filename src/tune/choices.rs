@@ -6,7 +6,7 @@
 //! runs; what may be faster is made anew, two of each, and has to be faster beyond doubt.
 use super::found::Found;
 use super::records::key;
-use super::sides::{Side, Sides, Variant};
+use super::sides::{Side, Sides, Variant, is_faster};
 use crate::compile;
 use crate::convert::to_ir;
 use crate::error::Result;
@@ -19,7 +19,7 @@ use tensmith_autotune::records::{Database, Key, Outcome, Trial};
 use tensmith_ir::graph::Graph;
 use tensmith_passes::choice::Choice;
 use tensmith_passes::schedule::parameters::Values;
-use tensmith_runtime::stats::{Interval, Verdict, paired_ratio};
+use tensmith_runtime::stats::{Interval, paired_ratio};
 use tensmith_runtime::{Stopwatch, Tensor, TensorView, clock};
 
 /// Pairs of runs after which an option may be given up.
@@ -289,7 +289,7 @@ impl Trials<'_> {
             }
             first => first,
         };
-        one.is_accepted = (one.ratio).is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+        one.is_accepted = is_faster(one.ratio);
         match one.is_accepted {
             true => self.found = with,
             false => self.base = Some(base),

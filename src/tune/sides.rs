@@ -18,8 +18,12 @@ use tensmith_codegen::entry::numbered_steps;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Step;
 use tensmith_passes::schedule::task::Tuned;
+use tensmith_runtime::stats::Interval;
 use tensmith_runtime::{Profile, Stopwatch, Tensor, TensorView};
 
+/// A model that takes less than this part of another one's time is faster. Two equal ones may differ
+/// by half a percent for as long as they live, by where their memory lies.
+const FASTER: f64 = 0.995;
 /// Rounds at least, and at most.
 const ROUNDS: [usize; 2] = [15, 400];
 
@@ -155,6 +159,11 @@ impl Sides {
         })?;
         Ok(times)
     }
+}
+
+/// Whether a ratio of models says that the second one is faster beyond doubt.
+pub fn is_faster(ratio: Option<Interval>) -> bool {
+    ratio.is_some_and(|r| r.high < FASTER)
 }
 
 /// The order of `count` variants in a round.

@@ -5,7 +5,7 @@
 //! goes back. Then the model is run in turns with what is left. If that is not faster as a whole the
 //! half goes that saved least, and so on, while there is time; in the end nothing is left.
 use super::found::Found;
-use super::sides::{Sides, Variant};
+use super::sides::{Sides, Variant, is_faster};
 use crate::error::Result;
 use std::collections::BTreeMap;
 use tensmith_passes::schedule::parameters::Values;
@@ -116,7 +116,7 @@ pub fn stitch(
         let times = sides.whole(inputs, limits.measure_ns / 2)?;
         stitched.latency_ns = [0, 1].map(|side: usize| median(&times[side]));
         stitched.ratio = paired_ratio(&times[0], &times[1]);
-        stitched.is_faster = (stitched.ratio).is_some_and(|r| r.verdict(1.0) == Verdict::Faster);
+        stitched.is_faster = is_faster(stitched.ratio);
         let again = watch.elapsed_ns() + limits.measure_ns / 2 + 2 * limits.compile_ns;
         if stitched.is_faster || faster.len() < 2 || again > limits.budget_ns {
             break;
