@@ -84,6 +84,12 @@ impl WhyNot {
             WhyNot::Rows => "its rows are not short static trailing axes".into(),
             WhyNot::Copied(n) => format!("the kernel would have {n} copies of it"),
             WhyNot::Dearer => "it is predicted to be faster as a kernel of its own".into(),
+            WhyNot::InPlace => {
+                "it is no kernel: its parts are written where its result lies".into()
+            }
+            WhyNot::PartOf(n) => {
+                format!("it is written inside of the result of {}", show(graph, *n))
+            }
             WhyNot::Streamed => "a streamed chain would compute it for each head".into(),
             WhyNot::Full => "the kernel has as many nodes as it may".into(),
         }

@@ -5,6 +5,7 @@
 //! instead, which may let others join that could not. A branch ends when what was decided, and the
 //! least that the rest takes, is no less than the incumbent. Then offers of strips are chosen in
 //! the same way: the incumbent takes each that gains, in order, and a branch leaves one out.
+use super::inside::{copied, joins};
 use super::offers::Offer;
 use super::price::Prices;
 use super::rules::keeps_last_axis;
@@ -19,6 +20,8 @@ use tensmith_ir::ops::{Class, Lower};
 const VISITS: usize = 256;
 /// Offers of strips that are branched on together at most; more keep their greedy choice.
 const OFFERS: usize = 16;
+/// Concatenations that are asked about one by one at most: each is another search.
+const JOINS: usize = 8;
 /// What is less than that part of a cost is no difference: the model is no more exact.
 const EVEN: f64 = 0.01;
 
@@ -39,14 +42,57 @@ pub struct Search {
     pub offers: usize,
     /// Those that were taken.
     pub taken: usize,
+    /// Concatenations whose parts are written where the results lie.
+    pub in_place: usize,
 }
 
 /// The best partition that was found; never dearer than the one of the rules.
-pub fn choose(given: &Given<'_>, options: &PassOptions) -> Partition {
+pub fn choose(mut given: Given<'_>, options: &PassOptions) -> Partition {
+    let without = priced(&given, options);
+    given.joins = joins(&given);
+    given.copied = copied(given.graph, &given.joins);
+    if given.joins.is_empty() {
+        return without.1;
+    }
+    let mut best = priced(&given, options);
+    // Those that a kernel would compute as it reads them are asked about one by one.
+    let apart = |id: &NodeId| without.1.groups.contains_key(id);
+    let doubtful = given.joins.iter().copied().filter(|id| !apart(id));
+    let doubtful: Vec<NodeId> = doubtful.take(JOINS).collect();
+    for id in doubtful {
+        given.joins.remove(&id);
+        let other = priced(&given, options);
+        match other.0 < best.0 {
+            true => best = other,
+            false => {
+                given.joins.insert(id);
+            }
+        }
+    }
+    let (_, mut partition) = match best.0 < without.0 {
+        true => best,
+        false => without,
+    };
+    let in_place = partition.groups.values().filter(|g| g.in_place);
+    partition.search.in_place = in_place.count();
+    partition
+}
+
+/// The best partition with some concatenations in place, and what it takes.
+///
+/// Units: cycles.
+fn priced(given: &Given<'_>, options: &PassOptions) -> (f64, Partition) {
     let prices = Prices::new(given, &options.target);
+    let partition = best_of(given, &prices, options);
+    let groups = partition.groups.values();
+    (groups.map(|g| prices.group(g)).sum(), partition)
+}
+
+/// The best partition that was found where it is given which concatenations are in place.
+fn best_of(given: &Given<'_>, prices: &Prices<'_>, options: &PassOptions) -> Partition {
     let rules = given.by_rules(&BTreeSet::new());
     let mut search = Search::default();
-    let apart = apart(given, &prices, &rules, &mut search);
+    let apart = apart(given, prices, &rules, &mut search);
     let mut best = with_strips(given, options, rules, search);
     if !apart.is_empty() {
         search.apart = apart.len();
@@ -195,6 +241,7 @@ impl Branches<'_> {
             let id = self.nodes[left];
             match state.visit(id) {
                 Visit::Nothing => spent += self.prices.least_work(id),
+                Visit::InPlace => state.found_in_place(id),
                 Visit::Stream => {
                     state.found_stream(id);
                     spent += self.prices.least_work(id);

@@ -81,6 +81,7 @@ pub fn parts_at(graph: &Graph, group: &Group, value: ValueId) -> Option<[Group; 
         root,
         members,
         strips: None,
+        in_place: false,
     };
     Some([part(root, above), part(group.root, below)])
 }
@@ -111,7 +112,7 @@ struct Maker {
 impl<'g> Reader<'g> {
     /// The convolution of a group of which all else follows element by element.
     fn of(graph: &'g Graph, group: &Group) -> Option<Self> {
-        if group.strips.is_some() {
+        if group.strips.is_some() || group.in_place {
             return None;
         }
         let convs = group.members.iter().map(|id| graph.node(*id));
@@ -159,7 +160,7 @@ impl<'g> Reader<'g> {
         let group = partition.groups.get(&root)?;
         let alone = uses[self.image.0 as usize].len() == 1 && !graph.outputs.contains(&self.image);
         let small = group.members.len() + self.members <= MEMBERS;
-        if !alone || !small || group.strips.is_some() {
+        if !alone || !small || group.strips.is_some() || group.in_place {
             return None;
         }
         let maker = self.maker(graph, group)?;

@@ -12,6 +12,7 @@
 mod alone;
 mod choose;
 mod image_rows;
+mod inside;
 mod offers;
 mod operands;
 mod price;
@@ -22,7 +23,7 @@ mod tiles;
 mod why_not;
 
 pub use choose::Search;
-pub(crate) use image_rows::FEW_CHANNELS;
+pub(crate) use inside::{few_channels, fixed_values, is_spatial, starts};
 pub use price::predicted_cycles;
 pub use why_not::WhyNot;
 
@@ -36,7 +37,7 @@ use tensmith_ir::define::{
     Definition, ImageRows, Streamed, Tiled, define_image_rows, define_streamed, define_task,
     define_tiled,
 };
-use tensmith_ir::graph::{Graph, NodeId};
+use tensmith_ir::graph::{Graph, NodeId, ValueId};
 use tensmith_ir::ops::{Class, Lower};
 
 /// Nodes that become one kernel: it writes the results of `root` and nothing else.
@@ -48,6 +49,9 @@ pub struct Group {
     pub members: HashSet<NodeId>,
     /// How it hands on values inside, if it has such a definition instead of the plain one.
     pub strips: Option<Strips>,
+    /// Whether it is a concatenation whose parts are to be written where its result lies, and no
+    /// kernel.
+    pub in_place: bool,
 }
 
 /// How a kernel hands on values between its parts: strip by strip, in scratch memory.
@@ -81,6 +85,8 @@ pub struct Partition {
     pub groups: BTreeMap<NodeId, Group>,
     /// Why each root is not inside of the group of its consumers.
     pub refusals: BTreeMap<NodeId, WhyNot>,
+    /// The parts of concatenations in place that are copied there.
+    pub copied: BTreeSet<ValueId>,
     /// How it was found.
     pub search: Search,
 }
@@ -92,6 +98,7 @@ struct Draft {
     members: HashMap<NodeId, Info>,
     heavy: Heavy,
     strips: Option<Strips>,
+    in_place: bool,
 }
 
 /// What partitions of a graph are made of.
@@ -101,6 +108,10 @@ struct Given<'g> {
     is_output: Vec<bool>,
     /// Streamed chains by their last nodes.
     streams: BTreeMap<NodeId, Stream>,
+    /// The concatenations whose parts are written where the results lie.
+    joins: BTreeSet<NodeId>,
+    /// The parts of these that are copied there.
+    copied: BTreeSet<ValueId>,
 }
 
 /// Groups while nodes are visited.
@@ -110,6 +121,7 @@ struct Partitioner<'g> {
     uses: &'g [Vec<NodeId>],
     is_output: &'g [bool],
     streams: &'g BTreeMap<NodeId, Stream>,
+    joins: &'g BTreeSet<NodeId>,
     drafts: BTreeMap<NodeId, Draft>,
     /// The root of the group that a node is in.
     root_of: HashMap<NodeId, NodeId>,
@@ -121,6 +133,8 @@ enum Visit {
     Nothing,
     /// It ends a streamed chain.
     Stream,
+    /// It is a concatenation in place.
+    InPlace,
     /// It may join the group of this root, where it is computed so.
     Join(NodeId, Box<(Info, Heavy)>),
     /// It begins a group of its own.
@@ -144,7 +158,7 @@ fn outputs(graph: &Graph) -> Vec<bool> {
 /// Decides which nodes are computed inside of which kernels. Winograd convolutions whose tiles and
 /// products take more than the options' `stream_bytes` may be streamed, if their weights take less.
 pub fn partition(graph: &Graph, options: &PassOptions) -> Partition {
-    let partition = choose::choose(&Given::new(graph), options);
+    let partition = choose::choose(Given::new(graph), options);
     debug_assert!(partition.is_convex(graph), "groups depend on each other");
     partition
 }
@@ -164,6 +178,8 @@ impl<'g> Given<'g> {
             uses,
             is_output,
             streams,
+            joins: BTreeSet::new(),
+            copied: BTreeSet::new(),
         }
     }
 
@@ -174,6 +190,7 @@ impl<'g> Given<'g> {
             uses: &self.uses,
             is_output: &self.is_output,
             streams: &self.streams,
+            joins: &self.joins,
             drafts: BTreeMap::new(),
             root_of: HashMap::new(),
         }
@@ -190,6 +207,10 @@ impl<'g> Given<'g> {
                     cx.found_stream(id);
                     continue;
                 }
+                Visit::InPlace => {
+                    cx.found_in_place(id);
+                    WhyNot::InPlace
+                }
                 Visit::Join(root, place) if !apart.contains(&id) => {
                     cx.join(id, root, *place);
                     continue;
@@ -197,18 +218,22 @@ impl<'g> Given<'g> {
                 Visit::Join(..) => WhyNot::Dearer,
                 Visit::Found(why) => why,
             };
+            if why != WhyNot::InPlace {
+                cx.found(id);
+            }
             refusals.insert(id, why);
-            cx.found(id);
         }
         let group = |d: Draft| Group {
             root: d.root,
             members: d.members.into_keys().collect(),
             strips: d.strips,
+            in_place: d.in_place,
         };
         let groups = cx.drafts.into_iter().map(|(root, d)| (root, group(d)));
         Partition {
             groups: groups.collect(),
             refusals,
+            copied: self.copied.clone(),
             search: Search::default(),
         }
     }
@@ -222,6 +247,9 @@ impl Partitioner<'_> {
         }
         if self.streams.contains_key(&id) {
             return Visit::Stream;
+        }
+        if self.joins.contains(&id) {
+            return Visit::InPlace;
         }
         if matches!(self.graph.node(id).op.lower, Lower::View | Lower::Plan) {
             return Visit::Nothing;
@@ -247,9 +275,17 @@ impl Partitioner<'_> {
                 members: HashMap::from([(id, info)]),
                 heavy: Heavy::of_root(self.graph, node),
                 strips: None,
+                in_place: false,
             },
         );
         self.root_of.insert(id, id);
+    }
+
+    /// Makes a concatenation in place a group of its own, which nothing joins.
+    fn found_in_place(&mut self, id: NodeId) {
+        self.found(id);
+        let draft = self.drafts.get_mut(&id);
+        draft.expect("invariant: it was just found").in_place = true;
     }
 
     /// Makes the last node of a chain the root of a group with the rest of it.
@@ -266,6 +302,7 @@ impl Partitioner<'_> {
                 members,
                 heavy: Heavy::One,
                 strips: Some(Strips::Scores(stream.streamed.clone())),
+                in_place: false,
             },
         );
     }
@@ -296,6 +333,9 @@ impl Partitioner<'_> {
                 Some(root) if self.graph.node(*root).op.class != Class::Opaque => *root,
                 _ => return Err(WhyNot::ReadInMemory(*consumer)),
             };
+            if self.joins.contains(&root) {
+                return Err(WhyNot::PartOf(root));
+            }
             if *found.get_or_insert(root) != root {
                 return Err(WhyNot::SeveralGroups);
             }

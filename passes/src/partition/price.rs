@@ -31,7 +31,8 @@ const OPAQUE: f64 = 8.0;
 ///
 /// Units: cycles of one core.
 pub fn predicted_cycles(graph: &Graph, partition: &Partition, target: &Target) -> f64 {
-    let given = Given::new(graph);
+    let mut given = Given::new(graph);
+    given.copied = partition.copied.clone();
     let prices = Prices::new(&given, target);
     let groups = partition.groups.values();
     groups.map(|g| prices.group(g)).sum()
@@ -90,6 +91,7 @@ impl<'g> Prices<'g> {
             members: [(group.root, info(group.root))].into(),
             heavy: super::Heavy::None,
             strips: group.strips.clone(),
+            in_place: group.in_place,
         };
         let members: BTreeSet<NodeId> = group.members.iter().copied().collect();
         for id in members.into_iter().rev().filter(|id| *id != group.root) {
@@ -104,6 +106,9 @@ impl<'g> Prices<'g> {
 
     /// Units: cycles of a group whose nodes are computed at known places.
     pub fn draft(&self, draft: &Draft) -> f64 {
+        if draft.in_place {
+            return self.in_place(draft.root);
+        }
         let graph = self.given.graph;
         let members: BTreeSet<NodeId> = draft.members.keys().copied().collect();
         let mut work = COPY * self.count(graph.node(draft.root).outputs[0]);
@@ -129,6 +134,18 @@ impl<'g> Prices<'g> {
         cycles + self.pass(work, bytes)
     }
 
+    /// Units: cycles of a concatenation in place: of what is copied there.
+    fn in_place(&self, id: NodeId) -> f64 {
+        let parts = self.given.graph.node(id).inputs.iter();
+        let copied = parts.filter(|v| self.given.copied.contains(v));
+        let of_part = |v: &ValueId| {
+            let bytes = self.given.graph.ty(*v).dtype.bytes() as f64;
+            let count = self.count(*v);
+            self.hand_off() + self.pass(COPY * count, 2.0 * bytes * count)
+        };
+        copied.map(of_part).sum()
+    }
+
     fn count(&self, value: ValueId) -> f64 {
         self.counts[value.0 as usize]
     }
@@ -150,6 +167,9 @@ impl<'g> Prices<'g> {
 
     /// Units: cycles of a node's work where each element is computed once.
     pub fn least_work(&self, id: NodeId) -> f64 {
+        if self.given.joins.contains(&id) {
+            return self.in_place(id);
+        }
         let graph = self.given.graph;
         self.work(id, self.count(graph.node(id).outputs[0]))
     }

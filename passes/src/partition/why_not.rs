@@ -32,6 +32,10 @@ pub enum WhyNot {
     Full,
     /// It is predicted to take less time as a kernel of its own.
     Dearer,
+    /// It is a concatenation whose parts are written where its result lies.
+    InPlace,
+    /// It is written inside of the result of a concatenation.
+    PartOf(NodeId),
     /// Its result is read by a streamed chain, for which it would be computed again for each head.
     Streamed,
 }

@@ -8,11 +8,11 @@
 //!
 //! Requires: a partition of the graph.
 //! Ensures: only results of kernels change their layout.
-use crate::partition::{FEW_CHANNELS, Group, Partition};
+use crate::partition::{Group, Partition, few_channels, fixed_values, is_spatial};
 use std::collections::{HashMap, HashSet};
-use tensmith_ir::graph::{Graph, NodeId, TensorType, ValueId};
+use tensmith_ir::graph::{Graph, NodeId, ValueId};
 use tensmith_ir::loops::{Layout, LayoutDim};
-use tensmith_ir::ops::{Class, Lower};
+use tensmith_ir::ops::Class;
 
 /// The values that are not row-major.
 pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, Layout> {
@@ -51,21 +51,6 @@ pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, 
     last.into_iter().map(layout).collect()
 }
 
-/// Values whose bytes something else than a kernel with free loops sees.
-pub fn fixed_values(graph: &Graph) -> HashSet<ValueId> {
-    let mut fixed: HashSet<ValueId> = graph.outputs.iter().copied().collect();
-    for id in graph.node_ids() {
-        let node = graph.node(id);
-        let seen = matches!(node.op.lower, Lower::View | Lower::Plan);
-        // Resampling is a kernel of its own, but goes element by element wherever these lie.
-        let opaque = node.op.class == Class::Opaque && node.op.name != "resize";
-        if seen || opaque {
-            fixed.extend(node.inputs.iter().chain(&node.outputs));
-        }
-    }
-    fixed
-}
-
 /// Values that are only read where rows of channels, such as those of a softmax, make a row-major
 /// result: with channels innermost, each row would be written by elements that lie far apart.
 fn of_rows(graph: &Graph, groups: &[&Group], fixed: &HashSet<ValueId>) -> Vec<ValueId> {
@@ -94,16 +79,6 @@ fn reads<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = ValueId
     };
     let read = group.members.iter().flat_map(|id| &graph.node(*id).inputs);
     read.copied().filter(move |v| !inside(v))
-}
-
-fn few_channels(ty: &TensorType) -> bool {
-    let channels = ty.shape.get(1).and_then(|e| e.as_const());
-    channels.is_some_and(|n| n < FEW_CHANNELS)
-}
-
-/// Batch, channels and positions, with more than one of the latter two.
-fn is_spatial(ty: &TensorType) -> bool {
-    (3..=5).contains(&ty.rank()) && !ty.shape[1].is(1) && !ty.shape[2..].iter().all(|e| e.is(1))
 }
 
 fn convolution(graph: &Graph, group: &Group) -> Option<NodeId> {

@@ -38,7 +38,7 @@ const COPIED_RESULT: &str = "no kernel writes the result in place: it is an inpu
 enum Bound {
     /// In memory.
     Slot(SlotId),
-    /// Inside of the tensor in a slot, so many elements from its begin on each axis.
+    /// Inside of the larger tensor in a slot, so many elements from its begin on each axis.
     Framed(SlotId, Vec<i64>),
     /// A constant; it gets slots as kernels ask for layouts.
     Constant(Origin),
@@ -50,7 +50,7 @@ struct Level<'g> {
     bound: HashMap<ValueId, Bound>,
     /// The layouts of values that are not row-major.
     layouts: HashMap<ValueId, Layout>,
-    /// The values that lie inside of their padded ones.
+    /// The values that lie inside of larger ones.
     framed: HashMap<ValueId, Frame>,
     /// The padded values whose frames are written.
     complete: HashSet<ValueId>,
@@ -372,15 +372,18 @@ impl<'o> Builder<'o> {
         group: &Group,
         alone: String,
     ) -> Result<(), PassError> {
+        if self.join_parts(level, group) {
+            return Ok(());
+        }
         let definition = group.define(level.graph);
         let mut members: Vec<NodeId> = group.members.iter().copied().collect();
         members.sort();
         let nodes = members.iter().map(|n| level.graph.node(*n).name.clone());
         let nodes: Vec<String> = nodes.collect();
-        if let Some((value, frame)) = only_pads(level.graph, group)
-            && (level.bound.contains_key(&frame.padded) || self.converts(level, value, &frame))
+        if let Some((value, frame, fill)) = only_pads(level.graph, group)
+            && (level.bound.contains_key(&frame.whole) || self.converts(level, value, &frame))
         {
-            return self.pad(level, value, &frame, nodes);
+            return self.pad(level, (value, &frame, fill), nodes);
         }
         for value in &definition.outputs {
             let bound = self.new_bound(level, *value);

@@ -34,7 +34,7 @@ impl Builder<'_> {
             }
             Some(task)
         };
-        let whole = frame.and_then(|(_, frame)| Some((task(&framed)?, frame.padded)));
+        let whole = frame.and_then(|(_, frame)| Some((task(&framed)?, frame.whole)));
         let own = task(&plain).expect("invariant: every definition has a plain form");
         (own, whole)
     }
