@@ -162,6 +162,21 @@ fn what_matters_is_never_left_out() {
 }
 
 #[test]
+fn deep_searches_use_all_of_their_time() {
+    let tasks = model(20);
+    let budget = Budget {
+        effort: crate::Effort::Deep,
+        ..seconds(3600.0)
+    };
+    let out = allocated(&tasks, budget);
+    assert!(
+        matches!(out.reason, StopReason::Deadline),
+        "{:?}",
+        out.reason
+    );
+}
+
+#[test]
 fn the_search_stops_when_little_is_left() {
     let tasks = model(20);
     let out = allocated(&tasks, seconds(3600.0));
