@@ -53,6 +53,19 @@ fn loads_are_turned() {
 }
 
 #[test]
+fn loads_of_blocks_of_bytes_are_turned() {
+    for (rows, columns) in pairs() {
+        let buffers = format!(
+            "in a: f32[2, {columns}, {rows}] in b: f32[{rows}] out o: u8[2, {rows}, {columns}] \
+             reg r: f32[]"
+        );
+        let statement = "r = round(a[i0, i2, i1] * 90.0f32) + b[i1] \
+             o[i0, i1, i2] = u8(min(max(r + 128.0f32, 0.0f32), 255.0f32))";
+        check(&blocks(&buffers, rows, columns, statement), &[]);
+    }
+}
+
+#[test]
 fn stores_are_turned() {
     for (rows, columns) in pairs() {
         let buffers = format!(

@@ -3,7 +3,8 @@
 //! An anchor is a nest of scalar work whose innermost loop runs along consecutive elements of the
 //! result, and along elements of an operand that lie far apart, while another loop runs along
 //! consecutive elements of that operand. Both loops are cut into blocks of a cache line each, so
-//! that all of a line that was loaded is used before it is lost.
+//! that all of a line that was loaded is used before it is lost. Wide vectors turn blocks of words in
+//! registers; what they make of them may be words or bytes, such as those of quantized tensors.
 use super::Target;
 use super::nest::{Nest, space, visit_scalars};
 use super::primitives::Rejected;
@@ -42,7 +43,7 @@ pub struct Choice {
 pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> {
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
-    if !is_scalar_work(nest.body) || !are_words(kernel, nest.body) {
+    if !is_scalar_work(nest.body) || !are_turned(kernel, target, nest.body) {
         return None;
     }
     let columns = nest.loops.len().checked_sub(1)?;
@@ -134,12 +135,14 @@ fn is_scalar_work(stmts: &[Stmt]) -> bool {
     })
 }
 
-/// Whether all elements have 32 bits: others are not turned in registers.
-fn are_words(kernel: &Kernel, stmts: &[Stmt]) -> bool {
+/// Whether all elements that are read have 32 bits: others are not turned in registers. What is
+/// written of a block that was turned may be bytes where wide vectors narrow to such.
+fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bool {
     let word = |b: &BufferId| {
         let b = kernel.buffer(*b);
         b.scope == Scope::Register || b.dtype.bytes() == 4
     };
+    let narrowed = |b: &BufferId| target.masks() && kernel.buffer(*b).dtype.is_byte();
     let mut fine = true;
     visit_scalars(stmts, &mut |s| {
         s.visit(&mut |s| {
@@ -149,8 +152,8 @@ fn are_words(kernel: &Kernel, stmts: &[Stmt]) -> bool {
         });
     });
     fine && stmts.iter().all(|s| match s {
-        Stmt::Store { buffer, .. } => word(buffer),
-        other => other.bodies().into_iter().all(|b| are_words(kernel, b)),
+        Stmt::Store { buffer, .. } => word(buffer) || narrowed(buffer),
+        other => (other.bodies().into_iter()).all(|b| are_turned(kernel, target, b)),
     })
 }
 
