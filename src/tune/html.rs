@@ -29,6 +29,7 @@ pub fn html(tuning: &Tuning) -> String {
         ("{{model}}", &escaped(&tuning.model)[..]),
         ("{{about}}", &escaped(&about)),
         ("{{tiles}}", &tiles(tuning)),
+        ("{{choices}}", &choices(tuning)),
         ("{{rows}}", &rows(tuning)),
         ("{{over_seconds}}", &over_seconds),
         ("{{over_trials}}", &over_trials),
@@ -75,6 +76,37 @@ fn tiles(tuning: &Tuning) -> String {
 /// A cell that shows a number in short and holds it as it is.
 fn cell(value: f64, shown: &str) -> String {
     format!("<td data-value=\"{value}\">{shown}</td>")
+}
+
+/// The options of choices that were tried, if there are any.
+fn choices(tuning: &Tuning) -> String {
+    if tuning.choices.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "<h2>Choices</h2>\n<p>Options were tried in the model itself, before the tasks.</p>\n\
+         <div class=\"scroll\"><table>\n<thead><tr><th class=\"left\">about, nodes</th>\
+         <th>before</th><th>option</th><th>time of the model</th><th class=\"left\">state</th></tr>\
+         </thead>\n<tbody>\n",
+    );
+    for tried in &tuning.choices {
+        let about = escaped(&tried.choice.about);
+        let nodes = escaped(&tried.choice.nodes.join(", "));
+        let [before, option] = [tried.choice.parameter.value(), &tried.option[..]].map(escaped);
+        let ratio = tried.ratio.map(|r| r.estimate);
+        let ratio = ratio.map_or("<td>-</td>".into(), |r| cell(r, &format!("{r:.3}")));
+        let state = if tried.is_accepted {
+            "taken"
+        } else {
+            "not taken"
+        };
+        let _ = writeln!(
+            out,
+            "<tr><td class=\"left wrap\">{about}<small>{nodes}</small></td><td>{before}</td>\
+             <td>{option}</td>{ratio}<td class=\"left\">{state}</td></tr>"
+        );
+    }
+    out + "</tbody>\n</table></div>\n"
 }
 
 fn rows(tuning: &Tuning) -> String {

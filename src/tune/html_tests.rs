@@ -1,12 +1,15 @@
 //! Pages of a tuning that was made up.
 use super::*;
 use crate::explain::machine::Machine;
+use crate::tune::choices::TriedChoice;
 use crate::tune::stitch::Stitched;
 use crate::tune::tasks::ModelTask;
 use std::collections::BTreeMap;
 use tensmith_autotune::allocate::StopReason;
 use tensmith_autotune::probe::{LevelName, MemoryLevel};
-use tensmith_passes::schedule::parameters::Values;
+use tensmith_passes::choice::Choice;
+use tensmith_passes::schedule::parameters::{Parameter, Values};
+use tensmith_runtime::stats::Interval;
 
 const TASK: &str = "kernel copy() {\n  out o0: f32[4]\n  in a1: f32[4]\n  for i0 < 4 space {\n    \
                     o0[i0] = a1[i0]\n  }\n}\nconstants";
@@ -39,6 +42,29 @@ fn task(name: &str, flops: f64) -> TaskReport {
     }
 }
 
+fn choice(name: &str) -> TriedChoice {
+    let parameter = Parameter {
+        name: "algorithm".into(),
+        options: vec!["direct".into(), "winograd-2".into()],
+        default: 0,
+        chosen: 0,
+    };
+    TriedChoice {
+        choice: Choice {
+            about: name.into(),
+            parameter,
+            nodes: vec![name.into()],
+        },
+        option: "winograd-2".into(),
+        ratio: Some(Interval {
+            low: 0.9,
+            estimate: 0.925,
+            high: 0.95,
+        }),
+        is_accepted: true,
+    }
+}
+
 fn tuning(name: &str) -> Tuning {
     Tuning {
         model: name.into(),
@@ -55,7 +81,7 @@ fn tuning(name: &str) -> Tuning {
         },
         tasks: vec![task(name, 1e4), task("copy", 0.0)],
         stop: StopReason::Asked,
-        choices: vec![],
+        choices: vec![choice(name)],
         stitched: Stitched::default(),
         left_share: 0.0,
         search_ns: 3_000_000_000,
@@ -96,7 +122,7 @@ fn hostile_names_are_text() {
     assert!(!page.contains('\u{1b}'));
     assert_eq!(
         page.matches("<tr>").count(),
-        3,
+        5,
         "a place in a name was filled"
     );
     assert!(page.contains(&escaped(HOSTILE)));
@@ -115,6 +141,7 @@ fn the_page_holds_the_numbers() {
     assert_eq!(page.matches("data-value=\"1000\">1.0 us").count(), 3);
     assert!(page.contains("accepted: 0.750 in the model"));
     assert!(page.contains("reverted: 0.750 in the model"));
+    assert!(page.contains("<td>winograd-2</td><td data-value=\"0.925\">0.925</td>"));
     // A picture of each kind, with the points of both tasks.
     assert_eq!(page.matches("<svg ").count(), 4);
     assert_eq!(page.matches("<circle class=\"before\"").count(), 2);
