@@ -103,7 +103,7 @@ impl Search {
             share: Some((after, share)),
         };
         let mut parts = vec![
-            first(Box::new(Seeds::default())),
+            first(Box::<Seeds>::default()),
             first(Box::new(Nearest::new(neighbours))),
         ];
         if effort != Effort::Quick {
