@@ -220,9 +220,10 @@ fn lines(records: &Path, bench: &Bench) -> usize {
     }
 }
 
-/// The numbers of the cells of a page, row by row.
+/// The numbers of the cells of the tasks of a page, row by row.
 fn cells(page: &str) -> Vec<Vec<f64>> {
-    let (_, rows) = page.split_once("<tbody>").unwrap();
+    let (_, tasks) = page.split_once("<h2>Tasks</h2>").unwrap();
+    let (_, rows) = tasks.split_once("<tbody>").unwrap();
     let (rows, _) = rows.split_once("</tbody>").unwrap();
     let number = |part: &str| part.split_once('"').unwrap().0.parse().unwrap();
     let row = |row: &str| row.split("data-value=\"").skip(1).map(number).collect();

@@ -1,5 +1,5 @@
 //! Multiplies the integers of scaled ones, and scales the sums: `sum (s*i) * (t*j)` is
-//! `s*t * sum i*j`, whose sum is one of dot products of bytes.
+//! `(sum i*j) * s * t`, whose sum is one of dot products of bytes.
 //!
 //! So what a model computes between quantized tensors becomes a product of integers, which is exact,
 //! and is rounded by its scales only.
@@ -33,11 +33,11 @@
 //!   %3 = cast(%2) {to=i32} "b" : i32[4, 2]
 //!   %4 = contract(%1, %3) {spec="mk,kn->mn"} "c" : i32[20, 2]
 //!   %5 = cast(%4) {to=f32} "c" : f32[20, 2]
-//!   %6 = const "t" : f32[1, 2] = [0.25, 0.125]
-//!   %7 = reshape(%6) {shape=[2]} "c" : f32[2]
-//!   %8 = const "s" : f32[] = [0.5]
-//!   %9 = mul(%8, %7) {} "c" : f32[2]
-//!   %10 = mul(%5, %9) {} "c" : f32[20, 2]
+//!   %6 = const "s" : f32[] = [0.5]
+//!   %7 = mul(%5, %6) {} "c" : f32[20, 2]
+//!   %8 = const "t" : f32[1, 2] = [0.25, 0.125]
+//!   %9 = reshape(%8) {shape=[2]} "c" : f32[2]
+//!   %10 = mul(%7, %9) {} "c" : f32[20, 2]
 //!   output "y" = %10
 //! }
 //! ```
@@ -174,18 +174,12 @@ fn rewrite(
     let integers = operands.each_ref().map(|s| cx.get(s.integers));
     let sums = cx.add(node.op.name, &node.name, &integers, node.attrs.clone())?;
     let to = Attrs::new().with("to", DType::F32);
-    let sums = cx.add("cast", &node.name, &[sums], to)?;
-    let mut factor = None;
+    let mut scaled = cx.add("cast", &node.name, &[sums], to)?;
+    // One after the other: scales that are far from one may overflow where no result does.
     for scale in operands.into_iter().filter_map(|s| s.scale) {
         let next = cx.get(scale.value);
         let next = cx.reshape(next, &scale.shape, &node.name)?;
-        factor = Some(match factor {
-            Some(before) => cx.add("mul", &node.name, &[before, next], Attrs::new())?,
-            None => next,
-        });
+        scaled = cx.add("mul", &node.name, &[scaled, next], Attrs::new())?;
     }
-    match factor {
-        Some(factor) => cx.add("mul", &node.name, &[sums, factor], Attrs::new()),
-        None => Ok(sums),
-    }
+    Ok(scaled)
 }

@@ -77,6 +77,32 @@ fn before_and_after() {
     check(include_str!("widen_masks.rs"), &widen_masks);
 }
 
+/// Scales whose product overflows scale sums of zeros to zeros.
+#[test]
+fn scales_far_from_one_are_not_joined() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", TensorType::new(DType::U8, vec![2.into(), 4.into()]));
+    let w = g.add_constant("w", Tensor::splat(DType::I8, vec![4, 3], 1.0));
+    let mut scaled = |x, scale: f32| {
+        let to = |dtype| Attrs::new().with("to", dtype);
+        let x = g.add_one(op("cast"), "i", &[x], to(DType::I32)).unwrap();
+        let x = g.add_one(op("cast"), "f", &[x], to(DType::F32)).unwrap();
+        let scale = g.add_constant("s", Tensor::from_f32(vec![], &[scale]));
+        g.add_one(op("mul"), "m", &[x, scale], Attrs::new())
+            .unwrap()
+    };
+    let factors = [scaled(x, 1e20), scaled(w, 1e20)];
+    let spec = Attrs::new().with("spec", "mk,kn->mn");
+    let y = g.add_one(op("contract"), "c", &factors, spec).unwrap();
+    g.add_output("y", y);
+    let rewritten = scale_products(&g).unwrap();
+    let sums = rewritten.nodes.iter().find(|n| n.op.name == "contract");
+    assert_eq!(rewritten.ty(sums.unwrap().inputs[0]).dtype, DType::I32);
+    let zeros = Tensor::splat(DType::U8, vec![2, 4], 0.0);
+    let found = eval_graph(&rewritten, &[zeros]).unwrap();
+    assert_eq!(found[0].to_f64(), [0.0; 6]);
+}
+
 #[test]
 fn powers_keep_their_special_values() {
     let specials = [
