@@ -10,7 +10,7 @@ mod report;
 mod tests;
 
 pub use bench::Bench;
-pub use log::{Head, Host, Log, LogError, Timing};
+pub use log::{Head, Host, Log, Timing};
 pub use report::{Geometric, Report, Row};
 
 use crate::Effort;

@@ -1,29 +1,18 @@
 //! Recipes of kernels between floats and bytes: tiles of sums of products of bytes, and the bytes
 //! that they are made of.
-use std::sync::Arc;
+mod common;
+
+use common::wide_core;
 use tensmith_ir::loops::{Kernel, Mark, Stmt, parse_kernel};
-use tensmith_ir::machine::{Machine, Rates};
-use tensmith_passes::cost::Analytic;
 use tensmith_passes::schedule::{Target, default_schedule};
 
 /// A machine with wide vectors and dot products of bytes.
 fn target(vector_bytes: usize) -> Target {
-    let rates = Rates {
-        fmas_512: 2.0,
-        loads_512: 2.0,
-        ..Rates::GENERIC
-    };
-    let machine = Machine {
-        rates,
-        l1_bytes: 48 << 10,
-        l2_bytes: 2 << 20,
-        ..Machine::GENERIC
-    };
     Target {
         vector_bytes,
         fma: true,
         dots: true,
-        cost: Arc::new(Analytic { machine }),
+        cost: wide_core(),
         ..Target::default()
     }
 }

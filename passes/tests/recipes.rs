@@ -1,12 +1,12 @@
 //! Recipes beside contractions: what they schedule is vectors, and right.
 mod common;
 
-use common::{check, check_with, conv_attrs, f32s, iota, pointwise, ty, vectors_of};
+use common::{check, check_with, conv_attrs, f32s, iota, pointwise, ty, vectors_of, wide_core};
 use std::sync::Arc;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::loops::{Cond, Kernel, Mark, Role, Scalar, Stmt};
-use tensmith_ir::machine::{Machine, Rates};
+use tensmith_ir::machine::Machine;
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::Tensor;
@@ -369,19 +369,8 @@ fn tiles_of_row_major_results_run_along_rows() {
     let attrs = conv_attrs(([2, 2], [1, 1]), 1, ([0, 0], [0, 0]));
     let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();
     g.add_output("y", y);
-    let rates = Rates {
-        fmas_512: 2.0,
-        loads_512: 2.0,
-        ..Rates::GENERIC
-    };
-    let machine = Machine {
-        rates,
-        l1_bytes: 48 << 10,
-        l2_bytes: 2 << 20,
-        ..Machine::GENERIC
-    };
     let mut options = vectors_of(64);
-    options.target.cost = Arc::new(Analytic { machine });
+    options.target.cost = wide_core();
     let graph = optimise(g, &options).unwrap();
     let plan = tensmith_passes::plan(&graph, &options).unwrap();
     let mut found = vec![];

@@ -1,6 +1,7 @@
 //! What a contest measured and who proposed what, as lines of JSON that are only ever appended.
 use super::{Entrant, Side};
 use crate::cost::Setting;
+use crate::search::log::LogError;
 use crate::target::schedule_target;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,22 +164,6 @@ enum Line {
     Time(usize, String, Option<f64>, u32),
     /// Task, side, seed, identities.
     Run(usize, Side, u64, Vec<String>),
-}
-
-/// Why a log cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The reader failed.
-    #[error("cannot read the log")]
-    Io(#[from] io::Error),
-    /// A line is none of a log.
-    #[error("line {line}: {reason}")]
-    Line {
-        /// From 1.
-        line: usize,
-        /// What is wrong.
-        reason: String,
-    },
 }
 
 /// A contest so far.

@@ -6,14 +6,17 @@ pub mod draw;
 pub mod images;
 pub mod seeds;
 
+use std::sync::Arc;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId, verify_graph};
 use tensmith_ir::loops::Scope;
+use tensmith_ir::machine::{Machine, Rates};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::{Call, Plan, parse_plan, run_plan, verify_plan};
 use tensmith_ir::tensor::Tensor;
+use tensmith_passes::cost::Analytic;
 use tensmith_passes::schedule::Target;
 use tensmith_passes::{PassOptions, optimise, plan};
 
@@ -52,6 +55,22 @@ pub fn vectors_of(vector_bytes: usize) -> PassOptions {
         },
         ..PassOptions::default()
     }
+}
+
+/// What work costs on a core whose 512-bit units run at full rate.
+pub fn wide_core() -> Arc<Analytic> {
+    let rates = Rates {
+        fmas_512: 2.0,
+        loads_512: 2.0,
+        ..Rates::GENERIC
+    };
+    let machine = Machine {
+        rates,
+        l1_bytes: 48 << 10,
+        l2_bytes: 2 << 20,
+        ..Machine::GENERIC
+    };
+    Arc::new(Analytic { machine })
 }
 
 /// Attributes of a convolution of images: strides and dilations, groups, and padding before and after.
