@@ -22,7 +22,7 @@ use side::Side;
 const ENGINES: [&str; 4] = ["onnxruntime", "openvino", "mnn", "ncnn"];
 
 /// The models of `xtask/peers/kernels.py` but the one whose run is nothing but a call.
-const KERNELS: [&str; 14] = [
+const KERNELS: [&str; 24] = [
     "matmul_512",
     "matmul_1024",
     "matmul_196x512x1024",
@@ -36,6 +36,16 @@ const KERNELS: [&str; 14] = [
     "gelu_128x3072",
     "softmax_128x768",
     "layer_norm_128x384",
+    "attention_64x3x49x32",
+    "attention_1x8x256x64",
+    "conv_transpose_64_32_56",
+    "conv3x3_64_1_112",
+    "conv1d_1_512_16000",
+    "cumsum_1000x128",
+    "max_pool5x5_256_20",
+    "softmax_9408x49",
+    "channels_last_64_112",
+    "channels_last_3_224",
     "transpose_1024",
 ];
 
