@@ -29,15 +29,27 @@ fn joined(g: &mut Graph, parts: &[ValueId]) -> ValueId {
     g.add_one(op("concat"), "join", parts, attrs).unwrap()
 }
 
-/// Runs a plan on a random input and compares it with the reference.
+/// Runs plans for several threads and for one, and compares them with the reference; gives the one
+/// for one.
 fn check(g: &Graph, shape: &[usize]) -> Plan {
     check_with(g, &[iota(shape)], &vectors_of(16));
-    check_with(g, &[iota(shape)], &vectors_of(32))
+    check_with(g, &[iota(shape)], &of_threads(1))
+}
+
+fn of_threads(threads: usize) -> PassOptions {
+    let mut options = vectors_of(32);
+    options.target.threads = threads;
+    options
 }
 
 /// The concatenations in place of a graph.
 fn in_place(g: &Graph) -> usize {
-    let options = PassOptions::default();
+    in_place_on(g, 1)
+}
+
+/// As [`in_place`], on so many threads.
+fn in_place_on(g: &Graph, threads: usize) -> usize {
+    let options = of_threads(threads);
     let graph = optimise(g.clone(), &options).expect("a valid graph");
     partition(&graph, &options).search.in_place
 }
@@ -60,6 +72,8 @@ fn branches_are_written_where_they_are_joined() {
     g.add_output("a", a);
     g.add_output("b", b);
     assert_eq!(in_place(&g), 1);
+    // Kernels that could run side by side do not wait for each other.
+    assert_eq!(in_place_on(&g, 2), 0);
     let plan = check(&g, &shape);
     assert!(plan.calls().iter().all(|c| c.nodes != ["join"]), "{plan}");
 }
@@ -83,6 +97,7 @@ fn layers_of_a_dense_block_lie_in_one_tensor() {
         g.add_output("y", y);
     }
     assert!(in_place(&g) >= 4, "{}", in_place(&g));
+    assert_eq!(in_place_on(&g, 2), in_place(&g));
     check(&g, &shape);
 }
 
@@ -169,7 +184,7 @@ fn random_joins_keep_values() {
             g.add_output("y", y);
         }
         chosen += in_place(&g);
-        check_with(&g, &[iota(&shape)], &vectors_of(32));
+        check_with(&g, &[iota(&shape)], &of_threads(1));
     }
     assert!(chosen > 10, "{chosen}");
 }

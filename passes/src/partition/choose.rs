@@ -49,7 +49,7 @@ pub struct Search {
 /// The best partition that was found; never dearer than the one of the rules.
 pub fn choose(mut given: Given<'_>, options: &PassOptions) -> Partition {
     let without = priced(&given, options);
-    given.joins = joins(&given);
+    given.joins = joins(&given, options.target.threads);
     given.copied = copied(given.graph, &given.joins);
     if given.joins.is_empty() {
         return without.1;
