@@ -118,6 +118,45 @@ fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
     bench.said(&["verify", model.to_str().unwrap(), "--threads", "1"]);
 }
 
+/// Whatever a later tuning says of what an earlier one accepted, compilations do what it says.
+#[test]
+fn what_was_accepted_earlier_stays_unless_the_model_says_otherwise() {
+    let bench = Bench::new();
+    bench.tune(&["--trials", "24", "--budget", "60s"]);
+    // Something was accepted for sure, whether it is fast or not.
+    let export = bench.said(&["db", "export"]);
+    let mut lines = export.lines().map(|l| serde_json::from_str(l).unwrap());
+    let is_timed = |r: &Value| r["outcome"] == "measured" && is_kernel(r["task"].as_str().unwrap());
+    let mut record: Value = lines.find(is_timed).unwrap();
+    let fields = record.as_object_mut().unwrap();
+    fields.retain(|name, _| !name.ends_with("_ns") && name != "samples");
+    fields["outcome"] = "accepted".into();
+    fields["when_s"] = (number(&fields["when_s"]) as u64 + 1).into();
+    let file = bench.folder.path().join("earlier.jsonl");
+    std::fs::write(&file, format!("{record}\n")).unwrap();
+    bench.said(&["db", "import", file.to_str().unwrap()]);
+
+    let model = digits();
+    let schedules = |more: &[&str]| {
+        let stage = ["compile", model.to_str().unwrap(), "--emit", "schedule"];
+        bench.said(&[&stage[..], &["--threads", "1"], more].concat())
+    };
+    let (untuned, earlier) = (schedules(&["--no-records"]), schedules(&[]));
+    assert_ne!(untuned, earlier, "{record}");
+    for more in [["--trials", "1"], ["--trials", "16"]] {
+        let before = schedules(&[]);
+        let said = bench.tune(&[&more[..], &["--budget", "60s", "--resume"]].concat());
+        let after = schedules(&[]);
+        match said["kept"].as_str().unwrap() {
+            "new" => assert!(number(&said["ratio"]["high"]) < 1.0, "{said}"),
+            "earlier" => assert_eq!(after, before),
+            "untuned" => assert_eq!(after, untuned),
+            other => panic!("{other}"),
+        }
+        assert_eq!(after == untuned, said["kept"] == "untuned");
+    }
+}
+
 /// Tasks and values with a time in an export.
 fn measured(export: &str) -> Vec<(String, String)> {
     let record = |line: &str| -> Value { serde_json::from_str(line).unwrap() };

@@ -1,7 +1,8 @@
 //! The space of a kernel: what its recipes ask for.
 use crate::cost::analytic::Coefficients;
-use crate::cost::{Description, Setting};
+use crate::cost::{Description, Setting, features};
 use crate::space::{Member, Space};
+use std::cell::OnceCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tensmith_passes::schedule::Target;
 use tensmith_passes::schedule::parameters::Values;
@@ -13,6 +14,8 @@ pub struct KernelSpace {
     target: Target,
     setting: Setting,
     coefficients: Coefficients,
+    /// The default schedule; made when it is first asked for. `None`: there is none.
+    default: OnceCell<Option<Description>>,
 }
 
 impl KernelSpace {
@@ -28,7 +31,16 @@ impl KernelSpace {
             target,
             setting,
             coefficients,
+            default: OnceCell::new(),
         }
+    }
+
+    fn default(&self) -> Option<&Description> {
+        let describe = || {
+            let scheduled = self.task.member(&self.target, Values::default()).ok()?;
+            Some(Description::new(&scheduled.kernel, &self.setting))
+        };
+        self.default.get_or_init(describe).as_ref()
     }
 }
 
@@ -42,7 +54,7 @@ impl Space for KernelSpace {
             parameters: scheduled.parameters,
             identity: identity.finish(),
             predicted_ns: description.predict_ns(&self.coefficients),
-            features: description.features,
+            features: features::row(&description, self.default()?),
         })
     }
 }

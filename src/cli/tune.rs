@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tensmith::files::{check_writable, write_atomic};
 use tensmith::tune::html::html;
+use tensmith::tune::stitch::Kept;
 use tensmith::tune::{Settings, Tuning, tune};
 use tensmith::units::parse_duration;
 use tensmith::{Error, Result, TensorView};
@@ -154,8 +155,10 @@ impl Tune {
 
     /// What to do next.
     fn note(&self, tuning: &Tuning) {
-        if tuning.accepted() == 0 {
-            eprintln!("the model is compiled as before");
+        match tuning.stitched.kept {
+            Kept::New => {}
+            Kept::Earlier => eprintln!("the model is compiled as before"),
+            Kept::Untuned => eprintln!("the model is compiled untuned"),
         }
         if tuning.left_share >= 0.01 {
             let budget = self.budget / 1_000_000_000;

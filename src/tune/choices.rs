@@ -141,13 +141,14 @@ impl Choices {
         Ok(())
     }
 
-    /// Keeps what the model said: what was found makes it faster as a whole, or it goes.
+    /// Records what the model said of the options that were tried and are not to be tried again.
+    /// Those that were taken go as well if what was found now is not kept as a whole.
     ///
     /// Errors: the database cannot be written.
     pub fn keep(
         &mut self,
         records: &ChoiceRecords<'_>,
-        is_faster: bool,
+        is_kept: bool,
         latency_ns: f64,
     ) -> Result<()> {
         for tried in self.tried.iter().filter(|t| !t.is_accepted) {
@@ -161,15 +162,8 @@ impl Choices {
             };
             records.insert(&tried.choice.about, tried.values(), outcome)?;
         }
-        let outcome = match is_faster {
-            true => Outcome::Accepted,
-            false => Outcome::Reverted,
-        };
-        for (about, values) in self.found.iter() {
-            records.insert(about, values.clone(), outcome)?;
-        }
         for tried in &mut self.tried {
-            tried.is_accepted &= is_faster;
+            tried.is_accepted &= is_kept;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Values by the text of what they are for.
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tensmith_passes::schedule::parameters::Values;
 use tensmith_passes::schedule::task::Tuned;
 
 /// What was found, in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found(HashMap<String, Values>);
+pub struct Found(BTreeMap<String, Values>);
 
 impl Found {
     /// Keeps the values of a task; later ones replace earlier ones.
@@ -21,7 +21,12 @@ impl Found {
         all
     }
 
-    /// Tasks and their values.
+    /// The values of a task.
+    pub fn get(&self, task: &str) -> Option<&Values> {
+        self.0.get(task)
+    }
+
+    /// Tasks and their values, in the order of their texts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Values)> {
         self.0.iter().map(|(task, values)| (task.as_str(), values))
     }

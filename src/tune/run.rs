@@ -1,9 +1,10 @@
 //! From a model to what its kernels are best scheduled with.
 use super::choices::{ChoiceRecords, Limits, TriedChoice};
+use super::found::Found;
 use super::records::key;
 use super::report::{TaskReport, Tuning};
 use super::sides::Variant;
-use super::stitch::{self, Candidate, Stitched, stitch};
+use super::stitch::{self, Earlier, Kept, Stitched, stitch};
 use super::tasks::{ModelTask, tasks_of};
 use crate::error::{Error, Result};
 use crate::explain::explain;
@@ -93,6 +94,7 @@ pub fn tune(
     let untuned = Variant::new(imported, &options, None)?;
     let records = ChoiceRecords::new(&database, &options, settings.resume);
     let mut choices = records.choices(&imported.graph, &report)?;
+    let before = choices.found.clone();
     let latency_ns = report.latency_ns;
     if settings.share.is_none() {
         let limits = Limits {
@@ -111,13 +113,15 @@ pub fn tune(
     if !choices.found.is_empty() {
         report = explain(imported, &options, inputs, FIRST_NS)?;
     }
+    let earlier = earlier(&database, &untuned, &before, &choices.found)?;
     let tasks = tasks_of(&report);
     let searched = searched(&tasks, settings.share);
     watcher.begin(&tasks, &searched);
     let stitch_ns = (settings.budget_ns as f64 * STITCH_SHARE) as u64;
     let stitch_ns = stitch_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
-    // Eight compilations and the samples.
-    let reserve = stitch_ns + 8 * compile_ns;
+    // Compilations and the samples.
+    let compilations = if earlier.all.is_empty() { 8 } else { 12 };
+    let reserve = stitch_ns + compilations * compile_ns;
     let deadline = settings
         .budget_ns
         .saturating_sub(watch.elapsed_ns() + reserve);
@@ -131,13 +135,15 @@ pub fn tune(
         budget_ns: settings.budget_ns.saturating_sub(watch.elapsed_ns()),
         compile_ns,
     };
-    let mut stitched = stitch(&untuned, &choices.found, inputs, &candidates, &limits)?;
+    let found = &choices.found;
+    let mut stitched = stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?;
     if stitched.ratio.is_none() {
         // Nothing was tried as a whole: the model is as it was.
         stitched.latency_ns = [latency_ns; 2];
     }
-    search.keep(&stitched)?;
-    choices.keep(&records, stitched.is_faster, latency_ns)?;
+    let tried = earlier.all.and(found).and(&candidates);
+    keep(&database, &tried, &stitched.found, &options)?;
+    choices.keep(&records, stitched.kept == Kept::New, latency_ns)?;
     Ok(Tuning {
         model: report.model.clone(),
         target: report.target.clone(),
@@ -152,6 +158,66 @@ pub fn tune(
         total_ns: watch.elapsed_ns(),
         workers: search.tuner.starts(),
     })
+}
+
+/// What earlier tunings found for a model: with the choices of before, and kernels with those of
+/// now.
+///
+/// Errors: as compilation; the database cannot be read.
+fn earlier(
+    database: &Database,
+    untuned: &Variant<'_>,
+    before: &Found,
+    now: &Found,
+) -> Result<Earlier> {
+    let options = untuned.options();
+    if database
+        .all_accepted(&key(String::new(), options), 1)?
+        .is_empty()
+    {
+        return Ok(Earlier::default());
+    }
+    let kernels = |choices: &Found| -> Result<Found> {
+        let mut found = Found::default();
+        for task in untuned.with(choices.clone().option())?.tasks()? {
+            if let Some(values) = database.accepted(&key(task.clone(), options))? {
+                found.insert(task, values);
+            }
+        }
+        Ok(found)
+    };
+    let of_before = kernels(before)?;
+    Ok(Earlier {
+        all: before.and(&of_before),
+        kernels: if before == now {
+            of_before
+        } else {
+            kernels(now)?
+        },
+    })
+}
+
+/// Records what the model is compiled with, of all that was tried or accepted earlier.
+///
+/// Errors: the database cannot be written.
+fn keep(database: &Database, tried: &Found, found: &Found, options: &Options) -> Result<()> {
+    for (text, values) in tried.iter() {
+        let key = key(text.into(), options);
+        let earlier = database.accepted(&key)?;
+        let (values, outcome) = match (found.get(text), earlier) {
+            (Some(now), Some(earlier)) if *now == earlier => continue,
+            (Some(now), _) => (now.clone(), Outcome::Accepted),
+            (None, Some(earlier)) => (earlier, Outcome::Reverted),
+            (None, None) => (values.clone(), Outcome::Reverted),
+        };
+        let trial = Trial {
+            values,
+            outcome,
+            when_s: clock::unix_seconds(),
+        };
+        database.insert(&key, &trial)?;
+    }
+    Ok(())
 }
 
 /// Which tasks are searched: those that can be, of a share those whose turn it is.
@@ -261,44 +327,19 @@ impl<'d> Search<'d> {
     }
 
     /// What is worth trying in the model.
-    fn candidates(&self) -> Vec<Candidate> {
+    fn candidates(&self) -> Found {
         let of = |(t, key): (&tensmith_autotune::tuner::Progress, &Key)| {
-            Some(Candidate {
-                task: key.task.clone(),
-                values: t.best.clone()?,
-            })
+            Some((key.task.clone(), t.best.clone()?))
         };
         let tasks = self.tuner.tasks().iter();
         tasks.zip(&self.sink.keys).filter_map(of).collect()
-    }
-
-    /// Keeps what the model said.
-    fn keep(&self, stitched: &Stitched) -> Result<()> {
-        for fitted in &stitched.tasks {
-            let key = self
-                .sink
-                .keys
-                .iter()
-                .find(|k| k.task == fitted.candidate.task);
-            let Some(key) = key else { continue };
-            let trial = Trial {
-                values: fitted.candidate.values.clone(),
-                outcome: match fitted.is_accepted {
-                    true => Outcome::Accepted,
-                    false => Outcome::Reverted,
-                },
-                when_s: clock::unix_seconds(),
-            };
-            self.sink.database.insert(key, &trial)?;
-        }
-        Ok(())
     }
 
     fn reports(&self, tasks: &[ModelTask], stitched: &Stitched) -> Vec<TaskReport> {
         let report = |(task, number): (&ModelTask, &Option<usize>)| {
             let t = number.map(|n| &self.tuner.tasks()[n]);
             let text = task.task.to_string();
-            let fitted = stitched.tasks.iter().find(|f| f.candidate.task == text);
+            let fitted = stitched.tasks.iter().find(|f| f.task == text);
             TaskReport {
                 task: task.clone(),
                 is_searched: t.is_some(),

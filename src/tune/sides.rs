@@ -12,7 +12,7 @@ use crate::explain::timeline::Timeline;
 use crate::model::Imported;
 use crate::options::Options;
 use crate::session::Session;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tensmith_codegen::entry::numbered_steps;
 use tensmith_ir::graph::Graph;
@@ -71,6 +71,29 @@ impl<'m> Variant<'m> {
     /// Errors: as compilation.
     pub fn with(&self, tuned: Option<Arc<dyn Tuned>>) -> Result<Self> {
         Variant::new(self.imported, self.options, tuned)
+    }
+}
+
+impl Variant<'_> {
+    /// The texts of the tasks of its kernels.
+    ///
+    /// Errors: as compilation.
+    pub fn tasks(&self) -> Result<BTreeSet<String>> {
+        let options = self.compile_options();
+        let (_, schedules) = plan_with_schedules(&self.graph, &options)?;
+        Ok(schedules.iter().map(|s| s.task.to_string()).collect())
+    }
+
+    /// The options that all variants of the model share.
+    pub fn options(&self) -> &Options {
+        self.options
+    }
+
+    fn compile_options(&self) -> Options {
+        Options {
+            tuned: self.tuned.clone(),
+            ..self.options.clone()
+        }
     }
 }
 
@@ -166,6 +189,11 @@ pub fn is_faster(ratio: Option<Interval>) -> bool {
     ratio.is_some_and(|r| r.high < FASTER)
 }
 
+/// Whether a ratio of models says that the second one is slower beyond doubt.
+pub fn is_slower(ratio: Option<Interval>) -> bool {
+    ratio.is_some_and(|r| r.low > 1.0 / FASTER)
+}
+
 /// The order of `count` variants in a round.
 fn order(round: usize, count: usize) -> Vec<usize> {
     match round % 2 {
@@ -189,8 +217,7 @@ impl Side {
     pub fn new(variant: &Variant<'_>) -> Result<Side> {
         let options = Options {
             profile: true,
-            tuned: variant.tuned.clone(),
-            ..variant.options.clone()
+            ..variant.compile_options()
         };
         let (plan, schedules) = plan_with_schedules(&variant.graph, &options)?;
         let executable = variant.imported.compile_plan(&plan, &options)?;

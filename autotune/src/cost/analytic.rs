@@ -58,8 +58,13 @@ const SPILL_CYCLES: f64 = 1.0;
 const CALL_CYCLES: f64 = 100.0;
 /// Units: cycles until all threads have begun and ended.
 const THREADS_CYCLES: f64 = 3000.0;
-/// How much the coefficients of before weigh when new ones are fitted, in samples.
-const KEPT: f64 = 0.1;
+/// How much the coefficients of before weigh when new ones are fitted: samples, at least, and the
+/// part of all samples. A term that hardly shows in any of them stays as it is.
+const KEPT: (f64, f64) = (0.1, 1.0 / 2000.0);
+/// Logarithms of ratios above this are large.
+const LARGE: f64 = 0.3;
+/// Steps of a fit.
+const STEPS: usize = 20;
 
 /// The names of the terms.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -143,21 +148,41 @@ impl Coefficients {
         sum.max(1e-3)
     }
 
-    /// The coefficients that fit measurements best, by the squares of relative errors; what was
-    /// not measured stays near what it is.
+    /// The coefficients that fit measurements best, by the logarithm of prediction over time:
+    /// squares of small ones, sizes of large ones (Huber's loss), so that kernels which the model
+    /// does not understand do not decide. What was not measured stays near what it is.
+    ///
+    /// Source: P. Huber, Robust estimation of a location parameter, 1964; solved by least squares
+    /// with weights that are made anew, each time a step to the half.
     pub fn fit<'s>(&self, samples: impl IntoIterator<Item = &'s Sample>) -> Coefficients {
-        let mut normal = Normal::new(TERMS);
         let whole = |s: &&Sample| s.ns > 0.0 && s.terms.len() == TERMS;
-        for s in samples.into_iter().filter(whole) {
-            // Each row says: prediction over time is 1.
-            let row: Vec<f64> = s.terms.iter().map(|t| t / s.ns).collect();
-            normal.add(&row, 1.0, 1.0);
+        let samples: Vec<&Sample> = samples.into_iter().filter(whole).collect();
+        let mut now = self.clone();
+        for _ in 0..STEPS {
+            let next = self.step(&now, &samples);
+            let pairs = now.0.iter_mut().zip(next);
+            pairs.for_each(|(now, next)| *now = (*now + next) / 2.0);
         }
+        now
+    }
+
+    /// The solution around `now`, for logarithms that are straight there.
+    fn step(&self, now: &Coefficients, samples: &[&Sample]) -> Vec<f64> {
+        let mut normal = Normal::new(TERMS);
+        for s in samples {
+            let predicted = now.predict_ns(&s.terms);
+            let error = (predicted / s.ns).ln();
+            // Each row says: the logarithm of prediction over time is 0.
+            let row: Vec<f64> = s.terms.iter().map(|t| t / predicted).collect();
+            let weight = 1.0 / (error.abs() / LARGE).max(1.0);
+            normal.add(&row, 1.0 - error, weight);
+        }
+        let kept = KEPT.0.max(KEPT.1 * samples.len() as f64);
         for (k, old) in self.0.iter().enumerate().filter(|(_, old)| **old > 0.0) {
             let mut row = vec![0.0; TERMS];
             row[k] = 1.0 / old;
-            normal.add(&row, 1.0, KEPT);
+            normal.add(&row, 1.0, kept);
         }
-        Coefficients(normal.solve())
+        normal.solve()
     }
 }

@@ -1,5 +1,5 @@
 //! Samples of a dataset from records: each measured member is scheduled again and described.
-use super::{Description, Sample, Setting};
+use super::{Description, Sample, Setting, features};
 use crate::profile::machine_key;
 use crate::records::{Database, Record, RecordError};
 use crate::target::schedule_target;
@@ -57,6 +57,8 @@ fn samples_of(
     let name = format!("{} {threads} {:016x}", task.naive.name, name.finish());
     let defaults: Vec<f64> = records.iter().filter_map(default_ns).collect();
     let default_ns = median(&defaults);
+    let default = task.member(&schedules, Values::default()).ok()?;
+    let default = Description::new(&default.kernel, &setting);
     let sample = |record: &Record| {
         let values = &record.trial.values;
         let scheduled = task.member(&schedules, values.clone()).ok()?;
@@ -69,7 +71,7 @@ fn samples_of(
         Some(Sample {
             family: family.into(),
             task: name.clone(),
-            features: description.features,
+            features: features::row(&description, &default),
             terms: description.terms,
             ns: default_ns * record.trial.ratio()?,
         })

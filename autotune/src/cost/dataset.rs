@@ -9,7 +9,7 @@ pub struct Sample {
     pub family: String,
     /// The task that it computes; only samples of one task are compared.
     pub task: String,
-    /// See [`features`](super::features).
+    /// See [`features::row`](super::features::row).
     pub features: Vec<f32>,
     /// Units: cycles; see [`analytic`](super::analytic).
     pub terms: Vec<f64>,
@@ -49,7 +49,7 @@ impl Dataset {
 impl Sample {
     /// Whether it is a measurement with the features and terms of this version.
     fn is_whole(&self) -> bool {
-        self.features.len() == super::features::COUNT
+        self.features.len() == super::features::ROW
             && self.terms.len() == super::analytic::TERMS
             && self.features.iter().all(|x| x.is_finite())
             && self.terms.iter().all(|x| x.is_finite() && *x >= 0.0)

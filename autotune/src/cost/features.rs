@@ -1,12 +1,16 @@
 //! What trees see of a scheduled kernel: a fixed row of numbers, none of which names an op.
 //!
+//! A row ([`row`]) has the kernel's own numbers, what they differ by from those of the task's
+//! default schedule, and the logarithm of the ratio of what the analytic model predicts for both:
+//! differences from a schedule that is known to be good mean the same in all tasks.
+//!
 //! Counts and bytes are binary logarithms of one more than they are, so that a tree splits by
 //! orders of magnitude; ratios to caches are binary logarithms; shares lie in 0 to 1. Several
 //! numbers are of the *hot group*: the statements between two jumps that take most of the cycles.
 use super::analytic::{self, TERMS};
 use super::nest::{Access, LaneOrder};
 use super::work::{Group, Work};
-use super::{Setting, traffic};
+use super::{Description, Setting, traffic};
 use tensmith_ir::loops::{Kernel, Role};
 
 /// The number of features.
@@ -106,6 +110,26 @@ pub fn names() -> Vec<String> {
     let own = NAMES.iter().map(|n| n.to_string());
     let terms = analytic::names().map(|n| format!("{n}_term_share"));
     own.chain(terms).collect()
+}
+
+/// The length of a [`row`].
+pub const ROW: usize = 2 * COUNT + 1;
+
+/// The names of the numbers of a [`row`].
+pub fn row_names() -> Vec<String> {
+    let differences = names().into_iter().map(|n| format!("{n}_more"));
+    let own = names().into_iter().chain(differences);
+    own.chain(["predicted_more".into()]).collect()
+}
+
+/// What trees see of a scheduled kernel whose task has this default.
+pub fn row(own: &Description, default: &Description) -> Vec<f32> {
+    let coefficients = analytic::Coefficients::default();
+    let [mine, others] = [own, default].map(|d| d.predict_ns(&coefficients).ln());
+    let pairs = own.features.iter().zip(&default.features);
+    let differences = pairs.map(|(a, b)| a - b);
+    let row = own.features.iter().copied().chain(differences);
+    row.chain([(mine - others) as f32]).collect()
 }
 
 /// The features of a scheduled kernel.

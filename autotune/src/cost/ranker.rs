@@ -2,8 +2,9 @@
 //! from what is measured on the way.
 //!
 //! A score is the logarithm of a time up to a constant of the task, so that differences mean
-//! something: 0.1 is about 10 %. Trees that were trained before correct the analytic prediction;
-//! those of this search correct both, and are trained anew on all measurements when there are more.
+//! something: 0.1 is about 10 %. Trees that were trained before see the analytic prediction among
+//! their features and take its place; those of this search correct what they say, and are trained
+//! anew on all measurements when there are more.
 use super::analytic::Coefficients;
 use super::features;
 use super::trees::{Options, ParseError, Rows, Trees};
@@ -15,7 +16,7 @@ use std::str::FromStr;
 pub struct Pretrained {
     /// Of the analytic model, on the machine of these measurements.
     pub coefficients: Coefficients,
-    /// What corrects it.
+    /// What orders candidates in its place, if it is not empty.
     pub trees: Trees,
 }
 
@@ -31,7 +32,7 @@ impl Pretrained {
     pub fn none() -> Pretrained {
         Pretrained {
             coefficients: Coefficients::default(),
-            trees: Trees::none(features::COUNT),
+            trees: Trees::none(features::ROW),
         }
     }
 
@@ -46,7 +47,7 @@ impl Pretrained {
 impl fmt::Display for Pretrained {
     /// The names of the features, the coefficients, and the trees.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "ranker of {}", features::names().join(" "))?;
+        writeln!(f, "ranker of {}", features::row_names().join(" "))?;
         let values: Vec<String> = self
             .coefficients
             .values()
@@ -67,7 +68,7 @@ impl FromStr for Pretrained {
         let mut parts = text.splitn(3, '\n');
         let mut next = || parts.next().unwrap_or_default();
         let names = next().strip_prefix("ranker of ");
-        if names != Some(&features::names().join(" ")[..]) {
+        if names != Some(&features::row_names().join(" ")[..]) {
             return error(1, "expected `ranker of` and the features of this version");
         }
         let values = next().strip_prefix("coefficients ").unwrap_or_default();
@@ -79,7 +80,7 @@ impl FromStr for Pretrained {
             line: e.line + 2,
             ..e
         })?;
-        if trees.features() != features::COUNT {
+        if trees.features() != features::ROW {
             return error(3, "expected trees of the features of this version");
         }
         Ok(Pretrained {
@@ -116,9 +117,13 @@ impl Ranker {
         Ranker::new(Pretrained::shipped().trees)
     }
 
-    /// The logarithm of a candidate's time, as predicted before anything was measured.
+    /// The logarithm of a candidate's time, up to a constant of its task, as predicted before
+    /// anything was measured.
     fn base(&self, features: &[f32], predicted_ns: f64) -> f64 {
-        predicted_ns.max(1e-3).ln() + self.before.predict(features)
+        match self.before.is_empty() {
+            true => predicted_ns.max(1e-3).ln(),
+            false => self.before.predict(features),
+        }
     }
 
     /// The score of a candidate: the lower, the faster. Comparable within a task only.
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn the_shipped_weights_are_of_this_version() {
         let shipped = Pretrained::shipped();
-        assert_eq!(shipped.trees.features(), features::COUNT);
+        assert_eq!(shipped.trees.features(), features::ROW);
         assert_eq!(shipped.to_string().as_bytes(), SHIPPED);
     }
 

@@ -13,6 +13,9 @@ use std::fmt;
 
 /// Samples of a task that make its order worth a number.
 const LEAST_SAMPLES: usize = 8;
+/// Samples of a task that are learned from, at most: small tasks are measured in thousands of
+/// ways, large ones in tens.
+const MOST_SAMPLES: usize = 64;
 /// The candidates that count as top.
 const TOP: usize = 10;
 
@@ -20,8 +23,8 @@ const TOP: usize = 10;
 /// trees are few and shallow, and leaves are large.
 pub fn options() -> Options {
     Options {
-        trees: 60,
-        depth: 3,
+        trees: 150,
+        depth: 4,
         rate: 0.08,
         least_rows: 40,
         ridge: 10.0,
@@ -39,16 +42,24 @@ pub fn train(samples: &[Sample], options: &Options) -> Pretrained {
 }
 
 fn train_with(samples: &[&Sample], options: &Options) -> Pretrained {
-    let coefficients = Coefficients::default().fit(samples.iter().copied());
-    let mut numbers: BTreeMap<(&str, &str), u32> = BTreeMap::new();
-    let mut rows = Rows::default();
+    let mut tasks: BTreeMap<(&str, &str), Vec<&Sample>> = BTreeMap::new();
     for s in samples {
-        let next = numbers.len() as u32;
-        let group = *numbers.entry((&s.family, &s.task)).or_insert(next);
-        let base = coefficients.predict_ns(&s.terms).ln();
-        rows.push(&s.features, group, s.ns.ln() as f32, base as f32);
+        tasks.entry((&s.family, &s.task)).or_default().push(s);
     }
-    let trees = Trees::train(&rows, features::COUNT, options);
+    let few = |all: &Vec<&'_ Sample>| -> Vec<usize> {
+        let n = all.len().min(MOST_SAMPLES);
+        (0..n).map(|k| k * all.len() / n).collect()
+    };
+    let mut rows = Rows::default();
+    let mut taken = Vec::new();
+    for (group, all) in tasks.values().enumerate() {
+        for sample in few(all).into_iter().map(|k| all[k]) {
+            rows.push(&sample.features, group as u32, sample.ns.ln() as f32, 0.0);
+            taken.push(sample);
+        }
+    }
+    let coefficients = Coefficients::default().fit(taken.iter().copied());
+    let trees = Trees::train(&rows, features::ROW, options);
     Pretrained {
         coefficients,
         trees,
@@ -122,7 +133,7 @@ pub struct Family {
     pub chance: Quality,
     /// By the analytic model, fitted to the others.
     pub analytic: Quality,
-    /// By the analytic model and the trees.
+    /// By the trees.
     pub ranker: Quality,
 }
 
@@ -158,10 +169,10 @@ fn evaluate_family(name: &str, own: &[&Sample], trained: &Pretrained) -> Option<
         let base = |s: &&Sample| trained.coefficients.predict_ns(&s.terms).ln();
         let scores: Vec<f64> = samples.iter().map(base).collect();
         let trees = samples.iter().map(|s| trained.trees.predict(&s.features));
-        let joint: Vec<f64> = scores.iter().zip(trees).map(|(a, b)| a + b).collect();
+        let trees: Vec<f64> = trees.collect();
         chance.push(Quality::of_chance(&ns));
         analytic.push(Quality::of(&scores, &ns));
-        ranker.push(Quality::of(&joint, &ns));
+        ranker.push(Quality::of(&trees, &ns));
     }
     (!tasks.is_empty()).then(|| Family {
         name: name.into(),
@@ -174,7 +185,7 @@ fn evaluate_family(name: &str, own: &[&Sample], trained: &Pretrained) -> Option<
 }
 
 impl Evaluation {
-    /// Means over families: by chance, by the analytic model, by both models.
+    /// Means over families: by chance, by the analytic model, by the trees.
     pub fn means(&self) -> [Quality; 3] {
         let of = |f: fn(&Family) -> Quality| {
             let all: Vec<Quality> = self.families.iter().map(f).collect();

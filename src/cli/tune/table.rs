@@ -2,6 +2,7 @@
 use serde_json::json;
 use std::fmt::Write;
 use tensmith::tune::choices::TriedChoice;
+use tensmith::tune::stitch::Kept;
 use tensmith::tune::{TaskReport, Tuning};
 use tensmith::units::human_ns;
 use tensmith_runtime::stats::Interval;
@@ -98,11 +99,15 @@ pub fn text(tuning: &Tuning) -> String {
     }
     let [before, after] = tuning.stitched.latency_ns.map(human_ns);
     match tuning.stitched.ratio {
-        Some(r) if tuning.stitched.is_faster => {
+        Some(r) if tuning.stitched.kept != Kept::Untuned => {
+            let which = match tuning.stitched.kept {
+                Kept::Earlier => ", as tuned earlier: nothing better was found",
+                _ => "",
+            };
             let _ = writeln!(
                 out,
                 "{}: {before} -> {after}, {:.3} of the untuned time (95 %: {:.3} to {:.3}), with \
-                 {accepted} tuned tasks",
+                 {accepted} tuned tasks{which}",
                 tuning.model, r.estimate, r.low, r.high
             );
         }
@@ -190,6 +195,7 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
         "before_ms": tuning.stitched.latency_ns[0] / 1e6,
         "after_ms": tuning.stitched.latency_ns[1] / 1e6,
         "ratio": ratio.map(interval),
+        "kept": tuning.stitched.kept.name(),
         "accepted": tuning.accepted(),
         "trials": tuning.trials(),
         "workers": tuning.workers,

@@ -1,5 +1,5 @@
 //! Kernels to describe: products of matrices by their tiles, and what is odd.
-use crate::cost::{Description, Sample, Setting};
+use crate::cost::{Description, Sample, Setting, features};
 use crate::random::Random;
 use std::fmt::Write;
 use tensmith_ir::loops::parse_kernel;
@@ -128,11 +128,19 @@ pub fn samples(
             is_parallel: false,
         };
         let description = describe(&product);
+        let default = describe(&Product {
+            jam: 4,
+            vectors: 2,
+            unroll: 1,
+            is_packed: true,
+            ahead: 0,
+            ..product
+        });
         let ns = ns(&description, random);
         Sample {
             family: family.into(),
             task: task.to_string(),
-            features: description.features,
+            features: features::row(&description, &default),
             terms: description.terms,
             ns,
         }
