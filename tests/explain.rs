@@ -9,6 +9,7 @@ use tensmith::files::read_npz;
 use tensmith::flops::direct_flops;
 use tensmith::{Profile, TensorView};
 use tensmith_ir::eval::Sizes;
+use tensmith_passes::alternatives;
 
 fn tensmith(folder: &Path, verb: &str, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_tensmith"))
@@ -239,14 +240,27 @@ fn rules_are_listed_with_what_they_did() {
     let rules = report["rules"].as_array().unwrap();
     assert_eq!(
         rules.len(),
-        tensmith_passes::graph::egraph::rules::all().count()
+        tensmith_passes::graph::egraph::rules::all().count() + alternatives::ALL.len()
     );
+    let of = |name: &str| rules.iter().find(|r| r["name"] == name).expect("a rule");
+    let direct = of("direct-convolution");
+    assert_eq!(direct["kind"], "algorithm");
+    assert_eq!((&direct["fired"], &direct["made"]), (&2.into(), &2.into()));
+    assert!(direct["against"].as_str().unwrap().contains("winograd-2x2"));
+    let (last, major) = (of("channels-last"), of("row-major"));
+    assert_eq!(last["kind"], "layout");
+    let taken = |r: &Value| r["made"].as_u64().unwrap();
+    assert!(taken(last) > 0 && taken(major) < major["fired"].as_u64().unwrap());
+    assert_eq!(report["fusion"]["in_place"], 0);
     assert!(
         rules
             .iter()
             .all(|r| !r["equation"].as_str().unwrap().is_empty())
     );
     assert_eq!(report["stop"], serde_json::json!(["saturated"]));
+    let text = tensmith(Path::new("."), "explain", &["--rules"]);
+    assert!(text.contains("0 concatenations in place"), "{text}");
+    assert!(text.contains("; else row-major"), "{text}");
     let directed = tensmith(Path::new("."), "explain", &["--rules", "--no-egraph"]);
     assert!(directed.contains("no e-graph"), "{directed}");
 }

@@ -3,15 +3,93 @@
 //! Requires: a plan with final places, without barriers.
 //! Ensures: two calls that touch overlapping bytes, one of them writing, are ordered by a barrier
 //! unless both run on thread 0 alone; conditions are read after a barrier and not overwritten
-//! before the next one.
+//! before the next one. Calls that touch one tensor need no order if the regions that they can
+//! touch have no element in common: kernels that write parts of a concatenation in place run
+//! side by side.
+use std::cell::OnceCell;
 use tensmith_ir::expr::{Expr, Ranges};
-use tensmith_ir::loops::{Kernel, Scope};
-use tensmith_ir::plan::{Call, Place, Plan, SlotId, Step};
+use tensmith_ir::loops::{Buffer, Kernel, Region, Scope, touched_regions};
+use tensmith_ir::plan::{Call, KernelId, Place, Plan, SlotId, Step};
 
+/// An access of a slot.
 #[derive(Clone)]
-struct Touch {
-    slot: SlotId,
+pub struct Touch {
+    /// The slot.
+    pub slot: SlotId,
     writes: bool,
+    /// The kernel and the number of its parameter; `None` where all threads read the slot.
+    param: Option<(KernelId, usize)>,
+}
+
+/// What calls of a plan touch.
+pub struct Touches<'p> {
+    plan: &'p Plan,
+    /// How many calls write each slot.
+    writers: Vec<usize>,
+    /// What each kernel touches of its parameters.
+    regions: Vec<OnceCell<Vec<Region>>>,
+}
+
+impl<'p> Touches<'p> {
+    /// Those of a plan.
+    pub fn of(plan: &'p Plan) -> Self {
+        let mut writers = vec![0; plan.slots.len()];
+        for call in plan.calls() {
+            let params = plan.kernel(call.kernel).params();
+            let written = call.args.iter().zip(params);
+            for (slot, _) in written.filter(|(_, (_, b))| b.scope == Scope::Output) {
+                writers[slot.0 as usize] += 1;
+            }
+        }
+        Touches {
+            plan,
+            writers,
+            regions: vec![OnceCell::new(); plan.kernels.len()],
+        }
+    }
+
+    /// Those of a call.
+    pub fn of_call(&self, call: &Call) -> Vec<Touch> {
+        let params = self.plan.kernel(call.kernel).params();
+        let touch = |(k, (slot, (_, b))): (usize, (&SlotId, (_, &Buffer)))| Touch {
+            slot: *slot,
+            writes: b.scope == Scope::Output,
+            param: Some((call.kernel, k)),
+        };
+        call.args
+            .iter()
+            .zip(params)
+            .enumerate()
+            .map(touch)
+            .collect()
+    }
+
+    /// Whether two accesses of the same bytes need an order.
+    pub fn conflict(&self, x: &Touch, y: &Touch) -> bool {
+        (x.writes || y.writes) && !self.is_apart(x, y)
+    }
+
+    /// Whether two kernels touch different elements of one tensor. One that a single call writes has
+    /// no parts.
+    fn is_apart(&self, x: &Touch, y: &Touch) -> bool {
+        let (Some((a, i)), Some((b, j))) = (x.param, y.param) else {
+            return false;
+        };
+        if x.slot != y.slot || self.writers[x.slot.0 as usize] < 2 {
+            return false;
+        }
+        let params = [(a, i), (b, j)].map(|(k, n)| self.plan.kernel(k).params().nth(n));
+        let [Some((_, p)), Some((_, q))] = params else {
+            return false;
+        };
+        (&p.shape, &p.layout) == (&q.shape, &q.layout)
+            && self.regions(a)[i].is_apart(&self.regions(b)[j])
+    }
+
+    fn regions(&self, kernel: KernelId) -> &[Region] {
+        let of = || touched_regions(self.plan.kernel(kernel));
+        self.regions[kernel.0 as usize].get_or_init(of)
+    }
 }
 
 /// What runs between two barriers.
@@ -25,23 +103,22 @@ struct Barriers<'p> {
     plan: &'p Plan,
     parallel: Vec<bool>,
     ranges: Ranges,
+    touches: Touches<'p>,
 }
 
 /// Puts barriers into a plan.
 pub fn insert_barriers(plan: &mut Plan) {
-    let steps = std::mem::take(&mut plan.steps);
     let mut ranges = Ranges::new();
     for size in &plan.sizes {
         ranges.bind_size(size.symbol.clone(), size.min, size.max);
     }
-    let parallel = plan.kernels.iter().map(Kernel::is_parallel).collect();
     let cx = Barriers {
         plan,
-        parallel,
+        parallel: plan.kernels.iter().map(Kernel::is_parallel).collect(),
         ranges,
+        touches: Touches::of(plan),
     };
-    let steps = cx.order(steps, &mut vec![]);
-    plan.steps = steps;
+    plan.steps = cx.order(plan.steps.clone(), &mut vec![]);
 }
 
 fn wait(steps: &mut Vec<Step>, running: &mut Vec<Running>) {
@@ -56,6 +133,7 @@ fn read_by_all(slots: &[SlotId]) -> Running {
     let touches = slots.iter().map(|s| Touch {
         slot: *s,
         writes: false,
+        param: None,
     });
     Running {
         touches: touches.collect(),
@@ -118,24 +196,18 @@ impl Barriers<'_> {
     }
 
     fn running(&self, call: &Call) -> Running {
-        let params = self.plan.kernel(call.kernel).params();
-        let touch = |(slot, (_, b)): (&SlotId, (_, &tensmith_ir::loops::Buffer))| Touch {
-            slot: *slot,
-            writes: b.scope == Scope::Output,
-        };
         Running {
-            touches: call.args.iter().zip(params).map(touch).collect(),
+            touches: self.touches.of_call(call),
             parallel: self.parallel[call.kernel.0 as usize],
         }
     }
 
     fn conflict(&self, a: &Running, b: &Running) -> bool {
+        let clash = |x: &Touch, y: &Touch| {
+            (x.writes || y.writes) && self.overlap(x.slot, y.slot) && self.touches.conflict(x, y)
+        };
         (a.parallel || b.parallel)
-            && a.touches.iter().any(|x| {
-                b.touches
-                    .iter()
-                    .any(|y| (x.writes || y.writes) && self.overlap(x.slot, y.slot))
-            })
+            && (a.touches.iter()).any(|x| b.touches.iter().any(|y| clash(x, y)))
     }
 
     fn overlap(&self, a: SlotId, b: SlotId) -> bool {
@@ -148,6 +220,76 @@ impl Barriers<'_> {
                 !apart(at, a.bytes(), bt) && !apart(bt, b.bytes(), at)
             }
             (x, y) => x == y,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tensmith_ir::plan::{parse_plan, verify_plan};
+
+    /// Two kernels write 8 elements each of one tensor, from elements 0 and `second` on, and a
+    /// third reads as many from `read` on.
+    fn plan(second: usize, read: usize) -> Plan {
+        let text = format!(
+            "plan \"p\" () arena 64 {{
+  input \"x\" : f32[16]
+  output \"y\" : f32[8]
+  kernel first() {{ in a0: f32[16] out o1: f32[16]
+    for i0 < 8 space parallel {{ o1[i0] = a0[i0] }} }}
+  kernel second() {{ in a0: f32[16] out o1: f32[16]
+    for i0 < 2 space parallel {{ for i1 < 4 space {{ o1[4*i0 + i1 + {second}] = a0[i0] }} }} }}
+  kernel third() {{ in a0: f32[16] out o1: f32[8]
+    for i0 < 8 space parallel {{ o1[i0] = a0[i0 + {read}] }} }}
+  slot 0 \"x\" : f32[16] layout(d0) input 0
+  slot 1 \"t\" : f32[16] layout(d0) arena 0
+  slot 2 \"y\" : f32[8] layout(d0) output 0
+  steps {{
+    call 0(0, 1) sites 0 of [\"a\"] alone \"\"
+    call 1(0, 1) sites 0 of [\"b\"] alone \"\"
+    call 2(1, 2) sites 0 of [\"c\"] alone \"\"
+  }}
+}}"
+        );
+        let mut plan = parse_plan(&text).unwrap_or_else(|e| panic!("{e}"));
+        insert_barriers(&mut plan);
+        plan
+    }
+
+    /// The calls before each barrier.
+    fn groups(plan: &Plan) -> Vec<usize> {
+        let groups = plan.steps.split(|s| *s == Step::Barrier);
+        groups.map(<[Step]>::len).collect()
+    }
+
+    #[test]
+    fn parts_of_a_tensor_that_are_apart_need_no_barrier() {
+        for (second, read, want) in [
+            (8, 0, vec![2, 1]),
+            (8, 8, vec![2, 1]),
+            // One element is in both parts.
+            (7, 0, vec![1, 1, 1]),
+        ] {
+            let plan = plan(second, read);
+            assert_eq!(groups(&plan), want, "{plan}");
+            assert_eq!(verify_plan(&plan), Ok(()));
+        }
+    }
+
+    #[test]
+    fn plans_without_a_barrier_that_parts_need_are_refused() {
+        for (second, kept) in [(8, 0), (7, 1)] {
+            let mut plan = plan(second, 0);
+            let mut barriers = 0;
+            plan.steps.retain(|s| {
+                barriers += usize::from(*s == Step::Barrier);
+                *s != Step::Barrier || barriers > 1 && kept > 0
+            });
+            let error = verify_plan(&plan)
+                .expect_err("two kernels meet")
+                .to_string();
+            assert!(error.contains("no barrier"), "{error}");
         }
     }
 }

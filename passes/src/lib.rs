@@ -2,6 +2,7 @@
 //!
 //! Read [`pipeline`] first: it lists every step from a graph to a plan. This crate knows nothing
 //! of ONNX, code generators, files and clocks.
+pub mod alternatives;
 mod barriers;
 pub mod choice;
 pub mod cost;

@@ -5,8 +5,10 @@
 //! call only do where the kernel may write over that input. What crosses a loop's edge is live during the whole loop.
 mod in_place;
 mod offsets;
+mod waves;
 
 pub use in_place::share_places;
+pub use waves::order_by_waves;
 
 use offsets::Piece;
 use std::collections::{HashMap, HashSet};
@@ -115,12 +117,14 @@ struct Item {
     life: Life,
 }
 
-/// Gives each slot that lies in the arena its offset; `storage_of` says which bytes it views.
-pub fn place_arena(plan: &mut Plan, storage_of: &[StorageId]) {
+/// Gives each slot that lies in the arena its offset; `storage_of` says which bytes it views, and
+/// what is touched in one of `waves` is live during all of it.
+pub fn place_arena(plan: &mut Plan, storage_of: &[StorageId], waves: &[Life]) {
     let slots = &plan.slots;
     let in_arena = |slot: SlotId| matches!(plan.slot(slot).place, Place::Arena(_));
     let key = |slot: SlotId| in_arena(slot).then(|| storage_of[slot.0 as usize]);
-    let lives = lives(&plan.steps, &key);
+    let mut lives = lives(&plan.steps, &key);
+    waves::extend_to_waves(&mut lives, waves);
     let mut bytes: HashMap<StorageId, Expr> = HashMap::new();
     for (slot, storage) in slots.iter().zip(storage_of) {
         bytes.entry(*storage).or_insert_with(|| slot.bytes());

@@ -7,8 +7,8 @@ use crate::graph::egraph::Rounding;
 use crate::graph::{
     average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
     eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
-    fold_identities, materialise_padding, merge_contractions, multiply_bytes, order_nodes,
-    order_operands, resize_to_repeat, scale_bounds, scale_products, share_operands,
+    fold_identities, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
+    order_nodes, order_operands, resize_to_repeat, scale_bounds, scale_products, share_operands,
     simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, split_pooling,
     sum_integers_in_floats, transpose_columns, widen_masks,
 };
@@ -171,6 +171,8 @@ pub fn optimise_and_tell(
     let graph = fold_identities(&graph)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;
+    // Where convolutions pad alike, they share an image now.
+    let graph = merge_convolutions(&graph, &options.target)?;
     let graph = order_nodes(&eliminate_dead_code(&graph)?)?;
     Ok(widen_masks(&graph)?)
 }

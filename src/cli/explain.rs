@@ -5,7 +5,7 @@ use crate::cli::out::{out, out_bytes, outln};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
-use tensmith::compile::{optimised_and_told, partition};
+use tensmith::compile::{optimised_and_told, partition, plan_optimised};
 use tensmith::explain::graph::{dot, svg};
 use tensmith::explain::html::html;
 use tensmith::explain::rules::RulesReport;
@@ -16,6 +16,7 @@ use tensmith::units::{human_bytes, human_ns, parse_duration};
 use tensmith::{Options, Result, TensorView};
 use tensmith_ir::graph::Graph;
 use tensmith_onnx::export::export;
+use tensmith_passes::alternatives::Compiled;
 
 /// Show what each kernel of a model does, how fast it is and how fast it could be.
 #[derive(Args)]
@@ -106,7 +107,13 @@ impl Explain {
         let (graph, decisions) = optimised_and_told(source, options)?;
         let partition = partition(&graph, options)?;
         if self.rules {
-            let report = RulesReport::of(&decisions.egraph, &partition.search);
+            let compiled = Compiled {
+                graph: &graph,
+                partition: &partition,
+                plan: &plan_optimised(&graph, options)?,
+                algorithms: &decisions.algorithms,
+            };
+            let report = RulesReport::of(&decisions.egraph, &compiled);
             match self.json {
                 true => outln!("{}", serde_json::json!(report)),
                 false => out!("{}", report.text()),

@@ -29,6 +29,7 @@ use tensmith_ir::eval::Sizes;
 use tensmith_ir::expr::Ranges;
 use tensmith_ir::loops::{Kernel, boundary_bytes};
 use tensmith_ir::plan::{Call, Plan, Step};
+use tensmith_passes::alternatives::Compiled;
 use tensmith_passes::graph::Algorithm;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::{Profile, Stopwatch, TensorView};
@@ -194,9 +195,14 @@ pub fn explain(
     };
     let target = Target::named(options.target_name())?;
     let (graph, decisions) = optimised_and_told(&imported.graph, &options)?;
-    let search = partition(&graph, &options)?.search;
-    let egraph = rules::RulesReport::of(&decisions.egraph, &search);
     let (plan, schedules) = plan_with_spaces(&graph, &options)?;
+    let compiled = Compiled {
+        graph: &graph,
+        partition: &partition(&graph, &options)?,
+        plan: &plan,
+        algorithms: &decisions.algorithms,
+    };
+    let egraph = rules::RulesReport::of(&decisions.egraph, &compiled);
     let executable = imported.compile_plan(&plan, &options)?;
     let before = Machine::probe(executable.threads(), &target)?;
     let measured = Measured::of(&plan, &executable, inputs, duration_ns)?;

@@ -1,5 +1,6 @@
-//! What the rules of the e-graph did to a model.
-use serde::Serialize;
+//! What the rules of the e-graph did to a model, and which algorithms and layouts were chosen.
+use serde::{Serialize, Serializer};
+use tensmith_passes::alternatives::{self, Compiled};
 use tensmith_passes::graph::egraph::{Report, rules};
 use tensmith_passes::partition::Search;
 
@@ -24,82 +25,58 @@ pub struct RulesReport {
     pub cost_before: f64,
     /// What they are predicted to cost after them; units as before.
     pub cost_after: f64,
-    /// All rules, in the order of their families.
+    /// All rules, in the order of their families; then algorithms and layouts.
     pub rules: Vec<RuleReport>,
     /// The nodes that rules made, by their names, with the rule's.
     pub made: Vec<(String, &'static str)>,
     /// How kernels were chosen after them.
-    pub fusion: FusionReport,
+    #[serde(serialize_with = "serialise")]
+    pub fusion: Search,
 }
 
-/// How it was chosen which nodes become one kernel.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct FusionReport {
-    /// Sets of nodes that were chosen among independently of others.
-    pub regions: usize,
-    /// Those in which more than one choice was looked at.
-    pub searched: usize,
-    /// Nodes visited in branches.
-    pub visits: usize,
-    /// Regions whose search ended at its limit of visits; all others ended with the best choice.
-    pub limited: usize,
-    /// Nodes that begin kernels of their own because that is predicted to be faster.
-    pub apart: usize,
-    /// Offers to hand on values in strips.
-    pub offers: usize,
-    /// Those that were taken.
-    pub taken: usize,
+/// How it was chosen which nodes become one kernel, as a line.
+fn fusion_text(search: &Search) -> String {
+    format!(
+        "kernels: {} regions, {} of them searched in {} visits, {} to the limit; {} nodes apart, \
+         {} of {} offers of strips taken, {} concatenations in place\n",
+        search.regions,
+        search.searched,
+        search.visits,
+        search.limited,
+        search.apart,
+        search.taken,
+        search.offers,
+        search.in_place
+    )
 }
 
-impl From<&Search> for FusionReport {
-    fn from(search: &Search) -> Self {
-        FusionReport {
-            regions: search.regions,
-            searched: search.searched,
-            visits: search.visits,
-            limited: search.limited,
-            apart: search.apart,
-            offers: search.offers,
-            taken: search.taken,
-        }
-    }
+fn serialise<S: Serializer>(search: &Search, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(search.counts())
 }
 
-impl FusionReport {
-    /// A line.
-    fn text(&self) -> String {
-        format!(
-            "kernels: {} regions, {} of them searched in {} visits, {} to the limit; {} nodes \
-             apart, {} of {} offers of strips taken\n",
-            self.regions,
-            self.searched,
-            self.visits,
-            self.limited,
-            self.apart,
-            self.taken,
-            self.offers
-        )
-    }
-}
-
-/// What one rule did.
+/// What one rule did, or how often an algorithm or a layout was taken.
 #[derive(Clone, Debug, Serialize)]
 pub struct RuleReport {
-    /// The rule's name.
+    /// The name.
     pub name: &'static str,
+    /// `rule`, `algorithm` or `layout`.
+    pub kind: &'static str,
     /// What it does to rounding: exact, or reassociates.
     pub rounding: &'static str,
-    /// What it replaces by what.
+    /// What it replaces by what; what an algorithm or a layout is.
     pub equation: String,
-    /// How often it found something new.
+    /// What an algorithm or a layout was chosen against; empty for a rule, whose terms compete with
+    /// all that are equal to them.
+    pub against: &'static str,
+    /// How often it found something new; in how many places an algorithm or a layout was possible.
     pub fired: usize,
-    /// How many nodes of the optimised graph it made.
+    /// How many nodes of the optimised graph it made; in how many places it was taken.
     pub made: usize,
 }
 
 impl RulesReport {
-    /// Sums up what was done to a graph and its subgraphs; empty without an e-graph.
-    pub fn of(reports: &[Report], search: &Search) -> Self {
+    /// Sums up what was done to a graph and its subgraphs, without rules if there was no e-graph.
+    pub fn of(reports: &[Report], compiled: &Compiled<'_>) -> Self {
         let made: Vec<_> = reports
             .iter()
             .flat_map(|r| r.made.iter().cloned())
@@ -108,10 +85,24 @@ impl RulesReport {
             let fired = reports.iter().flat_map(|r| &r.fired);
             RuleReport {
                 name: rule.name,
+                kind: "rule",
                 rounding: rule.rounding.name(),
                 equation: rule.equation(),
+                against: "",
                 fired: fired.filter(|(n, _)| *n == rule.name).map(|(_, k)| k).sum(),
                 made: made.iter().filter(|(_, n)| *n == rule.name).count(),
+            }
+        });
+        let others = alternatives::ALL.iter().map(|other| {
+            let count = other.count(compiled);
+            RuleReport {
+                name: other.name,
+                kind: other.kind.name(),
+                rounding: other.rounding.name(),
+                equation: other.text.into(),
+                against: other.against,
+                fired: count.places,
+                made: count.taken,
             }
         });
         RulesReport {
@@ -123,9 +114,9 @@ impl RulesReport {
             classes: reports.iter().map(|r| r.classes).sum(),
             cost_before: reports.iter().map(|r| r.cost.0).sum(),
             cost_after: reports.iter().map(|r| r.cost.1).sum(),
-            rules: rules.collect(),
+            rules: rules.chain(others).collect(),
             made,
-            fusion: search.into(),
+            fusion: compiled.partition.search,
         }
     }
 
@@ -138,18 +129,22 @@ impl RulesReport {
         rules
     }
 
-    /// A line for each rule.
+    /// A line for each rule, algorithm and layout.
     pub fn text(&self) -> String {
         let line = |r: &RuleReport| {
             let (fired, made) = (r.fired, r.made);
+            let against = match r.against {
+                "" => String::new(),
+                other => format!("; else {other}"),
+            };
             format!(
-                "{fired:>5} {made:>5}  {:<12} {:<26} {}\n",
-                r.rounding, r.name, r.equation
+                "{fired:>5} {made:>5}  {:<9}  {:<12} {:<26} {}{against}\n",
+                r.kind, r.rounding, r.name, r.equation
             )
         };
         let rules: String = self.rules.iter().map(line).collect();
         format!(
-            "found  made  rounding     rule                       equation\n{rules}\n\
+            "found  made  kind       rounding     name                       equation\n{rules}\n\
              {} regions, {} of them distinct\n\
              {} nodes in {} classes after {} rounds: {}\n\
              predicted cost {:.4e} before, {:.4e} after\n{}",
@@ -165,7 +160,7 @@ impl RulesReport {
             },
             self.cost_before,
             self.cost_after,
-            self.fusion.text(),
+            fusion_text(&self.fusion),
         )
     }
 }

@@ -28,7 +28,9 @@ pub use in_place::may_write_over;
 pub use parse::parse_kernel;
 pub use scalar::{BinaryOp, Const, Scalar, UnaryOp};
 pub use vectorise::{accumulated, is_update, vectorisable};
-pub use verify::{VerifyError, own_of_lanes, stores_are_apart, verify_kernel};
+pub use verify::{
+    Region, VerifyError, own_of_lanes, stores_are_apart, touched_regions, verify_kernel,
+};
 
 use crate::dtype::DType;
 use crate::expr::{Expr, Symbol, Var};

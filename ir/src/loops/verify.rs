@@ -9,6 +9,7 @@
 //! - Parallel loops are outermost space loops; vector and jam loops are space loops of known
 //!   extent; nothing inside branches or repeats by the lane; both write elements of their own.
 mod apart;
+mod boxes;
 mod declare;
 mod marks;
 mod prover;
@@ -16,6 +17,7 @@ mod registers;
 pub(super) mod types;
 
 pub use apart::stores_are_apart;
+pub use boxes::{Region, touched_regions};
 pub use registers::own_of_lanes;
 
 use super::print::Show;

@@ -57,6 +57,9 @@ fn before_and_after() {
     check(include_str!("fold_identities.rs"), &fold_identities);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
     check(include_str!("merge_contractions.rs"), &merge_contractions);
+    check(include_str!("merge_convolutions.rs"), &|g| {
+        merge_convolutions(g, &PassOptions::default().target)
+    });
     check(include_str!("multiply_bytes.rs"), &multiply_bytes);
     check(include_str!("order_nodes.rs"), &order_nodes);
     check(include_str!("order_operands.rs"), &order_operands);

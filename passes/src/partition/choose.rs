@@ -46,10 +46,26 @@ pub struct Search {
     pub in_place: usize,
 }
 
+impl Search {
+    /// All counts, with their names.
+    pub fn counts(&self) -> [(&'static str, usize); 8] {
+        [
+            ("regions", self.regions),
+            ("searched", self.searched),
+            ("visits", self.visits),
+            ("limited", self.limited),
+            ("apart", self.apart),
+            ("offers", self.offers),
+            ("taken", self.taken),
+            ("in_place", self.in_place),
+        ]
+    }
+}
+
 /// The best partition that was found; never dearer than the one of the rules.
 pub fn choose(mut given: Given<'_>, options: &PassOptions) -> Partition {
     let without = priced(&given, options);
-    given.joins = joins(&given, options.target.threads);
+    given.joins = joins(&given);
     given.copied = copied(given.graph, &given.joins);
     if given.joins.is_empty() {
         return without.1;

@@ -50,10 +50,8 @@ pub fn starts(graph: &Graph, node: &Node) -> Option<Vec<i64>> {
     Some(starts)
 }
 
-/// The concatenations whose parts may be written where the result lies, in plans for so many
-/// threads. Kernels that write one tensor wait for each other; on several threads they must do so
-/// anyway, as each part is made of the one before it.
-pub fn joins(given: &Given<'_>, threads: usize) -> BTreeSet<NodeId> {
+/// The concatenations whose parts may be written where the result lies.
+pub fn joins(given: &Given<'_>) -> BTreeSet<NodeId> {
     let graph = given.graph;
     if !graph.nodes.iter().any(|n| n.op.name == "concat") {
         return BTreeSet::new();
@@ -69,37 +67,13 @@ pub fn joins(given: &Given<'_>, threads: usize) -> BTreeSet<NodeId> {
         let parts: HashSet<ValueId> = node.inputs.iter().copied().collect();
         let once = parts.len() == node.inputs.len() && placed.is_disjoint(&parts);
         let made = |v: &ValueId| !fixed.contains(v) && is_written(graph, *v);
-        let in_turns = threads < 2
-            || node
-                .inputs
-                .iter()
-                .is_sorted_by(|a, b| depends(graph, **b, **a) || depends(graph, **a, **b));
-        let fits = once && in_turns && parts.iter().all(made) && lie_alike(graph, node);
+        let fits = once && parts.iter().all(made) && lie_alike(graph, node);
         if fits && starts(graph, node).is_some() {
             found.insert(id);
             placed.extend(parts);
         }
     }
     found
-}
-
-/// Whether one value is computed of another one.
-fn depends(graph: &Graph, value: ValueId, on: ValueId) -> bool {
-    let (Some(from), Some(to)) = (graph.producer(value), graph.producer(on)) else {
-        return false;
-    };
-    let (mut todo, mut seen) = (vec![from], HashSet::new());
-    while let Some(id) = todo.pop() {
-        if id == to {
-            return true;
-        }
-        // What comes before it in the order of nodes is not made of it.
-        if id > to && seen.insert(id) {
-            let inputs = graph.node(id).inputs.iter();
-            todo.extend(inputs.filter_map(|v| graph.producer(*v)));
-        }
-    }
-    false
 }
 
 /// Different places that results of kernels which are alike are written to, at most: each is a

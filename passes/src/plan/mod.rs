@@ -12,7 +12,7 @@ mod tasks;
 
 use crate::barriers::insert_barriers;
 use crate::error::PassError;
-use crate::memory::{StorageId, place_arena, share_places};
+use crate::memory::{StorageId, order_by_waves, place_arena, share_places};
 use crate::partition::{Group, partition, streams_of};
 use crate::pipeline::PassOptions;
 use crate::schedule::Schedule;
@@ -150,7 +150,11 @@ impl<'o> Builder<'o> {
         builder.plan.steps = builder.graph_steps(graph, inputs, &targets)?;
         builder.plan.prepare = builder.prepare_plan()?;
         share_places(&builder.plan, &mut builder.storage_of);
-        place_arena(&mut builder.plan, &builder.storage_of);
+        let waves = match options.target.threads {
+            ..2 => vec![],
+            _ => order_by_waves(&mut builder.plan, &builder.storage_of),
+        };
+        place_arena(&mut builder.plan, &builder.storage_of, &waves);
         insert_barriers(&mut builder.plan);
         Ok((builder.plan, builder.schedules))
     }

@@ -4,6 +4,7 @@
 pub mod canonical;
 pub mod draw;
 pub mod images;
+pub mod races;
 pub mod seeds;
 
 use std::sync::Arc;

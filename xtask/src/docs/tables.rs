@@ -5,6 +5,7 @@ use std::fmt::Write;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::loops::math::MathFn;
 use tensmith_ir::ops::{self, AttrDef, Lower, Op, Tolerance};
+use tensmith_passes::alternatives;
 use tensmith_passes::graph::egraph::rules;
 
 const NOTE: &str = "Made by `cargo xtask docs`; do not edit.";
@@ -134,6 +135,16 @@ pub fn rules() -> String {
             format!("`{}`", rule.equation()),
         ]);
     }
+    let mut others = Table::new(&["name", "kind", "rounding", "what it is", "chosen against"]);
+    for other in &alternatives::ALL {
+        others.row(&[
+            format!("`{}`", other.name),
+            other.kind.name().into(),
+            other.rounding.name().into(),
+            other.text.into(),
+            other.against.into(),
+        ]);
+    }
     format!(
         "# Rules of the e-graph\n\n{NOTE} The rules are in `passes/src/graph/egraph/rules/`.\n\n\
          A graph becomes classes of equal terms. Rules add terms that are equal to others until \
@@ -151,8 +162,13 @@ pub fn rules() -> String {
          the rule is left out where the precision is exact. None *approximates*: such a rule would \
          state its error, and be taken where `--tolerance` admits that.\n\n\
          Each rule is tested alone on random spellings of its left side, by values and by the one \
-         form that they must end as (`passes/tests/rules.rs`).\n\n{}",
-        table.text
+         form that they must end as (`passes/tests/rules.rs`).\n\n{}\n\
+         ## Algorithms and layouts\n\n\
+         What is chosen beside the terms of the e-graph (`passes/src/alternatives.rs`): by what the \
+         cost model predicts, or wherever the structure is there. `tensmith explain MODEL --rules` \
+         lists them behind the rules, with the places where each was possible and where it was \
+         taken.\n\n{}",
+        table.text, others.text
     )
 }
 

@@ -54,6 +54,28 @@ impl Prover {
         }
     }
 
+    /// Whether no run comes here.
+    pub(super) fn is_impossible(&self) -> bool {
+        self.impossible
+    }
+
+    /// The inclusive bounds of an expression: by intervals, and where one fact is the rest of it.
+    pub(super) fn bounds(&self, e: &Expr) -> (i64, i64) {
+        let e = e.simplify(&self.ranges);
+        let (mut lo, mut hi) = self.ranges.bounds(&e);
+        for fact in &self.facts {
+            for (keep, take) in factors(&e, fact) {
+                let (own, fact) = (e.clone() * keep, fact.clone() * take);
+                // The fact times `take` is not negative where `take` is not.
+                match take > 0 {
+                    true => lo = lo.max(ceil_div(self.ranges.bounds(&(own - fact)).0, keep)),
+                    false => hi = hi.min(self.ranges.bounds(&(own - fact)).1.div_euclid(keep)),
+                }
+            }
+        }
+        (lo, hi)
+    }
+
     /// Whether `e >= 0` can be proved.
     pub(super) fn proves(&self, e: &Expr) -> bool {
         self.impossible || self.search(e, DEPTH, &mut BUDGET.clone())
@@ -107,24 +129,35 @@ impl Prover {
     /// Subtracts a fact, scaled so that one of the terms of `e` goes.
     fn with_facts(&self, e: &Expr, depth: usize, budget: &mut usize) -> bool {
         self.facts.iter().any(|fact| {
-            let mut factors: Vec<(i64, i64)> = Vec::new();
-            for (atoms, a) in e.terms() {
-                let same = fact.terms().iter().find(|(other, _)| other == atoms);
-                if let Some((_, b)) = same
-                    && a.signum() == b.signum()
-                    && a.unsigned_abs().max(b.unsigned_abs()) < 1 << 20
-                {
-                    let g = gcd(a.abs(), b.abs());
-                    factors.push((b.abs() / g, a.abs() / g));
-                }
-            }
-            factors.dedup();
-            factors.into_iter().any(|(keep, take)| {
+            let factors = factors(e, fact).into_iter();
+            factors.filter(|(_, take)| *take > 0).any(|(keep, take)| {
                 let rest = e.clone() * keep - fact.clone() * take;
                 self.search(&rest, depth - 1, budget)
             })
         })
     }
+}
+
+/// How often an expression and a fact are to be taken so that a term of their difference goes; the
+/// former at least once.
+fn factors(e: &Expr, fact: &Expr) -> Vec<(i64, i64)> {
+    let mut factors: Vec<(i64, i64)> = Vec::new();
+    for (atoms, a) in e.terms() {
+        let same = fact.terms().iter().find(|(other, _)| other == atoms);
+        if let Some((_, b)) = same
+            && a.unsigned_abs().max(b.unsigned_abs()) < 1 << 20
+        {
+            let g = gcd(a.abs(), b.abs());
+            factors.push((b.abs() / g, a * b.signum() / g));
+        }
+    }
+    factors.dedup();
+    factors
+}
+
+/// The least integer that is no less than a quotient, for a positive divisor.
+fn ceil_div(a: i64, b: i64) -> i64 {
+    a.div_euclid(b) + i64::from(a.rem_euclid(b) > 0)
 }
 
 /// A compound atom that stands alone in a term, its coefficient, and the other terms.

@@ -64,6 +64,12 @@ pub const RULES: &[Rule] = &[
         "(mul ?y (sigmoid ?x))",
     ),
     normal(
+        "gate-by-tanh",
+        "(add (mul 0.5 ?x) (mul 0.5 ?x (tanh (mul 0.5 ?x))))",
+        "(mul ?x (sigmoid ?x))",
+    ),
+    normal("magnitude-of-power", "(abs (exp ?x))", "(exp ?x)"),
+    normal(
         "tanh-of-powers",
         "(div (sub (exp ?x) (exp (neg ?x))) (add (exp ?x) (exp (neg ?x))))",
         "(tanh ?x)",
