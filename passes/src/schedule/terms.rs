@@ -60,7 +60,7 @@ pub fn choose(
     if packable(x.buffer) || !packable(y.buffer) || floats != [true, true] {
         return None;
     }
-    let (columns, rows) = sides(nest, &x, &y)?;
+    let Sides { columns, rows } = sides(nest, &x, &y)?;
     let count = columns.map_or(1, |(_, n)| n);
     let terms = terms(nest.body, &x)?;
     if !pays(target, &terms, count) {
@@ -111,25 +111,29 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
     tile(s, target, &choice.tiles, &choice.order, None).map(drop)
 }
 
-/// The loop of the columns, with its extent, and the innermost loop of the rows; `None` if there are
-/// too many columns.
-fn sides(
-    nest: &Nest<'_>,
-    x: &Factor<'_>,
-    y: &Factor<'_>,
-) -> Option<(Option<(Var, i64)>, Option<Var>)> {
-    let (mut columns, mut rows) = (None, None);
+/// The loops of a nest that are not the same to both factors.
+#[derive(Default)]
+struct Sides {
+    /// The loop of the columns, with its extent.
+    columns: Option<(Var, i64)>,
+    /// The innermost loop of the rows.
+    rows: Option<Var>,
+}
+
+/// The loops of the columns and of the rows; `None` if there are too many columns.
+fn sides(nest: &Nest<'_>, x: &Factor<'_>, y: &Factor<'_>) -> Option<Sides> {
+    let mut found = Sides::default();
     for (var, extent) in &nest.loops {
         match (x.offset.mentions(*var), y.offset.mentions(*var)) {
-            (false, true) if columns.is_none() => {
-                columns = Some((*var, extent.as_const().filter(|n| *n <= COLUMNS)?));
+            (false, true) if found.columns.is_none() => {
+                found.columns = Some((*var, extent.as_const().filter(|n| *n <= COLUMNS)?));
             }
             (false, true) => return None,
-            (true, false) => rows = Some(*var),
+            (true, false) => found.rows = Some(*var),
             _ => {}
         }
     }
-    (!nest.loops.is_empty()).then_some((columns, rows))
+    (!nest.loops.is_empty()).then_some(found)
 }
 
 /// The loops of the sums with their extents, the one first along which the first factor lies
