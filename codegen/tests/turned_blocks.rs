@@ -7,7 +7,7 @@ use tensmith_codegen::jit::JitCode;
 use tensmith_ir::loops::interp::run_kernel;
 
 /// Rows and columns around whole blocks of both widths.
-const COUNTS: [usize; 9] = [1, 2, 4, 5, 8, 13, 16, 17, 33];
+const COUNTS: [usize; 11] = [1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 33];
 
 /// Holds a kernel to the interpreter; wide targets must run it as one wide tile.
 fn check(text: &str, sizes: &[i64]) {
@@ -73,6 +73,46 @@ fn stores_are_turned() {
         );
         let statement = "o[i0, i2, i1] = a[i0, i1, i2] * 3.0f32 + b[i1]";
         check(&blocks(&buffers, rows, columns, statement), &[]);
+    }
+}
+
+/// The phases of an image that is put together lie in channels of their own.
+#[test]
+fn loads_and_stores_at_uneven_distances_are_turned() {
+    for (rows, columns) in [(16, 16), (3, 20), (5, 33), (17, 9)] {
+        for block in [2, 3] {
+            let half = columns / block + 1;
+            let uneven = format!("mod(i2, {block}), div(i2, {block}), i1");
+            let buffers =
+                format!("in a: f32[2, {block}, {half}, {rows}] out o: f32[2, {rows}, {columns}]");
+            let statement = format!("o[i0, i1, i2] = a[i0, {uneven}] + 1.0f32");
+            check(&blocks(&buffers, rows, columns, &statement), &[]);
+            // Stores must reach all elements.
+            if columns % block != 0 {
+                continue;
+            }
+            let half = columns / block;
+            let buffers =
+                format!("in a: f32[2, {rows}, {columns}] out o: f32[2, {block}, {half}, {rows}]");
+            let statement = format!("o[i0, {uneven}] = a[i0, i1, i2] + 1.0f32");
+            check(&blocks(&buffers, rows, columns, &statement), &[]);
+        }
+    }
+}
+
+#[test]
+fn loads_near_each_other_are_picked_out_of_vectors() {
+    for step in [-1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17] {
+        for columns in [5, 8, 9, 16, 30, 33] {
+            let last = (columns - 1) * i64::abs(step);
+            let first = if step < 0 { last } else { 0 };
+            let text = format!(
+                "kernel k() {{ in a: f32[2, {}] out o: f32[2, {columns}] for i0 < 2 space {{ \
+                 for i1 < {columns} space vector {{ o[i0, i1] = a[i0, {step}*i1 + {first}] }} }} }}",
+                last + 1
+            );
+            check(&text, &[]);
+        }
     }
 }
 

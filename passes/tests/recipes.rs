@@ -212,6 +212,131 @@ fn transposes_are_blocked_and_right_at_their_ends() {
     }
 }
 
+/// A plan for each width of vectors, which is right.
+fn for_all_widths(g: &Graph, inputs: &[Tensor], look: impl Fn(&Plan)) {
+    check(g, inputs);
+    for bytes in [32, 64] {
+        look(&check_with(g, inputs, &vectors_of(bytes)));
+    }
+}
+
+/// The loops with a mark.
+fn marked(stmts: &[Stmt], mark: Mark) -> usize {
+    let own = |s: &Stmt| usize::from(matches!(s, Stmt::For(l) if l.mark == mark));
+    let below = |s: &Stmt| {
+        s.bodies()
+            .into_iter()
+            .map(|b| marked(b, mark))
+            .sum::<usize>()
+    };
+    stmts.iter().map(|s| own(s) + below(s)).sum()
+}
+
+#[test]
+fn short_axes_are_dealt_in_lock_step() {
+    for channels in 2..=8 {
+        for (shape, perm) in [
+            ([2, 11, 7, channels], [0, 3, 1, 2]),
+            ([2, channels, 7, 11], [0, 2, 3, 1]),
+            ([1, channels, 1, 9], [0, 2, 3, 1]),
+        ] {
+            let mut g = Graph::default();
+            let x = g.add_input("x", ty(&shape));
+            let perm = Attrs::new().with("perm", perm.to_vec());
+            let y = g.add_one(op("transpose"), "t", &[x], perm).unwrap();
+            g.add_output("y", y);
+            for_all_widths(&g, &[iota(&shape)], |plan| {
+                let k = kernel(plan, "transpose");
+                assert!(marked(&k.body, Mark::Jam) > 0, "{k}");
+                assert!(marked(&k.body, Mark::Vector) > 0, "{k}");
+            });
+        }
+    }
+}
+
+#[test]
+fn phases_of_transposed_convolutions_are_turned() {
+    for (filters, stride, kernel_side, side) in [(20, 2, 2, 19), (9, 2, 3, 10), (16, 3, 3, 11)] {
+        let shape = [1, 6, side, side + 1];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let w = g.add_constant("w", f32s(&[6, filters, kernel_side, kernel_side], 0.2));
+        let attrs = conv_attrs(([stride, stride], [1, 1]), 1, ([0, 0], [0, 0]))
+            .with("output_padding", vec![0, 0]);
+        let y = g
+            .add_one(op("conv_transpose"), "c", &[x, w], attrs)
+            .unwrap();
+        g.add_output("y", y);
+        for_all_widths(&g, &[iota(&shape)], |plan| {
+            let k = kernel(plan, "depth_to_space");
+            assert!(marked(&k.body, Mark::Jam) > 0, "{k}");
+        });
+    }
+}
+
+#[test]
+fn sums_of_few_columns_run_along_their_terms() {
+    for filters in [1, 2, 3] {
+        for channels in [32, 37, 70] {
+            let shape = [1, channels, 9, 13];
+            let mut g = Graph::default();
+            let x = g.add_input("x", ty(&shape));
+            let y = convolved(&mut g, "c", x, &[filters, channels, 3, 3], 1);
+            g.add_output("y", y);
+            for_all_widths(&g, &[iota(&shape)], |plan| {
+                let k = kernel(plan, "conv");
+                assert!(joins_lanes(&k.body), "{k}");
+                assert!(marked(&k.body, Mark::Jam) > 0, "{k}");
+            });
+        }
+    }
+}
+
+#[test]
+fn sums_over_axes_side_by_side_are_one() {
+    let shape = [3, 5, 6, 7];
+    for (name, axes) in [("reduce_max", vec![2, 3]), ("reduce_sum", vec![1, 2, 3])] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let attrs = Attrs::new().with("axes", axes).with("keepdims", true);
+        let y = g.add_one(op(name), "r", &[x], attrs).unwrap();
+        g.add_output("y", y);
+        for_all_widths(&g, &[iota(&shape)], |plan| {
+            let k = kernel(plan, name);
+            let nested = |s: &Stmt| {
+                let is_sum = |s: &Stmt| matches!(s, Stmt::For(l) if l.role == Role::Reduce);
+                is_sum(s)
+                    && s.bodies()
+                        .into_iter()
+                        .any(|b| b.len() == 1 && is_sum(&b[0]))
+            };
+            let Stmt::For(l) = &k.body[0] else {
+                panic!("{k}");
+            };
+            assert!(joins_lanes(&k.body) && !l.body.iter().any(nested), "{k}");
+        });
+    }
+}
+
+#[test]
+fn tails_of_blocks_of_tiles_have_known_extents() {
+    let shape = [1, 96, 56, 56];
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&shape));
+    let perm = Attrs::new().with("perm", vec![0, 2, 3, 1]);
+    let y = g.add_one(op("transpose"), "t", &[x], perm).unwrap();
+    g.add_output("y", y);
+    let plan = check_with(&g, &[iota(&shape)], &vectors_of(64));
+    fn known(stmts: &[Stmt]) -> bool {
+        stmts.iter().all(|s| {
+            let own = matches!(s, Stmt::For(l) if l.extent.as_const().is_none());
+            !own && s.bodies().into_iter().all(|b| known(b))
+        })
+    }
+    let k = kernel(&plan, "transpose");
+    assert!(known(&k.body), "{k}");
+}
+
 fn calls(stmts: &[Stmt]) -> usize {
     let own = |s: &Stmt| {
         let mut calls = 0;

@@ -5,8 +5,8 @@
 use super::nest::{Nest, all_ranges};
 use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
-use tensmith_ir::expr::{Expr, Ranges};
-use tensmith_ir::loops::{BufferId, Cond, Kernel, Scalar, Scope, Stmt};
+use tensmith_ir::expr::{Expr, Var};
+use tensmith_ir::loops::{BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt};
 
 /// Joins neighbouring loops of the nest of statement `at`, innermost first, as long as every
 /// element that is accessed lies as far from the next as a single loop would have it. Loops along
@@ -16,7 +16,8 @@ pub fn collapse(s: &mut Scheduler, at: &Place, keep: &dyn Fn(BufferId) -> bool) 
     while k > 0 {
         let nest = Nest::at(s.kernel(), at);
         let vars = vec![nest.loops[k - 1].0, nest.loops[k].0];
-        if joinable(s.kernel(), &nest, k, &all_ranges(s.kernel()), keep) {
+        let pair = [&nest.loops[k - 1], &nest.loops[k]];
+        if joinable(s.kernel(), pair, nest.body, keep) {
             // Loops that cannot be joined are as good as they are.
             let _ = s.fuse(vars);
         }
@@ -24,20 +25,46 @@ pub fn collapse(s: &mut Scheduler, at: &Place, keep: &dyn Fn(BufferId) -> bool) 
     }
 }
 
+/// Joins loops of reductions in the nest of statement `at` as [`collapse`] does those of the nest.
+pub fn collapse_sums(s: &mut Scheduler, at: &Place) {
+    while let Some(vars) = sums(s.kernel(), Nest::at(s.kernel(), at).body) {
+        if s.fuse(vars).is_err() {
+            break;
+        }
+    }
+}
+
+/// Two loops of a reduction that can be joined, the outer one first.
+fn sums(kernel: &Kernel, stmts: &[Stmt]) -> Option<Vec<Var>> {
+    let is_sum = |l: &For| l.role == Role::Reduce && l.mark == Mark::Plain && l.reduction.is_none();
+    stmts.iter().find_map(|stmt| {
+        if let Stmt::For(outer) = stmt
+            && let [Stmt::For(inner)] = &outer.body[..]
+            && is_sum(outer)
+            && is_sum(inner)
+        {
+            let pair = [outer, inner].map(|l| (l.var, l.extent.clone()));
+            if joinable(kernel, [&pair[0], &pair[1]], &inner.body, &|_| false) {
+                return Some(vec![outer.var, inner.var]);
+            }
+        }
+        stmt.bodies().into_iter().find_map(|b| sums(kernel, b))
+    })
+}
+
+/// Whether two loops around a body are one to memory.
 fn joinable(
     kernel: &Kernel,
-    nest: &Nest<'_>,
-    k: usize,
-    ranges: &Ranges,
+    [(outer, outer_extent), (inner, extent)]: [&(Var, Expr); 2],
+    body: &[Stmt],
     keep: &dyn Fn(BufferId) -> bool,
 ) -> bool {
-    let (outer, outer_extent) = &nest.loops[k - 1];
-    let (inner, extent) = &nest.loops[k];
+    let ranges = &all_ranges(kernel);
     if extent.mentions(*outer) || outer_extent.mentions(*inner) {
         return false;
     }
     let mut fine = true;
-    visit_accesses(nest.body, &mut |access| {
+    visit_accesses(body, &mut |access| {
         fine &= match access {
             Access::Element(b, _) if kernel.buffer(b).scope == Scope::Register => true,
             Access::Element(b, index) => {

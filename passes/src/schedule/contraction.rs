@@ -70,10 +70,10 @@ struct Choice {
 }
 
 /// An element of a factor: buffer, offset, index.
-struct Factor<'a> {
-    buffer: BufferId,
-    offset: Expr,
-    index: &'a [Expr],
+pub(super) struct Factor<'a> {
+    pub buffer: BufferId,
+    pub offset: Expr,
+    pub index: &'a [Expr],
 }
 
 /// Units: cycles of a contraction with the best tile for it.
@@ -255,7 +255,7 @@ fn packed_layout(
 }
 
 /// The factors of the sum of products in a nest's body, if it has just one.
-fn factors<'a>(
+pub(super) fn factors<'a>(
     kernel: &Kernel,
     body: &'a [Stmt],
     ranges: &Ranges,
@@ -380,7 +380,7 @@ fn column_access(
     if y.offset.mentions(var) {
         return None;
     }
-    if packable(x.buffer) && once(nest, x.buffer) {
+    if packable(x.buffer) && is_loaded_once(nest, x.buffer) {
         let dims: Vec<usize> = (0..x.index.len())
             .filter(|d| x.index[*d].mentions(var))
             .collect();
@@ -417,7 +417,7 @@ fn together(index: &Expr, var: Var, extent: i64) -> Option<i64> {
 }
 
 /// Whether a buffer is loaded in one place only.
-fn once(nest: &Nest<'_>, buffer: BufferId) -> bool {
+pub(super) fn is_loaded_once(nest: &Nest<'_>, buffer: BufferId) -> bool {
     let mut loads = 0;
     visit_scalars(nest.body, &mut |s| {
         s.visit(&mut |s| loads += usize::from(matches!(s, Scalar::Load(b, _) if *b == buffer)));

@@ -18,6 +18,7 @@ mod scheduler;
 mod steps;
 mod strips;
 pub mod task;
+mod terms;
 mod tile;
 pub mod trace;
 mod transform;
@@ -211,6 +212,12 @@ fn schedule_nest(
     // What is packed along a loop needs an index of its own.
     let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at), target);
     collapse::collapse(s, at, &|b| anchor && packable(b));
+    if let Some(choice) = terms::choose(s, at, target, packable) {
+        let steps = |s: &mut Scheduler| terms::schedule(s, target, choice);
+        if s.recipe("few columns", steps).is_ok() {
+            return;
+        }
+    }
     if let Some(choice) = contraction::choose(s, at, target, packable) {
         let steps = |s: &mut Scheduler| contraction::schedule(s, target, choice);
         if s.recipe("contraction", steps).is_ok() {
@@ -252,6 +259,7 @@ fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
     if let Some(choice) = index_split::choose(&Nest::at(s.kernel(), at)) {
         let _ = s.recipe("ranges", |s| index_split::schedule(s, choice));
     }
+    collapse::collapse_sums(s, at);
     for sum in Nest::at(s.kernel(), at).sums() {
         let _ = s.step("terms", Primitive::Stage(sum));
     }

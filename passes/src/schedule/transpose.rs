@@ -5,8 +5,13 @@
 //! consecutive elements of that operand. Both loops are cut into blocks of a cache line each, so
 //! that all of a line that was loaded is used before it is lost. Wide vectors turn blocks of words in
 //! registers; what they make of them may be words or bytes, such as those of quantized tensors.
+//!
+//! So is a nest with a short loop along consecutive elements of an operand or of the result, such as
+//! the channels of an image: the loop around it runs in vectors, all iterations of the short one in
+//! lock step, so that what is loaded or stored in between lies in whole vectors.
 use super::Target;
 use super::nest::{Nest, space, visit_scalars};
+use super::parameters::Choices;
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
@@ -31,6 +36,11 @@ const HELD: i64 = 1 << 18;
 /// What a loop of unknown extent counts as.
 const TYPICAL: i64 = 64;
 
+/// Iterations of a short loop at most that runs along elements side by side.
+const SHORT: i64 = 8;
+/// Elements of a block along the loop around a short one.
+const LONG_COLUMNS: i64 = 64;
+
 /// What is decided for an anchor.
 pub struct Choice {
     /// The loops of the nest; of the two that are cut into blocks, those over blocks.
@@ -47,16 +57,47 @@ pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> 
         return None;
     }
     let columns = nest.loops.len().checked_sub(1)?;
-    let long = |k: &usize| nest.loops[*k].1.as_const().is_some_and(|e| e >= FEW);
-    let along = (0..columns).find(|k| long(k) && crosses(kernel, nest, *k))?;
-    let (var, extent) = nest.loops[columns].clone();
-    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.to_vec()) else {
-        return None;
-    };
-    let loaded = |b| kernel.buffer(b).scope == Scope::Input;
-    if !long(&columns) || !vectorisable(kernel, l) || !contiguous(kernel, l, 1, &loaded) {
-        return None;
+    let long = |k: usize| nest.loops[k].1.as_const().is_some_and(|e| e >= FEW);
+    let crossing = |k: &usize| long(*k) && crosses(kernel, nest, *k);
+    if long(columns)
+        && has_columns(kernel, nest, columns, Scope::Input)
+        && let Some(along) = (0..columns).find(crossing)
+    {
+        return Some(blocks(choices, target, nest, along));
     }
+    let (short, columns) = short(kernel, target, nest)?;
+    let columns = Tile {
+        var: nest.loops[columns].0,
+        size: choices.number("columns", &[16, 32, 64, 128], LONG_COLUMNS),
+        mark: Mark::Vector,
+    };
+    let short = Tile {
+        var: nest.loops[short].0,
+        size: SHORT,
+        mark: Mark::Jam,
+    };
+    let others = nest.vars().into_iter();
+    let others = others.filter(|v| ![short.var, columns.var].contains(v));
+    Some(Choice {
+        order: others.chain([columns.var, short.var]).collect(),
+        tiles: [short, columns],
+        blocks: None,
+    })
+}
+
+/// Whether loop `k` can be the lanes of vectors if buffers of one scope may be accessed in any way.
+fn has_columns(kernel: &Kernel, nest: &Nest<'_>, k: usize, free: Scope) -> bool {
+    let (var, extent) = nest.loops[k].clone();
+    let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.to_vec()) else {
+        return false;
+    };
+    let free = |b| kernel.buffer(b).scope == free;
+    vectorisable(kernel, l) && contiguous(kernel, l, 1, &free)
+}
+
+/// Both loops in blocks: the innermost one, and the one along the operand.
+fn blocks(choices: &mut Choices, target: &Target, nest: &Nest<'_>, along: usize) -> Choice {
+    let columns = nest.loops.len() - 1;
     let along = Tile {
         var: nest.loops[along].0,
         size: choices.number("rows", &[4, 8, 16, 32], LINE),
@@ -68,7 +109,7 @@ pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> 
         },
     };
     let columns = Tile {
-        var,
+        var: nest.loops[columns].0,
         size: choices.number("columns", &[8, 16, 32, 64], COLUMNS),
         mark: Mark::Vector,
     };
@@ -94,11 +135,44 @@ pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> 
         size: PAIR,
         around: columns.var,
     });
-    Some(Choice {
+    Choice {
         order,
         tiles: [along, columns],
         blocks,
-    })
+    }
+}
+
+/// A short loop along elements side by side, and the loop that is to be the lanes of vectors around
+/// it: elements of an operand are dealt to several vectors, or those of several vectors make a
+/// result, as the channels of an image do. Only wide vectors deal in registers.
+fn short(kernel: &Kernel, target: &Target, nest: &Nest<'_>) -> Option<(usize, usize)> {
+    if !target.masks() {
+        return None;
+    }
+    let innermost = nest.loops.len() - 1;
+    let extent = |k: usize| nest.loops[k].1.as_const();
+    let is_short = |k: &usize| extent(*k).is_some_and(|e| (2..=SHORT).contains(&e));
+    let is_long = |k: &usize| extent(*k).is_none_or(|e| e >= FEW);
+    let loads = loads(kernel, nest);
+    let deals = |k: &usize| {
+        let dealt =
+            |o: &Expr| stride(nest, o, *k) == Some(1) && stride(nest, o, innermost) == extent(*k);
+        loads.iter().any(dealt)
+    };
+    let mut others = 0..innermost;
+    if is_long(&innermost) && has_columns(kernel, nest, innermost, Scope::Input) {
+        return Some((others.find(|k| is_short(k) && deals(k))?, innermost));
+    }
+    let stores = words_stored(kernel, nest.body)?;
+    let around = |k: &usize| {
+        let gathers = |o: &Expr| {
+            stride(nest, o, innermost) == Some(1) && stride(nest, o, *k) == extent(innermost)
+        };
+        stores.iter().all(gathers)
+    };
+    let columns = others.find(|k| is_long(k) && around(k))?;
+    let fits = is_short(&innermost) && has_columns(kernel, nest, columns, Scope::Output);
+    fits.then_some((innermost, columns))
 }
 
 /// The place among rows, columns and pairs of what is outermost. What caches hold follows the
@@ -161,18 +235,56 @@ fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bool {
 /// innermost loop.
 fn crosses(kernel: &Kernel, nest: &Nest<'_>, k: usize) -> bool {
     let columns = nest.loops.len() - 1;
-    let mut found = false;
+    let far = |o: &Expr| first_step(nest, o, columns).is_some_and(|c| c.abs() >= FEW);
+    let loads = loads(kernel, nest);
+    loads
+        .iter()
+        .any(|o| stride(nest, o, k) == Some(1) && far(o))
+}
+
+/// The offsets at which inputs are loaded.
+fn loads(kernel: &Kernel, nest: &Nest<'_>) -> Vec<Expr> {
+    let mut found = Vec::new();
     visit_scalars(nest.body, &mut |s| {
         s.visit(&mut |s| {
             if let Scalar::Load(b, index) = s
                 && kernel.buffer(*b).scope == Scope::Input
             {
-                let offset = kernel.buffer(*b).offset(index).simplify(&Ranges::new());
-                let step = |k: usize| offset.linear_coefficient(nest.loops[k].0);
-                let far = step(columns).and_then(|c| c.as_const());
-                found |= step(k).is_some_and(|c| c.is(1)) && far.is_some_and(|c| c >= FEW);
+                found.push(kernel.buffer(*b).offset(index).simplify(&Ranges::new()));
             }
         });
     });
     found
+}
+
+/// Elements from each iteration of loop `k` to the next one.
+fn stride(nest: &Nest<'_>, offset: &Expr, k: usize) -> Option<i64> {
+    offset.linear_coefficient(nest.loops[k].0)?.as_const()
+}
+
+/// Elements from the first to the second iteration of loop `k`, which need not be those between
+/// others: the phases of an image that is put together lie in channels of their own.
+fn first_step(nest: &Nest<'_>, offset: &Expr, k: usize) -> Option<i64> {
+    let var = nest.loops[k].0;
+    let at = |n: i64| {
+        let place = offset.substitute(&|v| (v == var).then(|| n.into()));
+        place.simplify(&Ranges::new())
+    };
+    (at(1) - at(0)).as_const()
+}
+
+/// The offsets at which statements store, if they are all of words in memory.
+fn words_stored(kernel: &Kernel, stmts: &[Stmt]) -> Option<Vec<Expr>> {
+    let mut found = Vec::new();
+    for stmt in stmts {
+        let Stmt::Store { buffer, index, .. } = stmt else {
+            return None;
+        };
+        let b = kernel.buffer(*buffer);
+        if b.scope == Scope::Register || b.dtype.bytes() != 4 {
+            return None;
+        }
+        found.push(b.offset(index).simplify(&Ranges::new()));
+    }
+    Some(found)
 }

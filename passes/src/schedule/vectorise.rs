@@ -43,7 +43,7 @@ pub fn choose(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> Vec<Var> {
 pub fn schedule(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejected> {
     match s.find(var)?.role {
         Role::Space => split_space(s, target, var),
-        _ => split_reduce(s, target, var),
+        _ => split_reduce(s, target, var, REGISTERS),
     }
 }
 
@@ -168,15 +168,23 @@ fn split_space(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejec
 const LANES: i64 = 4;
 
 /// A tile of lanes that each reduce their share of the terms and are joined at the end, then the
-/// rest: as lanes where vectors may be partly filled, else one by one.
-fn split_reduce(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejected> {
+/// rest: as lanes where vectors may be partly filled, else one by one. `registers` are those of a
+/// tile, unless a parameter says another number.
+///
+/// Errors: as the primitives.
+pub(super) fn split_reduce(
+    s: &mut Scheduler,
+    target: &Target,
+    var: Var,
+    registers: i64,
+) -> Result<(), Rejected> {
     let Some(extent) = s.extent(var) else {
         // The rest is as long as a tile at most, and runs one by one.
         let width = target.lanes();
         let whole = s.cut(var, At::Multiple(width))?[0];
         return share(s, whole, width);
     };
-    let registers = s.choices().number("sums", &[1, 2, 4, 8], REGISTERS);
+    let registers = s.choices().number("sums", &[1, 2, 4, 8], registers);
     let width = registers * target.lanes();
     let done = extent / width * width;
     let rest = extent - done;

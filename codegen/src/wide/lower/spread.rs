@@ -2,10 +2,31 @@
 use super::address::Access;
 use super::{Lowering, WhyNot};
 use crate::wide::vir::{Addr, BinaryOp, Cmp, Elem, IntTy, LoadForm, Value};
+use std::collections::HashSet;
 use tensmith_ir::expr::{Expr, Var};
 
 /// Units: bytes of an element.
 pub(super) const ELEMENT: i64 = 4;
+
+/// Vectors that one vector is picked out of, at most, where it could be a column of a block: their
+/// elements go to lanes of their own, so that one permutation puts all in order.
+const MOST_APART: i64 = 5;
+/// The same where each vector takes a permutation.
+const MOST_MIXED: i64 = 3;
+
+/// How the elements of a vector lie.
+struct Spread {
+    /// Units: bytes from the first element to the one that lies first in memory.
+    least: i64,
+    /// Units: elements from there, a lane.
+    at: Vec<i64>,
+    /// Elements from the first to the last.
+    span: i64,
+    /// Vectors from the first to the last.
+    vectors: i64,
+    /// Whether no two elements have the same place in their vectors.
+    apart: bool,
+}
 
 impl Lowering<'_> {
     pub(super) fn scratch(&self, lane: i64) -> Addr {
@@ -34,8 +55,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// The elements of the vector at hand: out of two vectors from the first to the last of them
-    /// where these hold all, else one by one by way of the scratch words.
+    /// The elements of the vector at hand: out of the vectors from the first to the last of them
+    /// where these are few, else one by one by way of the scratch words.
     pub(super) fn gather(&mut self, access: &Access, mask: u32) -> Result<Value, WhyNot> {
         let live = self.live_lanes(mask);
         if let Some(offsets) = self.lane_offsets(access, live)
@@ -84,27 +105,74 @@ impl Lowering<'_> {
         Ok(self.b.load(Elem::F32, self.scratch(0)))
     }
 
-    fn permuted(&mut self, access: &Access, offsets: &[i64]) -> Result<Option<Value>, WhyNot> {
+    /// Whether the elements of the vector at hand lie in so few vectors that picking them out of
+    /// these takes less than turning a block.
+    pub(super) fn is_near(&self, access: &Access, mask: u32) -> bool {
+        let offsets = self.lane_offsets(access, self.live_lanes(mask));
+        let spread = offsets.and_then(|o| self.spread(&o));
+        spread.is_some_and(|s| match s.apart {
+            true => s.vectors <= MOST_APART,
+            false => s.vectors <= MOST_MIXED,
+        })
+    }
+
+    /// How elements lie that are so many bytes from the first one, if at whole elements.
+    fn spread(&self, offsets: &[i64]) -> Option<Spread> {
         let width = self.width_lanes();
         let least = offsets.iter().copied().min().unwrap_or(0);
+        let whole = offsets.iter().all(|o| (o - least) % ELEMENT == 0);
         let at: Vec<i64> = offsets.iter().map(|o| (o - least) / ELEMENT).collect();
         let span = 1 + at.iter().copied().max().unwrap_or(0);
-        if offsets.iter().any(|o| (o - least) % ELEMENT != 0) || span > 2 * width {
+        let mut taken = HashSet::new();
+        let apart = at.iter().all(|k| taken.insert(k % width));
+        whole.then_some(Spread {
+            vectors: (span + width - 1) / width,
+            least,
+            at,
+            span,
+            apart,
+        })
+    }
+
+    /// The elements at constant distances out of the vectors from the first to the last of them,
+    /// where that takes less than one by one.
+    fn permuted(&mut self, access: &Access, offsets: &[i64]) -> Result<Option<Value>, WhyNot> {
+        let width = self.width_lanes();
+        let Some(s) = self.spread(offsets) else {
+            return Ok(None);
+        };
+        let permutes = if s.apart { 1 } else { s.vectors };
+        let moves = s.vectors + (s.vectors - 1) + 2 * permutes;
+        if s.vectors > 2 && moves > 2 * offsets.len() as i64 {
             return Ok(None);
         }
         let first = self.addr(access, 0)?;
-        let low = self.part(first, least, span.min(width))?;
-        let low = self.pick(low, &at);
-        if span <= width {
-            return Ok(Some(low));
+        let mut found = None;
+        for k in 0..s.vectors {
+            let start = k * width;
+            let mut part = self.part(
+                first,
+                s.least + start * ELEMENT,
+                (s.span - start).min(width),
+            )?;
+            let within = |at: &i64| at.div_euclid(width) == k;
+            let mut bits = 0;
+            for (j, at) in s.at.iter().enumerate().filter(|(_, at)| within(at)) {
+                bits |= 1 << if s.apart { at % width } else { j as i64 };
+            }
+            if !s.apart {
+                part = self.pick(part, &s.at);
+            }
+            found = Some(match found {
+                None => part,
+                Some(others) => {
+                    let own = self.lane_mask(bits);
+                    self.b.select(Elem::F32, own, part, others)
+                }
+            });
         }
-        let high = self.part(first, least + width * ELEMENT, span - width)?;
-        let from: Vec<i64> = at.iter().map(|k| (k - width).max(0)).collect();
-        let high = self.pick(high, &from);
-        let upper = at.iter().enumerate().filter(|(_, k)| **k >= width);
-        let upper = upper.fold(0, |bits, (j, _)| bits | 1 << j);
-        let upper = self.lane_mask(upper);
-        Ok(Some(self.b.select(Elem::F32, upper, high, low)))
+        let found = found.map(|v| if s.apart { self.pick(v, &s.at) } else { v });
+        Ok(found)
     }
 
     /// The first `count` elements of a vector that begins `disp` bytes after an address.
@@ -117,14 +185,15 @@ impl Lowering<'_> {
         })
     }
 
-    /// Lane `at[j]` of a vector as lane `j`.
-    fn pick(&mut self, v: Value, at: &[i64]) -> Value {
-        let width = self.width_lanes() as usize;
-        let lanes = (0..width).map(|j| at.get(j).map_or(0, |k| *k as u8 % width as u8));
+    /// Lane `at[j]`, modulo the width, of a vector as lane `j`.
+    pub(super) fn pick(&mut self, v: Value, at: &[i64]) -> Value {
+        let width = self.width_lanes();
+        let lanes = (0..width as usize).map(|j| at.get(j).map_or(0, |k| (k % width) as u8));
         self.b.permute(Elem::F32, v, lanes.collect())
     }
 
-    fn lane_mask(&mut self, bits: u32) -> Value {
+    /// The mask of the lanes of these bits.
+    pub(super) fn lane_mask(&mut self, bits: u32) -> Value {
         if let Some(v) = self.masks.get(&bits) {
             return *v;
         }

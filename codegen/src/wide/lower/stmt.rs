@@ -263,7 +263,7 @@ impl Lowering<'_> {
                 })
             }
             LaneStep::Far => match self.across(&access) {
-                Some(across) if self.stored != Some(buffer) => {
+                Some(across) if self.stored != Some(buffer) && !self.is_near(&access, mask) => {
                     self.turned_load(key, &access, mask, across)
                 }
                 _ => self.gather(&access, mask),

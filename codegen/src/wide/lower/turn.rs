@@ -9,6 +9,10 @@ use super::{Lowering, Stride, WhyNot};
 use crate::wide::vir::{Elem, LoadForm, StoreForm, Value, ZipOp};
 use tensmith_ir::loops::Scalar;
 
+/// Columns of a block without gaps at most that are put together by permutations: one for each
+/// column, or for each column and each vector.
+const MOST_DENSE: i64 = 5;
+
 impl Lowering<'_> {
     /// The open loop along which the elements of an access follow one another, if those of the
     /// vector's lanes do not, and if all elements along it are accessed.
@@ -16,9 +20,8 @@ impl Lowering<'_> {
         let straight = |k: &usize| {
             let lane = &self.lanes[*k];
             let next = (lane.var, Stride::Const(ELEMENT));
-            !access.bent.mentions(lane.var)
-                && (lane.vector || access.strides.contains(&next))
-                && !self.guarded.iter().any(|c| c.mentions(lane.var))
+            let follows = !access.bent.mentions(lane.var) && access.strides.contains(&next);
+            (lane.vector || follows) && !self.guarded.iter().any(|c| c.mentions(lane.var))
         };
         let open = |vector: bool| {
             let lanes = (0..self.lanes.len()).filter(move |k| self.lanes[*k].vector == vector);
@@ -110,6 +113,9 @@ impl Lowering<'_> {
         }
         self.lanes[across].value = first;
         let live = self.live_lanes(mask);
+        if self.is_dense(access, across) {
+            return self.store_dense(access, &columns, live);
+        }
         let rows = self.turn(columns, live as usize);
         for (j, row) in (0..live).zip(rows) {
             let addr = self.addr(access, j)?;
@@ -120,6 +126,61 @@ impl Lowering<'_> {
             self.b.store_form(Elem::F32, form, addr, row);
         }
         Ok(())
+    }
+
+    /// Whether the elements of a short loop follow those of its lanes without a gap.
+    fn is_dense(&self, access: &Access, across: usize) -> bool {
+        let extent = self.lanes[across].extent;
+        let lane = self.lanes.iter().find(|l| l.vector);
+        lane.is_some_and(|l| {
+            let dense = (l.var, Stride::Const(extent * ELEMENT));
+            extent <= MOST_DENSE && !access.bent.mentions(l.var) && access.strides.contains(&dense)
+        })
+    }
+
+    /// Stores columns of which each lane's elements lie side by side, and those of the next lane
+    /// behind them: whole vectors, put together of all columns.
+    fn store_dense(&mut self, access: &Access, columns: &[Value], live: i64) -> Result<(), WhyNot> {
+        let width = self.width_lanes();
+        let count = columns.len() as i64;
+        let first = self.addr(access, 0)?;
+        let mut spread = Vec::new();
+        for start in (0..live * count).step_by(width as usize) {
+            // Where the count is odd, no two lanes of a column go to one place, whatever the vector.
+            if spread.is_empty() || count % 2 == 0 {
+                let columns = columns.iter().zip(0..);
+                spread = columns
+                    .map(|(v, c)| self.spread_column(*v, (c, count), start))
+                    .collect();
+            }
+            let mut vector = spread[0];
+            for (c, column) in spread.iter().enumerate().skip(1) {
+                let own = (0..width).filter(|l| (start + l) % count == c as i64);
+                let own = self.lane_mask(own.fold(0, |bits, l| bits | 1 << l));
+                vector = self.b.select(Elem::F32, own, *column, vector);
+            }
+            let form = match self.first_lanes((live * count - start).min(width)) {
+                Some(m) => StoreForm::Masked(m),
+                None => StoreForm::Full,
+            };
+            let disp = i64::from(first.disp) + start * ELEMENT;
+            let addr = first.disp(i32::try_from(disp).map_err(|_| WhyNot::Distance)?);
+            self.b.store_form(Elem::F32, form, addr, vector);
+        }
+        Ok(())
+    }
+
+    /// Column `c` of `count`, its lanes where they belong in the vector of elements from `start` on.
+    fn spread_column(&mut self, v: Value, (c, count): (i64, i64), start: i64) -> Value {
+        let width = self.width_lanes();
+        let mut at = vec![0; width as usize];
+        for lane in 0..width {
+            let place = count * lane + c - start;
+            if count % 2 == 1 || (0..width).contains(&place) {
+                at[place.rem_euclid(width) as usize] = lane;
+            }
+        }
+        self.pick(v, &at)
     }
 
     /// The first `count` columns of the matrix of these rows, zero where there is no row.

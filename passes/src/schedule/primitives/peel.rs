@@ -117,17 +117,11 @@ impl Tail {
         fine.then_some(Tail { block, left, size })
     }
 
-    /// Of `n - block*v` with `v` at most `n div block`, `n mod block` is left in the tail.
+    /// Of `n` less whole blocks, and never less than nothing, `n mod block` is left in the tail.
     fn size(block: i64, left: &Expr, ranges: &Ranges) -> Option<i64> {
-        let [(atoms, coefficient)] = left.terms() else {
-            return None;
-        };
-        let [Atom::Var(v)] = &atoms[..] else {
-            return None;
-        };
-        let n = left.constant();
-        let most = ranges.bounds(&Expr::from(*v)).1;
-        (*coefficient == -block && n >= 0 && most <= n / block).then_some(n % block)
+        let whole = left.terms().iter().all(|(_, c)| c % block == 0);
+        let size = left.constant().rem_euclid(block);
+        (whole && size > 0 && ranges.proves_non_negative(left)).then_some(size)
     }
 }
 

@@ -1,0 +1,196 @@
+//! The recipe of contractions with few columns: lanes along the terms of the sums.
+//!
+//! An anchor is a sum of products of two elements whose constant factor has so few columns, such as
+//! the filters of a convolution, that they would leave most lanes of a vector empty, while the other
+//! factor lies contiguous along one of the loops of the sum, as the channels of an image do. That
+//! loop becomes vectors, whose lanes each reduce their share of the terms; several rows and all
+//! columns run in lock step around it.
+//!
+//! Before: `for i < 8 { r = 0; for c < 64 { r = fma(a[i, c], w[c], r) }; o[i] = r }`. After:
+//! `for i < 8 jam { r = 0; for l < 16 vector { t = -0; for c < 4 { t = fma(a[i, 16*c + l], ..) };
+//! r = r + t }; o[i] = r }`.
+use super::Target;
+use super::contraction::{Factor, factors, is_loaded_once};
+use super::nest::{Nest, all_ranges};
+use super::primitives::edit::Place;
+use super::primitives::{Primitive, Rejected};
+use super::scheduler::Scheduler;
+use super::tile::{Tile, tile};
+use super::vectorise::split_reduce;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Var;
+use tensmith_ir::loops::{BufferId, Kernel, Layout, LayoutDim, Mark, Role, Stmt};
+
+/// Columns at most.
+const COLUMNS: i64 = 4;
+/// Units: instructions of a result beside its products: lanes are joined.
+const JOIN: i64 = 12;
+/// Rows in lock step at most.
+const ROWS: i64 = 8;
+/// Terms of a window at most that are unrolled.
+const UNROLLED: i64 = 25;
+
+/// What is decided for an anchor.
+pub struct Choice {
+    /// The loops of the nest.
+    order: Vec<Var>,
+    tiles: Vec<Tile>,
+    /// The loops of the sums, that of the lanes outermost.
+    terms: Vec<Var>,
+    unrolled: Vec<Var>,
+    packed: Option<(String, Layout)>,
+}
+
+/// What to do with the nest at a place if it is an anchor; `packable` says which inputs are
+/// constants.
+pub fn choose(
+    s: &mut Scheduler,
+    at: &Place,
+    target: &Target,
+    packable: &dyn Fn(BufferId) -> bool,
+) -> Option<Choice> {
+    if !target.masks() || !target.reassociate {
+        return None;
+    }
+    let (kernel, choices) = s.kernel_and_choices();
+    let nest = &Nest::at(kernel, at);
+    let [x, y] = factors(kernel, nest.body, &all_ranges(kernel), target)?;
+    let (x, y) = if packable(x.buffer) { (y, x) } else { (x, y) };
+    let floats = [&x, &y].map(|f| kernel.buffer(f.buffer).dtype == DType::F32);
+    if packable(x.buffer) || !packable(y.buffer) || floats != [true, true] {
+        return None;
+    }
+    let Sides { columns, rows } = sides(nest, &x, &y)?;
+    let count = columns.map_or(1, |(_, n)| n);
+    let terms = terms(nest.body, &x)?;
+    if !pays(target, &terms, count) {
+        return None;
+    }
+    let packed = match y.offset.linear_coefficient(terms[0].0)? {
+        next if next.is(1) => None,
+        _ => Some(packed(kernel, nest, &y, terms[0].0)?),
+    };
+    let most = (target.registers() / 2 / count).min(ROWS);
+    let tiles = columns.map(|(var, size)| Tile {
+        var,
+        size,
+        mark: Mark::Jam,
+    });
+    let rows = rows.map(|var| Tile {
+        var,
+        size: choices.number("rows", &[1, 2, 4, 6, 8], most),
+        mark: Mark::Jam,
+    });
+    let tiles: Vec<Tile> = tiles.into_iter().chain(rows).collect();
+    let is_tiled = |v: &Var| tiles.iter().any(|t| t.var == *v);
+    let (inner, outer): (Vec<Var>, Vec<Var>) = nest.vars().into_iter().partition(is_tiled);
+    let window: i64 = terms[1..].iter().map(|(_, n)| n).product();
+    let unrolled = if window <= UNROLLED { &terms[1..] } else { &[] };
+    Some(Choice {
+        order: [outer, inner].concat(),
+        tiles,
+        terms: terms.iter().map(|(v, _)| *v).collect(),
+        unrolled: unrolled.iter().map(|(v, _)| *v).collect(),
+        packed,
+    })
+}
+
+/// Schedules the nest as was decided.
+///
+/// Errors: as the primitives.
+pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<(), Rejected> {
+    if let Some((name, layout)) = choice.packed {
+        s.set_layout(name, layout)?;
+    }
+    let lanes = choice.terms[0];
+    s.reorder(choice.terms)?;
+    for var in choice.unrolled {
+        s.apply(Primitive::Unroll(var))?;
+    }
+    split_reduce(s, target, lanes, 1)?;
+    tile(s, target, &choice.tiles, &choice.order, None).map(drop)
+}
+
+/// The loops of a nest that are not the same to both factors.
+#[derive(Default)]
+struct Sides {
+    /// The loop of the columns, with its extent.
+    columns: Option<(Var, i64)>,
+    /// The innermost loop of the rows.
+    rows: Option<Var>,
+}
+
+/// The loops of the columns and of the rows; `None` if there are too many columns.
+fn sides(nest: &Nest<'_>, x: &Factor<'_>, y: &Factor<'_>) -> Option<Sides> {
+    let mut found = Sides::default();
+    for (var, extent) in &nest.loops {
+        match (x.offset.mentions(*var), y.offset.mentions(*var)) {
+            (false, true) if found.columns.is_none() => {
+                found.columns = Some((*var, extent.as_const().filter(|n| *n <= COLUMNS)?));
+            }
+            (false, true) => return None,
+            (true, false) => found.rows = Some(*var),
+            _ => {}
+        }
+    }
+    (!nest.loops.is_empty()).then_some(found)
+}
+
+/// The loops of the sums with their extents, the one first along which the first factor lies
+/// contiguous.
+fn terms(body: &[Stmt], x: &Factor<'_>) -> Option<Vec<(Var, i64)>> {
+    let mut found = Vec::new();
+    let outermost = body.iter().find_map(|s| match s {
+        Stmt::For(l) if l.role == Role::Reduce => Some(l),
+        _ => None,
+    });
+    let mut next = outermost;
+    while let Some(l) = next {
+        if l.mark != Mark::Plain || l.reduction.is_some() {
+            return None;
+        }
+        found.push((l.var, l.extent.as_const()?));
+        next = match &l.body[..] {
+            [Stmt::For(inner)] => Some(inner),
+            _ => None,
+        };
+    }
+    let along = |(v, _): &(Var, i64)| x.offset.linear_coefficient(*v).is_some_and(|c| c.is(1));
+    let lanes = found.iter().position(along)?;
+    let lanes = found.remove(lanes);
+    found.insert(0, lanes);
+    Some(found)
+}
+
+/// Whether vectors along the terms take fewer instructions than a vector of all columns for each
+/// term; one column would be no vector.
+fn pays(target: &Target, terms: &[(Var, i64)], columns: i64) -> bool {
+    let (_, along) = terms[0];
+    let window: i64 = terms[1..].iter().map(|(_, n)| n).product();
+    let vectors = window * ((along + target.lanes() - 1) / target.lanes());
+    let all = window * along;
+    along >= target.lanes() && (columns == 1 || 3 * columns * (vectors + JOIN) <= 2 * all)
+}
+
+/// The layout of a constant with a dimension innermost whose index is a loop.
+fn packed(
+    kernel: &Kernel,
+    nest: &Nest<'_>,
+    y: &Factor<'_>,
+    along: Var,
+) -> Option<(String, Layout)> {
+    let buffer = kernel.buffer(y.buffer);
+    let rank = y.index.len();
+    let used: Vec<usize> = (0..rank).filter(|d| y.index[*d].mentions(along)).collect();
+    let [dim] = used[..] else { return None };
+    let fits = y.index[dim].as_var() == Some(along)
+        && buffer.layout.is_row_major()
+        && is_loaded_once(nest, y.buffer);
+    let order = (0..rank).filter(|d| *d != dim).chain([dim]);
+    let dims = order.map(|dim| LayoutDim {
+        dim,
+        step: 1,
+        extent: None,
+    });
+    fits.then(|| (buffer.name.clone(), Layout(dims.collect())))
+}
