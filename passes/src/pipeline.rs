@@ -6,11 +6,11 @@ use crate::graph::egraph;
 use crate::graph::egraph::Rounding;
 use crate::graph::{
     average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
-    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
-    fold_identities, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
-    order_nodes, order_operands, resize_to_repeat, scale_bounds, scale_products, share_operands,
-    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, split_pooling,
-    sum_integers_in_floats, transpose_columns, widen_masks,
+    dequantise_late, eliminate_common_subexpressions, eliminate_dead_code, fold_constants,
+    fold_factors, fold_identities, materialise_padding, merge_contractions, merge_convolutions,
+    multiply_bytes, order_nodes, order_operands, resize_to_repeat, round_quotients, scale_bounds,
+    scale_products, share_operands, simplify_conditions, simplify_movement, simplify_powers,
+    sink_reshapes, split_pooling, sum_integers_in_floats, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -126,12 +126,18 @@ pub fn optimise_and_tell(
         }
     }
     let graph = simplify_movement(&fold_identities(&graph)?)?;
+    let graph = dequantise_late(&graph)?;
     // Before scales fold into what they scale.
     let graph = match options.precision.admits(Rounding::Reassociates) && options.target.dots {
         true => scale_products(&graph)?,
         false => graph,
     };
     let graph = fold_constants(&graph, options.fold_bytes)?;
+    // Before divisions by constants are products.
+    let graph = match options.precision.admits(Rounding::Reassociates) && options.target.fma {
+        true => round_quotients(&graph)?,
+        false => graph,
+    };
     let graph = fold_identities(&simplify_conditions(&graph)?)?;
     let graph = simplify_movement(&eliminate_common_subexpressions(&graph)?)?;
     let graph = cancel_transposes(&fold_identities(&graph)?)?;
@@ -160,12 +166,12 @@ pub fn optimise_and_tell(
         }
     };
     let graph = match options.target.dots {
-        true => multiply_bytes(&graph)?,
+        true => multiply_bytes(&dequantise_late(&graph)?)?,
         false => graph,
     };
     let graph = sum_integers_in_floats(&graph)?;
     let graph = average_by_sums(&resize_to_repeat(&split_pooling(&graph)?)?)?;
-    let graph = materialise_padding(&graph)?;
+    let graph = dequantise_late(&materialise_padding(&graph)?)?;
     let graph = transpose_columns(&sink_reshapes(&graph)?)?;
     let graph = merge_contractions(&graph)?;
     let graph = fold_identities(&graph)?;

@@ -81,3 +81,28 @@ fn row_major_floats_are_turned_to_channels_last_bytes() {
         assert!(!rows(&kernel.body).is_empty(), "{kernel}");
     }
 }
+
+/// A padded row is cut where its border ends, and what lies inside has no condition along it.
+#[test]
+fn padded_rows_are_vectors() {
+    let text = "kernel padded() {
+  out o0: f32[1, 3, 34, 34]
+  reg r1: f32[]
+  in a2: f32[1, 3, 32, 32]
+  for i0 < 1 space { for i1 < 3 space { for i2 < 34 space { for i3 < 34 space {
+    r1 = 0.0f32
+    if [i2 - 1, -i2 + 32, i3 - 1, -i3 + 32] {
+      r1 = round(a2[0, i1, i2 - 1, i3 - 1] * 33.0f32)
+    }
+    o0[i0, i1, i2, i3] = r1
+  } } } }
+}";
+    let kernel = scheduled(text, 64);
+    let mut vectors = 0;
+    let mut todo: Vec<&Stmt> = kernel.body.iter().collect();
+    while let Some(stmt) = todo.pop() {
+        vectors += usize::from(matches!(stmt, Stmt::For(l) if l.mark == Mark::Vector));
+        todo.extend(stmt.bodies().into_iter().flatten());
+    }
+    assert!(vectors > 0, "{kernel}");
+}

@@ -524,6 +524,29 @@ pub const OPS: &[OpDef] = &[
         |a, b| a >= b
     ),
     OpDef {
+        name: "fma",
+        doc: "y = a * b + c, rounded once",
+        arity: (3, 3),
+        attrs: NONE,
+        class: Class::Elementwise,
+        types: &[DType::F32, DType::F64],
+        infer: |cx| {
+            cx.same_dtype()?;
+            let shapes: Vec<&[Expr]> = cx.inputs.iter().map(|t| &t.shape[..]).collect();
+            let shape = broadcast_shapes(&shapes)?;
+            Ok(vec![TensorType::new(cx.inputs[0].dtype, shape)])
+        },
+        eval: eval_fma,
+        lower: Lower::Pointwise(|cx, node, _, index| {
+            let [a, b, c] = [0, 1, 2].map(|k| Box::new(cx.broadcast_operand(node, k, index)));
+            Scalar::Fma(a, b, c)
+        }),
+        row_axes: None,
+        tolerance: Tolerance::Exact,
+        samples: fma_samples,
+        source: "IEEE 754-2019, 5.4.1, fusedMultiplyAdd",
+    },
+    OpDef {
         name: "select",
         doc: "y = a where c, else b",
         arity: (3, 3),

@@ -65,6 +65,8 @@ pub(crate) struct Cx<'m> {
     name: String,
     opset: i64,
     folded: usize,
+    /// Whether rows stay rows though their operands are constants.
+    unfolded: bool,
     /// Nodes imported so far.
     imported: usize,
     /// Elements computed on demand so far.
@@ -86,6 +88,7 @@ impl<'m> Cx<'m> {
             name: String::new(),
             opset: 0,
             folded: 0,
+            unfolded: false,
             imported: 0,
             demanded: 0,
         }
@@ -530,10 +533,18 @@ impl<'m> Cx<'m> {
             .collect()
     }
 
+    /// What `f` adds, as rows though their operands may be constants.
+    pub(crate) fn without_folding<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.unfolded, true);
+        let result = f(self);
+        self.unfolded = outer;
+        result
+    }
+
     /// The results of the node added last, if all operands are constants and all is small.
     fn folded(&mut self, outputs: &[ValueId]) -> Option<Vec<Tensor>> {
         let graph = &self.frame().graph;
-        let node = graph.nodes.last()?;
+        let node = graph.nodes.last().filter(|_| !self.unfolded)?;
         let operands: Vec<&Tensor> = node
             .inputs
             .iter()

@@ -158,8 +158,12 @@ fn dequantize_linear(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         let zero = cx.cast(zero, DType::I32)?;
         x = cx.binary("sub", x, zero)?;
     }
-    let (x, scale) = (cx.cast(x, DType::F32)?, cx.cast(scale, DType::F32)?);
-    let y = cx.binary("mul", x, scale)?;
+    let scale = cx.cast(scale, DType::F32)?;
+    // So that products of small weights are seen to be those of integers, too.
+    let y = cx.without_folding(|cx| {
+        let x = cx.cast(x, DType::F32)?;
+        cx.binary("mul", x, scale)
+    })?;
     cx.cast(y, to).map(one)
 }
 

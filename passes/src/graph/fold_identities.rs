@@ -4,7 +4,7 @@
 //! Ensures: no cast to the same type, no `x * 1`, `x / 1`, `x - 0`; no transpose, reshape, expand,
 //! slice, pad, tile or concat that moves nothing; chains of transposes and of reshapes are one
 //! node; transposes that only move axes of extent 1 are reshapes; a reshaped constant is a
-//! constant; no select by a constant.
+//! constant; no select by a constant; no bound of a float at an end of the type that it is cast to.
 //!
 //! Before:
 //! ```text
@@ -51,6 +51,7 @@ pub fn fold_identities(graph: &Graph) -> Result<Graph, GraphError> {
             "select" => chosen_operand(cx, node),
             "transpose" => return transpose(cx, node, x),
             "reshape" => return reshape(cx, node, x),
+            "cast" if !moves_nothing(cx, node, x) => return saturated(cx, node, x),
             _ => moves_nothing(cx, node, x).then_some(x),
         };
         Ok(folded.map(|v| vec![v]))
@@ -98,6 +99,37 @@ fn neutral_operand(cx: &mut Rewriter<'_>, node: &Node) -> Option<ValueId> {
             *cx.ty(*x) == result && cx.constant(*c).and_then(uniform).is_some_and(neutral)
         })
         .map(|(x, _)| *x)
+}
+
+/// A cast of a float without the bounds at which it saturates anyway.
+fn saturated(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    x: ValueId,
+) -> Result<Option<Vec<ValueId>>, GraphError> {
+    let to = node.attrs.dtype("to");
+    let (Some((least, most)), true) = (to.int_range(), to.bytes() <= 2 && to != DType::Bool) else {
+        return Ok(None);
+    };
+    let mut from = x;
+    for (op, end) in [("min", most), ("max", least), ("min", most)] {
+        let Some(bound) = cx.producer(from, op) else {
+            continue;
+        };
+        let [value, number] = bound.inputs[..] else {
+            continue;
+        };
+        let number = cx.constant(number).and_then(uniform);
+        let floats = cx.ty(value).dtype.is_float() && cx.ty(value) == cx.ty(from);
+        if floats && number == Some(end as f64) {
+            from = value;
+        }
+    }
+    if from == x {
+        return Ok(None);
+    }
+    let cast = cx.add("cast", &node.name, &[from], node.attrs.clone())?;
+    Ok(Some(vec![cast]))
 }
 
 /// The operand that a constant condition chooses.

@@ -145,6 +145,7 @@ pub(super) fn product(
 /// Whether enough terms of the factor that is not constant lie side by side.
 fn side_by_side(graph: &Graph, node: &Node, constant: usize) -> Option<()> {
     let terms = match node.op.name {
+        "conv" if added_columns(graph, node).is_some() => return Some(()),
         "conv" => graph.ty(node.inputs[1]).shape.get(1)?,
         _ => {
             let spec = Spec::of(&node.attrs);
@@ -154,6 +155,19 @@ fn side_by_side(graph: &Graph, node: &Node, constant: usize) -> Option<()> {
         }
     };
     (terms.as_const()? >= TERMS).then_some(())
+}
+
+/// The columns of zeros that make whole groups of the rows of a window, where an image has too few
+/// channels to make groups of them: such an image is row-major.
+fn added_columns(graph: &Graph, node: &Node) -> Option<i64> {
+    let [_, channels, .., columns] = &graph.ty(node.inputs[1]).shape[..] else {
+        return None;
+    };
+    let (channels, columns) = (channels.as_const()?, columns.as_const()?);
+    let beside = node.attrs.ints("dilations").last() == Some(&1);
+    let whole = node.attrs.int("groups") == 1;
+    let fits = beside && whole && channels < TERMS && 2 * columns > TERMS;
+    fits.then_some((TERMS - columns % TERMS) % TERMS)
 }
 
 /// Whether what a convolution pads with, the zero point, is a byte.
@@ -259,31 +273,58 @@ impl Sums<'_, '_> {
     fn products(
         &mut self,
         mut x: ValueId,
-        weights: ValueId,
+        mut weights: ValueId,
         zero: Option<ValueId>,
         constant: usize,
     ) -> Result<ValueId, GraphError> {
         let mut attrs = self.node.attrs.clone();
-        if let Some(zero) = zero.filter(|_| self.node.op.name == "conv" && pads(self.node)) {
-            let amounts = |name: &str| -> Vec<Expr> {
-                let spatial = self.node.attrs.ints(name).iter();
-                let spatial = spatial.map(|p| Expr::from(*p));
-                [0.into(), 0.into()].into_iter().chain(spatial).collect()
-            };
-            let pad = Attrs::new()
-                .with("before", amounts("pads_before"))
-                .with("after", amounts("pads_after"))
-                .with("mode", "constant");
+        let is_conv = self.node.op.name == "conv";
+        let added = match is_conv {
+            true => added_columns(self.cx.old, self.node).unwrap_or(0),
+            false => 0,
+        };
+        if is_conv && (added > 0 || zero.is_some() && pads(self.node)) {
+            let zero = zero.unwrap_or_else(|| self.integer(0));
             let fill = self.cast(zero, DType::U8)?;
-            x = self.add("pad", &[x, fill], pad)?;
-            let none = vec![0; self.node.attrs.ints("strides").len()];
+            let amounts = |name: &str| self.node.attrs.ints(name).to_vec();
+            let (before, mut after) = (amounts("pads_before"), amounts("pads_after"));
+            if let Some(last) = after.last_mut() {
+                *last += added;
+            }
+            let none = vec![0; before.len()];
             attrs.set("pads_before", none.clone());
-            attrs.set("pads_after", none);
+            attrs.set("pads_after", none.clone());
+            x = self.padded(x, fill, [&before, &after])?;
+            if added > 0 {
+                let mut columns = none.clone();
+                columns[none.len() - 1] = added;
+                let fill = self.integer(0);
+                let fill = self.cast(fill, DType::I8)?;
+                weights = self.padded(weights, fill, [&none, &columns])?;
+            }
         }
         match constant {
             0 => self.add(self.node.op.name, &[weights, x], attrs),
             _ => self.add(self.node.op.name, &[x, weights], attrs),
         }
+    }
+
+    /// A value with so many elements before and after each axis but the first two.
+    fn padded(
+        &mut self,
+        value: ValueId,
+        fill: ValueId,
+        amounts: [&[i64]; 2],
+    ) -> Result<ValueId, GraphError> {
+        let [before, after] = amounts.map(|spatial| -> Vec<Expr> {
+            let spatial = spatial.iter().map(|p| Expr::from(*p));
+            [0.into(), 0.into()].into_iter().chain(spatial).collect()
+        });
+        let pad = Attrs::new()
+            .with("before", before)
+            .with("after", after)
+            .with("mode", "constant");
+        self.add("pad", &[value, fill], pad)
     }
 
     /// The sums of the terms of one operand, to broadcast against the result.

@@ -36,6 +36,7 @@
 //! Source: sums and products commute and associate in real numbers.
 use super::Rewriter;
 use super::fold_identities::{moderate, uniform};
+use super::round_quotients::Quotients;
 use super::shape_groups::broadcasts;
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
@@ -61,12 +62,13 @@ type Made = Result<ValueId, GraphError>;
 /// Errors: never for a valid graph.
 pub fn order_operands(graph: &Graph) -> Result<Graph, GraphError> {
     let uses = graph.uses();
+    let quotients = Quotients::new(graph);
     let mut state = State::default();
     Rewriter::run(graph, &mut |cx, node| {
         let [result] = node.outputs[..] else {
             return Ok(None);
         };
-        if node.op.class != Class::Elementwise {
+        if node.op.class != Class::Elementwise || quotients.has(node) {
             return Ok(None);
         }
         let mut orderer = Orderer {

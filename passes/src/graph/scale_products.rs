@@ -2,7 +2,8 @@
 //! `(sum i*j) * s * t`, whose sum is one of dot products of bytes.
 //!
 //! So what a model computes between quantized tensors becomes a product of integers, which is exact,
-//! and is rounded by its scales only.
+//! and is rounded by its scales only. Depthwise convolutions, whose sums are short, add the integers
+//! up in floats, which is exact as well.
 //!
 //! Requires: a target with dot products of bytes; a precision that lets sums change their order.
 //! Ensures: nothing.
@@ -51,6 +52,9 @@ use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::ops::Spec;
 
+/// Integers up to this magnitude are exact in `f32`, and so are their sums.
+const EXACT: i64 = 1 << 24;
+
 /// The graph with scales behind products.
 ///
 /// Errors: never for a valid graph.
@@ -88,13 +92,24 @@ fn scaled_product(graph: &Graph, node: &Node, known: &mut Known<'_>) -> Option<[
     }
     let operands = [scaled(graph, node, 0, a)?, scaled(graph, node, 1, b)?];
     let integers = operands.each_ref().map(|s| s.integers);
-    product(graph, node, integers, known)?;
+    let depthwise = is_depthwise(graph, node);
+    if !depthwise {
+        product(graph, node, integers, known)?;
+    }
     let mut most = terms(graph, node)?;
     for v in integers {
         let (least, greatest) = known.bounds(graph, v)?;
         most = most.checked_mul(least.checked_abs()?.max(greatest.checked_abs()?))?;
     }
-    i32::try_from(most).is_ok().then_some(operands)
+    let limit = if depthwise { EXACT } else { i32::MAX.into() };
+    (most <= limit).then_some(operands)
+}
+
+/// Whether a node is a convolution of each channel by itself, whose sums are few and stay in floats.
+fn is_depthwise(graph: &Graph, node: &Node) -> bool {
+    node.op.name == "conv"
+        && node.attrs.int("groups") > 1
+        && graph.ty(node.inputs[1]).shape[1].is(1)
 }
 
 /// An operand as integers and the scale that is the same for all terms of a sum.
@@ -171,10 +186,18 @@ fn rewrite(
     node: &Node,
     operands: [Scaled; 2],
 ) -> Result<ValueId, GraphError> {
-    let integers = operands.each_ref().map(|s| cx.get(s.integers));
-    let sums = cx.add(node.op.name, &node.name, &integers, node.attrs.clone())?;
+    let mut integers = operands.each_ref().map(|s| cx.get(s.integers));
+    let floats = is_depthwise(cx.old, node);
     let to = Attrs::new().with("to", DType::F32);
-    let mut scaled = cx.add("cast", &node.name, &[sums], to)?;
+    if floats {
+        for value in &mut integers {
+            *value = cx.add("cast", &node.name, &[*value], to.clone())?;
+        }
+    }
+    let mut scaled = cx.add(node.op.name, &node.name, &integers, node.attrs.clone())?;
+    if !floats {
+        scaled = cx.add("cast", &node.name, &[scaled], to)?;
+    }
     // One after the other: scales that are far from one may overflow where no result does.
     for scale in operands.into_iter().filter_map(|s| s.scale) {
         let next = cx.get(scale.value);

@@ -45,6 +45,7 @@ fn before_and_after() {
     check(include_str!("conv_to_winograd.rs"), &|g| {
         conv_to_winograd(g, &PassOptions::default(), &mut Decisions::default())
     });
+    check(include_str!("dequantise_late.rs"), &dequantise_late);
     check(
         include_str!("eliminate_common_subexpressions.rs"),
         &eliminate_common_subexpressions,
@@ -64,6 +65,7 @@ fn before_and_after() {
     check(include_str!("order_nodes.rs"), &order_nodes);
     check(include_str!("order_operands.rs"), &order_operands);
     check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);
+    check(include_str!("round_quotients.rs"), &round_quotients);
     check(include_str!("share_operands.rs"), &share_operands);
     check(include_str!("simplify_conditions.rs"), &simplify_conditions);
     check(include_str!("simplify_movement.rs"), &simplify_movement);
@@ -232,22 +234,26 @@ fn sums_of_bytes_are_products_of_bytes() {
 /// What lies outside of an image is zero, which is the zero point of its bytes.
 #[test]
 fn convolutions_of_bytes_pad_with_zero_points() {
-    for (dtype, pads, groups) in [
-        (DType::U8, 1, 1),
-        (DType::I8, 1, 1),
-        (DType::U8, 0, 1),
-        (DType::I8, 2, 2),
+    for (dtype, channels, pads, groups) in [
+        (DType::U8, 8, 1, 1),
+        (DType::I8, 8, 1, 1),
+        (DType::U8, 8, 0, 1),
+        (DType::I8, 8, 2, 2),
+        // Images of few channels, whose groups are rows of the window.
+        (DType::U8, 3, 1, 1),
+        (DType::I8, 1, 2, 1),
+        (DType::U8, 2, 0, 1),
     ] {
         let text = format!(
-            "graph \"g\" () {{\n  %0 = input \"x\" : {dtype}[2, 8, 5, 6]\n  \
-             %1 = const \"z\" : i32[] = [3]\n  %2 = cast(%0) {{to=i32}} \"a\" : i32[2, 8, 5, 6]\n  \
-             %3 = sub(%2, %1) {{}} \"s\" : i32[2, 8, 5, 6]\n  \
+            "graph \"g\" () {{\n  %0 = input \"x\" : {dtype}[2, {channels}, 5, 6]\n  \
+             %1 = const \"z\" : i32[] = [3]\n  %2 = cast(%0) {{to=i32}} \"a\" : i32[2, {channels}, 5, 6]\n  \
+             %3 = sub(%2, %1) {{}} \"s\" : i32[2, {channels}, 5, 6]\n  \
              output \"y\" = %3\n}}"
         );
         let mut graph = parse_graph(&text).expect("the text is valid");
         let x = graph.outputs.pop().expect("there is one");
         graph.output_names.clear();
-        let w = bytes(DType::I8, vec![6, 8 / groups, 3, 3], 5);
+        let w = bytes(DType::I8, vec![6, channels / groups, 3, 3], 5);
         let w = graph.add_constant("w", w);
         let to = Attrs::new().with("to", DType::I32);
         let w = graph.add_one(op("cast"), "w", &[w], to).expect("it fits");
@@ -263,9 +269,13 @@ fn convolutions_of_bytes_pad_with_zero_points() {
         let found = eliminate_dead_code(&found).expect("the graph is valid");
         verify_graph(&found).expect("the graph is valid");
         assert!(multiplies_bytes(&found), "{found}");
-        let inputs = [bytes(dtype, vec![2, 8, 5, 6], 1)];
+        let inputs = [bytes(dtype, vec![2, channels, 5, 6], 1)];
         let run = |g: &Graph| eval_graph(g, &inputs).expect("it evaluates");
-        assert_eq!(run(&graph), run(&found), "{dtype} {pads} {groups}");
+        assert_eq!(
+            run(&graph),
+            run(&found),
+            "{dtype} {channels} {pads} {groups}"
+        );
     }
 }
 

@@ -8,7 +8,7 @@
 use super::inside::{copied, joins};
 use super::offers::Offer;
 use super::price::Prices;
-use super::rules::keeps_last_axis;
+use super::rules::{keeps_last_axis, widens_for_windows};
 use super::{Given, Partition, Partitioner, Visit, image_rows, tiles};
 use crate::pipeline::PassOptions;
 use petgraph::unionfind::UnionFind;
@@ -219,7 +219,7 @@ fn consumers(given: &Given<'_>, id: NodeId) -> Option<Vec<NodeId>> {
             Lower::View | Lower::Plan => streamed(),
             _ => match reader.op.class {
                 Class::Opaque | Class::Control => false,
-                Class::Contraction => moves,
+                Class::Contraction => moves || widens_for_windows(graph, &given.uses, node),
                 _ => true,
             },
         }

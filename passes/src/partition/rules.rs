@@ -24,7 +24,7 @@ const PARTS: usize = 16;
 const TYPICAL_SIZE: i64 = 32;
 
 /// How far up a contraction is looked for.
-const EPILOGUE_DEPTH: usize = 8;
+const EPILOGUE_DEPTH: usize = 12;
 
 /// A set of indices at which nodes are asked for: what is asked for twice in one is computed once.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -146,6 +146,55 @@ pub fn keeps_last_axis(graph: &Graph, node: &Node) -> bool {
         "expand" => from.shape.last() == to.shape.last(),
         _ => false,
     }
+}
+
+/// Whether a node makes words of bytes, less a constant, that only depthwise convolutions read: their
+/// windows share what is loaded, so it is done as often there, and bytes are a quarter of the memory.
+pub fn widens_for_windows(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> bool {
+    let Some(first) = node.inputs.first() else {
+        return false;
+    };
+    let maker = || graph.producer(*first).map(|n| graph.node(n));
+    let widened = || maker().is_some_and(|n| n.op.name == "cast" && from_byte(graph, n));
+    let less = || maker().is_some_and(|n| n.op.name == "sub" && less_constant(graph, n));
+    let widens = match node.op.name {
+        "cast" => {
+            from_byte(graph, node)
+                || graph.ty(node.outputs[0]).dtype.is_float() && (widened() || less())
+        }
+        "sub" => less_constant(graph, node),
+        _ => false,
+    };
+    let feeds = |id: &NodeId| {
+        let reader = graph.node(*id);
+        is_depthwise(graph, reader) && reader.inputs[1] != node.outputs[0]
+            || widens_for_windows(graph, uses, reader)
+    };
+    let users = &uses[node.outputs[0].0 as usize];
+    widens && !users.is_empty() && users.iter().all(feeds)
+}
+
+fn from_byte(graph: &Graph, node: &Node) -> bool {
+    graph.ty(node.inputs[0]).dtype.is_byte() && graph.ty(node.outputs[0]).dtype.bytes() == 4
+}
+
+/// Whether a node subtracts one number from widened bytes.
+fn less_constant(graph: &Graph, node: &Node) -> bool {
+    let [x, y] = node.inputs[..] else {
+        return false;
+    };
+    let widened = graph.producer(x).map(|n| graph.node(n));
+    let of_bytes = widened.is_some_and(|n| n.op.name == "cast" && from_byte(graph, n));
+    let same = graph.ty(x).shape == graph.ty(node.outputs[0]).shape;
+    of_bytes && same && graph.constant(y).is_some() && graph.ty(y).count().is(1)
+}
+
+/// Whether a node is a convolution of each channel by itself.
+fn is_depthwise(graph: &Graph, node: &Node) -> bool {
+    node.op.name == "conv"
+        && node.attrs.int("groups") > 1
+        && graph.ty(node.inputs[1]).shape[1].is(1)
+        && graph.ty(node.inputs[0]).shape[1] == graph.ty(node.outputs[0]).shape[1]
 }
 
 /// How many trailing axes of `to` an operand of shape `from` is broadcast along.
@@ -274,7 +323,7 @@ impl Partitioner<'_> {
     fn admit_scalar_work(&self, node: &Node, info: &Info, draft: &Draft) -> Result<(), WhyNot> {
         if info.in_contraction {
             let moves = node.op.class == Class::Movement && keeps_last_axis(self.graph, node);
-            return if moves {
+            return if moves || widens_for_windows(self.graph, self.uses, node) {
                 Ok(())
             } else {
                 Err(WhyNot::InContraction)
@@ -304,8 +353,11 @@ impl Partitioner<'_> {
             return None;
         }
         let shape = &self.graph.ty(end.outputs[0]).shape;
+        // Bytes end a kernel well: what follows would write four times as much.
         let own = |v: &ValueId| {
-            self.graph.ty(*v).shape == *shape && self.flows_only_into(*v, end, EPILOGUE_DEPTH)
+            let ty = self.graph.ty(*v);
+            let word = ty.shape == *shape && !ty.dtype.is_byte();
+            word && self.flows_only_into(*v, end, EPILOGUE_DEPTH)
         };
         let operands = node.inputs.iter().copied().filter(own);
         operands

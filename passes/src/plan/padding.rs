@@ -129,7 +129,8 @@ pub fn only_pads(graph: &Graph, group: &Group) -> Option<(ValueId, Frame, f64)> 
     let before = amounts(node, "before")?;
     amounts(node, "after")?;
     let fill = *fill.to_f64().first()?;
-    (graph.ty(value).dtype == DType::F32).then_some((
+    let dtype = graph.ty(value).dtype;
+    (dtype == DType::F32 || dtype.is_byte()).then_some((
         value,
         Frame {
             whole: padded,

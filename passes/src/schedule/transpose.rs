@@ -209,8 +209,8 @@ fn is_scalar_work(stmts: &[Stmt]) -> bool {
     })
 }
 
-/// Whether all elements that are read have 32 bits: others are not turned in registers. What is
-/// written of a block that was turned may be bytes where wide vectors narrow to such.
+/// Whether all elements have 32 bits, or are bytes where wide vectors widen and narrow these: others
+/// are not turned in registers.
 fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bool {
     let word = |b: &BufferId| {
         let b = kernel.buffer(*b);
@@ -221,7 +221,7 @@ fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bool {
     visit_scalars(stmts, &mut |s| {
         s.visit(&mut |s| {
             if let Scalar::Load(b, _) = s {
-                fine &= word(b);
+                fine &= word(b) || narrowed(b);
             }
         });
     });

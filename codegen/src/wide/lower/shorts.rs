@@ -29,12 +29,12 @@ impl Lowering<'_> {
     /// The element, or elements, of a load for the lanes at hand.
     pub(super) fn load_short(
         &mut self,
-        (d, ty): (DType, IntTy),
+        ty: IntTy,
         access: &Access,
         mask: u32,
     ) -> Result<Value, WhyNot> {
         let tail = self.tail(mask);
-        let v = match access.lane_step {
+        Ok(match access.lane_step {
             LaneStep::Same => {
                 let addr = self.addr(access, 0)?;
                 let element = self.b.int_load(ty, addr);
@@ -45,12 +45,16 @@ impl Lowering<'_> {
                 self.b.load_short(ty, tail, addr)
             }
             _ => self.gather_each(ty, access, mask)?,
-        };
+        })
+    }
+
+    /// What was loaded of a type that is not of 32 bits: truth values are masks.
+    pub(super) fn truth(&mut self, d: DType, v: Value) -> Value {
         if d != DType::Bool {
-            return Ok(v);
+            return v;
         }
         let zero = self.b.zero();
-        Ok(self.b.cmp(Cmp::Ne, Elem::I32, v, zero))
+        self.b.cmp(Cmp::Ne, Elem::I32, v, zero)
     }
 
     /// Stores the element, or elements, of the lanes at hand.

@@ -247,7 +247,12 @@ impl Lowering<'_> {
         let mask = self.access_mask(&access);
         let dtype = self.kernel.buffer(buffer).dtype;
         if let Some(ty) = in_memory(dtype) {
-            return self.load_short((dtype, ty), &access, mask);
+            let turned = self.across(&access).filter(|k| self.widens(*k));
+            let v = match turned.filter(|_| self.stored != Some(buffer)) {
+                Some(across) => self.turned_load(key, &access, mask, (across, Some(ty)))?,
+                None => self.load_short(ty, &access, mask)?,
+            };
+            return Ok(self.truth(dtype, v));
         }
         match access.lane_step {
             LaneStep::Same => {
@@ -264,7 +269,7 @@ impl Lowering<'_> {
             }
             LaneStep::Far => match self.across(&access) {
                 Some(across) if self.stored != Some(buffer) && !self.is_near(&access, mask) => {
-                    self.turned_load(key, &access, mask, across)
+                    self.turned_load(key, &access, mask, (across, None))
                 }
                 _ => self.gather(&access, mask),
             },

@@ -6,7 +6,7 @@
 use super::address::{Access, LaneStep};
 use super::spread::ELEMENT;
 use super::{Lowering, Stride, WhyNot};
-use crate::wide::vir::{Elem, LoadForm, StoreForm, Value, ZipOp};
+use crate::wide::vir::{Elem, IntTy, LoadForm, StoreForm, Value, Width, ZipOp};
 use tensmith_ir::loops::Scalar;
 
 /// Columns of a block without gaps at most that are put together by permutations: one for each
@@ -19,7 +19,7 @@ impl Lowering<'_> {
     pub(super) fn across(&self, access: &Access) -> Option<usize> {
         let straight = |k: &usize| {
             let lane = &self.lanes[*k];
-            let next = (lane.var, Stride::Const(ELEMENT));
+            let next = (lane.var, Stride::Const(access.scale));
             let follows = !access.bent.mentions(lane.var) && access.strides.contains(&next);
             (lane.vector || follows) && !self.guarded.iter().any(|c| c.mentions(lane.var))
         };
@@ -31,13 +31,20 @@ impl Lowering<'_> {
         open(false).filter(|_| access.lane_step == LaneStep::Far)
     }
 
-    /// A vector of a load out of a block, which is loaded once for the statement at hand.
+    /// Whether rows of integers of fewer than 32 bits along the loop `across` are loaded as vectors.
+    pub(super) fn widens(&self, across: usize) -> bool {
+        let width = self.width_lanes();
+        self.b.width() == Width::Z512 || self.lanes[across].extent % width == 0
+    }
+
+    /// A vector of a load out of a block, which is loaded once for the statement at hand; `short` are
+    /// integers that lanes hold as words.
     pub(super) fn turned_load(
         &mut self,
         key: usize,
         access: &Access,
         mask: u32,
-        across: usize,
+        (across, short): (usize, Option<IntTy>),
     ) -> Result<Value, WhyNot> {
         let at = self.lanes[across].value;
         let first = at - at % self.width_lanes();
@@ -46,7 +53,7 @@ impl Lowering<'_> {
         let block = lanes.filter(|(k, _)| mask & (1 << k) != 0);
         let block = (key, block.map(|(_, l)| l.value).collect());
         if !self.memo.blocks.contains_key(&block) {
-            let columns = self.load_columns(access, mask, across)?;
+            let columns = self.load_columns(access, mask, (across, short))?;
             self.memo.blocks.insert(block.clone(), columns);
         }
         self.lanes[across].value = at;
@@ -57,16 +64,17 @@ impl Lowering<'_> {
         &mut self,
         access: &Access,
         mask: u32,
-        across: usize,
+        (across, short): (usize, Option<IntTy>),
     ) -> Result<Vec<Value>, WhyNot> {
         let count = self.left(across);
         let live = self.live_lanes(mask);
         let mut rows = Vec::new();
         for j in 0..live {
             let addr = self.addr(access, j)?;
-            rows.push(match self.first_lanes(count) {
-                Some(m) => self.b.load_form(Elem::F32, LoadForm::Masked(m), addr),
-                None => self.b.load(Elem::F32, addr),
+            rows.push(match (short, self.first_lanes(count)) {
+                (Some(ty), tail) => self.b.load_short(ty, tail, addr),
+                (None, Some(m)) => self.b.load_form(Elem::F32, LoadForm::Masked(m), addr),
+                (None, None) => self.b.load(Elem::F32, addr),
             });
         }
         Ok(self.turn(rows, count as usize))

@@ -113,6 +113,28 @@ pub(super) fn eval_select(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
     }])
 }
 
+pub(super) fn eval_fma(cx: &EvalCx<'_>) -> Result<Vec<Tensor>, EvalError> {
+    let shape = cx.output_shape(0)?;
+    let dtype = cx.inputs[0].dtype;
+    let operands: Vec<Vec<f64>> = (cx.inputs.iter())
+        .map(|t| {
+            let values = t.to_f64();
+            let at = broadcast_positions(&t.shape, &shape);
+            at.into_iter().map(|p| values[p]).collect()
+        })
+        .collect();
+    // In the type itself: a sum that is rounded to a wider one first is rounded twice.
+    let fused = |k: usize| match dtype {
+        DType::F32 => {
+            let [a, b, c] = [0, 1, 2].map(|i| operands[i][k] as f32);
+            f64::from(a.mul_add(b, c))
+        }
+        _ => operands[0][k].mul_add(operands[1][k], operands[2][k]),
+    };
+    let wide = Wide::Float((0..operands[0].len()).map(fused).collect());
+    Ok(vec![Tensor::from_wide(dtype, shape, &wide)])
+}
+
 /// Converts every element as the `cast` row says.
 pub fn cast_tensor(x: &Tensor, to: DType) -> Tensor {
     let wide = match (x.to_wide(), to.int_range()) {

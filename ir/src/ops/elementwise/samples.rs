@@ -37,6 +37,13 @@ pub(super) fn binary_samples(s: &mut Sampler, types: &[DType], lo: f64, hi: f64)
     vec![Sample::new(operands, Attrs::new())]
 }
 
+pub(super) fn fma_samples(s: &mut Sampler) -> Vec<Sample> {
+    let dtype = s.dtype(&[DType::F32, DType::F64]);
+    let (a, b) = broadcast_pair(s);
+    let operands = [&a, &b, &a].map(|shape| s.tensor(dtype, shape, -4.0, 4.0));
+    vec![Sample::new(operands.to_vec(), Attrs::new())]
+}
+
 pub(super) fn select_samples(s: &mut Sampler) -> Vec<Sample> {
     let dtype = s.dtype(ANY);
     let (a, b) = broadcast_pair(s);

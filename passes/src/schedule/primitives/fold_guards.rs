@@ -62,6 +62,17 @@ pub fn fold_guards(stmts: &mut Vec<Stmt>, ranges: &Ranges) -> usize {
         for body in stmt.bodies_mut() {
             folded += fold_guards(body, ranges);
         }
+        if let Stmt::If {
+            cond: Cond::Affine(conds),
+            ..
+        } = &mut stmt
+            && !conds.iter().any(|c| never(c, ranges))
+        {
+            let before = conds.len();
+            conds.retain(|c| !ranges.proves_non_negative(c));
+            // One that is left without conditions is counted below.
+            folded += (before - conds.len()).saturating_sub(usize::from(conds.is_empty()));
+        }
         match stmt {
             Stmt::If {
                 cond: Cond::Affine(conds),
@@ -75,7 +86,7 @@ pub fn fold_guards(stmts: &mut Vec<Stmt>, ranges: &Ranges) -> usize {
                 cond: Cond::Affine(conds),
                 then,
                 ..
-            } if conds.iter().all(|c| ranges.proves_non_negative(c)) => {
+            } if conds.is_empty() => {
                 stmts.extend(then);
                 folded += 1;
             }
