@@ -75,10 +75,18 @@ pub fn choose(mut given: Given<'_>, options: &PassOptions) -> Partition {
     let apart = |id: &NodeId| without.1.groups.contains_key(id);
     let doubtful = given.joins.iter().copied().filter(|id| !apart(id));
     let doubtful: Vec<NodeId> = doubtful.take(JOINS).collect();
-    for id in doubtful {
+    // On several threads savings of less than a copy do not show: what threads write then lies
+    // between what others write.
+    let prices = Prices::new(&given, &options.target);
+    let least = |id: &NodeId| match options.target.threads {
+        1 => 0.0,
+        _ => prices.copy(given.graph.node(*id).outputs[0]),
+    };
+    let doubtful: Vec<(NodeId, f64)> = doubtful.iter().map(|id| (*id, least(id))).collect();
+    for (id, least) in doubtful {
         given.joins.remove(&id);
         let other = priced(&given, options);
-        match other.0 < best.0 {
+        match other.0 < best.0 + least {
             true => best = other,
             false => {
                 given.joins.insert(id);

@@ -138,12 +138,14 @@ impl<'g> Prices<'g> {
     fn in_place(&self, id: NodeId) -> f64 {
         let parts = self.given.graph.node(id).inputs.iter();
         let copied = parts.filter(|v| self.given.copied.contains(v));
-        let of_part = |v: &ValueId| {
-            let bytes = self.given.graph.ty(*v).dtype.bytes() as f64;
-            let count = self.count(*v);
-            self.hand_off() + self.pass(COPY * count, 2.0 * bytes * count)
-        };
-        copied.map(of_part).sum()
+        copied.map(|v| self.copy(*v)).sum()
+    }
+
+    /// Units: cycles of a kernel that copies a value.
+    pub fn copy(&self, value: ValueId) -> f64 {
+        let bytes = self.given.graph.ty(value).dtype.bytes() as f64;
+        let count = self.count(value);
+        self.hand_off() + self.pass(COPY * count, 2.0 * bytes * count)
     }
 
     fn count(&self, value: ValueId) -> f64 {
