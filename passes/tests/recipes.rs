@@ -563,6 +563,26 @@ fn frames_hold_any_number_on_any_axis() {
     writes_its_frame(kernel(&plan, "conv"));
 }
 
+/// Of a value that is padded twice, only one of both lies inside of another one.
+#[test]
+fn values_may_be_padded_twice() {
+    let shape = [3, 17, 9, 15];
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&shape));
+    let a = g.add_one(op("sigmoid"), "a", &[x], Attrs::new()).unwrap();
+    let fill = g.add_constant("fill", Tensor::from_f32(vec![], &[2.5]));
+    let dims = |d: [i64; 4]| d.map(Expr::from).to_vec();
+    let attrs = Attrs::new()
+        .with("before", dims([0, 0, 0, 1]))
+        .with("after", dims([0, 0, 2, 2]))
+        .with("mode", "constant");
+    let p = g.add_one(op("pad"), "p", &[a, fill], attrs).unwrap();
+    let b = convolved(&mut g, "b", p, &[17, 17, 3, 3], 1);
+    let s = g.add_one(op("add"), "s", &[b, p], Attrs::new()).unwrap();
+    g.add_output("y", s);
+    check(&g, &[iota(&shape)]);
+}
+
 #[test]
 fn constants_of_faster_algorithms_are_bounded() {
     let tiles = |constant_bytes: Option<u64>| {

@@ -69,7 +69,11 @@ pub fn framed_values(
         });
         let alike = layouts.get(&value) == layouts.get(&frame.whole);
         let inside = found.contains_key(&frame.whole);
-        if made && alike && !inside && !apart(value) && !apart(frame.whole) {
+        // What was padded already is written with its frame.
+        let padded = |f: &Frame| f.whole == value && f.fill.is_some();
+        let twice = found.values().any(padded);
+        let fits = made && alike && !inside && !twice;
+        if fits && !apart(value) && !apart(frame.whole) {
             found.entry(value).or_insert(frame);
         }
     }
