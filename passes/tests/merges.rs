@@ -21,6 +21,10 @@ fn bias_relu(g: &mut Graph, x: ValueId, scale: f32) -> ValueId {
     let channels = g.ty(x).shape[1].as_const().expect("static") as usize;
     let b = g.add_constant("b", f32s(&[channels, 1, 1], scale));
     let y = g.add_one(op("add"), "bias", &[x, b], Attrs::new()).unwrap();
+    relu(g, y)
+}
+
+fn relu(g: &mut Graph, y: ValueId) -> ValueId {
     let zero = g.add_constant("zero", f32s(&[], 0.0));
     g.add_one(op("max"), "relu", &[y, zero], Attrs::new())
         .unwrap()
@@ -82,6 +86,20 @@ fn what_pays_nothing_stays_apart() {
     assert_eq!(check(&g, &shape).0, 2);
 }
 
+/// One is followed by a node of two operands, the other by one of a single operand.
+#[test]
+fn siblings_that_are_followed_unlike_keep_what_follows() {
+    let shape = [1, 3, 4, 4];
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&shape));
+    let [a, b] = [3, 5].map(|filters| conv(&mut g, x, filters, 1));
+    let a = relu(&mut g, a);
+    let b = g.add_one(op("tanh"), "t", &[b], Attrs::new()).unwrap();
+    g.add_output("a", a);
+    g.add_output("b", b);
+    check(&g, &shape);
+}
+
 /// Siblings of several forms, some followed alike, read by several and joined in any order.
 #[test]
 fn random_siblings_keep_values() {
@@ -97,9 +115,12 @@ fn random_siblings_keep_values() {
         for _ in 0..count {
             let filters = s.int(1, 9) as usize;
             let mut y = conv(&mut g, x, filters, 1 + 2 * usize::from(s.int(0, 3) == 0));
-            if s.int(0, 4) > 0 {
-                y = bias_relu(&mut g, y, s.int(0, 3) as f32);
-            }
+            y = match s.int(0, 7) {
+                0 => y,
+                1 => relu(&mut g, y),
+                2 => g.add_one(op("tanh"), "t", &[y], Attrs::new()).unwrap(),
+                _ => bias_relu(&mut g, y, s.int(0, 3) as f32),
+            };
             parts.push(y);
         }
         let like = g.ty(parts[0]).shape[2].clone();

@@ -293,6 +293,17 @@ fn sums_of_few_columns_run_along_their_terms() {
 }
 
 #[test]
+fn products_may_have_no_columns() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[2, 64]));
+    let w = g.add_constant("w", f32s(&[64, 0], 0.2));
+    let spec = Attrs::new().with("spec", "ik,kj->ij");
+    let y = g.add_one(op("contract"), "c", &[x, w], spec).unwrap();
+    g.add_output("y", y);
+    for_all_widths(&g, &[iota(&[2, 64])], |_| {});
+}
+
+#[test]
 fn sums_over_axes_side_by_side_are_one() {
     let shape = [3, 5, 6, 7];
     for (name, axes) in [("reduce_max", vec![2, 3]), ("reduce_sum", vec![1, 2, 3])] {

@@ -302,11 +302,13 @@ impl<'g> Finder<'g> {
         let first = self.graph.node(first);
         let alike = |(id, own): &(NodeId, Option<Other>)| {
             let node = self.graph.node(*id);
-            let shared = match other {
-                Some(Other::Shared(at)) => self.is_same(node.inputs[at], first.inputs[at]),
-                _ => true,
+            let is_same = match (other, own) {
+                (Some(Other::Shared(at)), Some(Other::Shared(own))) => {
+                    at == *own && self.is_same(node.inputs[at], first.inputs[at])
+                }
+                _ => *own == other,
             };
-            *own == other && node.op.name == first.op.name && node.attrs == first.attrs && shared
+            is_same && node.op.name == first.op.name && node.attrs == first.attrs
         };
         let ids: BTreeSet<NodeId> = all.iter().map(|(id, _)| *id).collect();
         let fits = ids.len() == all.len() && all.iter().all(alike);

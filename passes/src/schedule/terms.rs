@@ -63,7 +63,7 @@ pub fn choose(
     let Sides { columns, rows } = sides(nest, &x, &y)?;
     let count = columns.map_or(1, |(_, n)| n);
     let terms = terms(nest.body, &x)?;
-    if !pays(target, &terms, count) {
+    if count == 0 || !pays(target, &terms, count) {
         return None;
     }
     let packed = match y.offset.linear_coefficient(terms[0].0)? {
