@@ -2,8 +2,8 @@
 //!
 //! Each is chosen by the cost model, or taken wherever the structure is there; this says which
 //! there are, what stands against each, and how often each was taken in a model.
-use crate::graph::Algorithm;
 use crate::graph::egraph::Rounding;
+use crate::graph::{Algorithm, is_depthwise};
 use crate::partition::{Partition, Strips};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Graph, Node};
@@ -132,7 +132,7 @@ pub const ALL: [Alternative; 13] = [
         rounding: Rounding::Exact,
         text: "(conv ?x ?w) of as many groups as channels, with channels in the lanes",
         against: "direct-convolution of each group",
-        count: |c| c.wherever(&|c, n| n.op.name == "conv" && is_depthwise(c.graph, n)),
+        count: |c| c.wherever(&|c, n| is_depthwise(c.graph, n)),
     },
     Alternative {
         name: "streamed-attention",
@@ -260,11 +260,6 @@ impl Compiled<'_> {
 /// Whether a kernel is made of an op, among others.
 fn names(kernel: &Kernel, op: &str) -> bool {
     kernel.name.split('_').any(|word| word == op)
-}
-
-fn is_depthwise(graph: &Graph, node: &Node) -> bool {
-    let channels = &graph.ty(node.inputs[0]).shape[1];
-    node.attrs.int("groups") > 1 && channels.is(node.attrs.int("groups"))
 }
 
 fn is_byte_product(graph: &Graph, node: &Node) -> bool {

@@ -203,9 +203,8 @@ impl Barriers<'_> {
     }
 
     fn conflict(&self, a: &Running, b: &Running) -> bool {
-        let clash = |x: &Touch, y: &Touch| {
-            (x.writes || y.writes) && self.overlap(x.slot, y.slot) && self.touches.conflict(x, y)
-        };
+        let clash =
+            |x: &Touch, y: &Touch| self.touches.conflict(x, y) && self.overlap(x.slot, y.slot);
         (a.parallel || b.parallel)
             && (a.touches.iter()).any(|x| b.touches.iter().any(|y| clash(x, y)))
     }

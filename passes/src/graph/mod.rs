@@ -73,3 +73,12 @@ pub use split_pooling::split_pooling;
 pub use sum_integers_in_floats::sum_integers_in_floats;
 pub use transpose_columns::transpose_columns;
 pub use widen_masks::widen_masks;
+
+use tensmith_ir::graph::{Graph, Node};
+
+/// Whether a node is a convolution of each channel by itself, with one filter for it or several.
+pub(crate) fn is_depthwise(graph: &Graph, node: &Node) -> bool {
+    node.op.name == "conv"
+        && node.attrs.int("groups") > 1
+        && graph.ty(node.inputs[1]).shape[1].is(1)
+}

@@ -44,9 +44,9 @@
 //! ```
 //! Source: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient
 //! Integer-Arithmetic-Only Inference", 2018, section 2.2.
-use super::Rewriter;
 use super::integer_bounds::Known;
 use super::multiply_bytes::product;
+use super::{Rewriter, is_depthwise};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
@@ -92,6 +92,7 @@ fn scaled_product(graph: &Graph, node: &Node, known: &mut Known<'_>) -> Option<[
     }
     let operands = [scaled(graph, node, 0, a)?, scaled(graph, node, 1, b)?];
     let integers = operands.each_ref().map(|s| s.integers);
+    // Its sums are few and stay in floats.
     let depthwise = is_depthwise(graph, node);
     if !depthwise {
         product(graph, node, integers, known)?;
@@ -103,13 +104,6 @@ fn scaled_product(graph: &Graph, node: &Node, known: &mut Known<'_>) -> Option<[
     }
     let limit = if depthwise { EXACT } else { i32::MAX.into() };
     (most <= limit).then_some(operands)
-}
-
-/// Whether a node is a convolution of each channel by itself, whose sums are few and stay in floats.
-fn is_depthwise(graph: &Graph, node: &Node) -> bool {
-    node.op.name == "conv"
-        && node.attrs.int("groups") > 1
-        && graph.ty(node.inputs[1]).shape[1].is(1)
 }
 
 /// An operand as integers and the scale that is the same for all terms of a sum.

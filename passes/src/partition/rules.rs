@@ -1,5 +1,6 @@
 //! The rules: where inside of a kernel a node would be computed, and whether that is acceptable.
 use super::{Draft, Partitioner, WhyNot};
+use crate::graph::is_depthwise;
 use std::collections::HashMap;
 use tensmith_ir::expr::{Atom, Expr};
 use tensmith_ir::graph::{AttrValue, Graph, Node, NodeId, TensorType, ValueId};
@@ -167,7 +168,7 @@ pub fn widens_for_windows(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> b
     };
     let feeds = |id: &NodeId| {
         let reader = graph.node(*id);
-        is_depthwise(graph, reader) && reader.inputs[1] != node.outputs[0]
+        has_filter_for_each_channel(graph, reader) && reader.inputs[1] != node.outputs[0]
             || widens_for_windows(graph, uses, reader)
     };
     let users = &uses[node.outputs[0].0 as usize];
@@ -189,12 +190,10 @@ fn less_constant(graph: &Graph, node: &Node) -> bool {
     of_bytes && same && graph.constant(y).is_some() && graph.ty(y).count().is(1)
 }
 
-/// Whether a node is a convolution of each channel by itself.
-fn is_depthwise(graph: &Graph, node: &Node) -> bool {
-    node.op.name == "conv"
-        && node.attrs.int("groups") > 1
-        && graph.ty(node.inputs[1]).shape[1].is(1)
-        && graph.ty(node.inputs[0]).shape[1] == graph.ty(node.outputs[0]).shape[1]
+/// Whether a node is a convolution of each channel by itself, with one filter for it.
+fn has_filter_for_each_channel(graph: &Graph, node: &Node) -> bool {
+    let channels = |v: ValueId| &graph.ty(v).shape[1];
+    is_depthwise(graph, node) && channels(node.inputs[0]) == channels(node.outputs[0])
 }
 
 /// How many trailing axes of `to` an operand of shape `from` is broadcast along.

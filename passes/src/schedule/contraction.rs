@@ -7,22 +7,24 @@
 //! over the whole reduction.
 mod bytes;
 mod decide;
+mod factors;
 mod shapes;
 mod unroll;
 
 use super::Target;
-use super::nest::{Nest, all_ranges, visit_scalars};
+use super::nest::{Nest, all_ranges};
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
 use super::scheduler::Scheduler;
 use super::tile::{Blocks, Tile, tile};
 use crate::cost::{self, Contraction};
+pub(super) use factors::{Factor, factors, is_loaded_once};
+use factors::{depth, nearest_terms, order_reductions};
 use shapes::{SAFE_ROWS, lone_shapes, rows_fit, shapes};
-use tensmith_ir::dtype::DType;
-use tensmith_ir::expr::{Expr, Ranges, Var};
+use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::{
-    BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scalar, Scope, Stmt, vectorisable,
+    BufferId, For, Kernel, Layout, LayoutDim, Mark, Role, Scope, Stmt, vectorisable,
 };
 use unroll::{unroll_all, unroll_terms};
 
@@ -67,13 +69,6 @@ struct Choice {
     is_swapped: bool,
     /// Units: cycles.
     cost: f64,
-}
-
-/// An element of a factor: buffer, offset, index.
-pub(super) struct Factor<'a> {
-    pub buffer: BufferId,
-    pub offset: Expr,
-    pub index: &'a [Expr],
 }
 
 /// Units: cycles of a contraction with the best tile for it.
@@ -254,56 +249,6 @@ fn packed_layout(
     Layout(dims)
 }
 
-/// The factors of the sum of products in a nest's body, if it has just one.
-pub(super) fn factors<'a>(
-    kernel: &Kernel,
-    body: &'a [Stmt],
-    ranges: &Ranges,
-    target: &Target,
-) -> Option<[Factor<'a>; 2]> {
-    let mut found = Vec::new();
-    collect_sums(body, false, &mut found);
-    let [(x, y)] = found[..] else { return None };
-    let factor = |s: &'a Scalar| match bytes::widened(kernel, s).unwrap_or(s) {
-        Scalar::Load(b, index) if kernel.buffer(*b).scope != Scope::Register => Some(Factor {
-            buffer: *b,
-            offset: kernel.buffer(*b).offset(index).simplify(ranges),
-            index,
-        }),
-        _ => None,
-    };
-    let factors = [factor(x)?, factor(y)?];
-    let floats = (factors.iter()).all(|f| kernel.buffer(f.buffer).dtype == DType::F32);
-    (floats || bytes::multiply(kernel, target, &factors)).then_some(factors)
-}
-
-fn collect_sums<'a>(stmts: &'a [Stmt], reducing: bool, found: &mut Vec<(&'a Scalar, &'a Scalar)>) {
-    for stmt in stmts {
-        match stmt {
-            Stmt::Store {
-                value: Scalar::Fma(x, y, _),
-                ..
-            } if reducing => found.push((x, y)),
-            Stmt::Store {
-                buffer,
-                value: Scalar::Binary(_, acc, product),
-                ..
-            } if reducing => {
-                if matches!(&**acc, Scalar::Load(b, _) if b == buffer)
-                    && let Scalar::Binary(tensmith_ir::loops::BinaryOp::Mul, x, y) = &**product
-                {
-                    found.push((x, y));
-                }
-            }
-            Stmt::For(l) => collect_sums(&l.body, reducing || l.role == Role::Reduce, found),
-            other => other
-                .bodies()
-                .into_iter()
-                .for_each(|b| collect_sums(b, reducing, found)),
-        }
-    }
-}
-
 /// All ways to tile an anchor.
 fn ways(
     kernel: &Kernel,
@@ -414,15 +359,6 @@ fn together(index: &Expr, var: Var, extent: i64) -> Option<i64> {
     }
     let rest = index.clone() - Expr::from(var);
     (!rest.mentions(var) && extent > 0 && rest.rem(extent).is(0)).then_some(extent)
-}
-
-/// Whether a buffer is loaded in one place only.
-pub(super) fn is_loaded_once(nest: &Nest<'_>, buffer: BufferId) -> bool {
-    let mut loads = 0;
-    visit_scalars(nest.body, &mut |s| {
-        s.visit(&mut |s| loads += usize::from(matches!(s, Scalar::Load(b, _) if *b == buffer)));
-    });
-    loads == 1
 }
 
 /// Tile shapes for a choice of columns, with their costs.
@@ -572,61 +508,4 @@ fn bytes(kernel: &Kernel, buffer: BufferId) -> Option<f64> {
     let buffer = kernel.buffer(buffer);
     let count = buffer.count().as_const()?;
     Some(count as f64 * buffer.dtype.bytes() as f64)
-}
-
-/// The terms of a sum: those of the reduction loops of a body; `None` if they are not known.
-fn depth(body: &[Stmt]) -> Option<i64> {
-    let loops = body.iter().filter_map(|stmt| match stmt {
-        Stmt::For(l) if l.role == Role::Reduce => Some((l, &l.body)),
-        _ => None,
-    });
-    let mut terms = 1;
-    for (l, inner) in loops {
-        terms = l.extent.as_const()?.checked_mul(depth(inner)?)?;
-    }
-    Some(terms)
-}
-
-/// The least stride of a factor along a reduction loop of more than one term.
-fn nearest_terms(body: &[Stmt], offset: &Expr) -> Option<i64> {
-    let mut nearest: Option<i64> = None;
-    visit_stmts(body, &mut |stmt| {
-        if let Stmt::For(l) = stmt
-            && l.role == Role::Reduce
-            && !l.extent.is(1)
-            && let Some(stride) = offset.linear_coefficient(l.var).and_then(|c| c.as_const())
-            && stride != 0
-        {
-            nearest = Some(nearest.map_or(stride.abs(), |n| n.min(stride.abs())));
-        }
-    });
-    nearest
-}
-
-/// The reduction loops of a body in the order of their strides in a factor, the greatest outermost.
-fn order_reductions(body: &[Stmt], offset: &Expr) -> Vec<Var> {
-    let first = body.iter().find_map(|s| match s {
-        Stmt::For(l) if l.role == Role::Reduce => Some(l),
-        _ => None,
-    });
-    let Some(outermost) = first else {
-        return vec![];
-    };
-    let mut heads = vec![outermost.var];
-    let mut inner = &outermost.body;
-    while let [Stmt::For(l)] = &inner[..]
-        && l.role == Role::Reduce
-        && l.mark == Mark::Plain
-        && l.reduction.is_none()
-        && !heads.iter().any(|v| l.extent.mentions(*v))
-    {
-        heads.push(l.var);
-        inner = &l.body;
-    }
-    let stride = |v: &Var| {
-        let coefficient = offset.linear_coefficient(*v);
-        coefficient.and_then(|c| c.as_const()).unwrap_or(i64::MAX)
-    };
-    heads.sort_by_key(|v| std::cmp::Reverse(stride(v)));
-    heads
 }
