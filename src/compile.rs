@@ -39,11 +39,8 @@ pub fn optimised_and_told(graph: &Graph, options: &Options) -> Result<(Graph, De
 /// Errors: as [`optimised`].
 pub fn choices(graph: &Graph, options: &Options) -> Result<Vec<Choice>> {
     let target = Target::named(options.target_name())?;
-    let mut passes = options.pass_options(&target, options.thread_count());
-    passes.spaces = true;
-    let mut decisions = Decisions::default();
-    pipeline::optimise_and_tell(graph.clone(), &passes, &mut decisions)?;
-    Ok(decisions.choices)
+    let passes = options.pass_options(&target, options.thread_count());
+    Ok(pipeline::choices(graph, &passes)?)
 }
 
 /// Which nodes of a graph that [`optimised`] made become one kernel.

@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -87,7 +88,11 @@ fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
     assert_eq!(kernels.len() as f64, measured_of(&said));
     // So is every option of a choice that was tried, the model's convolution has two others.
     let tried = said["choices"].as_array().unwrap();
-    assert_eq!(tried.len(), 2, "{said}");
+    let algorithms = tried.iter().filter(|c| {
+        let about = c["about"].as_str().unwrap();
+        about.starts_with("convolution ")
+    });
+    assert_eq!(algorithms.count(), 2, "{said}");
     let taken = tried.iter().filter(|c| c["accepted"] == true).count();
     assert_eq!(choices.len() + taken, tried.len());
     // The records are found by compilations: exactly the accepted kernels differ.
@@ -123,26 +128,28 @@ fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
 fn what_was_accepted_earlier_stays_unless_the_model_says_otherwise() {
     let bench = Bench::new();
     bench.tune(&["--trials", "24", "--budget", "60s"]);
-    // Something was accepted for sure, whether it is fast or not.
-    let export = bench.said(&["db", "export"]);
-    let mut lines = export.lines().map(|l| serde_json::from_str(l).unwrap());
-    let is_timed = |r: &Value| r["outcome"] == "measured" && is_kernel(r["task"].as_str().unwrap());
-    let mut record: Value = lines.find(is_timed).unwrap();
-    let fields = record.as_object_mut().unwrap();
-    fields.retain(|name, _| !name.ends_with("_ns") && name != "samples");
-    fields["outcome"] = "accepted".into();
-    fields["when_s"] = (number(&fields["when_s"]) as u64 + 1).into();
-    let file = bench.folder.path().join("earlier.jsonl");
-    std::fs::write(&file, format!("{record}\n")).unwrap();
-    bench.said(&["db", "import", file.to_str().unwrap()]);
-
     let model = digits();
     let schedules = |more: &[&str]| {
         let stage = ["compile", model.to_str().unwrap(), "--emit", "schedule"];
         bench.said(&[&stage[..], &["--threads", "1"], more].concat())
     };
-    let (untuned, earlier) = (schedules(&["--no-records"]), schedules(&[]));
-    assert_ne!(untuned, earlier, "{record}");
+    let untuned = schedules(&["--no-records"]);
+    // Something was accepted for sure, whether it is fast or not: a kernel that the model still has,
+    // whatever became of its choices.
+    let export = bench.said(&["db", "export"]);
+    let lines = export.lines().map(|l| serde_json::from_str(l).unwrap());
+    let is_timed = |r: &Value| r["outcome"] == "measured" && is_kernel(r["task"].as_str().unwrap());
+    let accepted = lines.filter(is_timed).any(|mut record: Value| {
+        let fields = record.as_object_mut().unwrap();
+        fields.retain(|name, _| !name.ends_with("_ns") && name != "samples");
+        fields["outcome"] = "accepted".into();
+        fields["when_s"] = (number(&fields["when_s"]) as u64 + 1).into();
+        let file = bench.folder.path().join("earlier.jsonl");
+        std::fs::write(&file, format!("{record}\n")).unwrap();
+        bench.said(&["db", "import", file.to_str().unwrap()]);
+        schedules(&[]) != untuned
+    });
+    assert!(accepted, "{export}");
     for more in [["--trials", "1"], ["--trials", "16"]] {
         let before = schedules(&[]);
         let said = bench.tune(&[&more[..], &["--budget", "60s", "--resume"]].concat());
@@ -186,9 +193,13 @@ fn resumed_searches_do_not_measure_again() {
     let first = bench.tune(&["--trials", "24", "--seed", "3"]);
     let second = bench.tune(&["--trials", "24", "--seed", "3", "--resume"]);
     assert!(number(&first["trials"]) > 0.0);
-    // Every option of a choice was tried at first.
-    assert!(!first["choices"].as_array().unwrap().is_empty());
-    assert_eq!(second["choices"], serde_json::json!([]));
+    // So are options of choices.
+    let options = |said: &Value| -> BTreeSet<String> {
+        let of = |c: &Value| format!("{} {}", c["about"], c["option"]);
+        said["choices"].as_array().unwrap().iter().map(of).collect()
+    };
+    assert!(!options(&first).is_empty());
+    assert!(options(&first).is_disjoint(&options(&second)));
     let mut measured = measured(&bench.said(&["db", "export"]));
     measured.retain(|(task, _)| is_kernel(task));
     let count = measured.len();

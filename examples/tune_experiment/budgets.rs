@@ -7,6 +7,7 @@ use crate::subject::{Subject, inputs_file, model_file};
 use crate::{End, Options};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,12 @@ pub struct Tuned {
     trials: u64,
     accepted: u64,
     stop: String,
+    /// What the model is compiled with from then on.
+    #[serde(default)]
+    kept: String,
+    /// The kind of machine.
+    #[serde(default)]
+    machine: String,
 }
 
 /// A tuning that was made.
@@ -297,7 +304,11 @@ fn markdown(rows: &[Row]) -> String {
                 shown(speed(&made.times_ns, &row.untuned_ns)),
                 shown(longest),
                 shown(next),
-                untuned.map_or("too few runs", |r| r.verdict(1.0).as_str()),
+                match untuned {
+                    _ if made.tuned.kept == "untuned" => "untuned is kept",
+                    None => "too few runs",
+                    Some(r) => r.verdict(1.0).as_str(),
+                },
             );
         }
     }
@@ -305,8 +316,17 @@ fn markdown(rows: &[Row]) -> String {
     let _ = writeln!(
         out,
         "\nMedians of {rounds} or more rounds in which each ran once, and 95 % intervals of the \
-         median ratio in a round; verdicts are on the untuned model."
+         median ratio in a round; verdicts are on the untuned model. Where the \
+         untuned one is kept the kernels are the same, and what differs is where their memory lies."
     );
+    let mut machines: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (row, made) in rows.iter().filter_map(|r| Some((r, r.made.first()?))) {
+        let models = machines.entry(&made.tuned.machine).or_default();
+        models.push(&row.model);
+    }
+    for (machine, models) in machines {
+        let _ = writeln!(out, "\nOn `{machine}`: {}.", models.join(", "));
+    }
     out
 }
 

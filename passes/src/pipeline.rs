@@ -202,6 +202,24 @@ pub fn plan_with_schedules(
     Builder::build(&graph, options)
 }
 
+/// What tuning may choose otherwise when a graph is optimised and planned: algorithms, which nodes
+/// share a kernel and how these hand on values, and layouts.
+///
+/// Errors: as [`optimise`] and [`plan`].
+pub fn choices(graph: &Graph, options: &PassOptions) -> Result<Vec<Choice>, PassError> {
+    let options = PassOptions {
+        spaces: true,
+        ..options.clone()
+    };
+    let mut decisions = Decisions::default();
+    let mut graph = optimise_and_tell(graph.clone(), &options, &mut decisions)?;
+    close_symbols(&mut graph);
+    decisions
+        .choices
+        .extend(Builder::choices(&graph, &options)?);
+    Ok(decisions.choices)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

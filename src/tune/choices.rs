@@ -27,8 +27,13 @@ const PAIRS: usize = 6;
 /// An option that takes so many times as long in the first pairs is given up.
 const GIVE_UP: f64 = 1.01;
 
-/// Choices that less of the run hangs on are not tried.
-const LEAST_SHARE: f64 = 0.01;
+/// What is promising is run for the time of all choices over this, or longer.
+const TRIALS: u64 = 16;
+
+/// What less of the run can be expected to be saved by is not tried.
+const LEAST_GAIN: f64 = 5e-4;
+/// By how much predicted ratios are wrong, about.
+const UNSURE: f64 = 0.1;
 
 /// An option that was tried.
 #[derive(Clone, Debug)]
@@ -80,16 +85,23 @@ struct Trials<'m> {
     base: Option<Side>,
 }
 
-/// The choices of a model, the ones that most of the run hangs on first.
+/// The options of a model's choices, those first of which most is expected.
 #[derive(Debug, Default)]
 pub struct Choices {
-    choices: Vec<Choice>,
+    options: Vec<(Choice, String)>,
     /// Options that were tried before.
     known: Vec<(String, Values)>,
     /// What is known to be best so far.
     pub found: Found,
     /// What was tried.
     pub tried: Vec<TriedChoice>,
+}
+
+/// The part of a run that an option can be expected to save, where `share` of the run hangs on it
+/// and it is predicted to take `ratio` times as long: what is left of the normal distribution's tail
+/// by a smooth maximum.
+fn expected_gain(share: f64, ratio: f64) -> f64 {
+    share * UNSURE * ((1.0 - ratio) / UNSURE).exp().ln_1p()
 }
 
 impl Choices {
@@ -111,32 +123,28 @@ impl Choices {
             found: self.found.clone(),
             base: None,
         };
-        for choice in &self.choices {
-            let parameter = &choice.parameter;
-            for option in parameter.options.iter().filter(|o| *o != parameter.value()) {
-                let mut one = TriedChoice {
-                    choice: choice.clone(),
-                    option: option.clone(),
-                    ratio: None,
-                    is_accepted: false,
-                };
-                let pair = (choice.about.clone(), one.values());
-                if self.known.contains(&pair) {
-                    continue;
-                }
-                if trials.is_over() {
-                    return Ok(());
-                }
-                trials.one(&mut one)?;
-                told(&one);
-                if one.is_accepted {
-                    let of = |t: &&mut TriedChoice| t.choice.about == choice.about;
-                    let before = self.tried.iter_mut().filter(of);
-                    before.for_each(|t| t.is_accepted = false);
-                }
-                self.tried.push(one);
-                self.found = trials.found.clone();
+        for (choice, option) in &self.options {
+            let mut one = TriedChoice {
+                choice: choice.clone(),
+                option: option.clone(),
+                ratio: None,
+                is_accepted: false,
+            };
+            if self.known.contains(&(choice.about.clone(), one.values())) {
+                continue;
             }
+            if trials.is_over() {
+                return Ok(());
+            }
+            trials.one(&mut one)?;
+            told(&one);
+            if one.is_accepted {
+                let of = |t: &&mut TriedChoice| t.choice.about == choice.about;
+                let before = self.tried.iter_mut().filter(of);
+                before.for_each(|t| t.is_accepted = false);
+            }
+            self.tried.push(one);
+            self.found = trials.found.clone();
         }
         Ok(())
     }
@@ -187,7 +195,7 @@ impl<'d> ChoiceRecords<'d> {
         }
     }
 
-    /// The choices of a model that was measured, of which enough of the run hangs. What was
+    /// The choices of a model that was measured, by what can be expected of them. What was
     /// accepted for them earlier holds, so that kernels and choices of one database fit together.
     ///
     /// Errors: as compilation; the database cannot be read.
@@ -214,10 +222,21 @@ impl<'d> ChoiceRecords<'d> {
             let of = kernels.filter(|k| k.nodes.iter().any(|n| choice.nodes.contains(n)));
             of.map(|k| k.share).sum()
         };
-        choices.retain(|c| share(c) >= LEAST_SHARE);
-        choices.sort_by(|a, b| share(b).total_cmp(&share(a)));
+        let mut options = Vec::new();
+        for choice in &choices {
+            let others = choice.parameter.options.iter().zip(&choice.ratios);
+            for (option, ratio) in others.filter(|(o, _)| *o != choice.parameter.value()) {
+                let gain = expected_gain(share(choice), *ratio);
+                options.push((gain, choice.clone(), option.clone()));
+            }
+        }
+        options.retain(|(gain, ..)| *gain >= LEAST_GAIN);
+        options.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let options = options.into_iter();
         Ok(Choices {
-            choices,
+            options: options
+                .map(|(_, choice, option)| (choice, option))
+                .collect(),
             known,
             found,
             tried: vec![],
@@ -277,7 +296,8 @@ impl Trials<'_> {
         let first = self.screen(&mut base, Side::new(&variants[1])?)?;
         one.ratio = match first {
             Some(r) if r.estimate <= GIVE_UP => {
-                let duration = 4 * PAIRS as u64 * self.limits.latency_ns as u64;
+                let least = 4 * PAIRS as u64 * self.limits.latency_ns as u64;
+                let duration = least.max(self.limits.budget_ns / TRIALS);
                 let times = Sides::new(&variants)?.whole(self.inputs, duration)?;
                 paired_ratio(&times[0], &times[1])
             }

@@ -53,6 +53,7 @@ fn choice(name: &str) -> TriedChoice {
         choice: Choice {
             about: name.into(),
             parameter,
+            ratios: vec![],
             nodes: vec![name.into()],
         },
         option: "winograd-2".into(),

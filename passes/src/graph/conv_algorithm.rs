@@ -92,13 +92,17 @@ pub(super) fn choose(
             let said = options.said(&about, ALGORITHM);
             let said = said.and_then(|text| tile_named(&text));
             let all = layer.candidates(node.outputs[0], source, options);
+            let direct = layer.direct(source, options);
+            let cycles: Vec<(i64, f64)> = all.iter().map(|c| (c.tile, direct - c.gain)).collect();
             let tried = wanted(all, said, options.spaces);
             let tolerance = options.precision.tolerance();
             let (admitted, refused) = admitted(tried, &mut weights, node.inputs[1], tolerance);
+            let is_admitted = |tile: i64| admitted.iter().any(|c| c.tile == tile);
+            let others = cycles.into_iter().filter(|o| is_admitted(o.0));
             decisions.push(Decision {
                 node,
                 about,
-                tiles: admitted.iter().map(|c| c.tile).collect(),
+                options: [(1, direct)].into_iter().chain(others).collect(),
                 refused,
             });
             let faster = admitted.into_iter().filter(|c| c.gain > 0.0);
@@ -129,7 +133,7 @@ pub(super) fn choose(
     }
     for decision in &decisions {
         told.algorithms.push(decision.algorithm(&chosen));
-        if options.spaces && !decision.tiles.is_empty() {
+        if options.spaces && decision.options.len() > 1 {
             note(&mut told.choices, decision.choice(&chosen));
         }
     }
@@ -158,17 +162,18 @@ fn tile_named(text: &str) -> Option<i64> {
     tiles.into_iter().find(|m| name(*m) == text)
 }
 
-/// The candidates to look at: those that are faster; `all` if it is asked which there are; only
-/// the one that was said, which is taken as faster.
-fn wanted(candidates: Vec<Candidate>, said: Option<i64>, all: bool) -> Vec<Candidate> {
-    let of = |mut c: Candidate| match said {
-        Some(tile) => {
-            c.gain = c.gain.max(1.0);
-            (c.tile == tile).then_some(c)
-        }
-        None => (all || c.gain > 0.0).then_some(c),
-    };
-    candidates.into_iter().filter_map(of).collect()
+/// The candidates to look at: those that are faster; `all` if it is asked which there are. Of those
+/// none but the one that was said is taken as faster.
+fn wanted(mut candidates: Vec<Candidate>, said: Option<i64>, all: bool) -> Vec<Candidate> {
+    for c in &mut candidates {
+        c.gain = match said {
+            Some(tile) if c.tile == tile => c.gain.max(1.0),
+            Some(_) => c.gain.min(0.0),
+            None => c.gain,
+        };
+    }
+    candidates.retain(|c| all || c.gain > 0.0);
+    candidates
 }
 
 /// The candidates for a layer whose errors are admissible for its weights, and the tiles of
@@ -203,8 +208,9 @@ fn admitted(
 struct Decision<'g> {
     node: &'g Node,
     about: String,
-    /// Tiles of algorithms that are admitted.
-    tiles: Vec<i64>,
+    /// Tiles of algorithms that are admitted, with the cycles of the whole convolution; the direct
+    /// one first.
+    options: Vec<(i64, f64)>,
     /// Tiles of faster algorithms that were refused.
     refused: Vec<(i64, Refusal)>,
 }
@@ -212,18 +218,20 @@ struct Decision<'g> {
 impl Decision<'_> {
     /// What was chosen, among what.
     fn choice(&self, chosen: &Chosen) -> Choice {
-        let tiles = [1].into_iter().chain(self.tiles.iter().copied());
+        let options = self.options.iter();
         let taken = chosen.layers.get(&self.node.outputs[0]);
         let taken = taken.map_or(1, |c| c.tile);
-        let at = tiles.clone().position(|m| m == taken).unwrap_or(0);
+        let at = options.clone().position(|o| o.0 == taken).unwrap_or(0);
+        let now = self.options[at].1;
         Choice {
             about: self.about.clone(),
             parameter: Parameter {
                 name: ALGORITHM.into(),
-                options: tiles.map(name).collect(),
+                options: options.clone().map(|o| name(o.0)).collect(),
                 default: at,
                 chosen: at,
             },
+            ratios: options.map(|o| o.1 / now).collect(),
             nodes: vec![self.node.name.clone()],
         }
     }

@@ -5,11 +5,11 @@
 //! instead, which may let others join that could not. A branch ends when what was decided, and the
 //! least that the rest takes, is no less than the incumbent. Then offers of strips are chosen in
 //! the same way: the incumbent takes each that gains, in order, and a branch leaves one out.
-use super::inside::{copied, joins};
 use super::offers::Offer;
 use super::price::Prices;
 use super::rules::{keeps_last_axis, widens_for_windows};
-use super::{Given, Partition, Partitioner, Visit, image_rows, tiles};
+use super::said::{Chosen, Said, offers};
+use super::{Given, Partition, Partitioner, Visit};
 use crate::pipeline::PassOptions;
 use petgraph::unionfind::UnionFind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,71 +62,130 @@ impl Search {
     }
 }
 
-/// The best partition that was found; never dearer than the one of the rules.
+/// The best partition that was found; never dearer than the one of the rules, but for what tuning
+/// has said.
 pub fn choose(mut given: Given<'_>, options: &PassOptions) -> Partition {
-    let without = priced(&given, options);
-    given.joins = joins(&given);
-    given.copied = copied(given.graph, &given.joins);
-    if given.joins.is_empty() {
-        return without.1;
+    let said = Said::new(options);
+    said.streams(&mut given);
+    let (joins, firm) = said.joins(&given);
+    given.put_in_place(firm.clone());
+    let without = priced(&given, &said);
+    let mut best = match joins == firm {
+        true => without,
+        false => with_joins(&mut given, &said, (joins, firm), without),
+    };
+    let in_place = best.partition.groups.values().filter(|g| g.in_place);
+    best.partition.search.in_place = in_place.count();
+    if options.spaces {
+        let chosen = Chosen {
+            given: &given,
+            said: &said,
+            apart: &best.apart,
+            partition: &best.partition,
+        };
+        best.partition.choices = chosen.choices();
     }
-    let mut best = priced(&given, options);
+    best.partition
+}
+
+/// The best partition where the parts of some concatenations may be written where these lie, and
+/// those of `firm` are.
+fn with_joins(
+    given: &mut Given<'_>,
+    said: &Said<'_>,
+    (joins, firm): (BTreeSet<NodeId>, BTreeSet<NodeId>),
+    without: Priced,
+) -> Priced {
+    given.put_in_place(joins);
+    let mut best = priced(given, said);
     // Those that a kernel would compute as it reads them are asked about one by one.
-    let apart = |id: &NodeId| without.1.groups.contains_key(id);
-    let doubtful = given.joins.iter().copied().filter(|id| !apart(id));
+    let groups = &without.partition.groups;
+    let is_doubtful = |id: &NodeId| !groups.contains_key(id) && !firm.contains(id);
+    let doubtful = given.joins.iter().copied().filter(is_doubtful);
     let doubtful: Vec<NodeId> = doubtful.take(JOINS).collect();
     // On several threads savings of less than a copy do not show: what threads write then lies
     // between what others write.
-    let prices = Prices::new(&given, &options.target);
-    let least = |id: &NodeId| match options.target.threads {
+    let target = &said.options().target;
+    let prices = Prices::new(given, target);
+    let least = |id: &NodeId| match target.threads {
         1 => 0.0,
         _ => prices.copy(given.graph.node(*id).outputs[0]),
     };
     let doubtful: Vec<(NodeId, f64)> = doubtful.iter().map(|id| (*id, least(id))).collect();
     for (id, least) in doubtful {
         given.joins.remove(&id);
-        let other = priced(&given, options);
-        match other.0 < best.0 + least {
+        let other = priced(given, said);
+        match other.cycles < best.cycles + least {
             true => best = other,
             false => {
                 given.joins.insert(id);
             }
         }
     }
-    let (_, mut partition) = match best.0 < without.0 {
-        true => best,
-        false => without,
-    };
-    let in_place = partition.groups.values().filter(|g| g.in_place);
-    partition.search.in_place = in_place.count();
-    partition
+    if best.cycles < without.cycles {
+        return best;
+    }
+    given.put_in_place(firm);
+    without
 }
 
-/// The best partition with some concatenations in place, and what it takes.
-///
-/// Units: cycles.
-fn priced(given: &Given<'_>, options: &PassOptions) -> (f64, Partition) {
-    let prices = Prices::new(given, &options.target);
-    let partition = best_of(given, &prices, options);
-    let groups = partition.groups.values();
-    (groups.map(|g| prices.group(g)).sum(), partition)
+/// A partition, and what it is predicted to take.
+struct Priced {
+    /// Units: cycles.
+    cycles: f64,
+    partition: Partition,
+    /// The nodes that begin kernels of their own though they may join others.
+    apart: BTreeSet<NodeId>,
 }
 
 /// The best partition that was found where it is given which concatenations are in place.
-fn best_of(given: &Given<'_>, prices: &Prices<'_>, options: &PassOptions) -> Partition {
-    let rules = given.by_rules(&BTreeSet::new());
-    let mut search = Search::default();
-    let apart = apart(given, prices, &rules, &mut search);
-    let mut best = with_strips(given, options, rules, search);
-    if !apart.is_empty() {
-        search.apart = apart.len();
-        let other = with_strips(given, options, given.by_rules(&apart), search);
-        let cost = |p: &Partition| p.groups.values().map(|g| prices.group(g)).sum::<f64>();
-        if cost(&other) < cost(&best) {
-            best = other;
+fn priced(given: &Given<'_>, said: &Said<'_>) -> Priced {
+    let prices = Prices::new(given, &said.options().target);
+    let priced = |apart: BTreeSet<NodeId>, search: Search| {
+        let partition = made(given, said, &apart, search);
+        let groups = partition.groups.values();
+        Priced {
+            cycles: groups.map(|g| prices.group(g)).sum(),
+            partition,
+            apart,
         }
+    };
+    let firm = said.apart(given, BTreeSet::new());
+    let mut search = Search::default();
+    let apart = apart(given, &prices, &given.by_rules(&firm), &mut search);
+    let best = priced(firm, search);
+    if apart.is_empty() {
+        return best;
     }
-    best
+    search.apart = apart.len();
+    let other = priced(said.apart(given, apart), search);
+    match other.cycles < best.cycles {
+        true => other,
+        false => best,
+    }
+}
+
+/// The partition where some nodes begin kernels of their own, with the best offers of strips.
+pub fn made(
+    given: &Given<'_>,
+    said: &Said<'_>,
+    apart: &BTreeSet<NodeId>,
+    search: Search,
+) -> Partition {
+    let mut partition = given.by_rules(apart);
+    let mut offers = offers(given, &partition, said.options());
+    said.offers(given.graph, &partition, &mut offers);
+    let chosen = best_offers(&offers);
+    partition.search = Search {
+        offers: offers.len(),
+        taken: chosen.len(),
+        ..search
+    };
+    let offers = offers.into_iter().enumerate();
+    for (_, offer) in offers.filter(|(k, _)| chosen.contains(k)) {
+        offer.take(&mut partition);
+    }
+    partition
 }
 
 /// The nodes that begin kernels of their own although they may join others.
@@ -210,7 +269,7 @@ fn regions(given: &Given<'_>) -> Vec<Vec<NodeId>> {
 }
 
 /// The consumers of a node, if it could join all of them.
-fn consumers(given: &Given<'_>, id: NodeId) -> Option<Vec<NodeId>> {
+pub fn consumers(given: &Given<'_>, id: NodeId) -> Option<Vec<NodeId>> {
     let graph = given.graph;
     let node = graph.node(id);
     let results = || node.outputs.iter().map(|v| v.0 as usize);
@@ -307,28 +366,6 @@ impl Branches<'_> {
         let hand_offs = groups as f64 * self.prices.hand_off();
         spent + self.least[left] + hand_offs >= self.best * (1.0 - EVEN)
     }
-}
-
-/// A partition with the offers of strips taken that gain most.
-fn with_strips(
-    given: &Given<'_>,
-    options: &PassOptions,
-    mut partition: Partition,
-    mut search: Search,
-) -> Partition {
-    let mut offers = tiles::offers(given.graph, &given.uses, &partition, options);
-    let rows = image_rows::offers(given.graph, &given.uses, &partition, &options.target);
-    offers.extend(rows);
-    offers.retain(|o| o.gain > 0.0);
-    search.offers = offers.len();
-    let chosen = best_offers(&offers);
-    search.taken = chosen.len();
-    let offers = offers.into_iter().enumerate();
-    for (_, offer) in offers.filter(|(k, _)| chosen.contains(k)) {
-        offer.take(&mut partition);
-    }
-    partition.search = search;
-    partition
 }
 
 /// The offers of which no two need one group and which gain most together.

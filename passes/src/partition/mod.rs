@@ -17,6 +17,7 @@ mod offers;
 mod operands;
 mod price;
 mod rules;
+mod said;
 mod streams;
 mod strip_sizes;
 mod tiles;
@@ -27,7 +28,9 @@ pub(crate) use inside::{few_channels, fixed_values, is_spatial, starts};
 pub use price::predicted_cycles;
 pub use why_not::WhyNot;
 
+use crate::choice::Choice;
 use crate::pipeline::PassOptions;
+use inside::copied;
 use petgraph::algo::is_cyclic_directed;
 use petgraph::graphmap::DiGraphMap;
 use rules::{Heavy, Info};
@@ -89,6 +92,8 @@ pub struct Partition {
     pub copied: BTreeSet<ValueId>,
     /// How it was found.
     pub search: Search,
+    /// What tuning may choose otherwise, if [`PassOptions::spaces`] asks for it.
+    pub choices: Vec<Choice>,
 }
 
 /// A group while nodes join it.
@@ -102,6 +107,7 @@ struct Draft {
 }
 
 /// What partitions of a graph are made of.
+#[derive(Clone)]
 struct Given<'g> {
     graph: &'g Graph,
     uses: Vec<Vec<NodeId>>,
@@ -183,6 +189,12 @@ impl<'g> Given<'g> {
         }
     }
 
+    /// Lets the parts of these concatenations be written where they lie.
+    fn put_in_place(&mut self, joins: BTreeSet<NodeId>) {
+        self.copied = copied(self.graph, &joins);
+        self.joins = joins;
+    }
+
     /// No groups yet.
     fn partitioner(&self) -> Partitioner<'_> {
         Partitioner {
@@ -235,6 +247,7 @@ impl<'g> Given<'g> {
             refusals,
             copied: self.copied.clone(),
             search: Search::default(),
+            choices: vec![],
         }
     }
 }

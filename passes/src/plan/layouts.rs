@@ -8,24 +8,118 @@
 //!
 //! Requires: a partition of the graph.
 //! Ensures: only results of kernels change their layout.
+use crate::choice::{Choice, note, text};
 use crate::partition::{Group, Partition, few_channels, fixed_values, is_spatial};
-use std::collections::{HashMap, HashSet};
+use crate::pipeline::PassOptions;
+use petgraph::unionfind::UnionFind;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tensmith_ir::graph::{Graph, NodeId, ValueId};
 use tensmith_ir::loops::{Layout, LayoutDim};
 use tensmith_ir::ops::Class;
 
-/// The values that are not row-major.
-pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, Layout> {
+/// A kind of choice: the parameter, and its options.
+const LAYOUT: (&str, [&str; 2]) = ("layout", ["row-major", "channels-last"]);
+
+/// What kernels over row-major values take over those with channels innermost where either fill
+/// their vectors, about: windows and borders cut runs of positions, but not those of channels.
+const ROW_MAJOR: f64 = 2.0;
+
+/// The values that are not row-major; `told` gets what tuning may choose otherwise.
+pub fn choose_layouts(
+    graph: &Graph,
+    partition: &Partition,
+    options: &PassOptions,
+    told: &mut Vec<Choice>,
+) -> HashMap<ValueId, Layout> {
     let groups: Vec<&Group> = (graph.node_ids())
         .filter_map(|id| partition.groups.get(&id))
         .collect();
+    let mut last = channels_last_values(graph, &groups);
+    if options.spaces || options.tuned.is_some() {
+        for region in regions(graph, &groups, &last) {
+            let convolutions: BTreeSet<String> = (region.convolutions.iter())
+                .map(|id| text(graph, [*id]))
+                .collect();
+            let convolutions: Vec<String> = convolutions.into_iter().collect();
+            let about = format!("values around {}", convolutions.join("; "));
+            let said = options.said_of_two(&about, LAYOUT.0, LAYOUT.1);
+            if said == Some(false) {
+                last.retain(|v| !region.values.contains(v));
+            }
+            if options.spaces {
+                let name = |id: &NodeId| graph.node(*id).name.clone();
+                let nodes = region.convolutions.iter().map(name).collect();
+                let ratio = row_major_ratio(graph, &region, options.target.lanes());
+                let (is_last, ratio) = match said {
+                    Some(false) => (false, 1.0 / ratio),
+                    _ => (true, ratio),
+                };
+                let choice = Choice::of_two(about, LAYOUT.0, LAYOUT.1, (is_last, ratio), nodes);
+                note(told, choice);
+            }
+        }
+    }
+    let layout = |v: ValueId| (v, channels_last(graph.ty(v).rank()));
+    last.into_iter().map(layout).collect()
+}
+
+/// What the convolutions of a region are predicted to take over row-major values, over what they
+/// take with channels innermost: as vectors are filled by runs of positions and of channels.
+fn row_major_ratio(graph: &Graph, region: &Region, lanes: i64) -> f64 {
+    let filled = |n: i64| n as f64 / ((n + lanes - 1) / lanes * lanes) as f64;
+    let ratios = region.convolutions.iter().filter_map(|id| {
+        let shape = &graph.ty(graph.node(*id).outputs[0]).shape;
+        let [channels, width] = [shape.get(1)?, shape.last()?].map(|e| e.as_const());
+        let (channels, width) = (channels.filter(|n| *n > 0)?, width.filter(|n| *n > 0)?);
+        Some(ROW_MAJOR * filled(channels) / filled(width))
+    });
+    let ratios: Vec<f64> = ratios.collect();
+    match ratios.len() {
+        0 => ROW_MAJOR,
+        n => ratios.iter().sum::<f64>() / n as f64,
+    }
+}
+
+/// Values whose layouts follow from each other, and the convolutions that they are chosen for.
+#[derive(Default)]
+struct Region {
+    values: HashSet<ValueId>,
+    convolutions: BTreeSet<NodeId>,
+}
+
+/// The regions of values with channels innermost.
+fn regions(graph: &Graph, groups: &[&Group], last: &HashSet<ValueId>) -> Vec<Region> {
+    let mut sets: UnionFind<u32> = UnionFind::new(graph.values.len());
+    let touched =
+        |g: &Group| -> Vec<ValueId> { crossing(graph, g).filter(|v| last.contains(v)).collect() };
+    for group in groups {
+        for pair in touched(group).windows(2) {
+            sets.union(pair[0].0, pair[1].0);
+        }
+    }
+    let mut regions: BTreeMap<u32, Region> = BTreeMap::new();
+    for v in last {
+        let region = regions.entry(sets.find(v.0)).or_default();
+        region.values.insert(*v);
+    }
+    for group in groups {
+        if let (Some(id), [v, ..]) = (convolution(graph, group), &touched(group)[..]) {
+            let region = regions.entry(sets.find(v.0)).or_default();
+            region.convolutions.insert(id);
+        }
+    }
+    regions.into_values().collect()
+}
+
+/// The values that lie with channels innermost.
+fn channels_last_values(graph: &Graph, groups: &[&Group]) -> HashSet<ValueId> {
     let mut fixed = fixed_values(graph);
-    fixed.extend(of_rows(graph, &groups, &fixed));
+    fixed.extend(of_rows(graph, groups, &fixed));
     let free = |v: &ValueId| {
         !fixed.contains(v) && graph.producer(*v).is_some() && is_spatial(graph.ty(*v))
     };
     let mut last: HashSet<ValueId> = HashSet::new();
-    for group in &groups {
+    for group in groups {
         if let Some(id) = convolution(graph, group) {
             let few = few_channels(graph.ty(graph.node(id).inputs[0]));
             let kept = |v: &ValueId| free(v) && !(few && few_channels(graph.ty(*v)));
@@ -35,7 +129,7 @@ pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, 
     }
     loop {
         let before = last.len();
-        for group in &groups {
+        for group in groups {
             let values: Vec<ValueId> = crossing(graph, group).collect();
             let touched = values.iter().any(|v| last.contains(v));
             if touched && convolution(graph, group).is_none() {
@@ -44,11 +138,9 @@ pub fn choose_layouts(graph: &Graph, partition: &Partition) -> HashMap<ValueId, 
             }
         }
         if last.len() == before {
-            break;
+            return last;
         }
     }
-    let layout = |v: ValueId| (v, channels_last(graph.ty(v).rank()));
-    last.into_iter().map(layout).collect()
 }
 
 /// Values that are only read where rows of channels, such as those of a softmax, make a row-major

@@ -11,6 +11,7 @@ mod padding;
 mod tasks;
 
 use crate::barriers::insert_barriers;
+use crate::choice::{Choice, note};
 use crate::error::PassError;
 use crate::memory::{StorageId, order_by_waves, place_arena, share_places};
 use crate::partition::{Group, partition, streams_of};
@@ -97,6 +98,8 @@ pub struct Builder<'o> {
     constants: Constants,
     /// In a plan that prepares constants: the layouts of its outputs.
     layouts: Option<Vec<Layout>>,
+    /// What tuning may choose otherwise.
+    choices: Vec<Choice>,
 }
 
 impl<'o> Builder<'o> {
@@ -107,7 +110,15 @@ impl<'o> Builder<'o> {
         graph: &Graph,
         options: &'o PassOptions,
     ) -> Result<(Plan, Vec<Schedule>), PassError> {
-        Self::build_plan(graph, options, None)
+        let builder = Self::build_plan(graph, options, None)?;
+        Ok((builder.plan, builder.schedules))
+    }
+
+    /// What tuning may choose otherwise where a graph is planned.
+    ///
+    /// Errors: as [`Builder::build`].
+    pub fn choices(graph: &Graph, options: &'o PassOptions) -> Result<Vec<Choice>, PassError> {
+        Ok(Self::build_plan(graph, options, None)?.choices)
     }
 
     /// Plans a graph of constants only, with outputs of given layouts.
@@ -116,14 +127,14 @@ impl<'o> Builder<'o> {
         options: &'o PassOptions,
         layouts: Vec<Layout>,
     ) -> Result<Plan, PassError> {
-        Self::build_plan(graph, options, Some(layouts)).map(|(plan, _)| plan)
+        Ok(Self::build_plan(graph, options, Some(layouts))?.plan)
     }
 
     fn build_plan(
         graph: &Graph,
         options: &'o PassOptions,
         layouts: Option<Vec<Layout>>,
-    ) -> Result<(Plan, Vec<Schedule>), PassError> {
+    ) -> Result<Self, PassError> {
         let mut builder = Builder {
             options,
             plan: Plan {
@@ -144,6 +155,7 @@ impl<'o> Builder<'o> {
             kernels: HashMap::new(),
             constants: Constants::default(),
             layouts,
+            choices: vec![],
         };
         let inputs = builder.input_slots();
         let targets = builder.output_slots(graph);
@@ -156,7 +168,7 @@ impl<'o> Builder<'o> {
         };
         place_arena(&mut builder.plan, &builder.storage_of, &waves);
         insert_barriers(&mut builder.plan);
-        Ok((builder.plan, builder.schedules))
+        Ok(builder)
     }
 
     fn input_slots(&mut self) -> Vec<Bound> {
@@ -257,7 +269,10 @@ impl<'o> Builder<'o> {
             .collect();
         let copied = self.assign_targets(&mut level, &targets);
         let partition = partition(graph, self.options);
-        level.layouts = choose_layouts(graph, &partition);
+        for choice in &partition.choices {
+            note(&mut self.choices, choice.clone());
+        }
+        level.layouts = choose_layouts(graph, &partition, self.options, &mut self.choices);
         let kept = |v| level.direct.contains_key(&v);
         level.framed = framed_values(graph, &partition, &level.layouts, &kept);
         for id in graph.node_ids() {

@@ -123,6 +123,16 @@ pub fn check_with(graph: &Graph, inputs: &[Tensor], options: &PassOptions) -> Pl
     run(graph, inputs, options, 1.0)
 }
 
+/// As [`check_within`], with options.
+pub fn check_options(
+    graph: &Graph,
+    inputs: &[Tensor],
+    options: &PassOptions,
+    magnitude: f64,
+) -> Plan {
+    run(graph, inputs, options, magnitude)
+}
+
 fn run(graph: &Graph, inputs: &[Tensor], options: &PassOptions, magnitude: f64) -> Plan {
     let want = eval_graph(graph, inputs).expect("the graph evaluates");
     let optimised = optimise(graph.clone(), options).expect("passes accept the graph");

@@ -5,6 +5,7 @@ use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::stitch::Kept;
 use tensmith::tune::{TaskReport, Tuning};
 use tensmith::units::human_ns;
+use tensmith_autotune::profile::machine_key;
 use tensmith_runtime::stats::Interval;
 
 /// Units: characters of a name at most.
@@ -192,6 +193,7 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
     let ratio = tuning.stitched.ratio;
     json!({
         "model": tuning.model,
+        "machine": machine_key(),
         "before_ms": tuning.stitched.latency_ns[0] / 1e6,
         "after_ms": tuning.stitched.latency_ns[1] / 1e6,
         "ratio": ratio.map(interval),
