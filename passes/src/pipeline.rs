@@ -7,10 +7,11 @@ use crate::graph::egraph::Rounding;
 use crate::graph::{
     average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
     dequantise_late, eliminate_common_subexpressions, eliminate_dead_code, fold_constants,
-    fold_factors, fold_identities, materialise_padding, merge_contractions, merge_convolutions,
-    multiply_bytes, order_nodes, order_operands, resize_to_repeat, round_quotients, scale_bounds,
-    scale_products, share_operands, simplify_conditions, simplify_movement, simplify_powers,
-    sink_reshapes, split_pooling, sum_integers_in_floats, transpose_columns, widen_masks,
+    fold_factors, fold_identities, fold_signs, materialise_padding, merge_contractions,
+    merge_convolutions, multiply_bytes, order_nodes, order_operands, resize_to_repeat,
+    round_quotients, scale_bounds, scale_products, share_operands, simplify_conditions,
+    simplify_movement, simplify_powers, sink_reshapes, split_pooling, sum_integers_in_floats,
+    transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -138,7 +139,7 @@ pub fn optimise_and_tell(
         true => round_quotients(&graph)?,
         false => graph,
     };
-    let graph = fold_identities(&simplify_conditions(&graph)?)?;
+    let graph = fold_signs(&fold_identities(&simplify_conditions(&graph)?)?)?;
     let graph = simplify_movement(&eliminate_common_subexpressions(&graph)?)?;
     let graph = cancel_transposes(&fold_identities(&graph)?)?;
     let graph = share_operands(&eliminate_dead_code(&graph)?)?;

@@ -108,12 +108,13 @@ fn names_of_rules_are_unique() {
 /// Rules whose normal form takes more operations than a spelling that they find: forms that never
 /// overflow, orders of axes that kernels read best, and those that are cheapest where their parts are
 /// of other shapes.
-const DEARER: [&str; 15] = [
+const DEARER: [&str; 19] = [
     "contraction-of-joined",
+    "contraction-of-rows",
     "divide-by-root",
-    "gelu-tanh-as-gate",
-    "gelu-tanh-factored",
+    "erf-of-negative",
     "greater-slope",
+    "log-of-opposite-sigmoid",
     "log-of-sigmoid",
     "log-softmax-unshifted",
     "mish-as-quotient",
@@ -121,8 +122,11 @@ const DEARER: [&str; 15] = [
     "mish-of-squares",
     "order-of-axes",
     "power-of-negative",
+    "softmax-behind-contraction",
+    "softmax-behind-contraction-by-product",
     "softmax-unshifted",
     "softplus",
+    "tanh-of-negative",
     "tanh-of-quotient",
 ];
 

@@ -3,7 +3,7 @@
 //! Requires: the standard precision: sums and products are rounded in another order.
 //! Ensures: the values that a sum or a product of one shape joins are in an order that depends on
 //! what they are: contractions first, operands that repeat behind, constants joined, one number
-//! only. A sum with a constant times a constant is a product and a sum. There is no `gt` and no
+//! only. A sum with a constant times a constant is a product and a sum; no number 0 is added. There is no `gt` and no
 //! `ge`; operands that repeat have no leading axes of extent 1.
 //! Products of run-time values keep their pairs, as another pairing may overflow where the model's
 //! does not: `(a * b) * c` is never `a * (b * c)`. Numbers move past them if they are moderate
@@ -327,7 +327,11 @@ impl Orderer<'_, '_> {
     fn joined(&mut self, terms: Terms) -> Made {
         let (fixed, mut rest): (Terms, Terms) = terms.into_iter().partition(|t| self.fixed(t.0));
         rest.sort_by_key(|(v, negative)| (*negative, self.rank_of(*v)));
-        let constants = self.constants(fixed)?;
+        let mut constants = self.constants(fixed)?;
+        let is_zero = |v: &ValueId| self.cx.ty(*v).shape.is_empty() && self.is_zero(*v);
+        if !rest.is_empty() {
+            constants.retain(|v| !is_zero(v));
+        }
         let mut order: Terms = rest;
         let at = usize::from(order.first().is_some_and(|(_, negative)| !negative));
         order.splice(at..at, constants.into_iter().map(|c| (c, false)));
@@ -351,6 +355,10 @@ impl Orderer<'_, '_> {
             true => self.plain("neg", &[total]),
             false => Ok(total),
         }
+    }
+
+    fn is_zero(&self, value: ValueId) -> bool {
+        self.cx.constant(value).and_then(uniform) == Some(0.0)
     }
 
     /// Constant terms, those of one shape joined; numbers join the first one.

@@ -2,7 +2,7 @@
 //!
 //! Requires: nothing.
 //! Ensures: no tile of an axis of extent 1, no concatenation of one value along such an axis, no
-//! gather by constant indices that run in steps or repeat each index; no expanded operand and no
+//! gather by constant indices that run in steps or repeat each index, or that turn two to four parts; no expanded operand and no
 //! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function;
 //! no slices in steps along the last axis, if together they take all of it; no transpose of what is
 //! repeated, and no transpose before axes of extent 1 are left out.
@@ -52,6 +52,8 @@ type Found = Result<Option<ValueId>, GraphError>;
 
 /// Indices of more elements are not looked at.
 const MANY: usize = 1024;
+/// Slices that a gather may be joined of, at most.
+const RUNS: usize = 4;
 /// Constants of more elements are not searched for repetitions.
 const REPEATED: usize = 1 << 16;
 
@@ -154,6 +156,9 @@ fn gathered(cx: &mut Rewriter<'_>, node: &Node) -> Found {
         let shape = cx.old.ty(node.outputs[0]).shape.clone();
         return cx.reshape(part, &shape, &node.name).map(Some);
     }
+    if let Some(found) = turned(cx, node, x, &indices)? {
+        return Ok(Some(found));
+    }
     let times = count / extent;
     let each = (0..indices.len()).all(|k| indices[k] == k as i64 / times.max(1));
     if times < 2 || times * extent != count || !each {
@@ -163,6 +168,42 @@ fn gathered(cx: &mut Rewriter<'_>, node: &Node) -> Found {
         return expanded(cx, node, x).map(Some);
     }
     repetition(cx, node, x, axis, times).map(Some)
+}
+
+/// A gather of all elements, whose indices are a few runs, as a concatenation of slices.
+fn turned(cx: &mut Rewriter<'_>, node: &Node, x: ValueId, indices: &[i64]) -> Found {
+    let axis = node.attrs.int("axis") as usize;
+    let shape = cx.ty(x).shape.clone();
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for at in indices {
+        match runs.last_mut() {
+            Some((start, size)) if *start + *size == *at => *size += 1,
+            _ => runs.push((*at, 1)),
+        }
+    }
+    let mut ordered = runs.clone();
+    ordered.sort_unstable();
+    let next = ordered.iter().map(|(start, size)| start + size);
+    let disjoint = next
+        .zip(&ordered[1..])
+        .all(|(end, (start, _))| end == *start);
+    let all = shape[axis].is(indices.len() as i64) && disjoint && ordered[0].0 == 0;
+    if runs.len() > RUNS || !all {
+        return Ok(None);
+    }
+    let mut parts = Vec::new();
+    for (start, size) in runs {
+        let mut starts = vec![Expr::from(0); shape.len()];
+        let mut sizes = shape.clone();
+        (starts[axis], sizes[axis]) = (start.into(), size.into());
+        let attrs = Attrs::new()
+            .with("starts", starts)
+            .with("sizes", sizes)
+            .with("steps", vec![1; shape.len()]);
+        parts.push(cx.add("slice", &node.name, &[x], attrs)?);
+    }
+    let attrs = Attrs::new().with("axis", axis as i64);
+    cx.add("concat", &node.name, &parts, attrs).map(Some)
 }
 
 fn repetition(

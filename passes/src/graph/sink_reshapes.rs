@@ -5,7 +5,8 @@
 //! Requires: nothing.
 //! Ensures: scalar work on a reshaped value is done on the value itself if all other operands can be
 //! seen under its shape, and if a contraction computes it or no operand gets a reshape by that.
-//! Nothing is reduced under a shape that only splits or joins axes that are reduced. No reshape
+//! Nothing is reduced under a shape that only splits or joins axes that are reduced, or joins the
+//! first axis with a part of the second one. No reshape
 //! brings back what a reduction drops. A reshape that follows scalar work on reshaped values is done
 //! by those.
 //!
@@ -116,6 +117,9 @@ fn scalar(cx: &mut Rewriter<'_>, uses: &[Vec<NodeId>], node: &Node) -> Found {
         if cx.ty(*operand).shape != to || from == to {
             continue;
         }
+        if is_reduced(cx.old, uses, node.inputs[k], &from) {
+            continue;
+        }
         let Some(groups) = dim_groups(&from, &to) else {
             continue;
         };
@@ -144,6 +148,18 @@ fn has_other_views(graph: &Graph, uses: &[Vec<NodeId>], value: ValueId) -> bool 
     let users = uses[own.inputs[0].0 as usize].iter();
     let mut others = users.filter_map(|n| reshape(*n));
     others.any(|n| shape(n) != shape(own))
+}
+
+/// Whether a value is reduced in a way that has no like under another shape, so that it is wanted as
+/// it is.
+fn is_reduced(graph: &Graph, uses: &[Vec<NodeId>], value: ValueId, under: &[Expr]) -> bool {
+    let shape = &graph.ty(value).shape;
+    let users = uses[value.0 as usize].iter().map(|n| graph.node(*n));
+    let mut reductions = users.filter(|n| n.op.class == Class::Reduction);
+    reductions.any(|n| {
+        let axes = n.attrs.get("axes").map(|_| n.attrs.ints("axes"));
+        axes.is_some_and(|axes| axes_under(axes, under, shape).is_none())
+    })
 }
 
 /// Whether a value is seen under a shape without a reshape that is computed in a run.
@@ -420,7 +436,8 @@ fn under(
         .map(Some)
 }
 
-/// A reshape whose result is reduced along neighbouring axes, with these joined before.
+/// A reshape whose result is reduced, in two steps: neighbouring axes that are reduced are joined
+/// before, and what is in front of them is split at the axes that the operand has there.
 fn in_two_steps<'n>(
     cx: &mut Rewriter<'_>,
     node: &Node,
@@ -434,14 +451,16 @@ fn in_two_steps<'n>(
     if axes_under(axes, &cx.ty(x).shape, &to).is_some() {
         return Ok(None);
     }
+    let reduced = |d: usize| axes.contains(&(d as i64));
     let mut joined: Vec<Expr> = Vec::new();
     for (d, extent) in to.iter().enumerate() {
-        let reduced = |d: usize| axes.contains(&(d as i64));
-        match joined.last_mut() {
-            Some(last) if reduced(d) && reduced(d - 1) => {
-                *last = product(&[last.clone(), extent.clone()]);
-            }
-            _ => joined.push(extent.clone()),
+        if reduced(d) && d > 0 && reduced(d - 1) {
+            let last = joined.pop().unwrap_or(1.into());
+            joined.push(product(&[last, extent.clone()]));
+        } else if joined.is_empty() && !reduced(d) {
+            joined.extend(split_by(extent, &cx.ty(x).shape));
+        } else {
+            joined.push(extent.clone());
         }
     }
     if joined == to {
@@ -449,4 +468,20 @@ fn in_two_steps<'n>(
     }
     let first = cx.reshape(x, &joined, &node.name)?;
     cx.reshape(first, &to, &node.name).map(Some)
+}
+
+/// The extent of a first axis as that of the first axis of another shape and the rest, if there is
+/// one. An axis of extent 1 is none.
+fn split_by(extent: &Expr, shape: &[Expr]) -> Vec<Expr> {
+    let Some(first) = shape.iter().find(|d| !d.is(1)).filter(|d| *d != extent) else {
+        return vec![extent.clone()];
+    };
+    if extent.is(1) {
+        return vec![];
+    }
+    let rest = extent.div(first.clone());
+    match rest.clone() * first.clone() == *extent && !rest.is(1) {
+        true => vec![first.clone(), rest],
+        false => vec![extent.clone()],
+    }
 }

@@ -70,6 +70,7 @@ fn before_and_after() {
     check(include_str!("simplify_conditions.rs"), &simplify_conditions);
     check(include_str!("simplify_movement.rs"), &simplify_movement);
     check(include_str!("scale_bounds.rs"), &scale_bounds);
+    check(include_str!("fold_signs.rs"), &fold_signs);
     check(include_str!("scale_products.rs"), &scale_products);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);

@@ -67,16 +67,26 @@ pub const RULES: &[Rule] = &[
         factor_of_choice,
         sample_factor,
     ),
-    structure(
+    of_negative(
         "power-of-negative",
         Rounding::Exact,
-        (
-            "exp",
-            &["mul"],
-            "(exp (mul ?x c)) => (exp (neg (mul ?x -c))), for a number c below 0 that is not -1",
-        ),
-        power_of_negative,
-        sample_power,
+        "exp",
+        "(exp (mul ?x c)) => (exp (neg (mul ?x -c))), for a number c below 0 that is not -1, and for a sign of ?x",
+        |s| sample_negative(s, "exp"),
+    ),
+    of_negative(
+        "tanh-of-negative",
+        Rounding::Reassociates,
+        "tanh",
+        "(tanh (mul ?x c)) => (neg (tanh (mul ?x -c))), for a number c below 0 that is not -1, and for a sign of ?x",
+        |s| sample_negative(s, "tanh"),
+    ),
+    of_negative(
+        "erf-of-negative",
+        Rounding::Reassociates,
+        "erf",
+        "(erf (mul ?x c)) => (neg (erf (mul ?x -c))), for a number c below 0 that is not -1, and for a sign of ?x",
+        |s| sample_negative(s, "erf"),
     ),
     structure(
         "greater-slope",
@@ -101,6 +111,23 @@ pub const RULES: &[Rule] = &[
         sample_bounds,
     ),
 ];
+
+/// A rule about a function of a product with a number below 0.
+const fn of_negative(
+    name: &'static str,
+    rounding: Rounding,
+    op: &'static str,
+    equation: &'static str,
+    sample: fn(&mut Sampler) -> Graph,
+) -> Rule {
+    structure(
+        name,
+        rounding,
+        (op, &["mul", "div"], equation),
+        function_of_negative,
+        sample,
+    )
+}
 
 fn call(name: &str, args: Vec<Tree>) -> Tree {
     Tree::Call(op(name), Attrs::new(), args)
@@ -245,15 +272,54 @@ fn factor_of_choice(terms: &Terms, of: &Call) -> Vec<Tree> {
     found
 }
 
-fn power_of_negative(terms: &Terms, of: &Call) -> Vec<Tree> {
-    let dtype = terms[of.args[0]].data.ty().dtype;
-    let below = multiples(terms, of.args[0]).into_iter();
-    let below = below.filter(|(_, n)| *n < 0.0 && *n != -1.0);
-    let turned = |(x, n): (Id, f64)| {
-        let product = call("mul", vec![Tree::Class(x), Tree::Number(-n, dtype)]);
-        call("exp", vec![call("neg", vec![product])])
+/// The opposites of a product that has a number below 0, or a sign, among its factors.
+fn opposites(terms: &Terms, value: Id, depth: usize) -> Vec<Tree> {
+    let mut found = Vec::new();
+    let dtype = terms[value].data.ty().dtype;
+    let of_number = |x: Id, n: f64, name: &str| match n {
+        -1.0 => Tree::Class(x),
+        n => call(name, vec![Tree::Class(x), Tree::Number(-n, dtype)]),
     };
-    below.map(turned).collect()
+    for c in calls(terms, value).filter(|_| depth > 0) {
+        match (c.op.name, &c.args[..]) {
+            ("neg", [x]) if depth < DEPTH => found.push(Tree::Class(*x)),
+            ("mul", _) => {
+                for [x, y] in orders(c) {
+                    match terms[y].data.uniform() {
+                        Some(n) if n < 0.0 => found.push(of_number(x, n, "mul")),
+                        _ => {
+                            let inner = opposites(terms, x, depth - 1).into_iter();
+                            found.extend(inner.map(|x| call("mul", vec![x, Tree::Class(y)])));
+                        }
+                    }
+                }
+            }
+            ("div", [x, y]) => match terms[*y].data.uniform() {
+                Some(n) if n < 0.0 => found.push(of_number(*x, n, "div")),
+                _ => {
+                    let inner = opposites(terms, *x, depth - 1).into_iter();
+                    found.extend(inner.map(|x| call("div", vec![x, Tree::Class(*y)])));
+                }
+            },
+            _ => {}
+        }
+    }
+    found.truncate(1);
+    found
+}
+
+/// Functions of products with a negative factor: the negative stands in front of all others.
+fn function_of_negative(terms: &Terms, of: &Call) -> Vec<Tree> {
+    // What is a negative of all is in its form.
+    if calls(terms, of.args[0]).any(|c| c.op.name == "neg") {
+        return vec![];
+    }
+    let turned = |x: Tree| match of.op.name {
+        "exp" => call("exp", vec![call("neg", vec![x])]),
+        name => call("neg", vec![call(name, vec![x])]),
+    };
+    let found = opposites(terms, of.args[0], DEPTH).into_iter();
+    found.map(turned).collect()
 }
 
 fn greater_slope(terms: &Terms, of: &Call) -> Vec<Tree> {
@@ -344,13 +410,17 @@ fn sample_factor(s: &mut Sampler) -> Graph {
     finished(g, y)
 }
 
-fn sample_power(s: &mut Sampler) -> Graph {
+fn sample_negative(s: &mut Sampler, name: &str) -> Graph {
     let (mut g, n) = (Graph::default(), s.int(1, 6));
-    let x = float(&mut g, "x", &[n]);
+    let (x, z) = (float(&mut g, "x", &[n]), float(&mut g, "z", &[n]));
     let c = number(&mut g, *s.pick(&[-0.5, -3.0, -1.702]));
     let operands = if s.int(0, 1) == 0 { [x, c] } else { [c, x] };
-    let y = node(&mut g, "mul", &operands, Attrs::new());
-    let y = node(&mut g, "exp", &[y], Attrs::new());
+    let mut y = node(&mut g, "mul", &operands, Attrs::new());
+    if s.int(0, 1) == 0 {
+        let operands = if s.int(0, 1) == 0 { [y, z] } else { [z, y] };
+        y = node(&mut g, "mul", &operands, Attrs::new());
+    }
+    let y = node(&mut g, name, &[y], Attrs::new());
     finished(g, y)
 }
 

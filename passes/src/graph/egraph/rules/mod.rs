@@ -1,10 +1,12 @@
 //! The rules, family by family.
 mod algebra;
+mod bounds;
 mod choices;
 mod contractions;
 mod norms;
 mod recognise;
 mod reduce;
+mod sums;
 mod views;
 
 use super::facts::Terms;
@@ -29,11 +31,13 @@ const REDUCTIONS: &[&str] = &[
 pub fn all() -> impl Iterator<Item = &'static Rule> {
     let families = [
         algebra::RULES,
+        bounds::RULES,
         choices::RULES,
         contractions::RULES,
         norms::RULES,
         recognise::RULES,
         reduce::RULES,
+        sums::RULES,
         views::RULES,
     ];
     families.into_iter().flatten()

@@ -24,8 +24,8 @@ pub const RULES: &[Rule] = &[
     ),
     normal(
         "sigmoid-of-tanh",
-        "(mul 0.5 (add 1 (tanh (mul 0.5 ?x))))",
-        "(sigmoid ?x)",
+        "(mul 0.5 (add 1 (tanh ?x)))",
+        "(sigmoid (mul 2 ?x))",
     ),
     normal(
         "sigmoid-of-complement",
@@ -34,13 +34,13 @@ pub const RULES: &[Rule] = &[
     ),
     normal(
         "power-of-log-sigmoid",
-        "(exp (neg (add (max (neg ?x) 0) (log (add (exp (neg (abs ?x))) 1)))))",
+        "(exp (sub (min ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
         "(sigmoid ?x)",
     ),
     normal(
-        "tanh-of-squares",
-        "(div (sub (exp (mul 2 ?x)) 1) (add (exp (mul 2 ?x)) 1))",
-        "(tanh ?x)",
+        "tanh-of-quotient-of-powers",
+        "(div (sub (exp ?x) 1) (add (exp ?x) 1))",
+        "(tanh (mul 0.5 ?x))",
     ),
     normal("tanh-of-quotient", "(div (sinh ?x) (cosh ?x))", "(tanh ?x)"),
     normal(
@@ -64,9 +64,19 @@ pub const RULES: &[Rule] = &[
         "(mul ?y (sigmoid ?x))",
     ),
     normal(
+        "gate-of-powers",
+        "(div (mul ?y (exp ?x)) (add 1 (exp ?x)))",
+        "(mul ?y (sigmoid ?x))",
+    ),
+    normal(
         "gate-by-tanh",
-        "(add (mul 0.5 ?x) (mul 0.5 ?x (tanh (mul 0.5 ?x))))",
-        "(mul ?x (sigmoid ?x))",
+        "(mul 0.5 ?y (add 1 (tanh ?x)))",
+        "(mul ?y (sigmoid (mul 2 ?x)))",
+    ),
+    normal(
+        "gate-by-tanh-distributed",
+        "(add (mul 0.5 ?y) (mul 0.5 ?y (tanh ?x)))",
+        "(mul ?y (sigmoid (mul 2 ?x)))",
     ),
     normal("magnitude-of-power", "(abs (exp ?x))", "(exp ?x)"),
     normal(
@@ -87,6 +97,11 @@ pub const RULES: &[Rule] = &[
         may_be_above,
     ),
     normal(
+        "softplus-of-opposite",
+        "(add (sub ?x (min ?x 0)) (log (add (exp (neg (abs ?x))) 1)))",
+        "(add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))",
+    ),
+    normal(
         "mish-of-squares",
         "(div (sub (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1) (add (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1))",
         "(tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
@@ -100,16 +115,6 @@ pub const RULES: &[Rule] = &[
         "mish-as-quotient",
         "(div (mul ?y (exp ?x) (add (exp ?x) 2)) (add 2 (mul (exp ?x) (add (exp ?x) 2))))",
         "(mul ?y (tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))))",
-    ),
-    normal(
-        "hard-sigmoid",
-        "(mul 1/6 (min (max (add ?x 3) 0) 6))",
-        "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
-    ),
-    normal(
-        "hard-sigmoid-from-above",
-        "(mul 1/6 (max (min (add ?x 3) 6) 0))",
-        "(min (max (add (mul ?x 1/6) 0.5) 0) 1)",
     ),
     normal(
         "hard-gate",
@@ -131,21 +136,17 @@ pub const RULES: &[Rule] = &[
         "(add (mul 0.5 ?x) (mul 0.5 ?x (erf (mul ?x 1/sqrt2))))",
         "(mul (mul ?x 0.5) (add (erf (mul ?x 1/sqrt2)) 1))",
     ),
+    // As a gate by the logistic function, of fewer operations. 1.702 as its approximation stays
+    // what the model says.
     normal(
         "gelu-tanh",
-        "(mul 0.5 ?x (add 1 (tanh (mul sqrt2/pi (add ?x (mul 0.044715 ?x ?x ?x))))))",
-        "(mul (mul ?x 0.5) (add (tanh (mul (add ?x (mul (mul ?x ?x ?x) 0.044715)) sqrt2/pi)) 1))",
+        "(sigmoid (mul 1.5957691216057308 (add ?x (mul 0.044715 ?x ?x ?x))))",
+        "(sigmoid (mul ?x (add 1.5957691216057308 (mul 0.07135481627260025 (mul ?x ?x)))))",
     ),
     normal(
         "gelu-tanh-factored",
-        "(mul 0.5 ?x (add 1 (tanh (mul sqrt2/pi ?x (add 1 (mul 0.044715 ?x ?x))))))",
-        "(mul (mul ?x 0.5) (add (tanh (mul (add ?x (mul (mul ?x ?x ?x) 0.044715)) sqrt2/pi)) 1))",
-    ),
-    // 1.702 and 1.595769 as approximations of a gate stay what the model says.
-    normal(
-        "gelu-tanh-as-gate",
-        "(mul ?x (sigmoid (mul 1.5957691216057308 (add ?x (mul 0.044715 ?x ?x ?x)))))",
-        "(mul (mul ?x 0.5) (add (tanh (mul (add ?x (mul (mul ?x ?x ?x) 0.044715)) sqrt2/pi)) 1))",
+        "(sigmoid (mul 1.5957691216057308 ?x (add 1 (mul 0.044715 ?x ?x))))",
+        "(sigmoid (mul ?x (add 1.5957691216057308 (mul 0.07135481627260025 (mul ?x ?x)))))",
     ),
     derived(
         "softmax",
@@ -188,10 +189,16 @@ pub const RULES: &[Rule] = &[
         "(softmax@s ?x)",
     ),
     // A power that never overflows.
-    normal(
+    derived(
         "log-of-sigmoid",
         "(log (sigmoid ?x))",
-        "(neg (add (max (neg ?x) 0) (log (add (exp (neg (abs ?x))) 1))))",
+        "(sub (min ?x 0) (log (add (exp (neg (abs ?x))) 1)))",
+        no_negative,
+    ),
+    normal(
+        "log-of-opposite-sigmoid",
+        "(log (sigmoid (neg ?x)))",
+        "(neg (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
     ),
     derived(
         "log-softmax-unshifted",
@@ -206,6 +213,12 @@ pub const RULES: &[Rule] = &[
         keeps_axes,
     ),
 ];
+
+/// Nothing, if the first variable is the negative of something.
+fn no_negative(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
+    let negative = calls(terms, found.vars[0]?).any(|c| c.op.name == "neg");
+    (!negative).then(Attrs::new)
+}
 
 /// Nothing, unless the first variable is the negative of a magnitude.
 fn may_be_above(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {

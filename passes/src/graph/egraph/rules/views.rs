@@ -3,7 +3,8 @@ use super::super::facts::Terms;
 use super::super::pattern::calls;
 use super::super::rule::{Rounding, Rule, Tree};
 use super::super::term::Call;
-use super::{REDUCTIONS, finished, float, node, structure};
+use super::{REDUCTIONS, finished, float, node, number, structure};
+use egg::Id;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph};
 use tensmith_ir::ops::{Class, Sampler, op};
@@ -27,7 +28,7 @@ pub const RULES: &[Rule] = &[
         (
             "reshape",
             REDUCTIONS,
-            "(reshape (f (reduce ?x))) => (f (reshape (reduce ?x))), for a function f of one operand",
+            "(reshape (f (reduce ?x))) => (f (reshape (reduce ?x))), for a function f of it and numbers",
         ),
         of_function,
         sample_function,
@@ -52,22 +53,50 @@ fn between_transposes(terms: &Terms, outer: &Call) -> Vec<Tree> {
     found
 }
 
-fn of_function(terms: &Terms, outer: &Call) -> Vec<Tree> {
-    let functions = calls(terms, outer.args[0]);
-    let functions = functions.filter(|c| c.op.class == Class::Elementwise && c.args.len() == 1);
-    let of_rows = functions.filter(|c| {
-        let mut inner = calls(terms, c.args[0]);
-        inner.any(|r| r.op.class == Class::Reduction && r.attrs.get("keepdims").is_some())
-    });
-    let moved = |c: &Call| {
-        let view = Tree::Call(
-            op("reshape"),
-            (*outer.attrs).clone(),
-            vec![Tree::Class(c.args[0])],
-        );
-        Tree::Call(c.op, (*c.attrs).clone(), vec![view])
+/// Operations between a reduction and a reshape, at most.
+const DEPTH: usize = 4;
+
+/// The operand of scalar work that is no number, if it is the only one.
+fn only_operand(terms: &Terms, c: &Call) -> Option<usize> {
+    let value = |k: &usize| terms[c.args[*k]].data.uniform().is_none();
+    let mut values = (0..c.args.len()).filter(value);
+    let only = values.next().filter(|_| values.next().is_none());
+    only.filter(|_| c.op.class == Class::Elementwise)
+}
+
+/// Whether a value is a reduction, or scalar work with numbers on one.
+fn is_of_reduction(terms: &Terms, class: Id, depth: usize) -> bool {
+    let reduction = |c: &Call| c.op.class == Class::Reduction && c.attrs.get("keepdims").is_some();
+    let below = |c: &Call| {
+        let k = only_operand(terms, c).filter(|_| depth > 0);
+        k.is_some_and(|k| is_of_reduction(terms, c.args[k], depth - 1))
     };
-    of_rows.map(moved).collect()
+    calls(terms, class).any(|c| reduction(c) || below(c))
+}
+
+fn of_function(terms: &Terms, outer: &Call) -> Vec<Tree> {
+    let mut found = Vec::new();
+    for c in calls(terms, outer.args[0]) {
+        let Some(k) = only_operand(terms, c) else {
+            continue;
+        };
+        let same = terms[c.args[k]].data.ty().shape == terms[outer.args[0]].data.ty().shape;
+        if !same || !is_of_reduction(terms, c.args[k], DEPTH) {
+            continue;
+        }
+        let args = c.args.iter().enumerate().map(|(j, arg)| match j == k {
+            true => {
+                let of = vec![Tree::Class(*arg)];
+                Tree::Call(op("reshape"), (*outer.attrs).clone(), of)
+            }
+            false => {
+                let number = terms[*arg].data.uniform().unwrap_or(0.0);
+                Tree::Number(number, terms[*arg].data.ty().dtype)
+            }
+        });
+        found.push(Tree::Call(c.op, (*c.attrs).clone(), args.collect()));
+    }
+    found
 }
 
 fn sample_transposes(s: &mut Sampler) -> Graph {
@@ -100,7 +129,13 @@ fn sample_function(s: &mut Sampler) -> Graph {
     let attrs = Attrs::new().with("axes", vec![1]).with("keepdims", false);
     let y = node(&mut g, "reduce_max", &[x], attrs);
     let name = *s.pick(&["exp", "abs", "tanh"]);
-    let y = node(&mut g, name, &[y], Attrs::new());
+    let mut y = node(&mut g, name, &[y], Attrs::new());
+    if s.int(0, 1) == 0 {
+        let c = number(&mut g, 0.25);
+        let operands = if s.int(0, 1) == 0 { [y, c] } else { [c, y] };
+        let name = *s.pick(&["add", "mul", "sub"]);
+        y = node(&mut g, name, &operands, Attrs::new());
+    }
     let shape = vec![Expr::from(a), Expr::from(1)];
     let y = node(&mut g, "reshape", &[y], Attrs::new().with("shape", shape));
     finished(g, y)
