@@ -10,8 +10,8 @@ use crate::graph::{
     fold_factors, fold_identities, fold_signs, materialise_padding, merge_contractions,
     merge_convolutions, multiply_bytes, order_nodes, order_operands, resize_to_repeat,
     round_quotients, scale_bounds, scale_products, share_operands, simplify_conditions,
-    simplify_movement, simplify_powers, sink_reshapes, split_pooling, sum_integers_in_floats,
-    transpose_columns, widen_masks,
+    simplify_movement, simplify_powers, sink_reshapes, split_conv_transpose, split_pooling,
+    sum_integers_in_floats, transpose_columns, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -162,7 +162,7 @@ pub fn optimise_and_tell(
             let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
             let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
             let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
-            let graph = conv_transpose_to_conv(&graph)?;
+            let graph = conv_transpose_to_conv(&split_conv_transpose(&graph)?)?;
             conv_to_winograd(&graph, options, decisions)?
         }
     };

@@ -256,11 +256,21 @@ fn short_axes_are_dealt_in_lock_step() {
 
 #[test]
 fn phases_of_transposed_convolutions_are_turned() {
-    for (filters, stride, kernel_side, side) in [(20, 2, 2, 19), (9, 2, 3, 10), (16, 3, 3, 11)] {
-        let shape = [1, 6, side, side + 1];
+    let cases = [
+        (6, 20, 2, 2, 19),
+        (6, 9, 2, 3, 10),
+        (6, 16, 3, 3, 11),
+        // Its phases are convolutions of their own.
+        (16, 20, 2, 3, 10),
+    ];
+    for (channels, filters, stride, kernel_side, side) in cases {
+        let shape = [1, channels, side, side + 1];
         let mut g = Graph::default();
         let x = g.add_input("x", ty(&shape));
-        let w = g.add_constant("w", f32s(&[6, filters, kernel_side, kernel_side], 0.2));
+        let w = g.add_constant(
+            "w",
+            f32s(&[channels, filters, kernel_side, kernel_side], 0.2),
+        );
         let attrs = conv_attrs(([stride, stride], [1, 1]), 1, ([0, 0], [0, 0]))
             .with("output_padding", vec![0, 0]);
         let y = g

@@ -1,4 +1,6 @@
 //! Ops that work along one axis in order: the greatest elements and running sums and products.
+mod topk;
+
 use super::movement::{convert, proved_non_negative};
 use super::types::NUMBERS;
 use super::{AttrDef, Class, InferCx, Lower, OpDef, Sample, Sampler, Tolerance, attr};
@@ -7,7 +9,7 @@ use crate::dtype::DType;
 use crate::eval::{EvalCx, EvalError};
 use crate::expr::Expr;
 use crate::graph::{AttrKind, Attrs, NodeId, TensorType};
-use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar, UnaryOp};
+use crate::loops::{BinaryOp, Role, Scalar};
 use crate::tensor::{Tensor, Wide};
 use std::cmp::Ordering;
 
@@ -46,7 +48,7 @@ pub const OPS: &[OpDef] = &[
         types: NUMBERS,
         infer: infer_topk,
         eval: eval_topk,
-        lower: Lower::Kernel(define_topk),
+        lower: Lower::Kernel(topk::define),
         row_axes: None,
         tolerance: Tolerance::Exact,
         samples: topk_samples,
@@ -172,185 +174,6 @@ fn define_running(cx: &mut Define<'_>, node: NodeId, op: BinaryOp, identity: f64
                 }
             },
         );
-    });
-}
-
-/// An element and its index; an index below 0 means none.
-struct Ranked {
-    value: Scalar,
-    index: Scalar,
-}
-
-impl Ranked {
-    fn load(value: BufferId, index: BufferId, at: &[Expr]) -> Self {
-        Ranked {
-            value: Scalar::load(value, at.to_vec()),
-            index: Scalar::load(index, at.to_vec()),
-        }
-    }
-
-    /// Whether `self` comes before `other`; there is always an element in `self`.
-    fn beats(&self, other: &Ranked, dtype: DType, largest: bool) -> Scalar {
-        let value = |r: &Ranked| convert(compute_type(dtype), dtype, r.value.clone());
-        let (a, b) = (value(self), value(other));
-        let zero = Scalar::num(DType::I64, 0.0);
-        let none = Scalar::binary(BinaryOp::Lt, other.index.clone(), zero);
-        let earlier = Scalar::binary(BinaryOp::Lt, self.index.clone(), other.index.clone());
-        let (greater, less) = (above(&a, &b, dtype), above(&b, &a, dtype));
-        let (better, worse) = if largest {
-            (greater, less)
-        } else {
-            (less, greater)
-        };
-        let equal = Scalar::unary(UnaryOp::Not, worse);
-        let tie = Scalar::binary(BinaryOp::And, equal, earlier);
-        let ahead = Scalar::binary(BinaryOp::Or, better, tie);
-        Scalar::binary(BinaryOp::Or, none, ahead)
-    }
-}
-
-/// Whether `a` is greater than `b`, where NaN is greater than all numbers.
-fn above(a: &Scalar, b: &Scalar, dtype: DType) -> Scalar {
-    let greater = Scalar::binary(BinaryOp::Lt, b.clone(), a.clone());
-    if !dtype.is_float() {
-        return greater;
-    }
-    let nan = Scalar::binary(BinaryOp::Ne, a.clone(), a.clone());
-    let number = Scalar::binary(BinaryOp::Eq, b.clone(), b.clone());
-    Scalar::binary(
-        BinaryOp::Or,
-        greater,
-        Scalar::binary(BinaryOp::And, nan, number),
-    )
-}
-
-/// What an element must pass to have a place among the best so far, in registers: most elements
-/// are compared with it only, and those that pass it with what is held.
-struct Bar {
-    /// The last of the best, as the type that is compared. For floats, a number that all pass while
-    /// there is a place left, NaN, and one that no number passes if the last is as good as any.
-    value: BufferId,
-    /// The index of the last of the best, for integers.
-    index: Option<BufferId>,
-    dtype: DType,
-    largest: bool,
-}
-
-impl Bar {
-    fn new(cx: &mut Define<'_>, dtype: DType, largest: bool) -> Self {
-        let bar = Bar {
-            value: cx.register(compute_type(dtype)),
-            index: (!dtype.is_float()).then(|| cx.register(DType::I64)),
-            dtype,
-            largest,
-        };
-        cx.store(bar.value, vec![], bar.open());
-        bar.set_index(cx, Scalar::Const(Const::int(DType::I64, -1)));
-        bar
-    }
-
-    /// The value while there is a place left.
-    fn open(&self) -> Scalar {
-        let compute = compute_type(self.dtype);
-        match self.dtype.is_float() {
-            true => Scalar::num(compute, f64::NAN),
-            false => Scalar::num(compute, 0.0),
-        }
-    }
-
-    fn set_index(&self, cx: &mut Define<'_>, index: Scalar) {
-        if let Some(register) = self.index {
-            cx.store(register, vec![], index);
-        }
-    }
-
-    /// Whether an element may have a place; of equal ones, the first has it.
-    fn passed(&self, element: &Scalar) -> Scalar {
-        let element = convert(compute_type(self.dtype), self.dtype, element.clone());
-        let bar = Scalar::load(self.value, vec![]);
-        let (worse, better) = match self.largest {
-            true => (element, bar),
-            false => (bar, element),
-        };
-        let Some(index) = self.index else {
-            let fails = Scalar::binary(BinaryOp::Le, worse, better);
-            return Scalar::unary(UnaryOp::Not, fails);
-        };
-        let place = Scalar::load(index, vec![]);
-        let open = Scalar::binary(BinaryOp::Lt, place, Scalar::num(DType::I64, 0.0));
-        Scalar::binary(
-            BinaryOp::Or,
-            open,
-            Scalar::binary(BinaryOp::Lt, better, worse),
-        )
-    }
-
-    /// Takes the last of the best, which exists if all of `conds` are at least 0.
-    fn raise(&self, cx: &mut Define<'_>, last: &Ranked, conds: &[Expr]) {
-        let value = convert(compute_type(self.dtype), self.dtype, last.value.clone());
-        let none = Scalar::Const(Const::int(DType::I64, -1));
-        let index = cx.guarded(conds, none, &mut |_| last.index.clone());
-        let value = match (self.dtype.is_float(), self.largest) {
-            (false, _) => value,
-            (true, largest) => {
-                let infinity = Scalar::num(compute_type(self.dtype), f64::INFINITY);
-                let nan = Scalar::binary(BinaryOp::Ne, value.clone(), value.clone());
-                let value = match largest {
-                    true => Scalar::select(nan, infinity, value),
-                    false => value,
-                };
-                let zero = Scalar::num(DType::I64, 0.0);
-                let open = Scalar::binary(BinaryOp::Lt, last.index.clone(), zero);
-                Scalar::select(open, self.open(), value)
-            }
-        };
-        let value = cx.guarded(conds, self.open(), &mut |_| value.clone());
-        cx.store(self.value, vec![], value);
-        self.set_index(cx, index);
-    }
-}
-
-/// Keeps the best elements so far, sorted, in the result itself; an element that beats the last
-/// of them is carried from the front to its place, and what it displaces further on.
-fn define_topk(cx: &mut Define<'_>, node: NodeId) {
-    let attrs = &cx.node(node).attrs;
-    let (axis, largest) = (attrs.int("axis") as usize, attrs.flag("largest"));
-    let k = attrs.dims("k")[0].clone();
-    let x = cx.operand_type(node, 0);
-    let [values, indices] = [0, 1].map(|r| cx.output_buffer(cx.node(node).outputs[r]));
-    let empty = Const::int(DType::I64, -1);
-    rows(cx, &x.shape, axis, &mut |cx, at| {
-        let [value, other_value] = [(); 2].map(|_| cx.register(x.dtype));
-        let [index, other_index] = [(); 2].map(|_| cx.register(DType::I64));
-        let bar = Bar::new(cx, x.dtype, largest);
-        let carried = || Ranked::load(value, index, &[]);
-        let slots = std::slice::from_ref(&k);
-        cx.nest(slots, Role::Serial, &mut |cx, vars| {
-            cx.store(values, at(&vars[0]), Scalar::num(x.dtype, 0.0));
-            cx.store(indices, at(&vars[0]), Scalar::Const(empty));
-        });
-        cx.nest(&x.shape[axis..=axis], Role::Serial, &mut |cx, vars| {
-            let element = cx.operand(node, 0, &at(&vars[0]));
-            cx.store(value, vec![], element);
-            cx.store(index, vec![], Scalar::Index(vars[0].clone()));
-            let conds = [k.clone() - 1];
-            let last = Ranked::load(values, indices, &at(&(k.clone() - 1)));
-            cx.when(bar.passed(&carried().value), &mut |cx| {
-                cx.nest(slots, Role::Serial, &mut |cx, vars| {
-                    let slot = at(&vars[0]);
-                    let held = Ranked::load(values, indices, &slot);
-                    cx.when(carried().beats(&held, x.dtype, largest), &mut |cx| {
-                        cx.store(other_value, vec![], held.value.clone());
-                        cx.store(other_index, vec![], held.index.clone());
-                        cx.store(values, slot.clone(), carried().value);
-                        cx.store(indices, slot.clone(), carried().index);
-                        cx.store(value, vec![], Scalar::load(other_value, vec![]));
-                        cx.store(index, vec![], Scalar::load(other_index, vec![]));
-                    });
-                });
-                bar.raise(cx, &last, &conds);
-            });
-        });
     });
 }
 

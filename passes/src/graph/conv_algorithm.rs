@@ -2,8 +2,8 @@
 //! 2x2 or 4x4 results.
 //!
 //! The cost model compares the algorithms as they would run: a contraction over register tiles,
-//! its weights read from where the weights of the whole model lie, and the transforms as passes
-//! over memory. Transformed weights are larger; where constants are bounded, the layers that gain
+//! its weights read from where the weights of the whole model lie with those that it adds, and the
+//! transforms as passes over memory. Transformed weights are larger; where constants are bounded, the layers that gain
 //! most for a byte come first. Of the faster algorithms those are chosen whose errors are
 //! admissible for the actual weights.
 use super::conv_error::{Refusal, Seen, admit};
@@ -83,7 +83,7 @@ pub(super) fn choose(
     let constant = constant_values(graph);
     let known = |v: ValueId| constant[v.0 as usize];
     let bytes = constant_bytes(graph);
-    let source = options.target.cost.weights_level(bytes as f64);
+    let source = |more: u64| options.target.cost.weights_level((bytes + more) as f64);
     let mut weights = Weights::new(graph);
     let (mut candidates, mut decisions) = (Vec::new(), Vec::new());
     for node in &graph.nodes {
@@ -91,8 +91,8 @@ pub(super) fn choose(
             let about = about(graph, node);
             let said = options.said(&about, ALGORITHM);
             let said = said.and_then(|text| tile_named(&text));
-            let all = layer.candidates(node.outputs[0], source, options);
-            let direct = layer.direct(source, options);
+            let all = layer.candidates(node.outputs[0], &source, options);
+            let direct = layer.direct(source(0), options);
             let cycles: Vec<(i64, f64)> = all.iter().map(|c| (c.tile, direct - c.gain)).collect();
             let tried = wanted(all, said, options.spaces);
             let tolerance = options.precision.tolerance();
@@ -329,18 +329,25 @@ impl Layer {
         (many && extents.iter().all(|e| *e > 0)).then_some(layer)
     }
 
-    /// The algorithms besides the direct one.
-    fn candidates(&self, result: ValueId, source: Level, options: &PassOptions) -> Vec<Candidate> {
-        let direct = self.direct(source, options);
+    /// The algorithms besides the direct one; `source` says where weights lie if there are so many
+    /// bytes more of them.
+    fn candidates(
+        &self,
+        result: ValueId,
+        source: &dyn Fn(u64) -> Level,
+        options: &PassOptions,
+    ) -> Vec<Candidate> {
+        let direct = self.direct(source(0), options);
         let weights = self.channels.saturating_mul(self.results) as u64;
         let candidate = |tile: i64| {
             let taps = ((tile + 2) * (tile + 2) - 9) as u64;
+            let growth = weights.saturating_mul(taps * ELEMENT as u64);
             Candidate {
                 result,
                 layer: self.clone(),
                 tile,
-                gain: direct - self.filtered(tile, source, options),
-                growth: weights.saturating_mul(taps * ELEMENT as u64),
+                gain: direct - self.filtered(tile, source(growth), options),
+                growth,
                 error: 0.0,
                 share: 0.0,
             }
@@ -438,7 +445,7 @@ mod tests {
         }
     }
 
-    fn best(layer: &Layer, source: Level) -> Option<i64> {
+    fn best(layer: &Layer, source: &dyn Fn(u64) -> Level) -> Option<i64> {
         let found = layer.candidates(ValueId(0), source, &options());
         let best = found
             .iter()
@@ -449,14 +456,14 @@ mod tests {
 
     #[test]
     fn large_images_are_filtered_and_few_positions_are_not() {
-        assert_eq!(best(&layer(64, 56), Level::L2), Some(4));
-        assert_eq!(best(&layer(512, 1), Level::Memory), None);
+        assert_eq!(best(&layer(64, 56), &|_| Level::L2), Some(4));
+        assert_eq!(best(&layer(512, 1), &|_| Level::Memory), None);
     }
 
     #[test]
     fn weights_from_memory_ask_for_smaller_tiles() {
         let gains = |source| {
-            let found = layer(512, 7).candidates(ValueId(0), source, &options());
+            let found = layer(512, 7).candidates(ValueId(0), &|_| source, &options());
             let of = |tile| {
                 found
                     .iter()
@@ -468,5 +475,18 @@ mod tests {
         let (near, far) = (gains(Level::L2), gains(Level::Memory));
         assert!(near.0 > near.1, "{near:?}");
         assert!(far.0 < far.1, "{far:?}");
+    }
+
+    #[test]
+    fn weights_that_leave_a_cache_are_read_from_where_they_lie() {
+        let layer = layer(512, 7);
+        assert_eq!(best(&layer, &|_| Level::L3), Some(4));
+        // Those of small tiles stay.
+        let most = 16 << 20;
+        let leaves = |more| match more > most {
+            true => Level::Memory,
+            false => Level::L3,
+        };
+        assert_eq!(best(&layer, &leaves), Some(2));
     }
 }

@@ -35,6 +35,7 @@ mod simplify_conditions;
 mod simplify_movement;
 mod simplify_powers;
 mod sink_reshapes;
+mod split_conv_transpose;
 mod split_pooling;
 mod sum_integers_in_floats;
 #[cfg(test)]
@@ -71,6 +72,7 @@ pub use simplify_conditions::simplify_conditions;
 pub use simplify_movement::simplify_movement;
 pub use simplify_powers::simplify_powers;
 pub use sink_reshapes::sink_reshapes;
+pub use split_conv_transpose::split_conv_transpose;
 pub use split_pooling::split_pooling;
 pub use sum_integers_in_floats::sum_integers_in_floats;
 pub use transpose_columns::transpose_columns;

@@ -74,6 +74,10 @@ fn before_and_after() {
     check(include_str!("scale_products.rs"), &scale_products);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
+    check(
+        include_str!("split_conv_transpose.rs"),
+        &split_conv_transpose,
+    );
     check(include_str!("split_pooling.rs"), &split_pooling);
     check(
         include_str!("sum_integers_in_floats.rs"),

@@ -1,0 +1,357 @@
+//! Computes a transposed convolution as one convolution for each phase of the stride, where phases
+//! meet different numbers of taps: as channels of one convolution, most would have products with
+//! zeros.
+//!
+//! Requires: the standard precision: taps are summed in another order.
+//! Ensures: nothing of its own.
+//!
+//! Before:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "x" : f32[1, 16, 9]
+//!   %1 = input "w" : f32[16, 32, 3]
+//!   %2 = conv_transpose(%0, %1) {dilations=[1], groups=1, output_padding=[1], pads_after=[1], pads_before=[1], strides=[2]} "c" : f32[1, 32, 18]
+//!   output "y" = %2
+//! }
+//! ```
+//! After:
+//! ```text
+//! graph "g" () {
+//!   %0 = input "x" : f32[1, 16, 9]
+//!   %1 = const "c" : f32[] = [0.0]
+//!   %2 = pad(%0, %1) {after=[0, 0, 1], before=[0, 0, 0], mode="constant"} "c" : f32[1, 16, 10]
+//!   %3 = slice(%2) {sizes=[1, 16, 9], starts=[0, 0, 0], steps=[1, 1, 1]} "c" : f32[1, 16, 9]
+//!   %4 = input "w" : f32[16, 32, 3]
+//!   %5 = slice(%4) {sizes=[16, 32, 1], starts=[0, 0, 1], steps=[1, 1, -2]} "c" : f32[16, 32, 1]
+//!   %6 = transpose(%5) {perm=[1, 0, 2]} "c" : f32[32, 16, 1]
+//!   %7 = conv(%3, %6) {dilations=[1], groups=1, pads_after=[0], pads_before=[0], strides=[1]} "c" : f32[1, 32, 9]
+//!   %8 = slice(%4) {sizes=[16, 32, 2], starts=[0, 0, 2], steps=[1, 1, -2]} "c" : f32[16, 32, 2]
+//!   %9 = transpose(%8) {perm=[1, 0, 2]} "c" : f32[32, 16, 2]
+//!   %10 = conv(%2, %9) {dilations=[1], groups=1, pads_after=[0], pads_before=[0], strides=[1]} "c" : f32[1, 32, 9]
+//!   %11 = concat(%7, %10) {axis=1} "c" : f32[1, 64, 9]
+//!   %12 = depth_to_space(%11) {blocks=[2], groups=1} "c" : f32[1, 32, 18]
+//!   output "y" = %12
+//! }
+//! ```
+//! Source: Shi et al., Is the deconvolution layer the same as a convolutional layer? (2016).
+use super::Rewriter;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
+use tensmith_ir::tensor::Tensor;
+
+/// Channels of a result that are computed together, as many as a 512-bit vector has lanes: fewer
+/// take as long.
+const LANES: i64 = 16;
+/// One convolution takes at most so many times the products that one a phase takes: what those
+/// read of the image again.
+const GAIN: f64 = 1.25;
+/// Fewer channels of the operand have too few products for what is saved of them to matter.
+const CHANNELS: i64 = 16;
+/// Phases at most: each is a kernel.
+const PHASES: i64 = 9;
+/// Taps of one convolution that minimal filtering computes with fewer products than are saved here.
+const FILTERED: [i64; 2] = [3, 3];
+
+/// The graph with a convolution for each phase.
+///
+/// Errors: never for a valid graph.
+pub fn split_conv_transpose(graph: &Graph) -> Result<Graph, GraphError> {
+    Rewriter::run(graph, &mut |cx, node| {
+        let plain = |n: &Node| {
+            n.attrs.int("groups") == 1 && n.attrs.ints("dilations").iter().all(|d| *d == 1)
+        };
+        if node.op.name != "conv_transpose" || !plain(node) {
+            return Ok(None);
+        }
+        match axes(cx.old, node).filter(|axes| pays(cx.old, node, axes)) {
+            None => Ok(None),
+            Some(axes) => rewrite(cx, node, &axes).map(|v| Some(vec![v])),
+        }
+    })
+}
+
+/// One spatial axis.
+struct Axis {
+    kernel: i64,
+    stride: i64,
+    /// Elements of each phase beyond those of x: the result has `stride` times as many, or fewer
+    /// by what the last phases lack.
+    more: i64,
+    phases: Vec<Phase>,
+}
+
+/// Elements of the result at `stride * r + p` for a phase `p`: the sums over `taps` of
+/// `x[r + last - tap] * w[stride * tap + first]`.
+#[derive(Clone, Copy)]
+struct Phase {
+    first: i64,
+    taps: i64,
+    last: i64,
+}
+
+impl Phase {
+    /// How many elements of x before the first are read.
+    fn before(self) -> i64 {
+        self.taps - 1 - self.last
+    }
+}
+
+impl Axis {
+    fn pads(&self) -> (i64, i64) {
+        let most = |f: &dyn Fn(&Phase) -> i64| self.phases.iter().map(f).fold(0, i64::max);
+        (most(&|p| p.before()), most(&|p| p.last + self.more))
+    }
+
+    /// Taps of one convolution that computes all phases.
+    fn joined_taps(&self) -> i64 {
+        (self.kernel + self.stride - 1) / self.stride
+    }
+}
+
+/// The spatial axes; `None` if the kernel's extents are not known, or a phase has no taps.
+fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
+    let kernel = &graph.ty(node.inputs[1]).shape[2..];
+    let of = |name: &str, d: usize| node.attrs.ints(name)[d];
+    let axis = |(d, kernel): (usize, &Expr)| {
+        let (stride, before) = (of("strides", d), of("pads_before", d));
+        let kernel = kernel.as_const().filter(|k| *k >= stride)?;
+        let reach = kernel + of("output_padding", d) - before - of("pads_after", d);
+        let phase = |p: i64| {
+            let first = (p + before) % stride;
+            Phase {
+                first,
+                taps: (kernel - first + stride - 1) / stride,
+                last: (p + before) / stride,
+            }
+        };
+        (stride <= PHASES).then(|| Axis {
+            kernel,
+            stride,
+            more: (reach + stride - 1).div_euclid(stride) - 1,
+            phases: (0..stride).map(phase).collect(),
+        })
+    };
+    kernel.iter().enumerate().map(axis).collect()
+}
+
+/// Whether convolutions apart have far fewer products, with zeros included.
+fn pays(graph: &Graph, node: &Node, axes: &[Axis]) -> bool {
+    let w = &graph.ty(node.inputs[1]).shape;
+    let (Some(channels), Some(results)) = (w[0].as_const(), w[1].as_const()) else {
+        return false;
+    };
+    let product = |f: &dyn Fn(&Axis) -> i64| axes.iter().map(f).product::<i64>();
+    let vectors = |channels: i64| ((channels + LANES - 1) / LANES) as f64;
+    let phases = product(&|a| a.stride);
+    let taps: Vec<i64> = axes.iter().map(Axis::joined_taps).collect();
+    let joined = taps.iter().product::<i64>() as f64 * vectors(results.saturating_mul(phases));
+    let apart = product(&|a| a.kernel) as f64 * vectors(results);
+    let few = channels < CHANNELS || phases > PHASES;
+    !few && taps != FILTERED && joined > GAIN * apart
+}
+
+/// All phases of all axes, those of the last axis next to each other.
+fn all_phases(axes: &[Axis]) -> Vec<Vec<Phase>> {
+    axes.iter().fold(vec![vec![]], |all, axis| {
+        let with = |own: &Vec<Phase>| {
+            let own = own.clone();
+            let one = move |p: &Phase| [own.clone(), vec![*p]].concat();
+            axis.phases.iter().map(one).collect::<Vec<_>>()
+        };
+        all.iter().flat_map(with).collect()
+    })
+}
+
+fn rewrite(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId, GraphError> {
+    let image = padded(cx, node, axes)?;
+    let mut parts = Vec::new();
+    for phases in all_phases(axes) {
+        let x = part_of_image(cx, node, image, (axes, &phases))?;
+        let w = taps_of_phase(cx, node, (axes, &phases))?;
+        let none = vec![0; axes.len()];
+        let attrs = Attrs::new()
+            .with("strides", vec![1; axes.len()])
+            .with("dilations", vec![1; axes.len()])
+            .with("pads_before", none.clone())
+            .with("pads_after", none)
+            .with("groups", 1);
+        parts.push(cx.add("conv", &node.name, &[x, w], attrs)?);
+    }
+    let y = cx.add("concat", &node.name, &parts, Attrs::new().with("axis", 1))?;
+    let blocks: Vec<i64> = axes.iter().map(|a| a.stride).collect();
+    let attrs = Attrs::new().with("blocks", blocks).with("groups", 1);
+    let y = cx.add("depth_to_space", &node.name, &[y], attrs)?;
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    sliced(cx, node, y, (vec![Expr::from(0); to.len()], to))
+}
+
+/// The operand with the zeros that any phase reads.
+fn padded(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId, GraphError> {
+    let x = cx.get(node.inputs[0]);
+    let pads: Vec<(i64, i64)> = axes.iter().map(Axis::pads).collect();
+    if pads.iter().all(|p| *p == (0, 0)) {
+        return Ok(x);
+    }
+    let zero = Tensor::splat(cx.ty(x).dtype, vec![], 0.0);
+    let zero = cx.new.add_constant(&node.name, zero);
+    let list = |of: &dyn Fn(&(i64, i64)) -> i64| {
+        let spatial = pads.iter().map(|p| Expr::from(of(p)));
+        [0.into(), 0.into()].into_iter().chain(spatial).collect()
+    };
+    let (before, after): (Vec<Expr>, Vec<Expr>) = (list(&|p| p.0), list(&|p| p.1));
+    let attrs = Attrs::new().with("before", before).with("after", after);
+    let attrs = attrs.with("mode", "constant");
+    cx.add("pad", &node.name, &[x, zero], attrs)
+}
+
+/// What a phase reads of the padded image.
+fn part_of_image(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    image: ValueId,
+    (axes, phases): (&[Axis], &[Phase]),
+) -> Result<ValueId, GraphError> {
+    let shape = &cx.old.ty(node.inputs[0]).shape;
+    let (mut starts, mut sizes) = (vec![Expr::from(0); 2], shape[..2].to_vec());
+    for ((axis, phase), extent) in axes.iter().zip(phases).zip(&shape[2..]) {
+        starts.push(Expr::from(axis.pads().0 - phase.before()));
+        sizes.push(extent.clone() + axis.more + (phase.taps - 1));
+    }
+    sliced(cx, node, image, (starts, sizes))
+}
+
+/// A part of a value, or the value if that is all of it.
+fn sliced(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    value: ValueId,
+    (starts, sizes): (Vec<Expr>, Vec<Expr>),
+) -> Result<ValueId, GraphError> {
+    if cx.ty(value).shape == sizes {
+        return Ok(value);
+    }
+    let steps = vec![1; sizes.len()];
+    let attrs = Attrs::new().with("starts", starts).with("sizes", sizes);
+    cx.add("slice", &node.name, &[value], attrs.with("steps", steps))
+}
+
+/// The taps of a phase of `w[c, o, k...]`, the last one first, as weights `[o, c, taps...]`.
+fn taps_of_phase(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    (axes, phases): (&[Axis], &[Phase]),
+) -> Result<ValueId, GraphError> {
+    let w = cx.get(node.inputs[1]);
+    let mut sizes = cx.ty(w).shape.clone();
+    let (mut starts, mut steps) = (vec![Expr::from(0); sizes.len()], vec![1; sizes.len()]);
+    for (d, (axis, phase)) in axes.iter().zip(phases).enumerate() {
+        sizes[d + 2] = phase.taps.into();
+        starts[d + 2] = (phase.first + axis.stride * (phase.taps - 1)).into();
+        steps[d + 2] = -axis.stride;
+    }
+    let attrs = Attrs::new().with("starts", starts).with("sizes", sizes);
+    let part = cx.add("slice", &node.name, &[w], attrs.with("steps", steps))?;
+    let spatial = 2..axes.len() as i64 + 2;
+    let perm: Vec<i64> = [1, 0].into_iter().chain(spatial).collect();
+    let attrs = Attrs::new().with("perm", perm);
+    cx.add("transpose", &node.name, &[part], attrs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tensmith_ir::dtype::DType;
+    use tensmith_ir::eval::eval_graph;
+    use tensmith_ir::graph::TensorType;
+    use tensmith_ir::ops::op;
+
+    /// `y = conv_transpose(x, w)` over axes of (extent, kernel, stride, before, after, added).
+    fn layer([channels, results]: [i64; 2], axes: &[[i64; 6]]) -> Graph {
+        let list = |k: usize| axes.iter().map(|a| a[k]).collect::<Vec<i64>>();
+        let shape = |first: [i64; 2], k: usize| {
+            let all = first.into_iter().chain(list(k));
+            TensorType::new(DType::F32, all.map(Expr::from).collect())
+        };
+        let mut graph = Graph::default();
+        let x = graph.add_input("x", shape([2, channels], 0));
+        let w = graph.add_input("w", shape([channels, results], 1));
+        let attrs = Attrs::new()
+            .with("strides", list(2))
+            .with("dilations", vec![1; axes.len()])
+            .with("pads_before", list(3))
+            .with("pads_after", list(4))
+            .with("output_padding", list(5))
+            .with("groups", 1);
+        let y = graph.add_one(op("conv_transpose"), "c", &[x, w], attrs);
+        graph.add_output("y", y.unwrap());
+        graph
+    }
+
+    fn numbers(ty: &TensorType) -> Tensor {
+        let shape: Vec<usize> = ty
+            .shape
+            .iter()
+            .map(|e| e.as_const().unwrap() as usize)
+            .collect();
+        let count = shape.iter().product::<usize>() as i64;
+        let values: Vec<f32> = (0..count)
+            .map(|k| ((k * 37 + 11) % 64 - 30) as f32)
+            .collect();
+        Tensor::from_f32(shape, &values)
+    }
+
+    fn is_split_alike(channels: [i64; 2], axes: &[[i64; 6]]) -> bool {
+        let before = layer(channels, axes);
+        let after = split_conv_transpose(&before).unwrap();
+        let inputs: Vec<Tensor> = before
+            .inputs
+            .iter()
+            .map(|v| numbers(before.ty(*v)))
+            .collect();
+        let run = |g: &Graph| eval_graph(g, &inputs).unwrap();
+        assert_eq!(run(&before), run(&after), "{axes:?}");
+        after.nodes.iter().all(|n| n.op.name != "conv_transpose")
+    }
+
+    #[test]
+    fn phases_of_uneven_kernels_are_apart() {
+        for kernel in 2..8 {
+            for stride in 2..4 {
+                for (before, after, added) in [(0, 0, 0), (1, 1, 1), (2, 0, 0), (1, 3, 1)] {
+                    let axis = [6, kernel, stride, before, after, added];
+                    let wants = kernel > stride && kernel % stride != 0;
+                    let gains = (kernel + stride - 1) / stride * stride * 4 > kernel * 5;
+                    assert_eq!(
+                        is_split_alike([16, 16], &[axis]),
+                        wants && gains,
+                        "{axis:?}"
+                    );
+                }
+            }
+        }
+        assert!(is_split_alike(
+            [16, 32],
+            &[[4, 3, 2, 1, 1, 1], [5, 3, 2, 1, 1, 0]]
+        ));
+        assert!(is_split_alike(
+            [16, 16],
+            &[[4, 3, 2, 0, 1, 0], [5, 3, 1, 1, 1, 0]]
+        ));
+    }
+
+    #[test]
+    fn few_channels_and_filtered_taps_stay_together() {
+        assert!(!is_split_alike(
+            [3, 32],
+            &[[4, 3, 2, 1, 1, 1], [5, 3, 2, 1, 1, 1]]
+        ));
+        assert!(!is_split_alike(
+            [16, 3],
+            &[[4, 3, 2, 1, 1, 1], [5, 3, 2, 1, 1, 1]]
+        ));
+        assert!(!is_split_alike(
+            [16, 32],
+            &[[4, 5, 2, 2, 2, 1], [5, 5, 2, 2, 2, 1]]
+        ));
+    }
+}
