@@ -73,7 +73,7 @@ struct Choice {
 
 /// Units: cycles of a contraction with the best tile for it.
 pub(crate) fn least_cycles(target: &Target, work: &Contraction) -> f64 {
-    let cycles = shapes(target).into_iter().map(|tile| {
+    let cycles = shapes(target, true).into_iter().map(|tile| {
         let work = Contraction { tile, ..*work };
         target.cost.contraction_cycles(&work)
     });
@@ -444,6 +444,7 @@ fn candidates(
     let is_turned = |k: &usize| turned(kernel, nest, columns, *k);
     let side_by_side = (0..nest.loops.len()).filter(is_row).any(|k| is_turned(&k));
     let fitting = |k: &usize| is_row(k) && (!side_by_side || is_turned(k));
+    let shapes = shapes(target, is_alone(kernel));
     for rows in (0..nest.loops.len()).filter(fitting) {
         let far = if Some(stride(&rows)) == nearest {
             1.0
@@ -456,7 +457,8 @@ fn candidates(
         let few = extent(rows).is_some_and(|n| n <= FEW_ROWS) || is_turned(&rows);
         let fits =
             |s: &cost::Tile| s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride_bytes, l1_bytes);
-        found.extend(shapes(target).into_iter().map(|shape| {
+        found.extend(shapes.iter().map(|shape| {
+            let shape = *shape;
             let mut choice = choice(Some(rows), shape);
             choice.cost *= if fits(&shape) { far } else { CROWDED };
             choice
@@ -467,6 +469,18 @@ fn candidates(
         found.retain(|c| width % c.shape.width() == 0);
     }
     found
+}
+
+/// Whether a kernel is one nest.
+fn is_alone(kernel: &Kernel) -> bool {
+    let mut body = &kernel.body[..];
+    while let [Stmt::For(l)] = body
+        && l.role == Role::Space
+    {
+        body = &l.body;
+    }
+    let is_nest = |s: &Stmt| matches!(s, Stmt::For(l) if l.role == Role::Space);
+    !body.iter().any(is_nest)
 }
 
 /// Whether results of the rows lie side by side, and those of the columns do not.

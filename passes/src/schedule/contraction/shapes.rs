@@ -23,10 +23,11 @@ const MOST_HALVES: i64 = 3;
 /// The shapes that fit the registers of a target.
 ///
 /// The width of vectors follows from the width of tiles: where 512-bit vectors do not fill a tile,
-/// its code has shorter ones, and half as many registers.
-pub(super) fn shapes(target: &Target) -> Vec<Tile> {
+/// its code has shorter ones, and half as many registers. A kernel has vectors of one width only, so
+/// that is for nests that are `alone` in theirs.
+pub(super) fn shapes(target: &Target, alone: bool) -> Vec<Tile> {
     let mut found = fitting(target.lanes(), target.registers());
-    if target.vector_bytes == 64 {
+    if target.vector_bytes == 64 && alone {
         let short = fitting(HALF, 16);
         let odd = |s: &Tile| s.vectors % 2 == 1 && s.vectors <= MOST_HALVES;
         found.extend(short.into_iter().filter(odd));
@@ -86,7 +87,7 @@ mod tests {
                 vector_bytes,
                 ..Target::default()
             };
-            let wide = shapes(&target);
+            let wide = shapes(&target, true);
             let wide = wide.iter().filter(|t| t.lanes == target.lanes());
             let most = wide.map(|t| t.rows * t.vectors + t.vectors + 1).max();
             assert!(most.unwrap() <= target.registers(), "{vector_bytes}");
