@@ -33,6 +33,10 @@ pub trait CostModel: Debug + Send + Sync {
     /// The level from which weights are read again in each run of a model that has `bytes` bytes
     /// of them.
     fn weights_level(&self, bytes: f64) -> Level;
+
+    /// Whether it pays to fetch weights ahead of the hardware where nothing but reading them takes
+    /// time: in products of one row.
+    fn fetches_ahead(&self) -> bool;
 }
 
 /// A register tile: rows times vectors of columns.

@@ -146,7 +146,8 @@ pub fn choose(
             let few = rows.unwrap_or(1) <= FEW_TILES * choice.shape.rows;
             // A fetch for each vector of 256 bits takes more than it saves where many tiles of rows
             // find the factor near.
-            let pays = few || target.vector_bytes >= 64;
+            let streams = choice.rows.is_some() || target.cost.fetches_ahead();
+            let pays = (few || target.vector_bytes >= 64) && streams;
             choices.number("ahead", &[0, 256, 1024, 4096], if pays { AHEAD } else { 0 })
         }
         false => 0,
