@@ -62,8 +62,11 @@ pub fn choose(
     let whole = (count + lanes - 1) / lanes;
     let widths = [1, 2, 3, 4, 8, 16];
     let widths: Vec<i64> = widths.into_iter().filter(|n| *n <= whole).collect();
+    // Half of the registers hold sums, and the others the weights that these share.
+    let taps = short_taps(nest.body).filter(|_| !packed.is_empty());
+    let fit = |taps: i64| (target.registers() / 2 / taps.max(1)).clamp(1, VECTORS);
     let most = match shares(kernel, nest, columns) {
-        true => VECTORS,
+        true => taps.map_or(VECTORS, fit),
         // Rows gain nothing, and what lies side by side is read as one stream.
         false => (target.registers() / 4 / accumulators(kernel, nest.body)).max(VECTORS),
     };
@@ -290,6 +293,15 @@ pub fn short_windows(body: &[Stmt]) -> Vec<Var> {
         }
     }
     short
+}
+
+/// The elements of the longest window that is short enough to be unrolled.
+fn short_taps(body: &[Stmt]) -> Option<i64> {
+    let loops = body.iter().filter_map(|s| match s {
+        Stmt::For(l) => window(l),
+        _ => None,
+    });
+    loops.filter(|n| *n <= UNROLLED).max()
 }
 
 /// The elements of a window.
