@@ -245,11 +245,17 @@ fn rules_are_listed_with_what_they_did() {
     let of = |name: &str| rules.iter().find(|r| r["name"] == name).expect("a rule");
     let direct = of("direct-convolution");
     assert_eq!(direct["kind"], "algorithm");
-    assert_eq!((&direct["fired"], &direct["made"]), (&2.into(), &2.into()));
+    assert_eq!(direct["fired"], 2);
     assert!(direct["against"].as_str().unwrap().contains("winograd-2x2"));
+    // Which algorithm is the fastest depends on the machine, but each convolution has one.
+    let taken = |r: &Value| r["made"].as_u64().unwrap();
+    let algorithms = ["direct-convolution", "winograd-2x2", "winograd-4x4"];
+    assert_eq!(
+        algorithms.map(|name| taken(of(name))).iter().sum::<u64>(),
+        2
+    );
     let (last, major) = (of("channels-last"), of("row-major"));
     assert_eq!(last["kind"], "layout");
-    let taken = |r: &Value| r["made"].as_u64().unwrap();
     assert!(taken(last) > 0 && taken(major) < major["fired"].as_u64().unwrap());
     assert_eq!(report["fusion"]["in_place"], 0);
     assert!(

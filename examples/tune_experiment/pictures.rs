@@ -10,7 +10,9 @@ pub fn run() -> Result<()> {
     if let Some(report) = search::written().ok().and_then(|log| Report::new(&log)) {
         write("search.svg", &contest(&report))?;
     }
-    for row in budgets::written().unwrap_or_default() {
+    // Those that were searched for long.
+    let rows = budgets::written().unwrap_or_default().into_iter();
+    for row in rows.filter(|r| r.made.len() > 2) {
         write(&format!("budgets-{}.svg", row.model), &budget(&row))?;
     }
     Ok(())

@@ -3,9 +3,9 @@ use super::{PLOT_STYLE, escaped};
 use std::fmt::Write;
 
 /// Units: pixels of a picture.
-const SIZE: [f64; 2] = [560.0, 340.0];
+const SIZE: [f64; 2] = [560.0, 352.0];
 /// Units: pixels: left, right, bottom and top of the frame.
-const FRAME: [f64; 4] = [52.0, 546.0, 306.0, 12.0];
+const FRAME: [f64; 4] = [52.0, 546.0, 318.0, 24.0];
 /// Lines of the grid along an axis, about.
 const TICKS: f64 = 6.0;
 
@@ -141,7 +141,8 @@ impl Plot {
         }
         let titles = [self.x.title.clone(), self.y.title.clone()];
         self.words([right, bottom + 29.0], "end", "", &titles[0]);
-        self.words([left + 6.0, top + 10.0], "start", "halo", &titles[1]);
+        // Above the frame: lines often begin in its corner.
+        self.words([left, top - 8.0], "start", "", &titles[1]);
     }
 
     /// Where a point is, in pixels.

@@ -131,7 +131,11 @@ fn rows(tuning: &Tuning) -> String {
         for ratio in [t.best.as_ref().map(|(_, ratio)| *ratio), t.in_model] {
             out += &ratio.map_or("<td>-</td>".into(), |r| cell(r, &format!("{r:.3}")));
         }
-        let _ = writeln!(out, "<td class=\"left\">{}</td></tr>", escaped(&t.state()));
+        let _ = writeln!(
+            out,
+            "<td class=\"left told\">{}</td></tr>",
+            escaped(&t.state())
+        );
     }
     out
 }

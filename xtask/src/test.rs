@@ -20,7 +20,9 @@ const STEPS: [(&str, Work); 6] = [
     }),
     ("models", |w| models::make(w, &[])),
     ("conformance data", conformance::make),
-    ("tests", |w| cargo(w, &["test", "--workspace"])),
+    ("tests", |w| {
+        cargo(w, &["test", "--workspace", "--no-fail-fast"])
+    }),
     ("tidy", tidy::run),
 ];
 
