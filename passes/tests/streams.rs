@@ -302,3 +302,25 @@ fn scores_that_others_read_are_plain() {
     let plan = check_with(&g, &operands(sizes), &vectors_of(32));
     assert!(!is_streamed(&plan));
 }
+
+/// What strips scale is a part of the queries; values that are scaled alike need all of it.
+#[test]
+fn queries_that_are_values_too_stay_whole() {
+    let mut g = Graph::default();
+    let u = g.add_input("u", ty(&[1, 72, 4]));
+    let two = g.add_constant("two", f32s(&[], 2.0));
+    let y = g.add_one(op("mul"), "y", &[u, two], Attrs::new()).unwrap();
+    let product = |g: &mut Graph, a, b, spec: &str| {
+        let attrs = Attrs::new().with("spec", spec);
+        g.add_one(op("contract"), "product", &[a, b], attrs)
+            .unwrap()
+    };
+    let scores = product(&mut g, y, u, "bqd,bkd->bqk");
+    let attrs = Attrs::new().with("axis", 2);
+    let weights = g
+        .add_one(op("softmax"), "weights", &[scores], attrs)
+        .unwrap();
+    let z = product(&mut g, weights, y, "bqk,bkd->bqd");
+    g.add_output("z", z);
+    check_with(&g, &[iota(&[1, 72, 4])], &vectors_of(32));
+}

@@ -298,12 +298,12 @@ mod tests {
         plot.dot(&dot);
         let svg = plot.svg();
         assert!(
-            svg.contains("cx=\"546.0\" cy=\"306.0\" r=\"3.0\" data-step=\"7\""),
+            svg.contains("cx=\"546.0\" cy=\"318.0\" r=\"3.0\" data-step=\"7\""),
             "{svg}"
         );
         assert!(svg.contains("<title>a&lt;b</title>"), "{svg}");
         plot.steps("line", "", &[(0.0, 1.0), (0.5, 0.0)], 1.0);
-        let corners = "d=\"M52.0,12.0 L299.0,12.0 L299.0,306.0 L546.0,306.0\"";
+        let corners = "d=\"M52.0,24.0 L299.0,24.0 L299.0,318.0 L546.0,318.0\"";
         assert!(plot.file().contains(corners), "{}", plot.file());
     }
 }

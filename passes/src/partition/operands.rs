@@ -43,7 +43,7 @@ impl Finder<'_> {
     ) -> Vec<Staged> {
         let values = self.graph.node(root).inputs[1 - weights];
         let Some((queries, keys, side_by_side)) = self.roles(product) else {
-            self.claim_movements(&[(values, &[Step::Along])]);
+            self.claim_movements(product, &[(values, &[Step::Along])]);
             return vec![];
         };
         let turns = side_by_side && strips.is_some_and(|n| n <= TURNS) && self.is_small(keys);
@@ -51,11 +51,14 @@ impl Finder<'_> {
             true => &[Step::Along, Step::Turns, Step::Scales],
             false => &[Step::Along],
         };
-        self.claim_movements(&[
-            (queries, &[Step::Along, Step::Scales]),
-            (keys, of_keys),
-            (values, &[Step::Along]),
-        ]);
+        self.claim_movements(
+            product,
+            &[
+                (queries, &[Step::Along, Step::Scales]),
+                (keys, of_keys),
+                (values, &[Step::Along]),
+            ],
+        );
         let operands = [(queries, Part::Rows), (keys, Part::Whole)].into_iter();
         operands
             .filter(|(value, _)| self.is_work(*value, DEPTH))
@@ -101,11 +104,32 @@ impl Finder<'_> {
     }
 
     /// Lets the movements above operands join that only members read, if they do no more than the
-    /// steps that each operand allows.
-    fn claim_movements(&mut self, operands: &[(ValueId, &[Step])]) {
+    /// steps that each operand allows. Work that a strip does for its part of an operand is no part
+    /// of what another operand or other members read, which need all of it.
+    fn claim_movements(&mut self, product: NodeId, operands: &[(ValueId, &[Step])]) {
+        let all = [Step::Along, Step::Turns, Step::Scales];
+        let reached = |(value, allowed): (ValueId, &[Step])| {
+            let mut found = BTreeSet::new();
+            self.collect(value, allowed, DEPTH, &mut found);
+            found
+        };
+        let reach: Vec<BTreeSet<NodeId>> = operands.iter().map(|o| reached((o.0, &all))).collect();
         let mut claims = BTreeSet::new();
-        for (value, allowed) in operands {
-            self.collect(*value, allowed, DEPTH, &mut claims);
+        for (k, operand) in operands.iter().enumerate() {
+            let own = reached(*operand);
+            let others = || (0..operands.len()).filter(|other| *other != k);
+            let is_shared = |id: &NodeId| others().any(|other| reach[other].contains(id));
+            let is_read = |id: &NodeId| {
+                let results = self.graph.node(*id).outputs.iter();
+                let mut readers = results.flat_map(|v| &self.uses[v.0 as usize]);
+                readers.any(|r| *r != product && !own.contains(r))
+            };
+            let is_work = |id: &NodeId| {
+                let taken = step(self.graph, self.graph.node(*id));
+                taken.is_some_and(|(_, step)| step != Step::Along)
+            };
+            let fits = |id: &NodeId| !is_work(id) || !is_shared(id) && !is_read(id);
+            claims.extend(own.iter().copied().filter(fits));
         }
         loop {
             let all: BTreeSet<NodeId> = claims.union(&self.members).copied().collect();

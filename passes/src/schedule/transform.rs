@@ -22,8 +22,10 @@ use tensmith_ir::loops::{BufferId, Kernel, Mark, Scalar, Scope, Stmt, vectorisab
 const SMALL: i64 = 8;
 /// Unrolled iterations of all small loops at most.
 const COPIES: i64 = 64;
-/// Vectors along the innermost loop.
-const VECTORS: i64 = 1;
+/// Vectors along the innermost loop where there are so many registers; else one.
+const VECTORS: i64 = 4;
+/// Registers that a tile of several vectors needs.
+const MANY_REGISTERS: i64 = 32;
 /// Fewer elements along the innermost loop are no vector.
 const FEW: i64 = 4;
 
@@ -59,7 +61,11 @@ pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> 
     {
         return None;
     }
-    let size = choices.number("vectors", &[1, 2, 4], VECTORS) * target.lanes();
+    let most = match target.registers() {
+        MANY_REGISTERS.. => VECTORS,
+        _ => 1,
+    };
+    let size = choices.number("vectors", &[1, 2, 4], most) * target.lanes();
     let columns = Tile {
         var,
         size,

@@ -163,7 +163,11 @@ fn line_of_bounds(terms: &Terms, of: &Call) -> Vec<Tree> {
         }
         let number = |n: f64| Tree::Number(n * factor + offset, dtype);
         for (inner, most) in bounded(terms, value, "min") {
-            for (x, least) in bounded(terms, inner, "max") {
+            // Bounds in the wrong order give the upper one, whatever the sign.
+            for (x, least) in bounded(terms, inner, "max")
+                .into_iter()
+                .filter(|b| b.1 <= most)
+            {
                 let x = Tree::Class(x);
                 let moved = match offset == 0.0 {
                     true => call("mul", vec![x, Tree::Number(factor, dtype)]),
