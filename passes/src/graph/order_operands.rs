@@ -48,10 +48,6 @@ use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, ValueId};
 use tensmith_ir::ops::Class;
 use tensmith_ir::tensor::Tensor;
 
-/// Numbers that are larger are not distributed over sums: `y + (1 - m) * 10000` would be rounded at
-/// the magnitude of the number even where the products are 0, as masks are.
-const DISTRIBUTED: f64 = 1024.0;
-
 /// Values that one sum or product joins, at most.
 const MOST: usize = 16;
 /// Elements of constants that are computed here, and looked at; larger ones are joined by nodes.
@@ -603,9 +599,6 @@ impl Orderer<'_, '_> {
         number: f64,
         fixed: &[ValueId],
     ) -> Result<Option<ValueId>, GraphError> {
-        if number.abs() > DISTRIBUTED {
-            return Ok(None);
-        }
         let mut terms = Terms::new();
         self.terms(name, of, false, &mut terms)?;
         let (constants, rest): (Terms, Terms) = terms.into_iter().partition(|t| self.fixed(t.0));

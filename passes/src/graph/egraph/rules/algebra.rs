@@ -71,6 +71,12 @@ pub const RULES: &[Rule] = &[
         "(div ?y (sqrt ?x))",
         "(mul ?y (reciprocal (sqrt ?x)))",
     ),
+    // Between two values: a product less.
+    normal(
+        "interpolation",
+        "(add (mul (sub 1 ?z) ?x) (mul ?z ?y))",
+        "(add ?x (mul ?z (sub ?y ?x)))",
+    ),
     equal(
         "common-factor",
         "(add (mul ?x ?y) (mul ?x ?z))",
