@@ -3,8 +3,8 @@
 //! Requires: the standard precision: sums and products are rounded in another order.
 //! Ensures: the values that a sum or a product of one shape joins are in an order that depends on
 //! what they are: contractions first, operands that repeat behind, constants joined, one number
-//! only. A sum with a constant times a constant is a product and a sum; no number 0 is added. There is no `gt` and no
-//! `ge`; operands that repeat have no leading axes of extent 1.
+//! only. A sum with a constant times a constant is a product and a sum; no number 0 is added. There
+//! is no `gt` and no `ge`; operands that repeat have no leading axes of extent 1.
 //! Products of run-time values keep their pairs, as another pairing may overflow where the model's
 //! does not: `(a * b) * c` is never `a * (b * c)`. Numbers move past them if they are moderate
 //! ([`moderate`]).
@@ -446,7 +446,7 @@ impl Orderer<'_, '_> {
     }
 
     fn by_extreme(&mut self, value: ValueId, number: f64) -> Made {
-        let sum = self.open_whole(value).filter(|_| number < 0.0);
+        let sum = self.open(value).filter(|_| number < 0.0);
         if let Some((name @ ("add" | "sub"), of)) = sum {
             let mut terms = Terms::new();
             self.terms(name, &of, true, &mut terms)?;

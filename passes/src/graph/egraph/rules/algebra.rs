@@ -71,11 +71,11 @@ pub const RULES: &[Rule] = &[
         "(div ?y (sqrt ?x))",
         "(mul ?y (reciprocal (sqrt ?x)))",
     ),
-    // Between two values: a product less.
+    // Between two values: what a mask of 0 and 1 leaves out has no part in the result, however large.
     normal(
         "interpolation",
-        "(add (mul (sub 1 ?z) ?x) (mul ?z ?y))",
         "(add ?x (mul ?z (sub ?y ?x)))",
+        "(add (mul (sub 1 ?z) ?x) (mul ?z ?y))",
     ),
     equal(
         "common-factor",
