@@ -13,7 +13,7 @@ use tensmith_codegen::target::Target;
 /// Kernels with a nest that has no vectors by its nature, and why: model, part of the name.
 const SCALAR: [(&str, &str); 3] = [
     // An attention mask is of 64-bit integers, which have no lanes, when it becomes numbers.
-    ("minilm_l6", "cast_mul_add"),
+    ("minilm_l6", "cast_add_mul"),
     ("minilm_l6", "cast_expand_mul_reduce_sum_reduce_sum_max"),
     // Two columns are no vector.
     ("ppocr_cls", "contract_add"),
