@@ -193,6 +193,12 @@ impl Log {
         self.times.get(&(task, identity)).copied()
     }
 
+    /// The ratio of the fastest member of a task that was measured.
+    pub fn fastest(&self, task: usize) -> Option<f64> {
+        let times = self.times.range((task, 0)..=(task, u64::MAX));
+        times.filter_map(|(_, t)| t.ratio).reduce(f64::min)
+    }
+
     /// Members that were measured, or failed.
     pub fn measured(&self) -> usize {
         self.times.len()

@@ -118,6 +118,9 @@ fn reports_say_what_each_side_found() {
     close(row.search, least(Side::Search, 0));
     close(row.random, least(Side::Random, 0));
     close(row.drawn, least(Side::Random, 1));
+    let every = (0..3).flat_map(|seed| Side::ALL.map(|side| log.run(0, side, seed).unwrap()));
+    let every = every.flatten().filter_map(|id| log.time(0, *id)?.ratio);
+    close(row.fastest, every.fold(f64::INFINITY, f64::min));
     let over = report.over_random[0];
     close(over.mean, row.search / row.random);
     assert!(over.low <= over.mean && over.mean <= over.high);
