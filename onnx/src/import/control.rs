@@ -101,18 +101,21 @@ impl<'m> Cx<'m> {
         Ok(own.into_iter().filter(|id| !captured(id)).collect())
     }
 
-    /// Tries one way, and if that is not supported another; fails as the first did.
+    /// Tries one way, and if that is not supported or not valid another; fails as the first did.
     fn first_of(
         &mut self,
         one: &mut dyn FnMut(&mut Self) -> Vals,
         other: &mut dyn FnMut(&mut Self) -> Result<Option<Vec<Val>>>,
     ) -> Vals {
         let problems = self.problem_count();
+        let here = self.here.clone();
         let first = match one(self) {
-            Err(OnnxError::Unsupported { items }) => OnnxError::Unsupported { items },
+            Err(e @ (OnnxError::Unsupported { .. } | OnnxError::Invalid { .. })) => e,
             done => return done,
         };
         self.take_problems(problems);
+        // What is invalid ends the walk where it is.
+        self.here = here;
         match other(self) {
             Ok(Some(vals)) if self.problem_count() == problems => Ok(vals),
             Ok(_) | Err(OnnxError::Unsupported { .. }) => {
@@ -187,8 +190,10 @@ fn branch<'m>(cx: &mut Cx<'m>, node: &'m NodeProto) -> Vals {
 
 fn branches<'m>(cx: &mut Cx<'m>, cond: ValueId, bodies: [&'m GraphProto; 2]) -> Vals {
     let mut regions = Vec::new();
+    let place = cx.here.place.clone();
     for body in bodies {
-        regions.push(cx.region(body, &mut |_| Ok(vec![]), &mut |_, outputs| Ok(outputs))?);
+        let region = cx.region(body, &mut |_| Ok(vec![]), &mut |_, outputs| Ok(outputs));
+        regions.push(region.map_err(|e| if_taken(e, &place))?);
     }
     let mut captures: Vec<ValueId> = Vec::new();
     for (outer, _) in regions.iter().flat_map(|r| &r.captures) {
@@ -235,6 +240,24 @@ fn branches<'m>(cx: &mut Cx<'m>, cond: ValueId, bodies: [&'m GraphProto; 2]) -> 
     let regions = regions.into_iter().map(|r| r.graph).collect();
     let results = cx.rows_with_regions("if", &operands, Attrs::new(), regions)?;
     Ok(all(results))
+}
+
+/// What is invalid in a branch may be so for the shapes of the other one only.
+fn if_taken(error: OnnxError, branch: &str) -> OnnxError {
+    match error {
+        OnnxError::Invalid {
+            place,
+            problem,
+            help,
+        } => OnnxError::Invalid {
+            place,
+            problem,
+            help: format!(
+                "if {branch} does not take this way, bind its condition (`--inputs`); else {help}"
+            ),
+        },
+        other => other,
+    }
 }
 
 /// A loop, as the operator's operands give it.

@@ -50,6 +50,16 @@ impl Frame {
     }
 }
 
+/// A node.
+#[derive(Clone)]
+pub(crate) struct Here {
+    /// How messages name it.
+    pub(crate) place: String,
+    /// How its rows are named.
+    name: String,
+    opset: i64,
+}
+
 /// The state of an import.
 pub(crate) struct Cx<'m> {
     pub(crate) model: &'m LoadedModel,
@@ -59,11 +69,8 @@ pub(crate) struct Cx<'m> {
     pub(crate) specialised: Vec<(String, Tensor)>,
     /// Nodes that could not be imported.
     problems: Vec<UnsupportedItem>,
-    /// The node that is being imported: how messages name it.
-    place: String,
-    /// The node that is being imported: how its rows are named.
-    name: String,
-    opset: i64,
+    /// The node that is being imported.
+    pub(crate) here: Here,
     folded: usize,
     /// Whether rows stay rows though their operands are constants.
     unfolded: bool,
@@ -84,9 +91,11 @@ impl<'m> Cx<'m> {
             notes: vec![],
             specialised: vec![],
             problems: vec![],
-            place: "model".into(),
-            name: String::new(),
-            opset: 0,
+            here: Here {
+                place: "model".into(),
+                name: String::new(),
+                opset: 0,
+            },
             folded: 0,
             unfolded: false,
             imported: 0,
@@ -96,7 +105,7 @@ impl<'m> Cx<'m> {
 
     /// The version of the operator set that gives the node being imported its meaning.
     pub(crate) fn opset(&self) -> i64 {
-        self.opset
+        self.here.opset
     }
 
     pub(crate) fn frame(&self) -> &Frame {
@@ -109,12 +118,12 @@ impl<'m> Cx<'m> {
 
     /// An error: the node being imported needs what is not supported.
     pub(crate) fn unsupported(&self, what: impl Into<String>) -> OnnxError {
-        OnnxError::unsupported(self.place.clone(), what)
+        OnnxError::unsupported(self.here.place.clone(), what)
     }
 
     /// An error: the node being imported breaks the operator's rules.
     pub(crate) fn invalid(&self, problem: impl Into<String>) -> OnnxError {
-        OnnxError::invalid(self.place.clone(), problem)
+        OnnxError::invalid(self.here.place.clone(), problem)
     }
 
     // Walking
@@ -123,10 +132,12 @@ impl<'m> Cx<'m> {
     /// walk goes on without it.
     pub(crate) fn import_nodes(&mut self, nodes: &'m [NodeProto]) -> Result<()> {
         for node in nodes {
-            let outer = (self.place.clone(), self.name.clone(), self.opset);
-            self.place = node.label();
-            self.name = row_name(node);
-            self.opset = self.model.opset_of(node)?;
+            let here = Here {
+                place: node.label(),
+                name: row_name(node),
+                opset: self.model.opset_of(node)?,
+            };
+            let outer = std::mem::replace(&mut self.here, here);
             let results = match self.import_node(node) {
                 Err(OnnxError::Unsupported { items }) => {
                     self.problems.extend(items);
@@ -135,14 +146,14 @@ impl<'m> Cx<'m> {
                 other => other?,
             };
             self.bind_results(node, results)?;
-            (self.place, self.name, self.opset) = outer;
+            self.here = outer;
         }
         Ok(())
     }
 
     fn import_node(&mut self, node: &'m NodeProto) -> Result<Vec<Val>> {
-        if crate::inline::domain_of(&node.domain).is_empty() && self.opset < 6 {
-            let what = format!("operator set {}: the least supported is 7", self.opset);
+        if crate::inline::domain_of(&node.domain).is_empty() && self.here.opset < 6 {
+            let what = format!("operator set {}: the least supported is 7", self.here.opset);
             return Err(self.unsupported(what));
         }
         let row = find(node).ok_or_else(|| self.unsupported("no importer"))?;
@@ -155,7 +166,7 @@ impl<'m> Cx<'m> {
         self.imported += 1;
         if self.imported > MAX_NODES {
             return Err(OnnxError::Limit {
-                place: self.place.clone(),
+                place: self.here.place.clone(),
                 what: "nodes of unrolled loops",
                 found: self.imported as u64,
                 limit: MAX_NODES as u64,
@@ -198,7 +209,7 @@ impl<'m> Cx<'m> {
             return Ok(());
         }
         Err(OnnxError::Limit {
-            place: self.place.clone(),
+            place: self.here.place.clone(),
             what: "bytes of a computed tensor",
             found: bytes,
             limit,
@@ -319,12 +330,12 @@ impl<'m> Cx<'m> {
     pub(crate) fn finish(mut self) -> Result<Imported> {
         let proto = self.model.graph();
         for output in &proto.output {
-            self.place = format!("output {}", quoted(&output.name));
+            self.here.place = format!("output {}", quoted(&output.name));
             match self.lookup(&output.name) {
                 Some(Val::Tensor(id)) => self.frame_mut().graph.add_output(&output.name, id),
                 Some(Val::Failed) => {}
                 Some(_) => {
-                    let place = self.place.clone();
+                    let place = self.here.place.clone();
                     self.problem(&place, "sequences and optionals as outputs".into());
                 }
                 None => return Err(self.invalid("nothing computes it")),
@@ -424,7 +435,7 @@ impl<'m> Cx<'m> {
         }
         if info.min < least {
             info.min = least;
-            let place = self.place.clone();
+            let place = self.here.place.clone();
             let name = symbol.name();
             self.notes.push(format!(
                 "dimension {name} is at least {least}, which {place} needs"
@@ -486,7 +497,7 @@ impl<'m> Cx<'m> {
         let Some(op) = ops::find(op) else {
             return Err(self.unsupported(format!("needs the row `{op}`, which is not there")));
         };
-        let name = self.name.clone();
+        let name = self.here.name.clone();
         let graph = &mut self.frame_mut().graph;
         let values = graph.values.len();
         let added = graph.add_with_regions(op, &name, inputs, attrs.clone(), regions);
@@ -591,7 +602,7 @@ impl<'m> Cx<'m> {
 
     /// Adds a constant.
     pub(crate) fn constant(&mut self, tensor: Tensor) -> ValueId {
-        let name = format!("{}/constant", self.name);
+        let name = format!("{}/constant", self.here.name);
         self.frame_mut().graph.add_constant(&name, tensor)
     }
 
