@@ -25,8 +25,11 @@ use tensmith_ir::loops::{BufferId, Kernel, Layout, LayoutDim, Mark, Role, Stmt};
 const COLUMNS: i64 = 4;
 /// Units: instructions of a result beside its products: lanes are joined.
 const JOIN: i64 = 12;
-/// Rows in lock step at most.
-const ROWS: i64 = 8;
+/// Sums in lock step, of all columns and rows: as many as hide the latency of multiply-adds. More
+/// only take registers that the elements of rows need.
+const SUMS: i64 = 8;
+/// Terms at least that are lanes.
+const LANES: i64 = 4;
 /// Terms of a window at most that are unrolled.
 const UNROLLED: i64 = 25;
 
@@ -70,7 +73,7 @@ pub fn choose(
         next if next.is(1) => None,
         _ => Some(packed(kernel, nest, &y, terms[0].0)?),
     };
-    let most = (target.registers() / 2 / count).min(ROWS);
+    let most = (target.registers() / 2).min(SUMS) / count;
     let tiles = columns.map(|(var, size)| Tile {
         var,
         size,
@@ -103,7 +106,12 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
         s.set_layout(name, layout)?;
     }
     let lanes = choice.terms[0];
-    s.reorder(choice.terms)?;
+    s.reorder(choice.terms.clone())?;
+    // Lanes that are no loop within their vector would be joined after each term of a window.
+    let is_whole = s.extent(lanes).is_some_and(|n| n > target.lanes() && n % target.lanes() == 0);
+    if let Some(window) = choice.terms.get(1).filter(|_| !is_whole) {
+        s.apply(Primitive::Rfactor(*window))?;
+    }
     for var in choice.unrolled {
         s.apply(Primitive::Unroll(var))?;
     }
@@ -169,7 +177,8 @@ fn pays(target: &Target, terms: &[(Var, i64)], columns: i64) -> bool {
     let window: i64 = terms[1..].iter().map(|(_, n)| n).product();
     let vectors = window * ((along + target.lanes() - 1) / target.lanes());
     let all = window * along;
-    along >= target.lanes() && (columns == 1 || 3 * columns * (vectors + JOIN) <= 2 * all)
+    let all_columns = if columns == 1 { all } else { 2 * all / 3 };
+    along >= LANES && columns * (vectors + JOIN) <= all_columns
 }
 
 /// The layout of a constant with a dimension innermost whose index is a loop.
