@@ -360,12 +360,17 @@ impl<'g> Define<'g> {
         self.operand(node, 0, &index)
     }
 
-    /// The innermost scope that an index needs: nothing is moved out of a guard.
+    /// The innermost scope that an index needs: nothing is moved out of a guard, or out of a loop
+    /// that may have no iterations, as what is read there may have no elements either.
     fn scope_of(&self, index: &[Expr]) -> usize {
+        let may_be_empty = |l: &For| {
+            let others = l.extent.clone() - Expr::from(1);
+            !self.ranges.proves_non_negative(&others)
+        };
         let needs = |scope: &Scoped| match &scope.frame {
             Frame::Root => true,
             Frame::Guard => true,
-            Frame::Loop(l) => index.iter().any(|e| e.mentions(l.var)),
+            Frame::Loop(l) => index.iter().any(|e| e.mentions(l.var)) || may_be_empty(l),
             Frame::Check { var, .. } => index.iter().any(|e| e.mentions(*var)),
         };
         self.scopes

@@ -2,7 +2,9 @@
 mod common;
 
 use common::{check_with, f32s, ty, vectors_of};
-use tensmith_ir::graph::{Attrs, Graph, ValueId};
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
 use tensmith_ir::ops::op;
 use tensmith_ir::tensor::Tensor;
 
@@ -65,4 +67,21 @@ fn additive_masks_keep_scores() {
         let sum = node(&mut g, "add", &[y, mask]);
         check(&mut g, sum, &[f32s(&[16], 1.0), of(1.0)]);
     }
+}
+
+/// Nothing is read for a result without elements, not even the index that all of it depends on.
+#[test]
+fn indices_of_nothing_are_not_read() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[8, 3]));
+    let at = g.add_input("at", TensorType::new(DType::I64, vec![0.into()]));
+    let attrs = Attrs::new().with("axis", 1);
+    let picked = g.add_one(op("gather"), "picked", &[x, at], attrs).unwrap();
+    let attrs = Attrs::new().with("repeats", vec![Expr::from(2), 2.into()]);
+    let y = g.add_one(op("tile"), "y", &[picked], attrs).unwrap();
+    check(
+        &mut g,
+        y,
+        &[f32s(&[8, 3], 1.0), Tensor::from_i64(vec![0], &[])],
+    );
 }

@@ -145,7 +145,7 @@ impl Region<'_> {
             }
             Class::Contraction => {
                 plan.products += 1;
-                self.is_product(node) && self.fits(node.inputs[0], plan)
+                self.is_product(self.graph, node) && self.fits(node.inputs[0], plan)
             }
             _ => false,
         }
@@ -160,10 +160,10 @@ impl Region<'_> {
 
     /// Whether a node is a product of the last axis with constant weights, and the outer transpose
     /// brings that axis to the second place.
-    fn is_product(&self, node: &Node) -> bool {
+    fn is_product(&self, graph: &Graph, node: &Node) -> bool {
         let rank = self.rank() as i64;
         let channels: Vec<i64> = [vec![0, rank - 1], (1..rank - 1).collect()].concat();
-        if node.op.name != "contract" || rank < 3 || self.perm != channels {
+        if node.op.name != "contract" || !has_conv(self.rank()) || self.perm != channels {
             return false;
         }
         let spec = Spec::of(&node.attrs);
@@ -173,7 +173,7 @@ impl Region<'_> {
             && spec.a[..rows] == spec.out[..rows]
             && spec.b.contains(&spec.a[rows])
             && spec.b.contains(&spec.out[rows])
-            && is_fixed(self.graph, node.inputs[1])
+            && is_fixed(graph, node.inputs[1])
     }
 
     /// A value as it is behind the outer transpose.
@@ -258,6 +258,8 @@ impl Region<'_> {
                 let axis = place(node.attrs.int("axis"));
                 node.attrs.with("axis", axis)
             }
+            // It may have become another one since it was planned.
+            Class::Contraction if !self.is_product(&cx.new, &node) => return Ok(None),
             Class::Contraction => {
                 let spec = Spec::of(&node.attrs);
                 let across = spec.out.last() == Some(&spec.b[1]);
@@ -274,6 +276,11 @@ impl Region<'_> {
 
 fn keeps_axes(node: &Node) -> bool {
     node.attrs.get("axes").is_some() && node.attrs.flag("keepdims")
+}
+
+/// Whether values of so many axes, batch and channels among them, have convolutions.
+pub(super) fn has_conv(rank: usize) -> bool {
+    (3..=5).contains(&rank)
 }
 
 /// The product of channels with weights, as a convolution: the weights, and whether the axis of the

@@ -1,7 +1,7 @@
 //! Writes products of channels with constant weights as convolutions of one tap.
 //!
 //! Requires: nothing.
-//! Ensures: no contraction of constant weights of two axes with the second of at least three axes of
+//! Ensures: no contraction of constant weights of two axes with the second of three to five axes of
 //! a value, if the result has the other axes in their order.
 //!
 //! Before:
@@ -25,7 +25,7 @@
 //! ```
 //! Source: a filter of one tap is a product at each place.
 use super::Rewriter;
-use super::cancel_transposes::one_tap;
+use super::cancel_transposes::{has_conv, one_tap};
 use super::fold_factors::is_fixed;
 use tensmith_ir::graph::{Graph, GraphError, Node};
 use tensmith_ir::ops::Spec;
@@ -60,7 +60,7 @@ fn is_of_channels(graph: &Graph, node: &Node, k: usize) -> bool {
         _ => (&spec.b, &spec.a),
     };
     let rank = x.len();
-    rank >= 3
+    has_conv(rank)
         && w.len() == 2
         && spec.out.len() == rank
         && (0..rank).all(|d| d == 1 || x[d] == spec.out[d])

@@ -1,4 +1,5 @@
 //! Convolutions of reshaped images: which convolution of the image itself is the same.
+use super::cancel_transposes::has_conv;
 use super::shape_groups::dim_groups;
 use std::ops::Range;
 use tensmith_ir::expr::Expr;
@@ -32,7 +33,7 @@ pub fn under(from: &[Expr], to: &[Expr], kernel: &[i64], attrs: &Attrs) -> Optio
         before: attrs.ints("pads_before"),
         after: attrs.ints("pads_after"),
     };
-    if from.len() < 3 || from[..2] != to[..2] {
+    if !has_conv(from.len()) || from[..2] != to[..2] {
         return None;
     }
     let mut axes: Vec<Option<usize>> = Vec::new();
