@@ -2,13 +2,13 @@
 //! one normal form, and keeps what the reference evaluator computes.
 mod common;
 
-use common::assert_close;
 use common::canonical::canonical;
 use common::draw::{draw, largest_magnitude};
 use common::seeds::seeds;
+use common::{assert_close, f32s, ty};
 use tensmith_ir::eval::eval_graph;
-use tensmith_ir::graph::{Graph, verify_graph};
-use tensmith_ir::ops::Sampler;
+use tensmith_ir::graph::{Attrs, Graph, verify_graph};
+use tensmith_ir::ops::{Sampler, op};
 use tensmith_ir::tensor::Tensor;
 use tensmith_passes::graph::egraph::{Rule, Spelling, extremes, rewrite_by_rules, rules};
 use tensmith_passes::pipeline::Precision;
@@ -162,4 +162,29 @@ fn only_normal_forms_are_predicted_dearer() {
     }
     dearer.sort_unstable();
     assert_eq!(dearer, DEARER);
+}
+
+/// A sum that others read is made once, and what is summed further comes out of it.
+#[test]
+fn results_that_others_read_are_reduced_further() {
+    for name in ["reduce_mean", "reduce_sum"] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&[2, 8, 16, 16]));
+        let along = |axes: Vec<i64>| Attrs::new().with("axes", axes).with("keepdims", true);
+        let inner = g.add_one(op(name), "inner", &[x], along(vec![2, 3]));
+        let inner = inner.expect("it fits");
+        let outer = g.add_one(op(name), "outer", &[inner], along(vec![1]));
+        let outer = outer.expect("it fits");
+        let y = g.add_one(op("sub"), "y", &[inner, outer], Attrs::new());
+        g.add_output("y", y.expect("it fits"));
+        let (found, report) = rewrite_by_rules(&g, Precision::Standard).expect("a valid graph");
+        assert!(!is_dearer(report.cost.0, report.cost.1), "{found}");
+        let inputs = [f32s(&[2, 8, 16, 16], 1.0)];
+        assert_close(
+            0,
+            &results(&g, &inputs)[0],
+            &results(&found, &inputs)[0],
+            1.0,
+        );
+    }
 }

@@ -283,6 +283,17 @@ fn keep_rows(terms: &Terms, call: &Call) -> Vec<Tree> {
 /// Parts of a concatenation that are multiplied by themselves, at most.
 const PARTS: usize = 4;
 
+/// Whether all parts are cut from one value, as neighbouring places of an image are: they are moved
+/// once for one product, and each by itself for several.
+fn are_of_one(terms: &Terms, parts: &[Id]) -> bool {
+    let source = |part: &Id| {
+        let mut cuts = calls(terms, *part).filter(|c| c.op.name == "slice");
+        cuts.next().map(|c| c.args[0])
+    };
+    let first = parts.first().and_then(source);
+    first.is_some() && parts.iter().all(|p| source(p) == first)
+}
+
 fn of_joined(terms: &Terms, call: &Call) -> Vec<Tree> {
     let spec = Spec::of(&call.attrs);
     let [x, w] = call.args[..] else { return vec![] };
@@ -301,6 +312,9 @@ fn of_joined(terms: &Terms, call: &Call) -> Vec<Tree> {
             continue;
         };
         if spec.out.contains(&spec.a[axis]) || !(2..=PARTS).contains(&joined.args.len()) {
+            continue;
+        }
+        if are_of_one(terms, &joined.args) {
             continue;
         }
         let of = &terms[w].data.ty().shape;

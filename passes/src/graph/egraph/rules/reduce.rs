@@ -96,16 +96,22 @@ pub const RULES: &[Rule] = &[
 
 /// A reduction of a reduction: of means as many elements are in each.
 const fn twice(name: &'static str, op: &'static str, equation: &'static str) -> Rule {
-    structure(
+    Rule {
         name,
-        Rounding::Reassociates,
-        (op, REDUCTIONS, equation),
-        both_axes,
-        match op.as_bytes()[7] {
-            b's' => |s| sample_twice(s, "reduce_sum"),
-            _ => |s| sample_twice(s, "reduce_mean"),
-        },
-    )
+        rounding: Rounding::Reassociates,
+        kind: Kind::Structure(Structure {
+            equation,
+            op,
+            below: REDUCTIONS,
+            // The inner result may be read by others; then both are dearer than one after the other.
+            normal: false,
+            rewrite: both_axes,
+            sample: match op.as_bytes()[7] {
+                b's' => |s| sample_twice(s, "reduce_sum"),
+                _ => |s| sample_twice(s, "reduce_mean"),
+            },
+        }),
+    }
 }
 
 fn both_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
