@@ -35,7 +35,7 @@ impl Define<'_> {
 
     /// Strip number `at` of `total` rows in strips of `step`: each strip has `step` rows, but for
     /// the last one, which has what is left.
-    pub(super) fn strip_or_tail(
+    pub(crate) fn strip_or_tail(
         &mut self,
         total: i64,
         step: i64,

@@ -387,10 +387,12 @@ fn define_scatter_nd(cx: &mut Define<'_>, node: NodeId) {
     let out = define_copy(cx, node);
     let prefix = cx.operand_type(node, 1).rank() - 1;
     let shape = cx.operand_type(node, 2).shape.clone();
-    cx.nest(&shape, Role::Serial, &mut |cx, vars| {
-        let leading = places(cx, node, 0, &vars[..prefix]);
-        let own = [&leading, &vars[prefix..]].concat();
-        define_update(cx, node, out, own, vars);
+    cx.nest(&shape[..prefix], Role::Serial, &mut |cx, tuple| {
+        let leading = places(cx, node, 0, tuple);
+        cx.nest(&shape[prefix..], Role::Space, &mut |cx, vars| {
+            let own = [&leading, vars].concat();
+            define_update(cx, node, out, own, &[tuple, vars].concat());
+        });
     });
 }
 

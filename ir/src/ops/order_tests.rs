@@ -73,6 +73,37 @@ fn places_are_taken_in_all_orders() {
     }
 }
 
+/// Rows that are long enough to be sieved, one alone and several side by side, of which the last
+/// few are a block of their own.
+#[test]
+fn sieved_rows_keep_their_order() {
+    let floats = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0, 1.5];
+    for seed in 0..12usize {
+        let shape = if seed % 2 == 0 {
+            vec![130 + seed]
+        } else {
+            vec![130 + seed, 19]
+        };
+        let count = shape.iter().product();
+        // Many equal elements, few, or the same everywhere.
+        let kinds = [3, 6, 1000, 1][seed % 4];
+        let draw = |k: usize| (k * k * 31 + k * (seed + 3) + seed * 17) % 10_007 % kinds;
+        let f = (0..count).map(|k| match draw(k) {
+            few if few < floats.len() => floats[few],
+            other => other as f32 - 500.0,
+        });
+        let f: Vec<f32> = f.collect();
+        let i: Vec<i128> = (0..count).map(|k| draw(k) as i128 - 2).collect();
+        for k in [1, 5, 16] {
+            for largest in [false, true] {
+                let whole = Tensor::from_wide(DType::I32, shape.clone(), &Wide::Int(i.clone()));
+                topk(Tensor::from_f32(shape.clone(), &f), k, largest);
+                topk(whole, k, largest);
+            }
+        }
+    }
+}
+
 #[test]
 fn running_totals_by_hand() {
     let total = |name: &str, exclusive: bool, reverse: bool| {

@@ -196,28 +196,42 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// A result of arithmetic of coordinates: that of nearest elements is in single precision.
+    fn round(&self, x: f64) -> f64 {
+        match self.attrs.str("mode") {
+            "nearest" => f64::from(x as f32),
+            _ => x,
+        }
+    }
+
     fn coordinate(&self, o: usize) -> f64 {
+        let r = |x: f64| self.round(x);
         let (o, n, size) = (o as f64, self.n as f64, self.size as f64);
         let given = self.attrs.floats("scales").get(self.d);
-        let scale = given.copied().unwrap_or(size / n);
-        let length = given.map_or(size, |s| s * n);
+        let scale = given.copied().unwrap_or(r(size / n));
+        let length = given.map_or(size, |s| r(s * n));
         let roi = self.attrs.floats("roi");
+        let centre = r(r(r(o + 0.5) / scale) - 0.5);
         match self.attrs.str("coordinate") {
             "align_corners" if length == 1.0 => 0.0,
-            "align_corners" => o * (n - 1.0) / (length - 1.0),
-            "asymmetric" => o / scale,
+            "align_corners" => r(r(o * (n - 1.0)) / r(length - 1.0)),
+            "asymmetric" => r(o / scale),
             "tf_crop_and_resize" => {
                 let (start, end) = (roi[self.d], roi[roi.len() / 2 + self.d]);
+                let share = r(end - start);
                 let within = if length == 1.0 {
-                    (end - start) * (n - 1.0) / 2.0
+                    r(share * (n - 1.0)) / 2.0
                 } else {
-                    o * (end - start) * (n - 1.0) / (length - 1.0)
+                    r(r(r(o * share) * (n - 1.0)) / r(length - 1.0))
                 };
-                within + start * (n - 1.0)
+                r(within + r(start * (n - 1.0)))
             }
             "pytorch_half_pixel" if length == 1.0 => 0.0,
-            "half_pixel_symmetric" => n / 2.0 * (1.0 - size / length) + ((o + 0.5) / scale - 0.5),
-            _ => (o + 0.5) / scale - 0.5,
+            "half_pixel_symmetric" => {
+                let offset = r(n / 2.0 * r(1.0 - r(size / length)));
+                r(offset + centre)
+            }
+            _ => centre,
         }
     }
 
@@ -351,7 +365,8 @@ fn samples(s: &mut Sampler) -> Vec<Sample> {
     for n in &shape {
         let scale = *s.pick(&[1.0, 1.0, 2.0, 3.0, 0.5, 0.6, 1.5, 0.3]);
         sizes.push(Expr::from((*n as f64 * scale) as usize));
-        scales.push(scale);
+        // As files have them.
+        scales.push(f64::from(scale as f32));
     }
     let coordinate = *s.pick(COORDINATES);
     let roi: Vec<f64> = [-0.2, 0.3, 0.0, 0.1][..rank]

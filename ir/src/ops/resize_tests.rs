@@ -1,6 +1,7 @@
 use super::super::testing::{check_samples, run};
 use super::*;
 use crate::define::define_task;
+use crate::loops::interp::run_kernel;
 use crate::ops::testing::graph_of;
 use std::collections::HashSet;
 
@@ -40,6 +41,15 @@ fn nearest_by_hand() {
     );
     assert_eq!(y(2, "half_pixel", "round_prefer_floor"), [1.0, 3.0]);
     assert_eq!(y(2, "half_pixel", "round_prefer_ceil"), [2.0, 4.0]);
+}
+
+/// 1.5 over the scale is 4.9999998, or 5 in single precision.
+#[test]
+fn nearest_coordinates_are_of_single_precision() {
+    let x = vector(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+    let attrs = attrs(&[3], "nearest", "half_pixel", "round_prefer_ceil");
+    let attrs = attrs.with("scales", vec![f64::from(0.3f32)]);
+    assert_eq!(run("resize", &[x], attrs).to_f64(), [1.0, 5.0, 8.0]);
 }
 
 #[test]
@@ -89,6 +99,35 @@ fn whole_factors_need_no_table() {
     let task = define_task(&graph, root, &HashSet::from([root]));
     assert_eq!(task.kernel.buffers.len(), 2);
     assert!(task.sites.is_empty());
+}
+
+/// Long axes, with scales of few and of many digits, and none: loops against the reference.
+#[test]
+fn known_ratios_need_no_table() {
+    let x: Vec<f32> = (0..47 * 3).map(|k| (k * k % 101) as f32 - 50.0).collect();
+    let x = Tensor::from_f32(vec![3, 47], &x);
+    for mode in MODES {
+        for coordinate in COORDINATES {
+            for (scale, size) in [(Some(1.7f32), 79), (Some(0.3), 14), (None, 31), (None, 94)] {
+                let scales = scale.map(|s| vec![1.0, f64::from(s)]);
+                let attrs = attrs(&[3, size], mode, coordinate, "round_prefer_floor")
+                    .with("scales", scales.unwrap_or_default())
+                    .with("roi", vec![0.0, 0.1, 1.0, 1.2]);
+                let want = run("resize", std::slice::from_ref(&x), attrs.clone());
+                let graph = graph_of("resize", std::slice::from_ref(&x), attrs);
+                let root = graph.node_ids().next().expect("there is a node");
+                let task = define_task(&graph, root, &HashSet::from([root]));
+                let tables = *coordinate == "tf_crop_and_resize";
+                assert_eq!(!task.sites.is_empty(), tables, "{mode} {coordinate} {size}");
+                let y = run_kernel(&task.kernel, &[], std::slice::from_ref(&x));
+                let y = y.expect("the kernel runs").remove(0);
+                let pairs = y.to_f64().into_iter().zip(want.to_f64());
+                let most = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                let bound = if *mode == "nearest" { 0.0 } else { 1e-4 };
+                assert!(most <= bound, "{mode} {coordinate} {size}: {most}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! change their order.
 mod block_sums;
 mod borders;
+mod checks;
 mod collapse;
 mod contraction;
 mod groups;
@@ -246,6 +247,12 @@ fn schedule_nest(
     if let Some(choice) = transpose::choose(s, at, target) {
         let steps = |s: &mut Scheduler| transpose::schedule(s, target, choice);
         if s.recipe("transpose", steps).is_ok() {
+            return;
+        }
+    }
+    if let Some(choice) = checks::choose(s, at) {
+        let steps = |s: &mut Scheduler| checks::schedule(s, target, choice);
+        if s.recipe("checks", steps).is_ok() {
             return;
         }
     }

@@ -17,6 +17,13 @@ use tensmith_ir::loops::{
 const REGISTERS: i64 = 4;
 /// Registers of a tile whose lanes have indices that are constants of each register.
 const LISTED: i64 = 64;
+/// The same where no shorter tile will do.
+const MOST_LISTED: i64 = 256;
+/// Registers after which such indices may move by the same steps again.
+const PERIOD: i64 = 16;
+/// Units: elements from each lane to the next. What lies so near is picked out of few vectors where
+/// its places are constants.
+const NEAR: f64 = 4.0;
 /// Fewer iterations than these are no vector.
 const FEW: i64 = 4;
 
@@ -106,20 +113,48 @@ fn reads(body: &[Stmt], buffer: BufferId, at: &Stmt) -> bool {
     found
 }
 
-/// Whether numbers that are indices are the same steps for all registers, or few enough to be
-/// constants: else each lane computes its own, which takes longer than without lanes.
+/// The registers of a tile whose lanes have numbers or places that are constants of each register.
+enum Registers {
+    /// Any: those of all registers are the same steps.
+    Any,
+    /// So many, after which they are.
+    These(i64),
+    /// No number of registers will do: each lane computes its own.
+    None,
+}
+
+impl Registers {
+    /// Those of a loop with all that `repeats` within so many lanes.
+    fn of(l: &For, target: &Target, repeats: &dyn Fn(i64) -> bool) -> Registers {
+        let lanes = target.lanes();
+        if repeats(lanes) {
+            return Registers::Any;
+        }
+        let within = |most: i64| l.extent.as_const().is_some_and(|n| n <= most * lanes);
+        if !target.masks() {
+            return Registers::None;
+        }
+        if within(LISTED) {
+            return Registers::These(LISTED);
+        }
+        let period = (2..=PERIOD).find(|registers| repeats(registers * lanes));
+        let listed = within(MOST_LISTED).then_some(MOST_LISTED);
+        match period.or(listed) {
+            Some(registers) => Registers::These(registers),
+            None => Registers::None,
+        }
+    }
+}
+
+/// Whether numbers that are indices are constants of registers: else each lane computes its own,
+/// which takes longer than without lanes.
 fn indices_fit(l: &For, target: &Target) -> bool {
-    repeats(l, target.lanes()) || (target.masks() && listed(l, target))
+    let registers = Registers::of(l, target, &|lanes| numbers_repeat(l, lanes));
+    !matches!(registers, Registers::None)
 }
 
-/// Whether all registers of a loop can be listed in its code.
-fn listed(l: &For, target: &Target) -> bool {
-    let most = LISTED * target.lanes();
-    l.extent.as_const().is_some_and(|n| n <= most)
-}
-
-/// Whether the numbers that are indices move by the same steps within each register.
-fn repeats(l: &For, lanes: i64) -> bool {
+/// Whether the numbers that are indices move by the same steps within so many lanes.
+fn numbers_repeat(l: &For, lanes: i64) -> bool {
     let mut fine = true;
     visit_scalars(&l.body, &mut |s| {
         s.visit(&mut |s| {
@@ -129,6 +164,51 @@ fn repeats(l: &For, lanes: i64) -> bool {
         });
     });
     fine
+}
+
+/// Whether the places of elements that lie near each other do.
+fn places_repeat(kernel: &Kernel, l: &For, lanes: i64) -> bool {
+    let mut fine = true;
+    visit_scalars(&l.body, &mut |s| {
+        s.visit(&mut |s| {
+            if let Scalar::Load(b, index) = s
+                && kernel.buffer(*b).scope != Scope::Register
+            {
+                let offset = kernel.buffer(*b).offset(index);
+                let near = slope(&offset, l.var).is_some_and(|step| step <= NEAR);
+                fine &= !near || steps_repeat(&offset, l.var, lanes);
+            }
+        });
+    });
+    fine
+}
+
+/// By how much an index moves with each iteration, about; `None` if it leaps.
+fn slope(e: &Expr, var: Var) -> Option<f64> {
+    let mut total = 0.0;
+    for (atoms, coefficient) in e.terms() {
+        let mentions = |atom: &Atom| match atom {
+            Atom::Size(_) => false,
+            Atom::Var(v) => *v == var,
+            Atom::Div(p) | Atom::Mod(p) | Atom::Min(p) | Atom::Max(p) => {
+                p.0.mentions(var) || p.1.mentions(var)
+            }
+        };
+        if !atoms.iter().any(mentions) {
+            continue;
+        }
+        let [atom] = &atoms[..] else { return None };
+        let step = match atom {
+            Atom::Size(_) | Atom::Var(_) => 1.0,
+            Atom::Div(p) => slope(&p.0, var)? / p.1.as_const()? as f64,
+            Atom::Mod(_) => return None,
+            Atom::Min(p) | Atom::Max(p) => {
+                f64::max(slope(&p.0, var)?.abs(), slope(&p.1, var)?.abs())
+            }
+        };
+        total += *coefficient as f64 * step;
+    }
+    Some(total.abs())
 }
 
 fn steps_repeat(e: &Expr, var: Var, lanes: i64) -> bool {
@@ -152,9 +232,11 @@ fn split_space(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejec
     if target.reassociate {
         block_sums(s, var)?;
     }
-    let registers = match repeats(s.find(var)?, target.lanes()) {
-        true => s.choices().number("registers", &[1, 2, 4, 8], REGISTERS),
-        false => LISTED,
+    let l = s.find(var)?;
+    let repeats = |lanes| numbers_repeat(l, lanes) && places_repeat(s.kernel(), l, lanes);
+    let registers = match Registers::of(l, target, &repeats) {
+        Registers::These(registers) => registers,
+        _ => s.choices().number("registers", &[1, 2, 4, 8], REGISTERS),
     };
     let lanes = Tile {
         var,

@@ -1,4 +1,6 @@
 //! Definition of the greatest elements in loops.
+mod sieve;
+
 use super::super::movement::convert;
 use super::{InRow, compute_type, rows};
 use crate::define::Define;
@@ -6,48 +8,77 @@ use crate::dtype::DType;
 use crate::expr::Expr;
 use crate::graph::NodeId;
 use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar, UnaryOp};
+use sieve::{Groups, Sieve};
 
 /// Keeps the best elements so far in the result itself. Few places are sorted all the time: an
 /// element that takes one moves forward to it. More are a heap with the last of the best at its
-/// root, which is sorted when all elements have been seen.
+/// root, which is sorted when all elements have been seen. Of long rows, a sieve leaves out most
+/// elements before.
 pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
     let attrs = &cx.node(node).attrs;
-    let (axis, largest) = (attrs.int("axis") as usize, attrs.flag("largest"));
+    let axis = attrs.int("axis") as usize;
     let k = attrs.dims("k")[0].clone();
     let x = cx.operand_type(node, 0);
-    let [values, indices] = [0, 1].map(|r| cx.output_buffer(cx.node(node).outputs[r]));
-    let empty = Const::int(DType::I64, -1);
+    let few = k.as_const().filter(|k| *k <= FEW_PLACES);
+    if let Some(groups) = few.and_then(|k| Groups::of(x.dtype, &x.shape, axis, k)) {
+        return define_sieved(cx, node, groups);
+    }
     rows(cx, &x.shape, axis, &mut |cx, at| {
         let places = Places::new(cx, node, at);
-        let bar = Bar::new(cx, x.dtype, largest);
-        let slots = std::slice::from_ref(&k);
-        cx.nest(slots, Role::Serial, &mut |cx, vars| {
-            cx.store(values, at(&vars[0]), Scalar::num(x.dtype, 0.0));
-            cx.store(indices, at(&vars[0]), Scalar::Const(empty));
-        });
+        let bar = Bar::new(cx, &places, None);
+        places.clear(cx);
         // Without places, there is nothing to do.
         let any = k.clone().at_most(1);
         cx.nest(&[any], Role::Serial, &mut |cx, _| {
             cx.nest(&x.shape[axis..=axis], Role::Serial, &mut |cx, vars| {
-                let element = cx.operand(node, 0, &at(&vars[0]));
-                cx.store(places.value, vec![], element);
-                cx.store(places.index, vec![], Scalar::Index(vars[0].clone()));
-                cx.when(bar.passed(&places.carried().value), &mut |cx| {
-                    let last = places.held(&places.last());
-                    cx.when(places.beats(&places.carried(), &last), &mut |cx| {
-                        if places.are_few() {
-                            places.insert(cx);
-                        } else {
-                            places.sink(cx, &k);
-                        }
-                        bar.raise(cx, &last);
-                    });
-                });
+                places.look(cx, &bar, &vars[0]);
             });
         });
         if !places.are_few() {
             places.sort(cx);
         }
+    });
+}
+
+/// The same for rows of which a sieve finds the few elements that may have a place.
+fn define_sieved(cx: &mut Define<'_>, node: NodeId, groups: Groups) {
+    let axis = cx.node(node).attrs.int("axis") as usize;
+    let largest = cx.node(node).attrs.flag("largest");
+    let shape = &cx.operand_type(node, 0).shape;
+    let mut extents = [&shape[..axis], &shape[axis + 1..]].concat();
+    let beside = groups.columns > 1;
+    let total = match beside {
+        true => extents.pop().and_then(|e| e.as_const()),
+        false => Some(1),
+    };
+    let total = total.expect("invariant: columns are known");
+    extents.push(
+        (total + groups.columns - 1)
+            .div_euclid(groups.columns)
+            .into(),
+    );
+    cx.nest(&extents, Role::Space, &mut |cx, vars| {
+        let (block, others) = vars.split_last().expect("invariant: there are blocks");
+        let first = block.clone() * groups.columns;
+        cx.strip_or_tail(total, groups.columns, block, &mut |cx, columns| {
+            let at = |i: &Expr, column: &Expr| {
+                let mut index = others.to_vec();
+                if beside {
+                    index.push(first.clone() + column.clone());
+                }
+                index.insert(axis, i.clone());
+                index
+            };
+            let sieve = Sieve::new(cx, node, groups.beside(columns), &at);
+            cx.nest(&[columns.into()], Role::Space, &mut |cx, vars| {
+                let column = &vars[0];
+                let at = |i: &Expr| at(i, column);
+                let places = Places::new(cx, node, &at);
+                let bar = Bar::new(cx, &places, Some(sieve.bound(column)));
+                places.clear(cx);
+                sieve.each(cx, (column, largest), &mut |cx, i| places.look(cx, &bar, i));
+            });
+        });
     });
 }
 
@@ -106,32 +137,49 @@ struct Bar {
     /// The last of the best, as the type that is compared. For floats, a number that all pass while
     /// there is a place left, NaN, and one that no number passes if the last is as good as any.
     value: BufferId,
-    /// The index of the last of the best, for integers.
+    /// The index of the last of the best, for integers and where elements come in any order.
     index: Option<BufferId>,
+    /// The value while there is a place left, if some elements are known to have none.
+    bound: Option<Scalar>,
     dtype: DType,
     largest: bool,
 }
 
 impl Bar {
-    fn new(cx: &mut Define<'_>, dtype: DType, largest: bool) -> Self {
+    /// A bar before all elements. With a bound, those that do not reach it fail, and elements may
+    /// come in any order.
+    fn new(cx: &mut Define<'_>, places: &Places<'_>, bound: Option<Scalar>) -> Self {
+        let (dtype, largest) = (places.dtype, places.largest);
+        let indexed = !dtype.is_float() || bound.is_some();
         let bar = Bar {
             value: cx.register(compute_type(dtype)),
-            index: (!dtype.is_float()).then(|| cx.register(DType::I64)),
+            index: indexed.then(|| cx.register(DType::I64)),
+            bound,
             dtype,
             largest,
         };
         cx.store(bar.value, vec![], bar.open());
-        bar.set_index(cx, Scalar::Const(Const::int(DType::I64, -1)));
+        bar.set_index(cx, bar.open_index());
         bar
     }
 
     /// The value while there is a place left.
     fn open(&self) -> Scalar {
         let compute = compute_type(self.dtype);
-        match self.dtype.is_float() {
-            true => Scalar::num(compute, f64::NAN),
-            false => Scalar::num(compute, 0.0),
+        match &self.bound {
+            Some(bound) => bound.clone(),
+            None if self.dtype.is_float() => Scalar::num(compute, f64::NAN),
+            None => Scalar::num(compute, 0.0),
         }
+    }
+
+    /// The index while there is a place left: what reaches a bound is earlier.
+    fn open_index(&self) -> Scalar {
+        let index = match self.bound {
+            Some(_) => i64::MAX,
+            None => -1,
+        };
+        Scalar::Const(Const::int(DType::I64, index.into()))
     }
 
     fn set_index(&self, cx: &mut Define<'_>, index: Scalar) {
@@ -141,45 +189,49 @@ impl Bar {
     }
 
     /// Whether an element may have a place; of equal ones, the first has it.
-    fn passed(&self, element: &Scalar) -> Scalar {
-        let element = convert(compute_type(self.dtype), self.dtype, element.clone());
+    fn passed(&self, element: &Ranked) -> Scalar {
+        let value = convert(compute_type(self.dtype), self.dtype, element.value.clone());
         let bar = Scalar::load(self.value, vec![]);
         let (worse, better) = match self.largest {
-            true => (element, bar),
-            false => (bar, element),
+            true => (value.clone(), bar.clone()),
+            false => (bar.clone(), value.clone()),
+        };
+        let is_better = match self.dtype.is_float() {
+            true => Scalar::unary(UnaryOp::Not, Scalar::binary(BinaryOp::Le, worse, better)),
+            false => Scalar::binary(BinaryOp::Lt, better, worse),
         };
         let Some(index) = self.index else {
-            let fails = Scalar::binary(BinaryOp::Le, worse, better);
-            return Scalar::unary(UnaryOp::Not, fails);
+            return is_better;
         };
         let place = Scalar::load(index, vec![]);
-        let open = Scalar::binary(BinaryOp::Lt, place, Scalar::num(DType::I64, 0.0));
-        Scalar::binary(
-            BinaryOp::Or,
-            open,
-            Scalar::binary(BinaryOp::Lt, better, worse),
-        )
+        let otherwise = match self.bound {
+            Some(_) => {
+                let equal = Scalar::binary(BinaryOp::Eq, value, bar);
+                let earlier = Scalar::binary(BinaryOp::Lt, element.index.clone(), place);
+                Scalar::binary(BinaryOp::And, equal, earlier)
+            }
+            None => Scalar::binary(BinaryOp::Lt, place, Scalar::num(DType::I64, 0.0)),
+        };
+        Scalar::binary(BinaryOp::Or, otherwise, is_better)
     }
 
     /// Takes the last of the best.
     fn raise(&self, cx: &mut Define<'_>, last: &Ranked) {
-        let value = convert(compute_type(self.dtype), self.dtype, last.value.clone());
-        let value = match (self.dtype.is_float(), self.largest) {
-            (false, _) => value,
-            (true, largest) => {
-                let infinity = Scalar::num(compute_type(self.dtype), f64::INFINITY);
-                let nan = Scalar::binary(BinaryOp::Ne, value.clone(), value.clone());
-                let value = match largest {
-                    true => Scalar::select(nan, infinity, value),
-                    false => value,
-                };
-                let zero = Scalar::num(DType::I64, 0.0);
-                let open = Scalar::binary(BinaryOp::Lt, last.index.clone(), zero);
-                Scalar::select(open, self.open(), value)
-            }
-        };
+        let compute = compute_type(self.dtype);
+        let mut value = convert(compute, self.dtype, last.value.clone());
+        let (float, mut index) = (self.dtype.is_float(), last.index.clone());
+        if float && self.largest {
+            let nan = Scalar::binary(BinaryOp::Ne, value.clone(), value.clone());
+            value = Scalar::select(nan, Scalar::num(compute, f64::INFINITY), value);
+        }
+        if float || self.bound.is_some() {
+            let zero = Scalar::num(DType::I64, 0.0);
+            let open = Scalar::binary(BinaryOp::Lt, last.index.clone(), zero);
+            value = Scalar::select(open.clone(), self.open(), value);
+            index = Scalar::select(open, self.open_index(), index);
+        }
         cx.store(self.value, vec![], value);
-        self.set_index(cx, last.index.clone());
+        self.set_index(cx, index);
     }
 }
 
@@ -233,6 +285,34 @@ impl<'a> Places<'a> {
         } else {
             Expr::from(0)
         }
+    }
+
+    /// Marks all places as free.
+    fn clear(&self, cx: &mut Define<'_>) {
+        let slots = std::slice::from_ref(&self.k);
+        cx.nest(slots, Role::Serial, &mut |cx, vars| {
+            let none = Scalar::Const(Const::int(DType::I64, -1));
+            let (value, index) = (Scalar::num(self.dtype, 0.0), none);
+            self.put(cx, &vars[0], Ranked { value, index });
+        });
+    }
+
+    /// Gives an element the place that it has among the best so far.
+    fn look(&self, cx: &mut Define<'_>, bar: &Bar, i: &Expr) {
+        let element = cx.operand(self.node, 0, &(self.at)(i));
+        cx.store(self.value, vec![], element);
+        cx.store(self.index, vec![], Scalar::Index(i.clone()));
+        cx.when(bar.passed(&self.carried()), &mut |cx| {
+            let last = self.held(&self.last());
+            cx.when(self.beats(&self.carried(), &last), &mut |cx| {
+                if self.are_few() {
+                    self.insert(cx);
+                } else {
+                    self.sink(cx, &self.k);
+                }
+                bar.raise(cx, &last);
+            });
+        });
     }
 
     fn carried(&self) -> Ranked {

@@ -1,14 +1,25 @@
-//! Definition in loops. Where coordinates of linear resampling move by a ratio of whole numbers,
-//! positions and weights are quotients and remainders; else the definition fills, per resized axis,
-//! a table of both, and then goes over the result.
+//! Definition in loops. Where coordinates move by a ratio of whole numbers, positions and weights are
+//! quotients and remainders; else the definition fills, per resized axis, a table of both, and then
+//! goes over the result.
+mod coordinate;
+mod passes;
+mod ratio;
+mod table;
+
 use super::super::movement::convert;
-use super::{is_kept, known_scale, stretch, taps};
+use super::{is_kept, stretch};
 use crate::define::Define;
 use crate::dtype::DType;
 use crate::expr::Expr;
 use crate::graph::{Attrs, NodeId};
-use crate::integer::gcd;
-use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar, UnaryOp};
+use crate::loops::{BinaryOp, Role, Scalar};
+use coordinate::{Line, Number, nearest};
+use passes::Passes;
+use ratio::{Ratio, fraction, simplest_fraction};
+use table::Table;
+
+/// Positions that are compared at most with those that a ratio gives.
+const MOST_POSITIONS: i64 = 1 << 16;
 
 fn num(value: f64) -> Scalar {
     Scalar::num(DType::F64, value)
@@ -30,18 +41,6 @@ fn div(a: Scalar, b: Scalar) -> Scalar {
     Scalar::binary(BinaryOp::Div, a, b)
 }
 
-fn less(a: Scalar, b: Scalar) -> Scalar {
-    Scalar::binary(BinaryOp::Lt, a, b)
-}
-
-/// The `f64` value of an index expression.
-fn number(e: &Expr) -> Scalar {
-    match e.as_const() {
-        Some(n) => num(n as f64),
-        None => Scalar::cast(DType::F64, Scalar::Index(e.clone())),
-    }
-}
-
 /// One axis of the result.
 struct Axis<'a> {
     attrs: &'a Attrs,
@@ -55,52 +54,31 @@ struct Axis<'a> {
 enum Source {
     /// The quotient by a whole number.
     Quotient(i64),
-    /// Two neighbours, by a ratio of whole numbers.
-    Between(Ratio),
+    /// The nearest element.
+    Nearest(Ratio),
+    /// Two neighbours, by their distances.
+    Linear(Ratio),
+    /// Four neighbours, by cubic weights with this coefficient.
+    Cubic(Ratio, f64),
     Table(Table),
 }
 
-/// A coordinate that moves by a known ratio: `(step * o + start) / divisor`.
-#[derive(Clone, Copy)]
-struct Ratio {
-    step: i64,
-    start: i64,
-    divisor: i64,
-    /// The extent of x.
-    n: i64,
-}
-
-impl Ratio {
-    fn new(step: i64, start: i64, divisor: i64, n: i64) -> Self {
-        let common = gcd(gcd(step, start), divisor).max(1);
-        Ratio {
-            step: step / common,
-            start: start / common,
-            divisor: divisor / common,
-            n,
+impl Source {
+    /// Whether elements are sums of weighted ones.
+    fn weighs(&self) -> bool {
+        match self {
+            Source::Quotient(_) | Source::Nearest(_) => false,
+            Source::Linear(_) | Source::Cubic(..) => true,
+            Source::Table(table) => table.weights.is_some(),
         }
     }
 
-    /// The position of neighbour `tap`, 0 or 1, of position `o` in y.
-    fn position(self, o: &Expr, tap: i64) -> Expr {
-        let below = (o.clone() * self.step + self.start).div(self.divisor);
-        (below + tap).at_most(self.n - 1).at_least(0)
+    fn table(&self) -> Option<&Table> {
+        match self {
+            Source::Table(table) => Some(table),
+            _ => None,
+        }
     }
-
-    /// How far the coordinate of position `o` is past its lower neighbour.
-    fn past(self, o: &Expr, compute: DType) -> Scalar {
-        let part = (o.clone() * self.step + self.start).rem(self.divisor);
-        let part = Scalar::cast(compute, Scalar::Index(part));
-        mul(part, Scalar::num(compute, 1.0 / self.divisor as f64))
-    }
-}
-
-/// Positions and weights by position in y and tap.
-struct Table {
-    positions: BufferId,
-    weights: Option<BufferId>,
-    outside: Option<BufferId>,
-    taps: i64,
 }
 
 impl Axis<'_> {
@@ -127,202 +105,80 @@ impl Axis<'_> {
         (whole && plain && self.attrs.str("mode") == "nearest").then_some(k)
     }
 
-    /// The ratio by which linear coordinates move, where that is known.
-    fn ratio(&self) -> Option<Ratio> {
-        let plain = !self.attrs.flag("antialias") && !self.attrs.flag("exclude_outside");
-        if self.attrs.str("mode") != "linear" || !plain {
-            return None;
+    /// How coordinates are computed, with the extents of x and y.
+    fn line<N: Number>(&self, n: N, size: N) -> Line<'_, N> {
+        let roi = self.attrs.floats("roi");
+        let region = match roi.len() {
+            0 => (0.0, 1.0),
+            bounds => (roi[self.d], roi[bounds / 2 + self.d]),
+        };
+        Line {
+            coordinate: self.attrs.str("coordinate"),
+            n,
+            size,
+            scale: self.attrs.floats("scales").get(self.d).copied(),
+            region,
+            single: self.attrs.str("mode") == "nearest",
         }
+    }
+
+    /// The extents of x and y, where they are known.
+    fn extents(&self) -> Option<(i64, i64)> {
         let known = |e: &Expr| e.as_const().filter(|n| (1..1 << 24).contains(n));
-        let (n, size) = (known(self.n)?, known(self.size)?);
-        let scale = self.attrs.floats("scales").get(self.d);
-        if scale.is_some_and(|s| s * n as f64 != size as f64) {
+        Some((known(self.n)?, known(self.size)?))
+    }
+
+    /// The ratio by which coordinates move, where that is known.
+    fn ratio(&self) -> Option<Ratio> {
+        let (n, size) = self.extents()?;
+        let scale = match self.attrs.floats("scales").get(self.d) {
+            Some(scale) => fraction(*scale)?,
+            None => (size, n),
+        };
+        Ratio::of(self.attrs.str("coordinate"), scale, (n, size))
+    }
+
+    /// A ratio by which coordinates move that are next to the same elements.
+    fn nearest_ratio(&self) -> Option<Ratio> {
+        let (n, size) = self.extents()?;
+        if size > MOST_POSITIONS {
             return None;
         }
-        match self.attrs.str("coordinate") {
-            "half_pixel" | "half_pixel_symmetric" => Some(Ratio::new(2 * n, n - size, 2 * size, n)),
-            "pytorch_half_pixel" if size > 1 => Some(Ratio::new(2 * n, n - size, 2 * size, n)),
-            "asymmetric" => Some(Ratio::new(n, 0, size, n)),
-            "align_corners" if size > 1 => Some(Ratio::new(n - 1, 0, size - 1, n)),
-            _ => None,
-        }
+        let scales = match self.attrs.floats("scales").get(self.d) {
+            Some(scale) => vec![simplest_fraction(*scale)?, fraction(*scale)?],
+            None => vec![(size, n)],
+        };
+        let (coordinate, rounding) = (self.attrs.str("coordinate"), self.attrs.str("nearest"));
+        let line = self.line(n as f64, size as f64);
+        let place = |o: i64| nearest(line.at(o as f64), rounding).clamp(0.0, (n - 1) as f64) as i64;
+        let same = |ratio: &Ratio| {
+            let at = |o: i64| ratio.nearest(&o.into(), rounding).as_const();
+            (0..size).all(|o| at(o) == Some(place(o)))
+        };
+        let ratios = scales.into_iter();
+        let mut ratios = ratios.filter_map(|scale| Ratio::of(coordinate, scale, (n, size)));
+        ratios.find(same)
     }
 
+    /// How positions follow from those of y without a table, if they do.
     fn source(&self) -> Option<Source> {
-        let quotient = self.quotient().map(Source::Quotient);
-        quotient.or_else(|| self.ratio().map(Source::Between))
-    }
-
-    fn scale(&self) -> Scalar {
-        match known_scale(self.attrs, self.d, self.n) {
-            Some(scale) => num(scale),
-            None => div(number(self.size), number(self.n)),
+        if let Some(k) = self.quotient() {
+            return Some(Source::Quotient(k));
         }
-    }
-
-    /// The extent of y before it was rounded to a whole number.
-    fn length(&self) -> Scalar {
-        match self.attrs.floats("scales").get(self.d) {
-            Some(_) => mul(self.scale(), number(self.n)),
-            None => number(self.size),
+        let mode = self.attrs.str("mode");
+        if mode == "nearest" {
+            return self.nearest_ratio().map(Source::Nearest);
         }
-    }
-
-    /// The coordinate in x of position `o` in y.
-    fn coordinate(&self, o: &Expr) -> Scalar {
-        let o = number(o);
-        let last = || sub(number(self.n), num(1.0));
-        let single = || Scalar::binary(BinaryOp::Eq, self.length(), num(1.0));
-        let steps = || sub(self.length(), num(1.0));
-        let centre = || sub(div(add(o.clone(), num(0.5)), self.scale()), num(0.5));
-        match self.attrs.str("coordinate") {
-            "align_corners" => {
-                let spread = div(mul(o.clone(), last()), steps());
-                Scalar::select(single(), num(0.0), spread)
-            }
-            "asymmetric" => div(o, self.scale()),
-            "tf_crop_and_resize" => {
-                let roi = self.attrs.floats("roi");
-                let (start, end) = (roi[self.d], roi[roi.len() / 2 + self.d]);
-                let middle = div(mul(num(end - start), last()), num(2.0));
-                let spread = div(mul(mul(o.clone(), num(end - start)), last()), steps());
-                let within = Scalar::select(single(), middle, spread);
-                add(within, mul(num(start), last()))
-            }
-            "pytorch_half_pixel" => Scalar::select(single(), num(0.0), centre()),
-            "half_pixel_symmetric" => {
-                let rest = sub(num(1.0), div(number(self.size), self.length()));
-                add(mul(div(number(self.n), num(2.0)), rest), centre())
-            }
-            _ => centre(),
+        let stretches = stretch(self.attrs, self.d, self.n) != Some(1.0);
+        if stretches || self.attrs.flag("exclude_outside") {
+            return None;
         }
+        let ratio = self.ratio()?;
+        Some(match mode {
+            "linear" => Source::Linear(ratio),
+            _ => Source::Cubic(ratio, self.attrs.float("cubic_coeff")),
+        })
     }
-
-    /// A coordinate rounded to the nearest element.
-    fn round(&self, x: Scalar) -> Scalar {
-        match self.attrs.str("nearest") {
-            "round_prefer_floor" => Scalar::unary(UnaryOp::Ceil, sub(x, num(0.5))),
-            "round_prefer_ceil" => Scalar::unary(UnaryOp::Floor, add(x, num(0.5))),
-            "floor" => Scalar::unary(UnaryOp::Floor, x),
-            _ => Scalar::unary(UnaryOp::Ceil, x),
-        }
-    }
-
-    /// A whole number as the nearest position in x.
-    fn clamp(&self, at: Scalar) -> Scalar {
-        let last = sub(number(self.n), num(1.0));
-        let below = Scalar::binary(BinaryOp::Min, at, last);
-        let inside = Scalar::binary(BinaryOp::Max, below, num(0.0));
-        Scalar::cast(DType::I64, inside)
-    }
-
-    /// The weight of the tap at `at` for coordinate `x`, not normalised.
-    fn weight(&self, cx: &mut Define<'_>, at: &Scalar, x: &Scalar) -> Scalar {
-        let stretch = stretch(self.attrs, self.d, self.n)
-            .expect("invariant: inference refuses unknown stretches");
-        let distance = Scalar::unary(UnaryOp::Abs, sub(at.clone(), x.clone()));
-        let distance = cx.bind(mul(distance, num(stretch)));
-        let weight = match self.attrs.str("mode") {
-            "linear" => Scalar::binary(BinaryOp::Max, sub(num(1.0), distance), num(0.0)),
-            _ => cubic(self.attrs.float("cubic_coeff"), distance),
-        };
-        if !self.attrs.flag("exclude_outside") {
-            return weight;
-        }
-        let last = sub(number(self.n), num(1.0));
-        let outside = Scalar::binary(
-            BinaryOp::Or,
-            less(at.clone(), num(0.0)),
-            less(last, at.clone()),
-        );
-        Scalar::select(outside, num(0.0), weight)
-    }
-
-    /// Fills the table of this axis.
-    fn fill(&self, cx: &mut Define<'_>, compute: DType) -> Table {
-        let (first, taps) =
-            taps(self.attrs, self.d, self.n).expect("invariant: inference refuses too many taps");
-        let shape = vec![self.size.clone(), taps.into()];
-        let nearest = self.attrs.str("mode") == "nearest";
-        let crops = self.attrs.str("coordinate") == "tf_crop_and_resize";
-        let table = Table {
-            positions: cx.scratch(DType::I64, shape.clone()),
-            weights: (!nearest).then(|| cx.scratch(compute, shape)),
-            outside: crops.then(|| cx.scratch(DType::Bool, vec![self.size.clone()])),
-            taps,
-        };
-        cx.nest(
-            std::slice::from_ref(self.size),
-            Role::Space,
-            &mut |cx, vars| {
-                let o = &vars[0];
-                let x = cx.bind(self.coordinate(o));
-                if let Some(outside) = table.outside {
-                    let last = sub(number(self.n), num(1.0));
-                    let (below, above) = (less(x.clone(), num(0.0)), less(last, x.clone()));
-                    cx.store(
-                        outside,
-                        vec![o.clone()],
-                        Scalar::binary(BinaryOp::Or, below, above),
-                    );
-                }
-                match table.weights {
-                    None => {
-                        let at = self.clamp(self.round(x));
-                        cx.store(table.positions, vec![o.clone(), 0.into()], at);
-                    }
-                    Some(weights) => self.fill_taps(cx, o, x, (first, &table), (weights, compute)),
-                }
-            },
-        );
-        table
-    }
-
-    /// Fills positions and weights for position `o` of y with coordinate `x`.
-    fn fill_taps(
-        &self,
-        cx: &mut Define<'_>,
-        o: &Expr,
-        x: Scalar,
-        (first, table): (i64, &Table),
-        (weights, compute): (BufferId, DType),
-    ) {
-        let floor = add(Scalar::unary(UnaryOp::Floor, x.clone()), num(first as f64));
-        let base = cx.bind(floor);
-        let tap = |t: &Expr| add(base.clone(), number(t));
-        let taps = [Expr::from(table.taps)];
-        let normalise = self.attrs.flag("antialias") || self.attrs.flag("exclude_outside");
-        let total = normalise.then(|| {
-            let zero = Const::new(DType::F64, 0.0);
-            let total = cx.reduce(&taps, BinaryOp::Add, zero, &mut |cx, vars| {
-                self.weight(cx, &tap(&vars[0]), &x)
-            });
-            let none = Scalar::binary(BinaryOp::Eq, total.clone(), num(0.0));
-            cx.bind(Scalar::select(none, num(1.0), total))
-        });
-        cx.nest(&taps, Role::Serial, &mut |cx, vars| {
-            let at = cx.bind(tap(&vars[0]));
-            let mut weight = self.weight(cx, &at, &x);
-            if let Some(total) = &total {
-                weight = div(weight, total.clone());
-            }
-            let slot = vec![o.clone(), vars[0].clone()];
-            cx.store(weights, slot.clone(), convert(compute, DType::F64, weight));
-            cx.store(table.positions, slot, self.clamp(at));
-        });
-    }
-}
-
-/// The cubic convolution kernel with coefficient `a` at a distance, as products that do not
-/// cancel near its zeros 1 and 2.
-fn cubic(a: f64, d: Scalar) -> Scalar {
-    let from_one = || sub(d.clone(), num(1.0));
-    let from_two = || sub(d.clone(), num(2.0));
-    let square = mul(mul(num(a + 2.0), d.clone()), d.clone());
-    let near = mul(from_one(), sub(sub(square, d.clone()), num(1.0)));
-    let far = mul(mul(num(a), from_one()), mul(from_two(), from_two()));
-    let far = Scalar::select(less(d.clone(), num(2.0)), far, num(0.0));
-    Scalar::select(less(num(1.0), d), far, near)
 }
 
 pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
@@ -341,12 +197,9 @@ pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
         DType::F32
     };
     let out = cx.output_buffer(cx.node(node).outputs[0]);
-    // Where one axis needs a table, the others have one, too, unless they are quotients.
+    // Where one axis needs a table of weights, the others that have weights have one, too.
     let known = axes.iter().all(|a| a.source().is_some());
-    let source = |axis: &Axis<'_>| match known {
-        true => axis.source(),
-        false => axis.quotient().map(Source::Quotient),
-    };
+    let source = |axis: &Axis<'_>| axis.source().filter(|s| known || !s.weighs());
     let first = axes.iter().position(|a| source(a).is_none());
     let (outer, inner) = axes.split_at(first.unwrap_or(axes.len()));
     let extents = |axes: &[Axis<'_>]| axes.iter().map(|a| a.size.clone()).collect::<Vec<_>>();
@@ -364,6 +217,18 @@ pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
                 None => Source::Table(axis.fill(cx, compute)),
             })
             .collect();
+        let last = sources.iter().rposition(|s| s.table().is_some());
+        if let Some(last) = last.filter(|last| sources[*last].weighs()) {
+            let passes = Passes {
+                node,
+                axes: &axes,
+                sources: &sources,
+                compute,
+                out,
+                last,
+            };
+            return passes.define(cx, before);
+        }
         cx.nest(&extents(inner), Role::Space, &mut |cx, vars| {
             let index = [before, vars].concat();
             let y = define_element(cx, node, &sources, &index, compute);
@@ -372,7 +237,7 @@ pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
     });
 }
 
-/// The element of y at an index.
+/// The element of y at an index, where no axis has a table of weights.
 fn define_element(
     cx: &mut Define<'_>,
     node: NodeId,
@@ -380,42 +245,36 @@ fn define_element(
     index: &[Expr],
     compute: DType,
 ) -> Scalar {
-    let dtype = cx.result_type(node, 0).dtype;
-    let tables = || {
-        sources.iter().filter_map(|s| match s {
-            Source::Table(table) => Some(table),
-            Source::Quotient(_) | Source::Between(_) => None,
-        })
-    };
-    let between = sources.iter().any(|s| matches!(s, Source::Between(_)));
-    let value = if between {
+    if sources.iter().any(Source::weighs) {
         let sum = interpolate(cx, node, sources, index, compute);
-        convert(dtype, compute, sum)
-    } else if tables().any(|t| t.weights.is_some()) {
-        let taps: Vec<Expr> = tables().map(|t| t.taps.into()).collect();
-        let zero = Const::new(compute, 0.0);
-        let sum = cx.reduce(&taps, BinaryOp::Add, zero, &mut |cx, taps| {
-            let (x, weights) = read(cx, node, sources, index, taps);
-            weights.into_iter().fold(convert(compute, dtype, x), mul)
-        });
-        convert(dtype, compute, sum)
-    } else {
-        let taps = vec![Expr::from(0); tables().count()];
-        read(cx, node, sources, index, &taps).0
-    };
-    let flags = sources
-        .iter()
-        .zip(index)
-        .filter_map(|(source, o)| match source {
-            Source::Table(table) => Some(Scalar::load(table.outside?, vec![o.clone()])),
-            Source::Quotient(_) | Source::Between(_) => None,
-        });
-    let extrapolation = cx.node(node).attrs.float("extrapolation");
+        return convert(cx.result_type(node, 0).dtype, compute, sum);
+    }
+    let value = read_nearest(cx, node, sources, index);
+    extrapolated(cx, node, sources, index, value)
+}
+
+/// A value, or what stands in its place where its coordinate is outside of a cropped x.
+fn extrapolated(
+    cx: &Define<'_>,
+    node: NodeId,
+    sources: &[Source],
+    index: &[Expr],
+    value: Scalar,
+) -> Scalar {
+    let flags = sources.iter().zip(index).filter_map(|(source, o)| {
+        let outside = source.table()?.outside?;
+        Some(Scalar::load(outside, vec![o.clone()]))
+    });
+    let instead = cx.node(node).attrs.float("extrapolation");
+    let instead = Scalar::num(cx.result_type(node, 0).dtype, instead);
     match flags.reduce(|a, b| Scalar::binary(BinaryOp::Or, a, b)) {
-        Some(outside) => Scalar::select(outside, Scalar::num(dtype, extrapolation), value),
+        Some(outside) => Scalar::select(outside, instead, value),
         None => value,
     }
 }
+
+/// The positions in x that an element is made of along one axis, and their weights (1 if none).
+type Taps = Vec<(Expr, Option<Scalar>)>;
 
 /// What lies between neighbours, on all axes that have them.
 fn interpolate(
@@ -425,26 +284,57 @@ fn interpolate(
     index: &[Expr],
     compute: DType,
 ) -> Scalar {
-    let axes = sources.iter().zip(index).map(|(source, o)| match source {
-        Source::Quotient(k) => vec![(o.div(*k), None)],
-        Source::Between(ratio) => {
-            let past = cx.bind(ratio.past(o, compute));
-            let before = cx.bind(sub(Scalar::num(compute, 1.0), past.clone()));
-            let weights = [before, past].into_iter().enumerate();
-            let tap = |(tap, w)| (ratio.position(o, tap as i64), Some(w));
-            weights.map(tap).collect()
-        }
-        Source::Table(_) => unreachable!("invariant: no axis has a table where one has a ratio"),
+    let axes = sources.iter().zip(index).map(|(source, o)| {
+        let (ratio, taps) = match source {
+            Source::Quotient(k) => return vec![(o.div(*k), None)],
+            Source::Linear(ratio) => {
+                let past = cx.bind(ratio.past(o, compute));
+                let before = cx.bind(sub(Scalar::num(compute, 1.0), past.clone()));
+                (ratio, vec![(0, before), (1, past)])
+            }
+            Source::Cubic(ratio, a) => {
+                let [past, before] =
+                    [Ratio::past, Ratio::before].map(|part| part(*ratio, o, compute));
+                let [past, before] = [past, before].map(|part| cx.bind(part));
+                let taps = cubic(*a, compute, [before, past]);
+                let taps = taps.into_iter().map(|(tap, weight)| (tap, cx.bind(weight)));
+                (ratio, taps.collect())
+            }
+            Source::Nearest(_) | Source::Table(_) => unreachable!("invariant: all axes weigh"),
+        };
+        let tap = |(tap, weight)| (ratio.position(o, tap), Some(weight));
+        taps.into_iter().map(tap).collect()
     });
-    let axes: Vec<Vec<(Expr, Option<Scalar>)>> = axes.collect();
+    let axes: Vec<Taps> = axes.collect();
     between(cx, node, &axes, compute, &[])
+}
+
+/// Taps, counted from the element at or below a coordinate on, and their weights by the cubic
+/// convolution kernel with coefficient `a`, for a coordinate so far before the next element, and
+/// past that one.
+fn cubic(a: f64, compute: DType, [before, past]: [Scalar; 2]) -> Vec<(i64, Scalar)> {
+    let number = |v| Scalar::num(compute, v);
+    let square = |u: &Scalar| mul(u.clone(), u.clone());
+    // The kernel at distances u and 1 + u, where u + v is 1, as products that do not cancel near
+    // its zeros.
+    let near = |u: &Scalar, v: &Scalar| {
+        let sum = add(number(1.0), u.clone());
+        mul(v.clone(), sub(sum, mul(number(a + 2.0), square(u))))
+    };
+    let far = |u: &Scalar, v: &Scalar| mul(mul(number(a), u.clone()), square(v));
+    vec![
+        (-1, far(&past, &before)),
+        (0, near(&past, &before)),
+        (1, near(&before, &past)),
+        (2, far(&before, &past)),
+    ]
 }
 
 /// The weighted sum over the axes behind those of which `own` has the positions in x.
 fn between(
     cx: &mut Define<'_>,
     node: NodeId,
-    axes: &[Vec<(Expr, Option<Scalar>)>],
+    axes: &[Taps],
     compute: DType,
     own: &[Expr],
 ) -> Scalar {
@@ -466,28 +356,23 @@ fn between(
     cx.bind(sum.expect("invariant: each axis has a position"))
 }
 
-/// The element of x at a tap of each table, and the taps' weights.
-fn read(
-    cx: &mut Define<'_>,
-    node: NodeId,
-    sources: &[Source],
-    index: &[Expr],
-    taps: &[Expr],
-) -> (Scalar, Vec<Scalar>) {
-    let (mut own, mut weights, mut taps) = (Vec::new(), Vec::new(), taps.iter());
+/// The element of x next to the coordinates of an index.
+fn read_nearest(cx: &mut Define<'_>, node: NodeId, sources: &[Source], index: &[Expr]) -> Scalar {
+    let rounding = cx.node(node).attrs.str("nearest");
+    let mut own = Vec::new();
     for (d, (source, o)) in sources.iter().zip(index).enumerate() {
         own.push(match source {
             Source::Quotient(k) => o.div(*k),
-            Source::Between(_) => unreachable!("invariant: interpolated elsewhere"),
+            Source::Nearest(ratio) => ratio.nearest(o, rounding),
+            Source::Linear(_) | Source::Cubic(..) => {
+                unreachable!("invariant: interpolated elsewhere")
+            }
             Source::Table(table) => {
-                let tap = taps.next().expect("invariant: one tap per table");
-                let slot = vec![o.clone(), tap.clone()];
-                weights.extend(table.weights.map(|w| Scalar::load(w, slot.clone())));
-                let at = Scalar::load(table.positions, slot);
+                let at = Scalar::load(table.positions, vec![o.clone(), 0.into()]);
                 let extent = &cx.operand_type(node, 0).shape[d];
                 cx.checked(node, &format!("position on axis {d}"), at, extent)
             }
         });
     }
-    (cx.operand(node, 0, &own), weights)
+    cx.operand(node, 0, &own)
 }
