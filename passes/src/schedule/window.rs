@@ -71,8 +71,8 @@ pub fn choose(
     let free = beside.map_or(1, |rows| half / rows.max(1));
     let fit = |taps: i64| (half / taps.max(1)).max(free).clamp(1, VECTORS);
     let most = match shares(kernel, nest, columns) {
-        // Each vector is picked out of two, which the next one shares no line with.
-        true if !lies_dense(kernel, nest, columns) => 1,
+        // Each of the widest vectors is picked out of two, which the next one shares no line with.
+        true if target.vector_bytes >= 64 && !lies_dense(kernel, nest, columns) => 1,
         true => taps.map_or(VECTORS, fit),
         // Rows gain nothing, and what lies side by side is read as one stream.
         false => (target.registers() / 4 / accumulators(kernel, nest.body)).max(VECTORS),
