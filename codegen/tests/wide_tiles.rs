@@ -35,6 +35,34 @@ fn check(kernel: &Kernel, sizes: &[i64], tiles: usize) {
     check_within(kernel, sizes, tiles, 0.0);
 }
 
+/// A NaN wins wherever it stands, in the first vector, in the last one or in the lanes between;
+/// what is behind the end of a row does not.
+#[test]
+fn extremes_of_rows_keep_nans() {
+    for columns in [5usize, 16, 20, 49, 77] {
+        for (op, least) in [("max", "-inf_f32"), ("min", "inf_f32")] {
+            let k = kernel(&format!(
+                "kernel k() {{ in a: f32[{rows}, {columns}] out o: f32[{rows}] reg r: f32[] \
+                 for i0 < {rows} space {{ r = {least} for i1 < {columns} reduce vector {{ \
+                 r = {op}(r, a[i0, i1]) }} o[i0] = r }} }}",
+                rows = columns + 2
+            ));
+            let mut elements = inputs(&k, &[])[0].to_f64();
+            for row in 0..columns {
+                elements[row * columns + row] = f64::NAN * if row % 2 == 0 { 1.0 } else { -1.0 };
+            }
+            elements[columns * columns..][..columns].fill(f64::INFINITY);
+            let elements: Vec<f32> = elements.into_iter().map(|x| x as f32).collect();
+            let args = [Tensor::from_f32(vec![columns + 2, columns], &elements)];
+            let want = run_kernel(&k, &[], &args).unwrap();
+            for target in targets() {
+                let got = run_for(&target, &k, &[], &args, 1, Edge::End).unwrap();
+                same(&want, &got).unwrap_or_else(|e| panic!("{:?}: {e}\n{k}", target.wide));
+            }
+        }
+    }
+}
+
 /// Every element within `error` of its magnitude: the interpreter joins lanes one by one.
 fn close(want: &[Tensor], got: &[Tensor], error: f64) -> Result<(), String> {
     if error == 0.0 {

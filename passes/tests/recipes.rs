@@ -392,6 +392,38 @@ fn rows_compute_each_exponential_once() {
 }
 
 #[test]
+fn short_rows_run_in_lock_step() {
+    for (shape, rows) in [([7, 49], 4), ([9, 20], 4), ([5, 130], 1)] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let attrs = Attrs::new().with("axis", 1);
+        let y = g.add_one(op("softmax"), "s", &[x], attrs).unwrap();
+        g.add_output("y", y);
+        let plan = check_with(&g, &[iota(&shape)], &vectors_of(64));
+        let k = kernel(&plan, "softmax");
+        // Rows, and those that are left over, are three loops over all lanes each.
+        let bodies = if rows > 1 { 2 } else { 1 };
+        assert_eq!(marked(&k.body, Mark::Vector), 3 * bodies, "{k}");
+        assert_eq!(marked(&k.body, Mark::Jam) > 0, rows > 1, "{k}");
+    }
+}
+
+#[test]
+fn few_rows_are_turned_as_parts_of_vectors() {
+    for rows in 4..8 {
+        let shape = [3, 20, 5, rows];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let perm = Attrs::new().with("perm", vec![0, 2, 3, 1]);
+        let y = g.add_one(op("transpose"), "t", &[x], perm).unwrap();
+        g.add_output("y", y);
+        let plan = check_with(&g, &[iota(&shape)], &vectors_of(64));
+        let k = kernel(&plan, "transpose");
+        assert!(marked(&k.body, Mark::Jam) > 0, "{k}");
+    }
+}
+
+#[test]
 fn branches_between_joined_tensors_are_split_off() {
     let mut g = Graph::default();
     let x = g.add_input("x", ty(&[3, 20]));

@@ -325,6 +325,9 @@ pub(super) fn permute(w: Width) -> Code {
     )
 }
 
+/// `dst = a, index, b/mem` (512 bits only).
+pub(super) const PICK: Code = Code::EVEX_Vpermt2ps_zmm_k1z_zmm_zmmm512b32;
+
 /// `dst, a, b`, for whole parts with an `imm8`.
 pub(super) fn zip(w: Width, op: ZipOp) -> (Code, Option<i64>) {
     use Code::*;

@@ -41,6 +41,7 @@ pub(super) fn select(f: &vir::Function, target: &WideTarget) -> Selected {
         vregs: vec![None; f.num_values()],
         num_vregs: 0,
         local: HashMap::new(),
+        lane_numbers: None,
         block: vir::Block(0),
         at: 0,
         out: Vec::new(),
@@ -65,6 +66,8 @@ struct Selector<'a> {
     num_vregs: usize,
     /// Constants made in the current block.
     local: HashMap<Value, VReg>,
+    /// The numbers of lanes that a register has in the current block.
+    lane_numbers: Option<(PoolId, VReg)>,
     block: vir::Block,
     at: usize,
     out: Vec<MInst>,
@@ -89,6 +92,7 @@ impl Selector<'_> {
         let data = &f.blocks[block.index()];
         self.block = block;
         self.local.clear();
+        self.lane_numbers = None;
         if block.index() == 0 {
             let args = self.vreg(Value(0));
             self.push(Kind::Entry, vec![Arg::Def(args)]);

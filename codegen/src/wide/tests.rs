@@ -1,6 +1,7 @@
 //! Tests: compiled tiles run in memory and are compared with the interpreter or plain Rust.
 
 mod exec;
+mod forward;
 mod interleave;
 mod interp;
 mod kernels;

@@ -6,6 +6,7 @@
 //! The element type is a field of the instruction, never of the value.
 
 mod build;
+mod forward;
 mod interleave;
 mod ops;
 mod steps;
@@ -293,6 +294,17 @@ pub enum Inst {
         /// As many as the width has lanes.
         lanes: Vec<u8>,
     },
+    /// Lane `lanes[i]` of two vectors one after the other as lane `i` (512 bits only).
+    Pick {
+        /// Element type.
+        elem: Elem,
+        /// The vector of the first lanes.
+        a: Value,
+        /// The vector of the lanes behind them.
+        b: Value,
+        /// As many as the width has lanes.
+        lanes: Vec<u8>,
+    },
     /// Elements of two vectors side by side, as [`ZipOp`] defines.
     Zip {
         /// Which elements.
@@ -422,6 +434,93 @@ impl Function {
     }
 }
 
+/// Calls `$visit` with each operand of an instruction, as it is borrowed, and the class it must have.
+macro_rules! each_operand {
+    (address $addr:expr, $visit:ident) => {{
+        let Addr { base, index, .. } = $addr;
+        $visit(base, I);
+        if let Some((index, _)) = index {
+            $visit(index, I);
+        }
+    }};
+    ($inst:expr, $visit:expr) => {{
+        use Class::{Int as I, Mask as M, Vec as V};
+        let mut visit = $visit;
+        match $inst {
+            Inst::IConst(_) | Inst::Splat { .. } | Inst::Lanes { .. } => {}
+            Inst::Int { a, b, .. } => {
+                visit(a, I);
+                visit(b, I);
+            }
+            Inst::IntShift { a, .. } | Inst::SplatInt(a) => visit(a, I),
+            Inst::TailMask { count, .. } => visit(count, I),
+            Inst::Lea(addr) | Inst::IntLoad { addr, .. } | Inst::Prefetch(addr) => {
+                each_operand!(address addr, visit);
+            }
+            Inst::IntStore { addr, value, .. } => {
+                each_operand!(address addr, visit);
+                visit(value, I);
+            }
+            Inst::Load { form, addr, .. } => {
+                each_operand!(address addr, visit);
+                if let LoadForm::Masked(m) = form {
+                    visit(m, M);
+                }
+            }
+            Inst::Store {
+                form, addr, value, ..
+            } => {
+                each_operand!(address addr, visit);
+                if let StoreForm::Masked(m) = form {
+                    visit(m, M);
+                }
+                visit(value, V);
+            }
+            Inst::LoadShort { mask, addr, .. } => {
+                each_operand!(address addr, visit);
+                if let Some(m) = mask {
+                    visit(m, M);
+                }
+            }
+            Inst::StoreShort {
+                mask, addr, value, ..
+            } => {
+                each_operand!(address addr, visit);
+                if let Some(m) = mask {
+                    visit(m, M);
+                }
+                visit(value, V);
+            }
+            Inst::Unary { a, .. }
+            | Inst::Shift { a, .. }
+            | Inst::Reduce { a, .. }
+            | Inst::Permute { a, .. } => visit(a, V),
+            Inst::Binary { a, b, .. }
+            | Inst::Cmp { a, b, .. }
+            | Inst::Zip { a, b, .. }
+            | Inst::Pick { a, b, .. } => {
+                visit(a, V);
+                visit(b, V);
+            }
+            Inst::Fma { a, b, c, .. } | Inst::Dot { a, b, c } => {
+                visit(a, V);
+                visit(b, V);
+                visit(c, V);
+            }
+            Inst::Mask { a, b, .. } => {
+                visit(a, M);
+                visit(b, M);
+            }
+            Inst::MaskNot(a) | Inst::MaskBits(a) => visit(a, M),
+            Inst::Select { mask, a, b, .. } => {
+                visit(mask, M);
+                visit(a, V);
+                visit(b, V);
+            }
+        }
+    }};
+}
+
 impl Inst {
     /// The class of the result, `None` for stores and hints.
     pub fn result(&self) -> Option<Class> {
@@ -446,72 +545,12 @@ impl Inst {
 
     /// Calls `visit` with every operand and the class it must have.
     pub fn operands(&self, mut visit: impl FnMut(Value, Class)) {
-        use Class::{Int as I, Mask as M, Vec as V};
-        match self {
-            Inst::IConst(_) | Inst::Splat { .. } | Inst::Lanes { .. } => {}
-            Inst::Int { a, b, .. } => [*a, *b].into_iter().for_each(|v| visit(v, I)),
-            Inst::IntShift { a, .. } | Inst::SplatInt(a) => visit(*a, I),
-            Inst::TailMask { count, .. } => visit(*count, I),
-            Inst::Lea(addr) | Inst::IntLoad { addr, .. } | Inst::Prefetch(addr) => {
-                addr.operands(visit);
-            }
-            Inst::IntStore { addr, value, .. } => {
-                addr.operands(&mut visit);
-                visit(*value, I);
-            }
-            Inst::Load { form, addr, .. } => {
-                addr.operands(&mut visit);
-                if let LoadForm::Masked(m) = form {
-                    visit(*m, M);
-                }
-            }
-            Inst::Store {
-                form, addr, value, ..
-            } => {
-                addr.operands(&mut visit);
-                if let StoreForm::Masked(m) = form {
-                    visit(*m, M);
-                }
-                visit(*value, V);
-            }
-            Inst::LoadShort { mask, addr, .. } => {
-                addr.operands(&mut visit);
-                mask.iter().for_each(|m| visit(*m, M));
-            }
-            Inst::StoreShort {
-                mask, addr, value, ..
-            } => {
-                addr.operands(&mut visit);
-                mask.iter().for_each(|m| visit(*m, M));
-                visit(*value, V);
-            }
-            Inst::Unary { a, .. }
-            | Inst::Shift { a, .. }
-            | Inst::Reduce { a, .. }
-            | Inst::Permute { a, .. } => visit(*a, V),
-            Inst::Binary { a, b, .. } | Inst::Cmp { a, b, .. } | Inst::Zip { a, b, .. } => {
-                [*a, *b].into_iter().for_each(|v| visit(v, V));
-            }
-            Inst::Fma { a, b, c, .. } | Inst::Dot { a, b, c } => {
-                [*a, *b, *c].into_iter().for_each(|v| visit(v, V));
-            }
-            Inst::Mask { a, b, .. } => [*a, *b].into_iter().for_each(|v| visit(v, M)),
-            Inst::MaskNot(a) | Inst::MaskBits(a) => visit(*a, M),
-            Inst::Select { mask, a, b, .. } => {
-                visit(*mask, M);
-                visit(*a, V);
-                visit(*b, V);
-            }
-        }
+        each_operand!(self, |v: &Value, class| visit(*v, class));
     }
-}
 
-impl Addr {
-    fn operands(&self, mut visit: impl FnMut(Value, Class)) {
-        visit(self.base, Class::Int);
-        if let Some((index, _)) = self.index {
-            visit(index, Class::Int);
-        }
+    /// Calls `visit` with every operand, to be changed.
+    fn operands_mut(&mut self, mut visit: impl FnMut(&mut Value)) {
+        each_operand!(self, |v: &mut Value, _| visit(v));
     }
 }
 
@@ -543,5 +582,14 @@ impl Terminator {
             visit(*b);
         }
         self.targets().flat_map(|t| &t.args).for_each(|v| visit(*v));
+    }
+
+    /// Calls `visit` with every value read, to be changed.
+    fn operands_mut(&mut self, mut visit: impl FnMut(&mut Value)) {
+        if let Terminator::Branch { a, b, .. } = self {
+            visit(a);
+            visit(b);
+        }
+        self.targets_mut().flat_map(|t| &mut t.args).for_each(visit);
     }
 }

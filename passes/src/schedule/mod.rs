@@ -15,6 +15,7 @@ mod nest;
 pub mod parameters;
 pub mod primitives;
 mod reorder;
+mod rows;
 mod scheduler;
 mod steps;
 mod strips;
@@ -274,6 +275,9 @@ fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
     let stmts = &at.list(&s.kernel().body)[at.at..end];
     for var in vectorise::choose(s.kernel(), target, stmts) {
         let _ = s.recipe("vectors", |s| vectorise::schedule(s, target, var));
+    }
+    if let Some(choice) = rows::choose(s, at, target) {
+        let _ = s.recipe("rows", |s| rows::schedule(s, target, choice));
     }
 }
 

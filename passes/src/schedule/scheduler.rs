@@ -117,6 +117,12 @@ impl Scheduler {
         }
     }
 
+    /// The statements of the list that a loop stands in.
+    pub fn siblings(&self, var: Var) -> &[Stmt] {
+        let found = edit::find(&self.kernel, var).ok();
+        found.map_or(&[], |(place, _)| place.list(&self.kernel.body))
+    }
+
     /// Splits a loop; gives the loop over blocks and the one inside.
     ///
     /// Errors: as `split`.

@@ -26,6 +26,8 @@ const LINE: i64 = 16;
 const COLUMNS: i64 = 16;
 /// Shorter loops are no blocks.
 const FEW: i64 = 8;
+/// The same for rows that are loaded as parts of wide vectors.
+const FEW_OF_PART: i64 = 4;
 /// Blocks along the operand of which all columns are turned before the next ones: pairs of lines,
 /// as hardware fetches them.
 const PAIR: i64 = 2;
@@ -58,7 +60,9 @@ pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> 
     }
     let columns = nest.loops.len().checked_sub(1)?;
     let long = |k: usize| nest.loops[k].1.as_const().is_some_and(|e| e >= FEW);
-    let crossing = |k: &usize| long(*k) && crosses(kernel, nest, *k);
+    let least = if target.masks() { FEW_OF_PART } else { FEW };
+    let rows = |k: usize| nest.loops[k].1.as_const().is_some_and(|e| e >= least);
+    let crossing = |k: &usize| rows(*k) && crosses(kernel, nest, *k);
     if long(columns)
         && has_columns(kernel, nest, columns, Scope::Input)
         && let Some(along) = (0..columns).find(crossing)
@@ -185,6 +189,8 @@ fn order(nest: &Nest<'_>, along: Var) -> usize {
     match elements > HELD {
         true if columns <= NEAR => 2,
         true => 1,
+        // Rows that are parts of lines go on in the rows of other loops.
+        false if nest.loops.len() > 2 && along.is_some_and(|l| extent(l) < LINE) => 1,
         false => usize::from(along.map_or(1, extent) >= columns),
     }
 }

@@ -50,8 +50,24 @@ pub fn choose(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> Vec<Var> {
 pub fn schedule(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejected> {
     match s.find(var)?.role {
         Role::Space => split_space(s, target, var),
-        _ => split_reduce(s, target, var, REGISTERS),
+        _ => {
+            let registers = whole(s, target, var).unwrap_or(REGISTERS);
+            split_reduce(s, target, var, registers)
+        }
     }
+}
+
+/// The registers that hold all of a loop, if these are few: its lanes are joined once, and what the
+/// next loop reads again can stay where it is.
+fn whole(s: &Scheduler, target: &Target, var: Var) -> Option<i64> {
+    let vectors = (s.extent(var)? + target.lanes() - 1) / target.lanes();
+    (target.masks() && vectors <= target.registers() / 2).then_some(vectors.max(REGISTERS))
+}
+
+/// Whether a loop stands beside a reduction, as those over a row of a softmax do.
+fn beside_sum(s: &Scheduler, var: Var) -> bool {
+    let is_sum = |s: &Stmt| matches!(s, Stmt::For(l) if l.role == Role::Reduce);
+    s.siblings(var).iter().any(is_sum)
 }
 
 fn eligible(kernel: &Kernel, target: &Target, l: &For) -> bool {
@@ -233,10 +249,14 @@ fn split_space(s: &mut Scheduler, target: &Target, var: Var) -> Result<(), Rejec
         block_sums(s, var)?;
     }
     let l = s.find(var)?;
-    let repeats = |lanes| numbers_repeat(l, lanes) && places_repeat(s.kernel(), l, lanes);
-    let registers = match Registers::of(l, target, &repeats) {
+    let all_repeat = |lanes| numbers_repeat(l, lanes) && places_repeat(s.kernel(), l, lanes);
+    let registers = match Registers::of(l, target, &all_repeat) {
         Registers::These(registers) => registers,
-        _ => s.choices().number("registers", &[1, 2, 4, 8], REGISTERS),
+        _ => {
+            let whole = whole(s, target, var).filter(|_| beside_sum(s, var));
+            let default = whole.unwrap_or(REGISTERS);
+            s.choices().number("registers", &[1, 2, 4, 8], default)
+        }
     };
     let lanes = Tile {
         var,

@@ -62,17 +62,23 @@ pub fn choose(
     let whole = (count + lanes - 1) / lanes;
     let widths = [1, 2, 3, 4, 8, 16];
     let widths: Vec<i64> = widths.into_iter().filter(|n| *n <= whole).collect();
-    // Half of the registers hold sums, and the others the weights that these share.
+    let around = (0..nest.loops.len()).rfind(|k| *k != columns);
+    // Half of the registers hold sums, and the others the weights that these share; where few rows
+    // leave sums free, lines are read in pairs.
     let taps = short_taps(nest.body).filter(|_| !packed.is_empty());
-    let fit = |taps: i64| (target.registers() / 2 / taps.max(1)).clamp(1, VECTORS);
+    let half = target.registers() / 2;
+    let beside = around.and_then(|k| nest.loops[k].1.as_const());
+    let free = beside.map_or(1, |rows| half / rows.max(1));
+    let fit = |taps: i64| (half / taps.max(1)).max(free).clamp(1, VECTORS);
     let most = match shares(kernel, nest, columns) {
+        // Each of the widest vectors is picked out of two, which the next one shares no line with.
+        true if target.vector_bytes >= 64 && !lies_dense(kernel, nest, columns) => 1,
         true => taps.map_or(VECTORS, fit),
         // Rows gain nothing, and what lies side by side is read as one stream.
         false => (target.registers() / 4 / accumulators(kernel, nest.body)).max(VECTORS),
     };
     let vectors = choices.number("vectors", &widths, whole.min(most));
-    let around = (0..nest.loops.len()).rfind(|k| *k != columns);
-    let most = target.registers() / 2 / vectors;
+    let most = half / vectors;
     let rows = around.and_then(|k| Some((k, rows(choices, &nest.loops[k].1, most)?)));
     let rows = rows.filter(|(_, size)| *size > 1).map(|(k, size)| Tile {
         var: nest.loops[k].0,
@@ -118,6 +124,18 @@ fn shares(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
         found |= kernel.buffer(b).scope == Scope::Input && !others.iter().all(all);
     });
     found
+}
+
+/// Whether no two columns have elements of an input between theirs.
+fn lies_dense(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
+    let var = nest.loops[columns].0;
+    let mut dense = true;
+    visit_loads(nest.body, &mut |b, index| {
+        let offset = kernel.buffer(b).offset(index).simplify(&Ranges::new());
+        let step = offset.linear_coefficient(var).and_then(|c| c.as_const());
+        dense &= kernel.buffer(b).scope != Scope::Input || step != Some(STEP);
+    });
+    dense
 }
 
 /// The layouts of constants with which loop `k` can be the columns: all that is loaded lies one

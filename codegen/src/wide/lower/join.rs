@@ -7,7 +7,7 @@
 use super::ops::SIGN;
 use super::shorts::is_short;
 use super::{Lowering, WhyNot};
-use crate::wide::vir::{self, Cmp, Elem, ReduceOp, Value};
+use crate::wide::vir::{self, Cmp, Elem, MaskOp, ReduceOp, Value};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::loops::{BinaryOp, BufferId, Scalar};
 
@@ -16,6 +16,14 @@ enum Term<'s> {
     Value(&'s Scalar),
     /// The product that a multiply-add adds.
     Product(&'s Scalar, &'s Scalar),
+}
+
+/// A vector of terms.
+#[derive(Clone, Copy)]
+struct Part {
+    value: Value,
+    /// The lanes that exist, if not all do.
+    live: Option<Value>,
 }
 
 fn update(buffer: BufferId, value: &Scalar) -> Option<(BinaryOp, Term<'_>)> {
@@ -46,16 +54,20 @@ impl Lowering<'_> {
         self.each(mask, &mut |cx| {
             let mut parts = Vec::new();
             cx.each(joined, &mut |cx| {
-                let v = cx.term(d, &term)?;
-                let v = cx.filled(op, d, joined, v)?;
-                parts.push(v);
+                let (value, live) = (cx.term(d, &term)?, cx.tail(joined));
+                parts.push(Part { value, live });
                 Ok(())
             })?;
-            let last = cx.join_halves(op, d, parts)?;
-            let all = cx.join_vector(op, d, last)?;
             let slot = (buffer, cx.register_position(buffer));
             let acc = cx.slot_value(&slot);
-            let v = cx.binary(op, d, acc, all, value)?;
+            let v = match (op, d) {
+                (BinaryOp::Max | BinaryOp::Min, DType::F32) => cx.extreme(op, acc, parts)?,
+                _ => {
+                    let last = cx.join_halves(op, d, parts)?;
+                    let all = cx.join_vector(op, d, last)?;
+                    cx.binary(op, d, acc, all, value)?
+                }
+            };
             cx.registers.insert(slot, v);
             Ok(())
         })
@@ -71,28 +83,39 @@ impl Lowering<'_> {
         }
     }
 
-    /// The vector at hand with the identity in lanes that do not exist.
-    fn filled(&mut self, op: BinaryOp, d: DType, mask: u32, v: Value) -> Result<Value, WhyNot> {
-        let Some(live) = self.tail(mask) else {
-            return Ok(v);
+    /// A vector with the identity in lanes that do not exist.
+    fn filled(&mut self, op: BinaryOp, d: DType, part: Part) -> Result<Value, WhyNot> {
+        let Some(live) = part.live else {
+            return Ok(part.value);
         };
         let identity = op.identity(d).ok_or(WhyNot::Horizontal)?;
         let identity = self.constant(identity)?;
-        Ok(self.choose(d, live, v, identity))
+        Ok(self.choose(d, live, part.value, identity))
     }
 
-    fn join_halves(
-        &mut self,
-        op: BinaryOp,
-        d: DType,
-        mut parts: Vec<Value>,
-    ) -> Result<Value, WhyNot> {
+    fn join_halves(&mut self, op: BinaryOp, d: DType, parts: Vec<Part>) -> Result<Value, WhyNot> {
         // No operand is known to be a constant.
         let any = Scalar::load(BufferId(0), vec![]);
+        let one = self.halved(d, parts, &mut |cx, a, b| cx.binary(op, d, a, b, &any))?;
+        self.filled(op, d, one)
+    }
+
+    /// Joins vectors by halves; lanes that do not exist in one keep what the other has.
+    fn halved(
+        &mut self,
+        d: DType,
+        mut parts: Vec<Part>,
+        join: &mut dyn FnMut(&mut Self, Value, Value) -> Result<Value, WhyNot>,
+    ) -> Result<Part, WhyNot> {
         while parts.len() > 1 {
             let half = parts.len().next_power_of_two() / 2;
             for k in half..parts.len() {
-                parts[k - half] = self.binary(op, d, parts[k - half], parts[k], &any)?;
+                let (a, Part { value: b, live }) = (parts[k - half].value, parts[k]);
+                let both = join(self, a, b)?;
+                parts[k - half].value = match live {
+                    Some(live) => self.choose(d, live, both, a),
+                    None => both,
+                };
             }
             parts.truncate(half);
         }
@@ -109,8 +132,6 @@ impl Lowering<'_> {
         }
         let elem = self.word_type(d)?;
         let (op, elem) = match (op, d) {
-            (BinaryOp::Max, DType::F32) => return Ok(self.extreme(ReduceOp::Max, i32::MAX, v)),
-            (BinaryOp::Min, DType::F32) => return Ok(self.extreme(ReduceOp::Min, -1, v)),
             (BinaryOp::Max | BinaryOp::Min, DType::U32) => {
                 let signed = self.xor(v, SIGN);
                 let extreme = self.join_vector(op, DType::I32, signed)?;
@@ -141,15 +162,59 @@ impl Lowering<'_> {
         self.cast(DType::I32, DType::Bool, all)
     }
 
-    /// The extreme of floats by way of integers in the same order, so that a NaN, here `nan`, wins
-    /// wherever it stands; of zeros, the positive one is the greater.
-    fn extreme(&mut self, op: ReduceOp, nan: i32, v: Value) -> Value {
-        let unordered = self.b.cmp(Cmp::Unordered, Elem::F32, v, v);
+    /// The extreme of a number and of all lanes of vectors of floats. Lanes are joined as integers in
+    /// the same order, so that a NaN wins wherever it stands; of zeros, the positive one is the
+    /// greater.
+    fn extreme(&mut self, op: BinaryOp, acc: Value, mut parts: Vec<Part>) -> Result<Value, WhyNot> {
+        let (d, identity) = (DType::F32, op.identity(DType::F32));
+        let (op, reduce, nan) = match op {
+            BinaryOp::Max => (vir::BinaryOp::Max, ReduceOp::Max, i32::MAX),
+            _ => (vir::BinaryOp::Min, ReduceOp::Min, -1),
+        };
+        // In front of the others, whose last one may have lanes that do not exist.
+        let (value, live) = (acc, None);
+        if self.b.splatted(acc) != identity.map(|c| c.bits) || parts[0].live.is_some() {
+            parts.insert(0, Part { value, live });
+        }
+        let unordered = self.unordered(&parts)?;
+        let one = self.halved(d, parts, &mut |cx, a, b| {
+            Ok(cx.b.binary(op, Elem::F32, a, b))
+        })?;
         let nan = self.b.splat_i32(nan);
-        let v = self.b.select(Elem::I32, unordered, nan, v);
+        let v = self.b.select(Elem::I32, unordered, nan, one.value);
         let ordered = self.in_integer_order(v);
-        let extreme = self.b.reduce(op, Elem::I32, ordered);
-        self.in_integer_order(extreme)
+        let extreme = self.b.reduce(reduce, Elem::I32, ordered);
+        Ok(self.in_integer_order(extreme))
+    }
+
+    /// Where any of some vectors is NaN.
+    fn unordered(&mut self, parts: &[Part]) -> Result<Value, WhyNot> {
+        let mut found = None;
+        let mut add = |cx: &mut Self, mask| {
+            found = Some(match found {
+                Some(others) => cx.b.mask(MaskOp::Or, others, mask),
+                None => mask,
+            });
+        };
+        let full: Vec<Value> = parts
+            .iter()
+            .filter(|p| p.live.is_none())
+            .map(|p| p.value)
+            .collect();
+        for pair in full.chunks(2) {
+            let either = self
+                .b
+                .cmp(Cmp::Unordered, Elem::F32, pair[0], pair[pair.len() - 1]);
+            add(self, either);
+        }
+        for Part { value, live } in parts {
+            if let Some(live) = live {
+                let own = self.b.cmp(Cmp::Unordered, Elem::F32, *value, *value);
+                let own = self.b.mask(MaskOp::And, *live, own);
+                add(self, own);
+            }
+        }
+        found.ok_or(WhyNot::Horizontal)
     }
 
     /// Flips all but the sign of negative numbers; the same again undoes it.

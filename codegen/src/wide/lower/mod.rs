@@ -158,6 +158,7 @@ pub(crate) fn lower_tile(
     lowering.give_registers();
     lowering.b.ret();
     lowering.b.step_products();
+    lowering.b.forward_stores();
     let (args, results) = (lowering.args, lowering.shared);
     let function = lowering.b.finish().map_err(LowerError::Defect)?;
     Ok(Tile {

@@ -1,7 +1,7 @@
 //! Elements of vector lanes that do not lie one after the other.
 use super::address::Access;
 use super::{Lowering, WhyNot};
-use crate::wide::vir::{Addr, BinaryOp, Cmp, Elem, IntTy, LoadForm, Value};
+use crate::wide::vir::{Addr, BinaryOp, Cmp, Elem, IntTy, LoadForm, Value, Width};
 use std::collections::HashSet;
 use tensmith_ir::expr::{Expr, Var};
 
@@ -147,6 +147,9 @@ impl Lowering<'_> {
             return Ok(None);
         }
         let first = self.addr(access, 0)?;
+        if s.vectors == 2 && self.b.width() == Width::Z512 {
+            return self.picked(first, &s).map(Some);
+        }
         let mut found = None;
         for k in 0..s.vectors {
             let start = k * width;
@@ -173,6 +176,17 @@ impl Lowering<'_> {
         }
         let found = found.map(|v| if s.apart { self.pick(v, &s.at) } else { v });
         Ok(found)
+    }
+
+    /// The elements out of two vectors, the second of which ends with the last of them.
+    fn picked(&mut self, first: Addr, s: &Spread) -> Result<Value, WhyNot> {
+        let width = self.width_lanes();
+        let behind = s.span - width;
+        let a = self.part(first, s.least, width)?;
+        let b = self.part(first, s.least + behind * ELEMENT, width)?;
+        let place = |k: &i64| if *k < width { *k } else { width + k - behind };
+        let lanes = (0..width as usize).map(|j| s.at.get(j).map_or(0, place) as u8);
+        Ok(self.b.pick(Elem::F32, [a, b], lanes.collect()))
     }
 
     /// The first `count` elements of a vector that begins `disp` bytes after an address.

@@ -7,6 +7,7 @@ pub(super) struct Uses {
     /// Uses of each value, by position.
     facts: Vec<Fact>,
     postponed: Vec<bool>,
+    merged: Vec<bool>,
 }
 
 /// Uses of a constant that are worth a register.
@@ -26,6 +27,7 @@ impl Uses {
         let mut uses = Self {
             facts: vec![Fact::default(); f.num_values()],
             postponed: vec![false; f.num_values()],
+            merged: vec![false; f.num_values()],
         };
         for (b, data) in f.blocks.iter().enumerate() {
             for (at, (_, inst)) in data.insts.iter().enumerate() {
@@ -36,7 +38,11 @@ impl Uses {
             }
         }
         for data in &f.blocks {
-            uses.postpone_loads(f.width, &data.insts);
+            let stores = stores_before(&data.insts);
+            uses.postpone_loads(f.width, &data.insts, &stores);
+            if f.width == Width::Z512 {
+                uses.merge_choices(f, &data.insts, &stores);
+            }
         }
         uses
     }
@@ -56,14 +62,8 @@ impl Uses {
         }
     }
 
-    fn postpone_loads(&mut self, width: Width, insts: &[(Option<Value>, Inst)]) {
-        // Stores up to each position; a load moves down only where the count stays.
-        let mut stores = Vec::with_capacity(insts.len());
-        let mut count = 0usize;
-        for (_, inst) in insts {
-            stores.push(count);
-            count += usize::from(inst.writes());
-        }
+    /// A load moves down only where no store is passed.
+    fn postpone_loads(&mut self, width: Width, insts: &[(Option<Value>, Inst)], stores: &[usize]) {
         for (at, (result, inst)) in insts.iter().enumerate() {
             let (Some(v), true) = (result, foldable_load(inst, width)) else {
                 continue;
@@ -77,6 +77,38 @@ impl Uses {
                 self.postponed[v.index()] = true;
             }
         }
+    }
+
+    /// Choices between an operation and its first operand, which are one instruction under a mask.
+    fn merge_choices(&mut self, f: &Function, insts: &[(Option<Value>, Inst)], stores: &[usize]) {
+        for (at, (_, inst)) in insts.iter().enumerate() {
+            let Inst::Select { a, b: old, .. } = inst else {
+                continue;
+            };
+            let fact = self.facts[a.index()];
+            let (
+                Def::Inst(_, from),
+                Some(Inst::Binary {
+                    op,
+                    a: left,
+                    b: right,
+                    ..
+                }),
+            ) = (f.def(*a), f.def_inst(*a))
+            else {
+                continue;
+            };
+            let updates = left == old || right == old && op.commutes();
+            let alone = fact.count == 1 && !fact.escapes && fact.last == at;
+            if updates && alone && stores[from as usize] == stores[at] {
+                self.merged[a.index()] = true;
+            }
+        }
+    }
+
+    /// Whether the operation that defines `v` is left to the choice that reads it.
+    pub(super) fn merged(&self, v: Value) -> bool {
+        self.merged[v.index()]
     }
 
     /// Whether the load that defines `v` is left to its only user.
@@ -95,6 +127,17 @@ impl Uses {
         let fact = self.facts[v.index()];
         !fact.escapes && fact.last == at
     }
+}
+
+/// The stores of a block before each position.
+fn stores_before(insts: &[(Option<Value>, Inst)]) -> Vec<usize> {
+    let mut count = 0;
+    let counts = insts.iter().map(|(_, inst)| {
+        let before = count;
+        count += usize::from(inst.writes());
+        before
+    });
+    counts.collect()
 }
 
 fn foldable_load(inst: &Inst, width: Width) -> bool {
@@ -116,6 +159,7 @@ fn accepts_memory(inst: &Inst, v: Value) -> bool {
         Inst::Binary { op, b, .. } => *b == v || op.commutes(),
         Inst::Cmp { .. } => true,
         Inst::Select { a, .. } => *a == v,
+        Inst::Pick { b, .. } => *b == v,
         Inst::Dot { b, .. } => *b == v,
         _ => false,
     }

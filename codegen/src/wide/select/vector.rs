@@ -68,6 +68,7 @@ impl Selector<'_> {
                 let args = [Arg::Def(dst), src.arg].into_iter().chain(imm).collect();
                 self.with_memory(code, args, src.broadcast);
             }
+            Inst::Binary { .. } if result.is_some_and(|v| self.uses.merged(v)) => {}
             Inst::Binary { op, elem, a, b } => {
                 let dst = self.result(result);
                 self.binary(*op, *elem, dst, *a, *b);
@@ -116,6 +117,14 @@ impl Selector<'_> {
             Inst::Permute { a, lanes, .. } => {
                 let dst = self.result(result);
                 self.permute(dst, *a, lanes);
+            }
+            Inst::Pick { a, b, lanes, .. } => {
+                let dst = self.result(result);
+                let index = self.index(lanes);
+                let first = Arg::Tied(dst, self.reg(*a));
+                let second = self.reg_mem(*b);
+                let args = vec![first, Arg::Use(index), second.arg];
+                self.with_memory(codes::PICK, args, second.broadcast);
             }
             Inst::Zip { op, a, b } => {
                 let dst = self.result(result);
@@ -420,7 +429,24 @@ impl Selector<'_> {
         }
     }
 
+    /// An operation in the lanes of a mask; the others keep its first operand, `old`.
+    fn merge(&mut self, dst: VReg, (mask, old): (Value, Value), inst: &Inst) {
+        let Inst::Binary { op, elem, a, b } = inst else {
+            unreachable!("invariant: only operations are merged");
+        };
+        let other = if *a == old { *b } else { *a };
+        let (mask, old) = (self.reg(mask), self.reg(old));
+        let right = self.reg_mem(other);
+        let code = codes::binary(self.width(), *op, *elem);
+        let args = vec![Arg::Tied(dst, old), Arg::Use(old), right.arg];
+        self.with_mask(code, args, mask).broadcast = right.broadcast;
+    }
+
     fn choose(&mut self, dst: VReg, mask: Value, a: Value, b: Value) {
+        let f = self.f;
+        if let Some(inst) = f.def_inst(a).filter(|_| self.uses.merged(a)) {
+            return self.merge(dst, (mask, b), inst);
+        }
         let mask = self.reg(mask);
         let other = Arg::Use(self.reg(b));
         let then = self.reg_mem(a);
@@ -438,13 +464,27 @@ impl Selector<'_> {
     }
 
     fn permute(&mut self, dst: VReg, a: Value, lanes: &[u8]) {
-        let w = self.width();
-        let index = self.fresh(Class::Vec);
-        let pool = Arg::Pool(self.pool_lanes(lanes.iter().map(|k| u32::from(*k))));
-        self.code(codes::load(w), vec![Arg::Def(index), pool]);
+        let index = self.index(lanes);
         let src = self.reg_mem(a);
         let args = vec![Arg::Def(dst), Arg::Use(index), src.arg];
-        self.with_memory(codes::permute(w), args, src.broadcast);
+        self.with_memory(codes::permute(self.width()), args, src.broadcast);
+    }
+
+    /// The numbers of lanes in a register. Where there are many, the last ones stay in theirs.
+    fn index(&mut self, lanes: &[u8]) -> VReg {
+        let pool = self.pool_lanes(lanes.iter().map(|k| u32::from(*k)));
+        if let Some((known, index)) = self.lane_numbers
+            && known == pool
+        {
+            return index;
+        }
+        let index = self.fresh(Class::Vec);
+        let args = vec![Arg::Def(index), Arg::Pool(pool)];
+        self.code(codes::load(self.width()), args);
+        if self.width() == Width::Z512 {
+            self.lane_numbers = Some((pool, index));
+        }
+        index
     }
 
     fn tail_mask(&mut self, dst: VReg, count: Value) {

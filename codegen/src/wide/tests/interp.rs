@@ -288,6 +288,14 @@ impl Machine {
                 let a = self.vec(*a);
                 self.lanes(|i| a[usize::from(lanes[i])])
             }
+            Inst::Pick { a, b, lanes, .. } => {
+                let (a, b) = (self.vec(*a), self.vec(*b));
+                let n = self.lanes;
+                self.lanes(|i| match usize::from(lanes[i]) {
+                    k if k < n => a[k],
+                    k => b[k - n],
+                })
+            }
             Inst::Zip { op, a, b } => {
                 let (a, b) = (self.vec(*a), self.vec(*b));
                 let n = self.lanes;

@@ -277,6 +277,42 @@ fn reductions() {
 }
 
 #[test]
+fn operations_under_masks() {
+    for op in [BinaryOp::Add, BinaryOp::Max, BinaryOp::Sub, BinaryOp::Mul] {
+        let name = format!("{op:?}");
+        floats(&name, |f, x, y| {
+            let m = f.cmp(Cmp::Lt, Elem::F32, x, y);
+            let both = f.binary(op, Elem::F32, x, y);
+            f.select(Elem::F32, m, both, x)
+        });
+        // The other operand is kept, which is the first only where they may be exchanged.
+        floats(&name, |f, x, y| {
+            let m = f.cmp(Cmp::Lt, Elem::F32, x, y);
+            let both = f.binary(op, Elem::F32, x, y);
+            f.select(Elem::F32, m, both, y)
+        });
+    }
+    ints("and", |f, x, y| {
+        let m = f.cmp(Cmp::Gt, Elem::I32, x, y);
+        let seven = f.splat_i32(7);
+        let low = f.binary(BinaryOp::And, Elem::I32, x, seven);
+        f.select(Elem::I32, m, low, x)
+    });
+}
+
+#[test]
+fn lanes_of_two_vectors() {
+    floats("pick", |f, x, y| match f.width() {
+        Width::Z512 => {
+            let odd = f.pick(Elem::F32, [x, y], (0..16).map(|i| 2 * i + 1).collect());
+            let even = f.pick(Elem::F32, [x, y], (0..16).map(|i| 2 * i).collect());
+            f.pick(Elem::F32, [odd, even], (0..16).map(|i| 31 - i).collect())
+        }
+        Width::Y256 => x,
+    });
+}
+
+#[test]
 fn tail_masks() {
     at_widths(|width, target| {
         let mut f = FunctionBuilder::new("tail", width);

@@ -285,6 +285,14 @@ impl FunctionBuilder {
         v
     }
 
+    /// The bits in every lane of a constant.
+    pub fn splatted(&self, v: Value) -> Option<u64> {
+        match self.func.def_inst(v) {
+            Some(Inst::Splat { bits, .. }) => Some(*bits),
+            _ => None,
+        }
+    }
+
     /// Zero in every lane.
     pub fn zero(&mut self) -> Value {
         self.splat_i32(0)
@@ -397,6 +405,11 @@ impl FunctionBuilder {
     /// Lane `lanes[i]` of a vector as lane `i`.
     pub fn permute(&mut self, elem: Elem, a: Value, lanes: Vec<u8>) -> Value {
         self.def(Inst::Permute { elem, a, lanes })
+    }
+
+    /// Lane `lanes[i]` of two vectors one after the other as lane `i`.
+    pub fn pick(&mut self, elem: Elem, [a, b]: [Value; 2], lanes: Vec<u8>) -> Value {
+        self.def(Inst::Pick { elem, a, b, lanes })
     }
 
     /// Elements of two vectors side by side.

@@ -128,6 +128,9 @@ impl Display for Inst {
             Inst::Permute { elem, a, lanes } => {
                 write!(f, "permute.{} {a}, {lanes:?}", lower(elem))
             }
+            Inst::Pick { elem, a, b, lanes } => {
+                write!(f, "pick.{} {a}, {b}, {lanes:?}", lower(elem))
+            }
             Inst::Zip { op, a, b } => write!(f, "zip.{} {a}, {b}", lower(op)),
             Inst::TailMask { elem, count } => write!(f, "tail_mask.{} {count}", lower(elem)),
             Inst::Reduce { op, elem, a } => write!(f, "reduce.{}.{} {a}", lower(op), lower(elem)),

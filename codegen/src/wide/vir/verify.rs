@@ -157,6 +157,14 @@ fn check_fields(inst: &Inst, width: Width) -> Result<(), String> {
             let message = || format!("{n} lanes below {n} expected");
             fits.then_some(()).ok_or_else(message)
         }
+        Inst::Pick { elem, lanes, .. } => {
+            let n = width.lanes(*elem);
+            let fits = lanes.len() == n && lanes.iter().all(|k| usize::from(*k) < 2 * n);
+            let message = || format!("{n} lanes below {} of 512 bits expected", 2 * n);
+            (fits && width == Width::Z512)
+                .then_some(())
+                .ok_or_else(message)
+        }
         Inst::Unary { op, elem, .. } => {
             let integer = matches!(op, UnaryOp::Abs | UnaryOp::FromI32);
             elem_ok(integer == (*elem == Elem::I32))
