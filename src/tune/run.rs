@@ -5,7 +5,7 @@ use super::records::key;
 use super::report::{TaskReport, Tuning};
 use super::sides::Variant;
 use super::stitch::{self, Earlier, Kept, Stitched, stitch};
-use super::tasks::{ModelTask, tasks_of};
+use super::tasks::{ModelTask, searched, tasks_of};
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::model::Imported;
@@ -218,20 +218,6 @@ fn keep(database: &Database, tried: &Found, found: &Found, options: &Options) ->
         database.insert(&key, &trial)?;
     }
     Ok(())
-}
-
-/// Which tasks are searched: those that can be, of a share those whose turn it is.
-fn searched(tasks: &[ModelTask], share: Option<(usize, usize)>) -> Vec<bool> {
-    let mut number = 0;
-    let mut one = |task: &ModelTask| {
-        if task.obstacle().is_some() {
-            return false;
-        }
-        let turn = number;
-        number += 1;
-        share.is_none_or(|(k, n)| turn % n == k)
-    };
-    tasks.iter().map(&mut one).collect()
 }
 
 /// The search over a model's tasks.

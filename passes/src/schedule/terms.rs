@@ -108,7 +108,9 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
     let lanes = choice.terms[0];
     s.reorder(choice.terms.clone())?;
     // Lanes that are no loop within their vector would be joined after each term of a window.
-    let is_whole = s.extent(lanes).is_some_and(|n| n > target.lanes() && n % target.lanes() == 0);
+    let is_whole = s
+        .extent(lanes)
+        .is_some_and(|n| n > target.lanes() && n % target.lanes() == 0);
     if let Some(window) = choice.terms.get(1).filter(|_| !is_whole) {
         s.apply(Primitive::Rfactor(*window))?;
     }
