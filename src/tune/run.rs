@@ -215,7 +215,7 @@ fn keep(database: &Database, tried: &Found, found: &Found, options: &Options) ->
             outcome,
             when_s: clock::unix_seconds(),
         };
-        database.insert(&key, &trial)?;
+        database.overrule(&key, &trial)?;
     }
     Ok(())
 }
