@@ -219,3 +219,32 @@ fn what_is_said_now_comes_after_what_a_clock_that_runs_ahead_said() {
     let (_third, third) = self::database();
     assert_eq!(third.merge(&database).unwrap().added, 5);
 }
+
+#[test]
+fn what_compilations_use_is_not_pruned_by_age_and_rank() {
+    let (_folder, database) = database();
+    let choice = key("a convolution");
+    database
+        .insert(&choice, &failed("algorithm=direct", Outcome::Accepted))
+        .unwrap();
+    let gone = key("a copy");
+    let reverted = failed("layout=row-major", Outcome::Reverted);
+    database.insert(&gone, &reverted).unwrap();
+    let keep_best = Selection {
+        keep_best: 5,
+        compiler: Some("0.1.0".into()),
+        ..Selection::default()
+    };
+    let old = Selection {
+        before_s: Some(1_800_000_000),
+        ..Selection::default()
+    };
+    let dropped = |selection| database.prune(selection, false).unwrap().dropped;
+    assert_eq!((dropped(&keep_best), dropped(&old)), (1, 0));
+    assert!(database.accepted(&choice).unwrap().is_some());
+    let compiler = Selection {
+        keep_best: 0,
+        ..keep_best.clone()
+    };
+    assert_eq!(dropped(&compiler), 1);
+}
