@@ -155,6 +155,12 @@ impl Tune {
 
     /// What to do next.
     fn note(&self, tuning: &Tuning) {
+        if tuning.stitched.is_cut {
+            eprintln!(
+                "there was no time to prove in the model what was found: nothing is accepted or \
+                 taken back; what was measured is kept, and --resume goes on from it"
+            );
+        }
         match tuning.stitched.kept {
             Kept::New => {}
             Kept::Earlier => eprintln!("the model is compiled as before"),

@@ -102,10 +102,10 @@ impl Live {
         let begin = elapsed.saturating_sub(tuner.elapsed_ns());
         let end = (begin + tuner.predicted_end_ns()).min(self.budget_ns);
         format!(
-            "[{bar}] {} of {}, search ends in about {}; {trials} trials, {:.0}/s; kernels {} -> {}",
+            "[{bar}] {} of {}, {}; {trials} trials, {:.0}/s; kernels {} -> {}",
             human_ns(elapsed as f64),
             human_ns(self.budget_ns as f64),
-            human_ns(end.saturating_sub(elapsed) as f64),
+            ends_in(end.saturating_sub(elapsed)),
             trials as f64 / (tuner.elapsed_ns() as f64 / 1e9).max(1e-3),
             human_ns(before),
             human_ns(now),
@@ -113,7 +113,20 @@ impl Live {
     }
 }
 
+/// When the search ends, as far as it can be foreseen: rounds take tenths of seconds.
+fn ends_in(ns: u64) -> String {
+    match ns {
+        0..1_000_000_000 => "the search is about to end".into(),
+        _ => format!("search ends in about {}", human_ns(ns as f64)),
+    }
+}
+
 impl Watcher for Live {
+    fn note(&mut self, text: &str) {
+        self.end();
+        eprintln!("note: {text}");
+    }
+
     fn choice(&mut self, tried: &TriedChoice) {
         eprintln!("{}", choice_line(tried));
     }
@@ -173,5 +186,16 @@ impl Watcher for Live {
     fn stitch(&mut self) {
         self.end();
         eprintln!("trying what was found in the model");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_end_is_foreseen_to_the_nanosecond() {
+        assert_eq!(ends_in(30), "the search is about to end");
+        assert_eq!(ends_in(12_000_000_000), "search ends in about 12.00 s");
     }
 }
