@@ -378,3 +378,53 @@ fn what_cannot_be_used_is_said() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("without records"), "{errors}");
 }
+
+#[test]
+fn a_budget_that_holds_no_run_is_said() {
+    let bench = Bench::new();
+    let model = digits();
+    let output = bench.run(&["tune", model.to_str().unwrap(), "--budget", "1ms"]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("does not hold two runs"), "{errors}");
+}
+
+/// Models are compiled and run only while there is time for it.
+#[test]
+fn what_is_not_proven_in_time_is_not_accepted() {
+    use std::sync::atomic::AtomicBool;
+    use tensmith::tune::sides::{Sides, Variant};
+    use tensmith::tune::stitch::{Earlier, Kept, Limits, stitch};
+    use tensmith::tune::{Found, until::Until};
+    let model = tensmith::Model::load(digits(), &tensmith::LoadOptions::default()).unwrap();
+    let mut options = tensmith::Options {
+        threads: Some(1),
+        ..tensmith::Options::default()
+    };
+    let imported = model.import_for(&Default::default(), &mut options).unwrap();
+    let untuned = Variant::new(&imported, &options, None).unwrap();
+    let stop = AtomicBool::new(true);
+    let asked = Until::new(tensmith_runtime::Stopwatch::start(), u64::MAX, &stop);
+    let late = Until::never().by(0);
+    for until in [&asked, &late] {
+        let variants = [untuned.clone(), untuned.clone()];
+        assert!(Sides::new(&variants, until).unwrap().is_none());
+        // No inputs: nothing is run.
+        let made = Sides::new(&variants, &Until::never()).unwrap();
+        let mut made = made.unwrap();
+        assert!(made.whole(&[], 1, until).unwrap().is_none());
+        assert!(made.by_task(&[], 1, until).unwrap().is_none());
+        let values = "0/tile=1x1".parse().unwrap();
+        let found = Found::from_iter([("a task".to_string(), values)]);
+        let limits = Limits {
+            measure_ns: 1,
+            until,
+            latency_ns: 1.0,
+            compile_ns: 1,
+        };
+        let earlier = Earlier::default();
+        let stitched = stitch(&untuned, &found, &earlier, &[], &found, &limits).unwrap();
+        assert!(stitched.is_cut && stitched.kept == Kept::Untuned);
+        assert!(stitched.found.is_empty() && stitched.tasks.is_empty());
+    }
+}
