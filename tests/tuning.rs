@@ -379,6 +379,55 @@ fn what_cannot_be_used_is_said() {
     assert!(errors.contains("without records"), "{errors}");
 }
 
+/// Records of an export.
+fn records(export: &str) -> Vec<Value> {
+    let lines = export.lines();
+    lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+impl Bench {
+    /// Imports changed records of kernels that were measured.
+    fn change(&self, export: &str, change: impl Fn(&mut serde_json::Map<String, Value>)) {
+        let mut lines = String::new();
+        for mut record in records(export) {
+            if record["outcome"] == "measured" && is_kernel(record["task"].as_str().unwrap()) {
+                change(record.as_object_mut().unwrap());
+                lines += &format!("{record}\n");
+            }
+        }
+        let file = self.folder.path().join("changed.jsonl");
+        std::fs::write(&file, lines).unwrap();
+        self.said(&["db", "import", file.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn times_from_elsewhere_are_measured_here_before_anything_is_compared_with_them() {
+    let bench = Bench::new();
+    bench.tune(&["--trials", "24"]);
+    bench.change(&bench.said(&["db", "export"]), |record| {
+        record["median_ns"] = 1.0.into();
+        record["default_ns"] = 1e9.into();
+        record["samples"] = 1000.into();
+    });
+    let before = records(&bench.said(&["db", "export"]));
+    let said = bench.tune(&["--trials", "16", "--resume"]);
+    assert!(number(&said["trials"]) > 0.0, "{said}");
+    let ratios = said["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| &t["ratio"]);
+    assert!(ratios.filter(|r| !r.is_null()).all(|r| number(r) > 1e-3));
+    let mut after = records(&bench.said(&["db", "export"]));
+    after.retain(|r| r["outcome"] == "measured" && !before.contains(r));
+    assert!(!after.is_empty());
+    for record in after {
+        let ratio = number(&record["median_ns"]) / number(&record["default_ns"]);
+        assert!(ratio > 1e-3, "{record}");
+    }
+}
+
 #[test]
 fn a_budget_that_holds_no_run_is_said() {
     let bench = Bench::new();
