@@ -429,6 +429,26 @@ fn times_from_elsewhere_are_measured_here_before_anything_is_compared_with_them(
 }
 
 #[test]
+fn what_failed_is_never_tried_again() {
+    let bench = Bench::new();
+    bench.tune(&["--trials", "24", "--seed", "3"]);
+    let export = bench.said(&["db", "export"]);
+    bench.change(&export, |record| {
+        record.retain(|name, _| !name.ends_with("_ns") && name != "samples");
+        record["outcome"] = "crashed".into();
+    });
+    let mut crashed = measured(&export);
+    crashed.retain(|(task, _)| is_kernel(task));
+    assert!(!crashed.is_empty());
+    bench.tune(&["--trials", "24", "--seed", "3"]);
+    let again = measured(&bench.said(&["db", "export"]));
+    for tried in crashed {
+        let times = again.iter().filter(|t| **t == tried).count();
+        assert_eq!(times, 1, "{tried:?}");
+    }
+}
+
+#[test]
 fn a_budget_that_holds_no_run_is_said() {
     let bench = Bench::new();
     let model = digits();

@@ -209,9 +209,7 @@ impl<'d> ChoiceRecords<'d> {
             if let Some(values) = self.database.accepted(&self.key(&choice.about))? {
                 found.insert(choice.about.clone(), values);
             }
-            if self.resume {
-                known.extend(self.known(choice)?);
-            }
+            known.extend(self.known(choice)?);
         }
         if !found.is_empty() {
             let options = Options {
@@ -246,12 +244,14 @@ impl<'d> ChoiceRecords<'d> {
         })
     }
 
-    /// The options of a choice that were tried before; then so was the one of the cost model, which
+    /// The options of a choice that are not tried again: those that failed, and, to go on with an
+    /// earlier search, those that were tried before; then so was the one of the cost model, which
     /// they were tried beside.
     fn known(&self, choice: &Choice) -> Result<Vec<(String, Values)>> {
-        let trials = self.database.trials(&self.key(&choice.about))?;
+        let mut trials = self.database.trials(&self.key(&choice.about))?;
+        trials.retain(|t| self.resume || t.outcome.is_failure());
         let mut values: Vec<Values> = trials.into_iter().map(|t| t.values).collect();
-        if !values.is_empty() {
+        if self.resume && !values.is_empty() {
             values.push(values_of(choice, choice.parameter.value()));
         }
         let of = |values| (choice.about.clone(), values);

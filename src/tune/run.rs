@@ -374,10 +374,11 @@ impl<'d> Search<'d> {
         let keys: Vec<Key> = (chosen.iter())
             .map(|t| key(t.task.to_string(), options))
             .collect();
-        if settings.resume {
-            for (number, key) in keys.iter().enumerate() {
-                recall(&mut tuner, number, &database.trials(key)?);
-            }
+        for (number, key) in keys.iter().enumerate() {
+            let mut trials = database.trials(key)?;
+            // What failed is never tried again.
+            trials.retain(|t| settings.resume || t.outcome.is_failure());
+            recall(&mut tuner, number, &trials);
         }
         let sink = Sink {
             database,
