@@ -497,3 +497,18 @@ fn what_is_not_proven_in_time_is_not_accepted() {
         assert!(stitched.found.is_empty() && stitched.tasks.is_empty());
     }
 }
+
+#[test]
+fn more_threads_than_a_machine_can_use_are_refused() {
+    let bench = Bench::new();
+    let model = digits();
+    // Nobody has a quarter as many cores.
+    let threads = ["--threads", "1024"];
+    if tensmith_runtime::usable_cores() >= 256 {
+        return;
+    }
+    let output = bench.run(&[&["bench", model.to_str().unwrap()], &threads[..]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("usable cores"), "{errors}");
+}
