@@ -377,6 +377,14 @@ fn what_cannot_be_used_is_said() {
     assert!(output.status.success());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("without records"), "{errors}");
+    let records = bench.records();
+    let named = ["--records", records.to_str().unwrap()];
+    let output = bench.run(&[&["compile", model, "--emit", "plan"], &named[..]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && errors.contains("without records"),
+        "{errors}"
+    );
 }
 
 /// Records of an export.
@@ -496,6 +504,29 @@ fn what_is_not_proven_in_time_is_not_accepted() {
         assert!(stitched.is_cut && stitched.kept == Kept::Untuned);
         assert!(stitched.found.is_empty() && stitched.tasks.is_empty());
     }
+}
+
+#[test]
+fn a_page_takes_the_place_of_nothing_that_is_needed() {
+    let bench = Bench::new();
+    let model = bench.folder.path().join("model.onnx");
+    std::fs::copy(digits(), &model).unwrap();
+    std::os::unix::fs::symlink(&model, bench.folder.path().join("link.html")).unwrap();
+    let bytes = std::fs::read(&model).unwrap();
+    for name in [
+        "model.onnx",
+        "link.html",
+        "records.sqlite3",
+        "records.sqlite3-wal",
+    ] {
+        let page = bench.folder.path().join(name);
+        let page = page.to_str().unwrap();
+        let output = bench.run(&["tune", model.to_str().unwrap(), "--html", page]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains("--html needs another file"), "{errors}");
+    }
+    assert!(std::fs::read(&model).unwrap() == bytes && !bench.records().exists());
 }
 
 #[test]

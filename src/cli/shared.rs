@@ -1,4 +1,5 @@
 //! Arguments that verbs have in common.
+use crate::cli::out::errln;
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeSet;
@@ -85,14 +86,24 @@ impl RecordArgs {
         };
         match source.open(options) {
             Ok(tuned) => options.tuned = tuned,
-            Err(e) if is_named => return Err(e),
-            Err(e) => eprintln!(
+            // What is locked or damaged only makes the model slower.
+            Err(e) if is_named && !is_passing(&e) => return Err(e),
+            Err(e) => errln!(
                 "warning: compiling without records: {e}; `tensmith db check` says more, \
                  --no-records ends this warning"
             ),
         }
         Ok(())
     }
+}
+
+/// Whether an error is of the state of a database, not of which file was named.
+fn is_passing(error: &Error) -> bool {
+    use tensmith_autotune::records::RecordError;
+    matches!(
+        error,
+        Error::Records(RecordError::Busy { .. } | RecordError::Damaged { .. })
+    )
 }
 
 /// The names of precisions.
@@ -168,11 +179,11 @@ impl ModelArgs {
 /// Prints what a user should know about how a model was read.
 pub fn print_notes(imported: &Imported) {
     for note in &imported.notes {
-        eprintln!("note: {note}");
+        errln!("note: {note}");
     }
     for (name, value) in &imported.fixed {
         if let Ok(value) = tensmith::convert::to_runtime(value) {
-            eprintln!(
+            errln!(
                 "note: compiled for the value of input `{name}`: {}; another value needs another compilation",
                 tensmith::show(&value)
             );
@@ -225,7 +236,7 @@ impl DatabaseArgs {
             if self.records.is_some() && !path.exists() {
                 return Err(Error::io("read", path, ErrorKind::NotFound.into()));
             }
-            eprintln!("note: there are no records yet in {}", path.display());
+            errln!("note: there are no records yet in {}", path.display());
         }
         Ok(database)
     }
