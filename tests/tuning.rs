@@ -371,6 +371,20 @@ fn what_cannot_be_used_is_said() {
         code(&["compile", model, "--emit", "plan", "--tuning-record", file]),
         Some(3)
     );
+    // A record that fits, of a kernel that the model does not have.
+    let record = serde_json::json!({
+        "format": 1, "task": "kernel a() {}\nconstants", "target": "host", "threads": 1,
+        "machine": "m", "compiler": env!("CARGO_PKG_VERSION"), "values": "0/tile=1x1",
+        "outcome": "accepted", "when_s": 1,
+    });
+    std::fs::write(&lines, format!("{record}\n")).unwrap();
+    let build = ["compile", model, "--emit", "plan", "--threads", "1"];
+    let output = bench.run(&[&build[..], &["--tuning-record", file]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && errors.contains("no record of"),
+        "{errors}"
+    );
     // A damaged database is a warning, and the model is compiled as the cost model prefers.
     std::fs::write(bench.records(), "no database").unwrap();
     let output = bench.run(&["compile", model, "--emit", "plan"]);
@@ -495,6 +509,7 @@ fn what_is_not_proven_in_time_is_not_accepted() {
         let found = Found::from_iter([("a task".to_string(), values)]);
         let limits = Limits {
             measure_ns: 1,
+            by_task: true,
             until,
             latency_ns: 1.0,
             compile_ns: 1,

@@ -5,10 +5,14 @@ use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tensmith::tune::records::Source;
 use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Precision, Result};
 use tensmith_autotune::records::{Database, default_path};
+use tensmith_passes::schedule::parameters::Values;
+use tensmith_passes::schedule::task::Tuned;
 
 /// A model and how to compile it.
 #[derive(Args, Clone)]
@@ -85,7 +89,12 @@ impl RecordArgs {
             },
         };
         match source.open(options) {
-            Ok(tuned) => options.tuned = tuned,
+            Ok(tuned) => {
+                options.tuned = tuned.map(|tuned| match &self.tuning_record {
+                    Some(file) => Arc::new(Noted::new(tuned, file)) as Arc<dyn Tuned>,
+                    None => tuned,
+                })
+            }
             // What is locked or damaged only makes the model slower.
             Err(e) if is_named && !is_passing(&e) => return Err(e),
             Err(e) => errln!(
@@ -94,6 +103,48 @@ impl RecordArgs {
             ),
         }
         Ok(())
+    }
+}
+
+/// A file of records that was named: when the last one who looked it up is gone, it is told if no
+/// record was of the model.
+#[derive(Debug)]
+struct Noted {
+    tuned: Arc<dyn Tuned>,
+    file: PathBuf,
+    is_asked: AtomicBool,
+    is_used: AtomicBool,
+}
+
+impl Noted {
+    fn new(tuned: Arc<dyn Tuned>, file: &Path) -> Self {
+        Noted {
+            tuned,
+            file: file.into(),
+            is_asked: false.into(),
+            is_used: false.into(),
+        }
+    }
+}
+
+impl Tuned for Noted {
+    fn values(&self, task: &str) -> Option<Values> {
+        let values = self.tuned.values(task);
+        self.is_asked.store(true, Ordering::Relaxed);
+        self.is_used.fetch_or(values.is_some(), Ordering::Relaxed);
+        values
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if *self.is_asked.get_mut() && !*self.is_used.get_mut() {
+            errln!(
+                "note: no record of {} is of a kernel or choice of this model: it was compiled \
+                 untuned",
+                self.file.display()
+            );
+        }
     }
 }
 

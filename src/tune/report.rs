@@ -51,7 +51,7 @@ impl TaskReport {
         match (self.in_model, self.is_accepted) {
             (Some(r), true) => format!("accepted: {r:.3} in the model"),
             (Some(r), false) => format!("reverted: {r:.3} in the model"),
-            (None, true) => "as accepted earlier".into(),
+            (None, true) => "accepted".into(),
             (None, false) => match &self.end {
                 Some(why) => format!("untuned: {why}"),
                 None if !self.is_searched => "untuned: of another share".into(),

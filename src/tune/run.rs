@@ -111,9 +111,10 @@ pub fn tune(
     let latency_ns = report.latency_ns;
     let reserve = |is_tuned| Reserve::new(settings.budget_ns, latency_ns, compile_ns, is_tuned);
     // Where nothing can be accepted, candidates are measured for a later search.
-    let has_trial = until.holds(reserve(!before.is_empty()).all_ns);
-    if !has_trial && !until.is_asked() {
-        let needed = watch.elapsed_ns() + reserve(!before.is_empty()).all_ns;
+    let first = reserve(!before.is_empty());
+    let trial = first.trial(&until);
+    if trial.is_none() && !until.is_asked() {
+        let needed = watch.elapsed_ns() + first.whole_ns;
         watcher.note(&format!(
             "the budget does not hold a trial of what is found in the model, so nothing will be \
              accepted, only measured and kept: that takes {} or more for a model of {} a run",
@@ -121,8 +122,10 @@ pub fn tune(
             human_ns(latency_ns),
         ));
     }
-    if settings.share.is_none() && has_trial {
-        let end = settings.budget_ns - reserve(!before.is_empty()).all_ns;
+    if settings.share.is_none()
+        && let Some(trial) = trial
+    {
+        let end = settings.budget_ns.saturating_sub(first.ns(trial));
         let limits = Limits {
             budget_ns: (settings.budget_ns as f64 * CHOICES_SHARE) as u64,
             compile_ns,
@@ -145,7 +148,7 @@ pub fn tune(
     let searched = searched(&tasks, settings.share);
     watcher.begin(&tasks, &searched);
     let reserve = reserve(!earlier.all.is_empty());
-    let kept_ns = if has_trial { reserve.all_ns } else { 0 };
+    let kept_ns = trial.map_or(0, |trial| reserve.ns(trial));
     let deadline = settings
         .budget_ns
         .saturating_sub(watch.elapsed_ns() + kept_ns);
@@ -159,14 +162,15 @@ pub fn tune(
             true => STITCH_NS[0],
             false => reserve.measure_ns,
         },
+        by_task: trial == Some(InModel::ByTask),
         until: &until.with_grace(GRACE_NS),
         latency_ns,
         compile_ns,
     };
     let found = &choices.found;
-    let mut stitched = match has_trial {
-        true => stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?,
-        false => Stitched::cut(&earlier),
+    let mut stitched = match trial {
+        Some(_) => stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?,
+        None => Stitched::cut(&earlier),
     };
     if stitched.ratio.is_none() {
         // Nothing was tried as a whole: the model is as it was.
@@ -231,8 +235,19 @@ fn seconds(ns: u64) -> String {
 struct Reserve {
     /// Units: nanoseconds of measuring.
     measure_ns: u64,
-    /// Units: nanoseconds of compiling and measuring.
+    /// Units: nanoseconds of compiling and measuring, task by task and then the whole.
     all_ns: u64,
+    /// Units: as `all_ns`, of the whole alone.
+    whole_ns: u64,
+}
+
+/// How what was found is tried in the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum InModel {
+    /// Task by task, and then the whole.
+    ByTask,
+    /// All together.
+    Whole,
 }
 
 impl Reserve {
@@ -242,12 +257,31 @@ impl Reserve {
         let variants = if is_tuned { 3 } else { 2 };
         let measure_ns = (budget_ns as f64 * STITCH_SHARE) as u64;
         let measure_ns = measure_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
-        // Task by task, and then the whole; each variant is made twice for both.
-        let runs_ns = (2 * Sides::least_runs(variants)) as f64 * latency_ns;
-        let compile_ns = (4 * variants * compile_ns) as f64;
+        // Each variant is made twice.
+        let runs_ns = Sides::least_runs(variants) as f64 * latency_ns;
+        let compile_ns = (2 * variants * compile_ns) as f64;
+        let whole_ns = SPARE * (runs_ns.max(measure_ns as f64 / 2.0) + compile_ns);
         Reserve {
             measure_ns,
-            all_ns: (SPARE * (runs_ns.max(measure_ns as f64) + compile_ns)) as u64,
+            all_ns: (2.0 * whole_ns) as u64,
+            whole_ns: whole_ns as u64,
+        }
+    }
+
+    /// The trial that there is time for, `None` for none: the search is to have half of the time, if
+    /// that leaves enough for any.
+    fn trial(&self, until: &Until<'_>) -> Option<InModel> {
+        if until.holds(self.all_ns.saturating_mul(2)) {
+            return Some(InModel::ByTask);
+        }
+        until.holds(self.whole_ns).then_some(InModel::Whole)
+    }
+
+    /// Units: nanoseconds of a trial.
+    fn ns(&self, trial: InModel) -> u64 {
+        match trial {
+            InModel::ByTask => self.all_ns,
+            InModel::Whole => self.whole_ns,
         }
     }
 }
@@ -533,5 +567,12 @@ mod tests {
         );
         let tuned = Reserve::new(60 * S, 1e6, S, true);
         assert!((seconds(tuned) - (7.2 + 12.0)).abs() < 1e-6, "{tuned:?}");
+        // In a minute, half of a second a run is tried as a whole; three seconds are not.
+        let trial = |ns| {
+            let until = Until::never().by(60 * S);
+            Reserve::new(60 * S, ns, S / 10, false).trial(&until)
+        };
+        let trials = [1e6, 6e8, 3e9].map(trial);
+        assert_eq!(trials, [Some(InModel::ByTask), Some(InModel::Whole), None]);
     }
 }

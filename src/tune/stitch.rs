@@ -88,6 +88,8 @@ pub struct Stitched {
 pub struct Limits<'l> {
     /// Units: nanoseconds of measuring, if nothing has to be tried again.
     pub measure_ns: u64,
+    /// Whether each task is tried by itself first; else all are taken, or none.
+    pub by_task: bool,
     /// What is not proven by then is not accepted.
     pub until: &'l Until<'l>,
     /// Units: nanoseconds of a run.
@@ -120,7 +122,10 @@ pub fn stitch(
     // The tasks that something new made faster in the model, those that saved most last.
     let mut faster: Vec<(f64, usize)> = Vec::new();
     let all = earlier.kernels.and(candidates);
-    if !all.is_empty() {
+    if !limits.by_task {
+        let together = |(task, _)| together(task, candidates, &earlier.kernels);
+        stitched.tasks = all.iter().map(together).collect();
+    } else if !all.is_empty() {
         let mut variants = vec![chosen.clone(), with(&all)];
         if !earlier.kernels.is_empty() {
             variants.push(with(&earlier.kernels));
@@ -194,6 +199,19 @@ pub fn stitch(
         task.is_accepted = values.is_some();
     }
     Ok(stitched)
+}
+
+/// A task that is tried with all others only.
+fn together(task: &str, candidates: &Found, earlier: &Found) -> Fitted {
+    let [new, old] = [candidates, earlier].map(|f| f.get(task).cloned());
+    let is_new = new.is_some() && new != old;
+    Fitted {
+        task: task.into(),
+        values: new.or(old.clone()).unwrap_or_default(),
+        ratio: None,
+        is_accepted: true,
+        earlier: old.filter(|_| is_new).map(|values| (values, None)),
+    }
 }
 
 impl Stitched {
