@@ -204,9 +204,12 @@ impl Tuner {
             }
             match self.allocator.next(self.watch.elapsed_ns()) {
                 Step::Stop(reason) => return reason,
-                Step::Search { task, trials, .. } => {
+                Step::Search {
+                    task, trials, part, ..
+                } => {
                     let begin = self.watch.elapsed_ns();
-                    let n = trials.map_or(BATCH, |n| BATCH.min(n as usize));
+                    let n = ((BATCH as f64 * part) as usize).max(1);
+                    let n = trials.map_or(n, |trials| n.min(trials as usize));
                     let before = self.tasks[task].trials;
                     let done = self.round(task, n, observer);
                     let t = &mut self.tasks[task];
@@ -214,7 +217,7 @@ impl Tuner {
                         t.end = Some(why.clone());
                     }
                     let round = allocate::Round {
-                        spent_ns: (self.watch.elapsed_ns() - begin) as f64,
+                        spent_ns: (self.watch.elapsed_ns() - begin) as f64 / part,
                         trials: t.trials - before,
                         now_ns: t.subject.ns * t.ratio,
                         is_exhausted: done.is_err(),
