@@ -39,6 +39,12 @@ pub(crate) struct Threads {
     pool: OnceLock<Pool>,
 }
 
+/// Threads of a run, at most, on so many cores. Their stacks lie between the code of models: calls
+/// reach two gigabytes.
+fn most_threads(cores: usize) -> usize {
+    (4 * cores).clamp(64, MAX_THREADS)
+}
+
 impl Threads {
     /// Starts the threads, except for code that may never need them.
     ///
@@ -46,6 +52,14 @@ impl Threads {
     pub(crate) fn new(count: usize, execution: Execution, plan: &Plan) -> Result<Self> {
         if !(1..=MAX_THREADS).contains(&count) {
             return Err(PoolError::InvalidThreads { threads: count }.into());
+        }
+        let cores = tensmith_runtime::usable_cores();
+        if count > most_threads(cores) {
+            return Err(Error::Usage(format!(
+                "{count} threads are more than a machine with {cores} usable cores can make use \
+                 of; choose 1 to {}",
+                most_threads(cores)
+            )));
         }
         let threads = Threads {
             count,

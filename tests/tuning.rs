@@ -371,10 +371,190 @@ fn what_cannot_be_used_is_said() {
         code(&["compile", model, "--emit", "plan", "--tuning-record", file]),
         Some(3)
     );
+    // A record that fits, of a kernel that the model does not have.
+    let record = serde_json::json!({
+        "format": 1, "task": "kernel a() {}\nconstants", "target": "host", "threads": 1,
+        "machine": "m", "compiler": env!("CARGO_PKG_VERSION"), "values": "0/tile=1x1",
+        "outcome": "accepted", "when_s": 1,
+    });
+    std::fs::write(&lines, format!("{record}\n")).unwrap();
+    let build = ["compile", model, "--emit", "plan", "--threads", "1"];
+    let output = bench.run(&[&build[..], &["--tuning-record", file]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && errors.contains("no record of"),
+        "{errors}"
+    );
     // A damaged database is a warning, and the model is compiled as the cost model prefers.
     std::fs::write(bench.records(), "no database").unwrap();
     let output = bench.run(&["compile", model, "--emit", "plan"]);
     assert!(output.status.success());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("without records"), "{errors}");
+    let records = bench.records();
+    let named = ["--records", records.to_str().unwrap()];
+    let output = bench.run(&[&["compile", model, "--emit", "plan"], &named[..]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && errors.contains("without records"),
+        "{errors}"
+    );
+}
+
+/// Records of an export.
+fn records(export: &str) -> Vec<Value> {
+    let lines = export.lines();
+    lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+impl Bench {
+    /// Imports changed records of kernels that were measured.
+    fn change(&self, export: &str, change: impl Fn(&mut serde_json::Map<String, Value>)) {
+        let mut lines = String::new();
+        for mut record in records(export) {
+            if record["outcome"] == "measured" && is_kernel(record["task"].as_str().unwrap()) {
+                change(record.as_object_mut().unwrap());
+                lines += &format!("{record}\n");
+            }
+        }
+        let file = self.folder.path().join("changed.jsonl");
+        std::fs::write(&file, lines).unwrap();
+        self.said(&["db", "import", file.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn times_from_elsewhere_are_measured_here_before_anything_is_compared_with_them() {
+    let bench = Bench::new();
+    bench.tune(&["--trials", "24"]);
+    bench.change(&bench.said(&["db", "export"]), |record| {
+        record["median_ns"] = 1.0.into();
+        record["default_ns"] = 1e9.into();
+        record["samples"] = 1000.into();
+    });
+    let before = records(&bench.said(&["db", "export"]));
+    let said = bench.tune(&["--trials", "16", "--resume"]);
+    assert!(number(&said["trials"]) > 0.0, "{said}");
+    let ratios = said["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| &t["ratio"]);
+    assert!(ratios.filter(|r| !r.is_null()).all(|r| number(r) > 1e-3));
+    let mut after = records(&bench.said(&["db", "export"]));
+    after.retain(|r| r["outcome"] == "measured" && !before.contains(r));
+    assert!(!after.is_empty());
+    for record in after {
+        let ratio = number(&record["median_ns"]) / number(&record["default_ns"]);
+        assert!(ratio > 1e-3, "{record}");
+    }
+}
+
+#[test]
+fn what_failed_is_never_tried_again() {
+    let bench = Bench::new();
+    bench.tune(&["--trials", "24", "--seed", "3"]);
+    let export = bench.said(&["db", "export"]);
+    bench.change(&export, |record| {
+        record.retain(|name, _| !name.ends_with("_ns") && name != "samples");
+        record["outcome"] = "crashed".into();
+    });
+    let mut crashed = measured(&export);
+    crashed.retain(|(task, _)| is_kernel(task));
+    assert!(!crashed.is_empty());
+    bench.tune(&["--trials", "24", "--seed", "3"]);
+    let again = measured(&bench.said(&["db", "export"]));
+    for tried in crashed {
+        let times = again.iter().filter(|t| **t == tried).count();
+        assert_eq!(times, 1, "{tried:?}");
+    }
+}
+
+#[test]
+fn a_budget_that_holds_no_run_is_said() {
+    let bench = Bench::new();
+    let model = digits();
+    let output = bench.run(&["tune", model.to_str().unwrap(), "--budget", "1ms"]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("does not hold two runs"), "{errors}");
+}
+
+/// Models are compiled and run only while there is time for it.
+#[test]
+fn what_is_not_proven_in_time_is_not_accepted() {
+    use std::sync::atomic::AtomicBool;
+    use tensmith::tune::sides::{Sides, Variant};
+    use tensmith::tune::stitch::{Earlier, Kept, Limits, stitch};
+    use tensmith::tune::{Found, until::Until};
+    let model = tensmith::Model::load(digits(), &tensmith::LoadOptions::default()).unwrap();
+    let mut options = tensmith::Options {
+        threads: Some(1),
+        ..tensmith::Options::default()
+    };
+    let imported = model.import_for(&Default::default(), &mut options).unwrap();
+    let untuned = Variant::new(&imported, &options, None).unwrap();
+    let stop = AtomicBool::new(true);
+    let asked = Until::new(tensmith_runtime::Stopwatch::start(), u64::MAX, &stop);
+    let late = Until::never().by(0);
+    for until in [&asked, &late] {
+        let variants = [untuned.clone(), untuned.clone()];
+        assert!(Sides::new(&variants, until).unwrap().is_none());
+        // No inputs: nothing is run.
+        let made = Sides::new(&variants, &Until::never()).unwrap();
+        let mut made = made.unwrap();
+        assert!(made.whole(&[], 1, until).unwrap().is_none());
+        assert!(made.by_task(&[], 1, until).unwrap().is_none());
+        let values = "0/tile=1x1".parse().unwrap();
+        let found = Found::from_iter([("a task".to_string(), values)]);
+        let limits = Limits {
+            measure_ns: 1,
+            by_task: true,
+            until,
+            latency_ns: 1.0,
+            compile_ns: 1,
+        };
+        let earlier = Earlier::default();
+        let stitched = stitch(&untuned, &found, &earlier, &[], &found, &limits).unwrap();
+        assert!(stitched.is_cut && stitched.kept == Kept::Untuned);
+        assert!(stitched.found.is_empty() && stitched.tasks.is_empty());
+    }
+}
+
+#[test]
+fn a_page_takes_the_place_of_nothing_that_is_needed() {
+    let bench = Bench::new();
+    let model = bench.folder.path().join("model.onnx");
+    std::fs::copy(digits(), &model).unwrap();
+    std::os::unix::fs::symlink(&model, bench.folder.path().join("link.html")).unwrap();
+    let bytes = std::fs::read(&model).unwrap();
+    for name in [
+        "model.onnx",
+        "link.html",
+        "records.sqlite3",
+        "records.sqlite3-wal",
+    ] {
+        let page = bench.folder.path().join(name);
+        let page = page.to_str().unwrap();
+        let output = bench.run(&["tune", model.to_str().unwrap(), "--html", page]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains("--html needs another file"), "{errors}");
+    }
+    assert!(std::fs::read(&model).unwrap() == bytes && !bench.records().exists());
+}
+
+#[test]
+fn more_threads_than_a_machine_can_use_are_refused() {
+    let bench = Bench::new();
+    let model = digits();
+    // Nobody has a quarter as many cores.
+    let threads = ["--threads", "1024"];
+    if tensmith_runtime::usable_cores() >= 256 {
+        return;
+    }
+    let output = bench.run(&[&["bench", model.to_str().unwrap()], &threads[..]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("usable cores"), "{errors}");
 }

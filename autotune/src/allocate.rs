@@ -18,6 +18,8 @@ const WORTH: f64 = 0.01;
 const MATTERS: f64 = 0.005;
 /// Of the old estimate of what a round costs, how much is kept when a round was timed.
 const KEPT_COST: f64 = 0.5;
+/// The least part of a round that is begun: two of eight candidates.
+const LEAST_PART: f64 = 0.25;
 /// Rounds that an estimate of the time to go looks ahead, at most.
 const MOST_ROUNDS: usize = 10_000;
 
@@ -37,7 +39,7 @@ pub struct Task {
 /// What a round of search did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Round {
-    /// Units: nanoseconds that it took.
+    /// Units: nanoseconds that it took, or would have taken as a whole.
     pub spent_ns: f64,
     /// Candidates that were measured.
     pub trials: u64,
@@ -58,6 +60,8 @@ pub enum Step {
         until_ns: Option<u64>,
         /// Candidates to measure, at most.
         trials: Option<u64>,
+        /// The part of a round for which there is time, at most 1.
+        part: f64,
     },
     /// Nothing more.
     Stop(StopReason),
@@ -187,7 +191,11 @@ impl Allocator {
             .budget
             .deadline_ns
             .map(|d| d.saturating_sub(elapsed_ns));
-        let fits = |s: &State| left.is_none_or(|left| s.task.round_ns <= left as f64);
+        let part = |s: &State| match left {
+            Some(left) => (left as f64 / s.task.round_ns.max(1.0)).min(1.0),
+            None => 1.0,
+        };
+        let fits = |s: &State| part(s) >= LEAST_PART;
         let rate = |s: &State| s.next_gain() / s.task.round_ns.max(1.0);
         // Before a task has its second round, all that matter have had their first: a gap to the
         // bound says little of what a search finds.
@@ -197,10 +205,11 @@ impl Allocator {
         let best = open().filter(|(_, s)| left != Some(0) && fits(s) && (!any_due || is_due(s)));
         match best.max_by(|(_, a), (_, b)| rate(a).total_cmp(&rate(b))) {
             None => Step::Stop(StopReason::Deadline),
-            Some((task, _)) => Step::Search {
+            Some((task, state)) => Step::Search {
                 task,
                 until_ns: self.budget.deadline_ns,
                 trials,
+                part: part(state),
             },
         }
     }
@@ -236,7 +245,7 @@ impl Allocator {
         let mut ahead = self.clone();
         let mut now = elapsed_ns;
         for _ in 0..MOST_ROUNDS {
-            let Step::Search { task, .. } = ahead.next(now) else {
+            let Step::Search { task, part, .. } = ahead.next(now) else {
                 break;
             };
             let state = &ahead.tasks[task];
@@ -247,7 +256,7 @@ impl Allocator {
                 now_ns: state.task.now_ns * (-improvement).exp(),
                 is_exhausted: false,
             };
-            now += (round.spent_ns as u64).max(1);
+            now += ((part * round.spent_ns) as u64).max(1);
             ahead.tell(task, &round);
         }
         now

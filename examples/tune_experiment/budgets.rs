@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tensmith::tune::records::Source;
 use tensmith::tune::sides::{Sides, Variant};
+use tensmith::tune::until::Until;
 use tensmith::units::{human_ns, parse_duration};
 use tensmith_runtime::stats::{Interval, median, paired_ratio};
 
@@ -240,8 +241,11 @@ fn compared(options: &Options, end: &End, folder: &Path, plans: &[Plan]) -> Resu
         let records = Source::Database(plan.file(folder, "sqlite3"));
         variants.push(untuned.with(records.open(&subject.options)?)?);
     }
-    let mut sides = Sides::new(&variants)?;
-    let mut times = sides.whole(&subject.inputs(), options.compare)?.into_iter();
+    let until = Until::never();
+    let sides = Sides::new(&variants, &until)?;
+    let mut sides = sides.context("there is no end")?;
+    let times = sides.whole(&subject.inputs(), options.compare, &until)?;
+    let mut times = times.context("there is no end")?.into_iter();
     let untuned_ns = times.next().context("the untuned model was not run")?;
     let made = plans.iter().zip(times).map(|(plan, times_ns)| {
         let tuned = serde_json::from_slice(&fs::read(plan.file(folder, "json"))?)?;

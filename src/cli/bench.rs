@@ -5,7 +5,7 @@ mod side;
 
 use super::inputs::{InputArgs, Prepared};
 use super::shared::{ModelArgs, print_notes};
-use crate::cli::out::outln;
+use crate::cli::out::{errln, outln};
 use clap::Args;
 use compare::{Comparison, Other, check_remote};
 use record::{Block, FORMAT, Latency, Setting, save};
@@ -119,7 +119,7 @@ impl Bench {
         let described = prepared.describe();
         if !self.on_request {
             print_notes(&prepared.imported);
-            eprintln!("inputs: {described}");
+            errln!("inputs: {described}");
         }
         let target = Target::named(prepared.options.target_name())?;
         let watch = Stopwatch::start();
@@ -194,7 +194,7 @@ impl Bench {
             Some(Other::Stored(stored)) => {
                 let model = self.model.model.display().to_string();
                 if stored.model != model {
-                    eprintln!("note: {name} is of another file, {}", stored.model);
+                    errln!("note: {name} is of another file, {}", stored.model);
                 }
                 Comparison::stored(name, stored, ours, &subject.setting, limit).map(Some)
             }

@@ -1,7 +1,7 @@
 //! `tensmith compile`
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, print_notes};
-use crate::cli::out::out;
+use crate::cli::out::{errln, out};
 use clap::{Args, ValueEnum};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ impl Compile {
         let plan = compile::plan(&imported.graph, &options)?;
         let header = native::write(&plan, &options, path)?;
         let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
-        eprintln!(
+        errln!(
             "wrote {} ({}) and {} in {:.1} ms",
             path.display(),
             human_bytes(bytes),

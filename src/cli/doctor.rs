@@ -3,7 +3,7 @@ mod facts;
 mod warnings;
 
 use super::shared::{DatabaseArgs, table};
-use crate::cli::out::outln;
+use crate::cli::out::{errln, outln};
 use clap::Args;
 use comfy_table::Table;
 use facts::{Facts, Store};
@@ -70,7 +70,7 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
     match progress {
         Progress::Step { done, .. } if bar.is_hidden() => {
             if done == 0 {
-                eprintln!("measuring this machine for some seconds");
+                errln!("measuring this machine for some seconds");
             }
         }
         Progress::Step { done, of, what } => {
@@ -79,7 +79,7 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
             bar.set_message(what.to_string());
             bar.tick();
         }
-        Progress::Note(text) => bar.suspend(|| eprintln!("note: {text}")),
+        Progress::Note(text) => bar.suspend(|| errln!("note: {text}")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `tensmith explain`
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, print_notes};
-use crate::cli::out::{out, out_bytes, outln};
+use crate::cli::out::{errln, out, out_bytes, outln};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -80,17 +80,17 @@ impl Explain {
         if self.rules || self.why_not.is_some() || self.graph.is_some() {
             return self.show_graph(&prepared.imported.graph, &prepared.options);
         }
-        eprintln!("inputs: {}", prepared.describe());
+        errln!("inputs: {}", prepared.describe());
         let views: Vec<TensorView<'_>> = prepared.inputs.iter().map(|(_, t)| t.view()).collect();
         let (imported, options) = (&prepared.imported, &prepared.options);
         let report = explain(imported, options, &views, self.duration)?;
         if report.lost_marks > 0 {
             let lost = report.lost_marks;
-            eprintln!("note: {lost} steps of a run found no room and are not counted");
+            errln!("note: {lost} steps of a run found no room and are not counted");
         }
         if let Some(path) = &self.html {
             write_atomic(path, |w| w.write_all(html(&report).as_bytes()))?;
-            eprintln!("wrote {}", path.display());
+            errln!("wrote {}", path.display());
         }
         if self.json {
             outln!("{}", serde_json::json!(report));

@@ -14,6 +14,7 @@ mod tune;
 mod tune_worker;
 mod verify;
 
+use crate::cli::out::errln;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -74,11 +75,11 @@ pub fn main() -> ExitCode {
     match std::panic::catch_unwind(work) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("tensmith: {error}");
+            errln!("tensmith: {error}");
             ExitCode::from(error.exit_code())
         }
         Err(_) => {
-            eprintln!("tensmith: internal error; please report this with the model");
+            errln!("tensmith: internal error; please report this with the model");
             ExitCode::from(70)
         }
     }

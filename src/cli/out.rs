@@ -1,4 +1,6 @@
-//! Text on the standard output.
+//! Text on the standard output and for people beside it: control characters, which names from files
+//! may have, are escaped, so that a terminal obeys no file.
+use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
@@ -17,11 +19,35 @@ macro_rules! outln {
         crate::cli::out::write(format_args!("{}\n", format_args!($($text)*)))
     };
 }
-pub(super) use {out, outln};
+/// Prints a line on the standard error.
+macro_rules! errln {
+    () => {
+        eprintln!()
+    };
+    ($($text:tt)*) => {
+        eprintln!("{}", crate::cli::out::plain(&format!($($text)*)))
+    };
+}
+pub(super) use {errln, out, outln};
+
+/// Text without control characters other than ends of lines and tabulators. Those that JSON has in
+/// strings are written as JSON escapes them.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_obeyed) {
+        return text.into();
+    }
+    let one = |c: char| match is_obeyed(c) {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.into(),
+    };
+    text.chars().map(one).collect()
+}
 
 /// What the macros do.
 pub(super) fn write(text: Arguments<'_>) {
-    written(&mut |out| out.write_fmt(text));
+    let text = text.to_string();
+    written(&mut |out| out.write_all(plain(&text).as_bytes()));
 }
 
 /// Prints bytes, as [`out!`] prints text.
@@ -38,5 +64,22 @@ fn written(put: &mut dyn FnMut(&mut dyn Write) -> std::io::Result<()>) {
             eprintln!("tensmith: cannot write to the standard output: {e}");
             std::process::exit(6);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_obey_no_name() {
+        assert_eq!(
+            plain("a\x1b[2J\u{9b}31m\r\n\tb"),
+            "a\\u001b[2J\\u009b31m\\u000d\n\tb"
+        );
+        assert_eq!(plain("Größe\n"), "Größe\n");
+        let json = serde_json::json!("del \x7f").to_string();
+        let read: String = serde_json::from_str(&plain(&json)).unwrap();
+        assert_eq!(read, "del \x7f");
     }
 }

@@ -1,7 +1,7 @@
 //! `tensmith run`
 use super::inputs::{InputArgs, Prepared};
 use super::shared::{ModelArgs, print_notes};
-use crate::cli::out::outln;
+use crate::cli::out::{errln, outln};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -58,9 +58,9 @@ impl Run {
         let named: Vec<(&str, &Tensor)> = names.zip(&outputs).collect();
         if let Some(path) = &self.output {
             write_npz(path, named.iter().copied())?;
-            eprintln!("wrote {} outputs to {}", named.len(), path.display());
+            errln!("wrote {} outputs to {}", named.len(), path.display());
         }
-        eprintln!("compiled in {compile_ms:.1} ms, ran in {run_ms:.3} ms");
+        errln!("compiled in {compile_ms:.1} ms, ran in {run_ms:.3} ms");
         if self.json {
             outln!("{}", as_json(&named, compile_ms, run_ms));
         } else {
@@ -85,9 +85,9 @@ fn write_trace(
     write_atomic(path, |w| w.write_all(trace.as_bytes()))?;
     if timeline.lost > 0 {
         let lost = timeline.lost;
-        eprintln!("note: the trace leaves out the last {lost} steps, for which there is no room");
+        errln!("note: the trace leaves out the last {lost} steps, for which there is no room");
     }
-    eprintln!("wrote the trace of a run to {}", path.display());
+    errln!("wrote the trace of a run to {}", path.display());
     Ok(())
 }
 

@@ -1,13 +1,18 @@
 //! Arguments that verbs have in common.
+use crate::cli::out::errln;
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tensmith::tune::records::Source;
 use tensmith::{Error, Imported, KeepSymbolic, LoadOptions, Model, Options, Precision, Result};
 use tensmith_autotune::records::{Database, default_path};
+use tensmith_passes::schedule::parameters::Values;
+use tensmith_passes::schedule::task::Tuned;
 
 /// A model and how to compile it.
 #[derive(Args, Clone)]
@@ -84,15 +89,72 @@ impl RecordArgs {
             },
         };
         match source.open(options) {
-            Ok(tuned) => options.tuned = tuned,
-            Err(e) if is_named => return Err(e),
-            Err(e) => eprintln!(
+            Ok(tuned) => {
+                options.tuned = tuned.map(|tuned| match &self.tuning_record {
+                    Some(file) => Arc::new(Noted::new(tuned, file)) as Arc<dyn Tuned>,
+                    None => tuned,
+                })
+            }
+            // What is locked or damaged only makes the model slower.
+            Err(e) if is_named && !is_passing(&e) => return Err(e),
+            Err(e) => errln!(
                 "warning: compiling without records: {e}; `tensmith db check` says more, \
                  --no-records ends this warning"
             ),
         }
         Ok(())
     }
+}
+
+/// A file of records that was named: when the last one who looked it up is gone, it is told if no
+/// record was of the model.
+#[derive(Debug)]
+struct Noted {
+    tuned: Arc<dyn Tuned>,
+    file: PathBuf,
+    is_asked: AtomicBool,
+    is_used: AtomicBool,
+}
+
+impl Noted {
+    fn new(tuned: Arc<dyn Tuned>, file: &Path) -> Self {
+        Noted {
+            tuned,
+            file: file.into(),
+            is_asked: false.into(),
+            is_used: false.into(),
+        }
+    }
+}
+
+impl Tuned for Noted {
+    fn values(&self, task: &str) -> Option<Values> {
+        let values = self.tuned.values(task);
+        self.is_asked.store(true, Ordering::Relaxed);
+        self.is_used.fetch_or(values.is_some(), Ordering::Relaxed);
+        values
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if *self.is_asked.get_mut() && !*self.is_used.get_mut() {
+            errln!(
+                "note: no record of {} is of a kernel or choice of this model: it was compiled \
+                 untuned",
+                self.file.display()
+            );
+        }
+    }
+}
+
+/// Whether an error is of the state of a database, not of which file was named.
+fn is_passing(error: &Error) -> bool {
+    use tensmith_autotune::records::RecordError;
+    matches!(
+        error,
+        Error::Records(RecordError::Busy { .. } | RecordError::Damaged { .. })
+    )
 }
 
 /// The names of precisions.
@@ -168,11 +230,11 @@ impl ModelArgs {
 /// Prints what a user should know about how a model was read.
 pub fn print_notes(imported: &Imported) {
     for note in &imported.notes {
-        eprintln!("note: {note}");
+        errln!("note: {note}");
     }
     for (name, value) in &imported.fixed {
         if let Ok(value) = tensmith::convert::to_runtime(value) {
-            eprintln!(
+            errln!(
                 "note: compiled for the value of input `{name}`: {}; another value needs another compilation",
                 tensmith::show(&value)
             );
@@ -225,7 +287,7 @@ impl DatabaseArgs {
             if self.records.is_some() && !path.exists() {
                 return Err(Error::io("read", path, ErrorKind::NotFound.into()));
             }
-            eprintln!("note: there are no records yet in {}", path.display());
+            errln!("note: there are no records yet in {}", path.display());
         }
         Ok(database)
     }

@@ -4,11 +4,11 @@ mod table;
 
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, print_notes};
-use crate::cli::out::{out, outln};
+use crate::cli::out::{errln, out, outln};
 use clap::Args;
 use live::Live;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tensmith::files::{check_writable, write_atomic};
@@ -79,16 +79,32 @@ fn parse_share(text: &str) -> std::result::Result<(usize, usize), String> {
     }
 }
 
+/// Whether two paths name one file, which need not be there.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| -> Option<PathBuf> {
+        if let Ok(found) = path.canonicalize() {
+            return Some(found);
+        }
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    place(a).is_some_and(|a| place(b) == Some(a))
+}
+
 impl Tune {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
         // Before any time is spent.
-        self.html.as_deref().map_or(Ok(()), check_writable)?;
+        if let Some(page) = &self.html {
+            check_writable(page)?;
+            self.check_page(page)?;
+        }
         let model = self.model.load()?;
         let given = self.inputs.read(&model)?;
         let prepared = given.prepare(&model, self.model.untuned_options()?, true)?;
         print_notes(&prepared.imported);
-        eprintln!("inputs: {}", prepared.describe());
+        errln!("inputs: {}", prepared.describe());
         let settings = self.settings()?;
         let views: Vec<TensorView<'_>> = prepared.inputs.iter().map(|(_, t)| t.view()).collect();
         let mut live = Live::new(self.budget);
@@ -98,15 +114,46 @@ impl Tune {
         let tuning = tuning?;
         if let Some(path) = &self.html {
             write_atomic(path, |w| w.write_all(html(&tuning).as_bytes()))?;
-            eprintln!("wrote {}", path.display());
+            errln!("wrote {}", path.display());
         }
         match self.json {
             true => outln!("{}", table::json(&tuning)),
             false => out!("{}", table::text(&tuning)),
         }
-        eprintln!("records: {}", settings.records.display());
+        errln!("records: {}", settings.records.display());
         self.note(&tuning);
         Ok(())
+    }
+
+    /// Errors: the page would take the place of something else that the search needs.
+    fn check_page(&self, page: &Path) -> Result<()> {
+        let records = self.records()?;
+        let beside = |end: &str| {
+            let mut path = records.clone().into_os_string();
+            path.push(end);
+            PathBuf::from(path)
+        };
+        let needed = [
+            ("the model", self.model.model.clone()),
+            ("the database of records", records.clone()),
+            ("the database of records", beside("-wal")),
+            ("the database of records", beside("-shm")),
+        ];
+        match needed.iter().find(|(_, path)| is_same_file(page, path)) {
+            None => Ok(()),
+            Some((what, _)) => Err(Error::Usage(format!(
+                "{} is {what}: --html needs another file",
+                page.display()
+            ))),
+        }
+    }
+
+    /// The database of records.
+    fn records(&self) -> Result<PathBuf> {
+        match &self.model.records.records {
+            Some(path) => Ok(path.clone()),
+            None => Ok(default_path()?),
+        }
     }
 
     fn settings(&self) -> Result<Settings> {
@@ -139,10 +186,7 @@ impl Tune {
                 _ => Effort::Standard,
             },
             seed: self.inputs.seed,
-            records: match &records.records {
-                Some(path) => path.clone(),
-                None => default_path()?,
-            },
+            records: self.records()?,
             resume: self.resume,
             share: self.tasks,
             program: Program {
@@ -155,14 +199,20 @@ impl Tune {
 
     /// What to do next.
     fn note(&self, tuning: &Tuning) {
+        if tuning.stitched.is_cut {
+            errln!(
+                "there was no time to prove in the model what was found: nothing is accepted or \
+                 taken back; what was measured is kept, and --resume goes on from it"
+            );
+        }
         match tuning.stitched.kept {
             Kept::New => {}
-            Kept::Earlier => eprintln!("the model is compiled as before"),
-            Kept::Untuned => eprintln!("the model is compiled untuned"),
+            Kept::Earlier => errln!("the model is compiled as before"),
+            Kept::Untuned => errln!("the model is compiled untuned"),
         }
         if tuning.left_share >= 0.01 {
             let budget = self.budget / 1_000_000_000;
-            eprintln!(
+            errln!(
                 "about {:.1} % may be left: --resume --budget {}s goes on",
                 100.0 * tuning.left_share,
                 2 * budget.max(1)

@@ -1,7 +1,7 @@
 //! `tensmith verify`
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, print_notes};
-use crate::cli::out::outln;
+use crate::cli::out::{errln, outln};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
@@ -61,7 +61,7 @@ impl Verify {
         let given = self.inputs.read(&model)?;
         let prepared = given.prepare(&model, self.model.options()?, true)?;
         print_notes(&prepared.imported);
-        eprintln!("inputs: {}", prepared.describe());
+        errln!("inputs: {}", prepared.describe());
         let stored = match &self.against[..] {
             "reference" => None,
             path => Some(read_expected(Path::new(path), &model)?),
@@ -86,10 +86,7 @@ impl Verify {
             &mut |p| show(&bar, p),
         )?;
         bar.finish_and_clear();
-        report
-            .skipped
-            .iter()
-            .for_each(|s| eprintln!("skipped: {s}"));
+        report.skipped.iter().for_each(|s| errln!("skipped: {s}"));
         if self.json {
             outln!("{}", as_json(&report, &limits.relative));
         } else {
@@ -120,7 +117,7 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
     if let Some(last) = progress.last {
         bar.set_message(last.value.clone());
         if !last.passed {
-            bar.suspend(|| eprintln!("differs: {}", line(last)));
+            bar.suspend(|| errln!("differs: {}", line(last)));
         }
     }
 }

@@ -146,6 +146,9 @@ pub struct Report {
     pub target: String,
     /// Runs that were measured.
     pub runs: usize,
+    /// Units: nanoseconds that compiling took.
+    #[serde(skip)]
+    pub compile_ns: u64,
     /// Units: nanoseconds of a run of the same code that keeps no marks; the median.
     pub latency_ns: f64,
     /// Units: nanoseconds of a run that keeps marks, from the first to the last; the median.
@@ -189,6 +192,34 @@ pub fn explain(
     inputs: &[TensorView<'_>],
     duration_ns: u64,
 ) -> Result<Report> {
+    let pace = Pace {
+        duration_ns,
+        is_over: &|| false,
+        begun: &|_| Ok(()),
+    };
+    explain_at(imported, options, inputs, &pace)
+}
+
+/// How long a model is measured.
+pub(crate) struct Pace<'p> {
+    /// Units: nanoseconds, if that is enough for a few runs.
+    pub duration_ns: u64,
+    /// Whether the runs until now have to be enough.
+    pub is_over: &'p dyn Fn() -> bool,
+    /// Hears how many nanoseconds the first run took; an error ends it all.
+    pub begun: &'p dyn Fn(u64) -> Result<()>,
+}
+
+/// As [`explain`].
+///
+/// Errors: as [`explain`], and those of `begun`.
+pub(crate) fn explain_at(
+    imported: &Imported,
+    options: &Options,
+    inputs: &[TensorView<'_>],
+    pace: &Pace<'_>,
+) -> Result<Report> {
+    let watch = Stopwatch::start();
     let options = Options {
         profile: true,
         ..options.clone()
@@ -204,8 +235,9 @@ pub fn explain(
     };
     let egraph = rules::RulesReport::of(&decisions.egraph, &compiled);
     let executable = imported.compile_plan(&plan, &options)?;
+    let compile_ns = watch.elapsed_ns();
     let before = Machine::probe(executable.threads(), &target)?;
-    let measured = Measured::of(&plan, &executable, inputs, duration_ns)?;
+    let measured = Measured::of(&plan, &executable, inputs, pace)?;
     let machine = before.best(Machine::probe(executable.threads(), &target)?);
     let sizes = sizes_of(&plan, &executable, inputs);
     let steps = numbered_steps(&plan);
@@ -228,6 +260,7 @@ pub fn explain(
         threads: executable.threads(),
         target: target.name.clone(),
         runs: measured.runs,
+        compile_ns,
         latency_ns: measured.latency_ns,
         profiled_ns: measured.profiled_ns,
         wait_ns: measured.sum(Kind::Barrier),
@@ -293,14 +326,16 @@ impl Measured {
         plan: &Plan,
         executable: &Executable,
         inputs: &[TensorView<'_>],
-        duration_ns: u64,
+        pace: &Pace<'_>,
     ) -> Result<Self> {
+        let duration_ns = pace.duration_ns;
         let labels = step_labels(plan);
         let mut session = executable.session()?;
         let mut profile = new_profile(executable.threads());
         let most_runs = (ALL_COSTS / labels.len().max(1)).clamp(LEAST_RUNS, MOST_RUNS);
         let warm = Stopwatch::start();
         session.run(inputs)?;
+        (pace.begun)(warm.elapsed_ns())?;
         while warm.elapsed_ns() < duration_ns / 10 {
             session.run(inputs)?;
         }
@@ -322,6 +357,9 @@ impl Measured {
             }
             if fastest.as_ref().is_none_or(|f| timeline.ns < f.ns) {
                 fastest = Some(timeline);
+            }
+            if (pace.is_over)() {
+                break;
             }
         }
         Ok(Measured {

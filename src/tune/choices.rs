@@ -7,6 +7,7 @@
 use super::found::Found;
 use super::records::key;
 use super::sides::{Side, Sides, Variant, is_faster};
+use super::until::Until;
 use crate::compile;
 use crate::convert::to_ir;
 use crate::error::Result;
@@ -14,7 +15,6 @@ use crate::explain::Report;
 use crate::model::Imported;
 use crate::options::Options;
 use crate::verify;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tensmith_autotune::records::{Database, Key, Outcome, Trial};
 use tensmith_ir::graph::Graph;
 use tensmith_passes::choice::Choice;
@@ -69,8 +69,8 @@ pub struct Limits<'l> {
     pub compile_ns: u64,
     /// Units: nanoseconds of a run.
     pub latency_ns: f64,
-    /// Set by others to end soon.
-    pub stop: &'l AtomicBool,
+    /// When a trial that is not over has been in vain.
+    pub until: &'l Until<'l>,
 }
 
 /// A model whose choices are tried.
@@ -105,7 +105,8 @@ fn expected_gain(share: f64, ratio: f64) -> f64 {
 }
 
 impl Choices {
-    /// Tries the options of each choice until the time is over; `told` hears of each.
+    /// Tries the options of each choice until the time is over; `told` hears of each. Of one whose
+    /// trial did not end in time nothing is known.
     ///
     /// Errors: as compilation and runs.
     pub fn try_all(
@@ -136,7 +137,9 @@ impl Choices {
             if trials.is_over() {
                 return Ok(());
             }
-            trials.one(&mut one)?;
+            if !trials.one(&mut one)? {
+                return Ok(());
+            }
             told(&one);
             if one.is_accepted {
                 let of = |t: &&mut TriedChoice| t.choice.about == choice.about;
@@ -206,9 +209,7 @@ impl<'d> ChoiceRecords<'d> {
             if let Some(values) = self.database.accepted(&self.key(&choice.about))? {
                 found.insert(choice.about.clone(), values);
             }
-            if self.resume {
-                known.extend(self.known(choice)?);
-            }
+            known.extend(self.known(choice)?);
         }
         if !found.is_empty() {
             let options = Options {
@@ -243,12 +244,14 @@ impl<'d> ChoiceRecords<'d> {
         })
     }
 
-    /// The options of a choice that were tried before; then so was the one of the cost model, which
+    /// The options of a choice that are not tried again: those that failed, and, to go on with an
+    /// earlier search, those that were tried before; then so was the one of the cost model, which
     /// they were tried beside.
     fn known(&self, choice: &Choice) -> Result<Vec<(String, Values)>> {
-        let trials = self.database.trials(&self.key(&choice.about))?;
+        let mut trials = self.database.trials(&self.key(&choice.about))?;
+        trials.retain(|t| self.resume || t.outcome.is_failure());
         let mut values: Vec<Values> = trials.into_iter().map(|t| t.values).collect();
-        if !values.is_empty() {
+        if self.resume && !values.is_empty() {
             values.push(values_of(choice, choice.parameter.value()));
         }
         let of = |values| (choice.about.clone(), values);
@@ -269,6 +272,16 @@ impl<'d> ChoiceRecords<'d> {
     }
 }
 
+/// What a few pairs of runs say of an option.
+enum Screened {
+    /// The time was over before.
+    Cut,
+    /// The results differ, which no limit of errors explains.
+    Differs,
+    /// The latency with it over that without.
+    Ratio(Interval),
+}
+
 impl Trials<'_> {
     /// Whether there is no time for another trial.
     fn is_over(&self) -> bool {
@@ -276,15 +289,15 @@ impl Trials<'_> {
         let runs = 2 * PAIRS as u64 * self.limits.latency_ns as u64;
         let needed = 2 * self.limits.compile_ns + runs;
         let over = self.watch.elapsed_ns() + needed > self.limits.budget_ns;
-        over || self.limits.stop.load(Ordering::Relaxed)
+        over || !self.limits.until.holds(needed)
     }
 
     fn variant(&self, found: &Found) -> Result<Variant<'_>> {
         Variant::new(self.model.0, self.model.1, found.clone().option())
     }
 
-    /// Tries an option.
-    fn one(&mut self, one: &mut TriedChoice) -> Result<()> {
+    /// Tries an option; whether the time was enough.
+    fn one(&mut self, one: &mut TriedChoice) -> Result<bool> {
         let more = [(one.choice.about.clone(), one.values())];
         let with = self.found.and(&Found::from_iter(more));
         let kept = self.base.take();
@@ -293,26 +306,42 @@ impl Trials<'_> {
             Some(side) => side,
             None => Side::new(&variants[0])?,
         };
-        let first = self.screen(&mut base, Side::new(&variants[1])?)?;
-        one.ratio = match first {
-            Some(r) if r.estimate <= GIVE_UP => {
-                let least = 4 * PAIRS as u64 * self.limits.latency_ns as u64;
-                let duration = least.max(self.limits.budget_ns / TRIALS);
-                let times = Sides::new(&variants)?.whole(self.inputs, duration)?;
-                paired_ratio(&times[0], &times[1])
-            }
-            first => first,
+        one.ratio = match self.screen(&mut base, Side::new(&variants[1])?)? {
+            Screened::Cut => return Ok(false),
+            Screened::Differs => None,
+            Screened::Ratio(r) if r.estimate <= GIVE_UP => match self.decide(&variants)? {
+                None => return Ok(false),
+                ratio => ratio,
+            },
+            Screened::Ratio(r) => Some(r),
         };
         one.is_accepted = is_faster(one.ratio);
         match one.is_accepted {
             true => self.found = with,
             false => self.base = Some(base),
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// A few pairs of runs; `None` if the results differ, which no limit of errors explains.
-    fn screen(&self, base: &mut Side, mut candidate: Side) -> Result<Option<Interval>> {
+    /// The ratio of models made anew; `None` if there is no time for it.
+    fn decide(&self, variants: &[Variant<'_>; 2]) -> Result<Option<Interval>> {
+        let until = self.limits.until;
+        let latency_ns = self.limits.latency_ns as u64;
+        let needed = 4 * self.limits.compile_ns + Sides::least_runs(2) * latency_ns;
+        if !until.holds(needed) {
+            return Ok(None);
+        }
+        let least = 4 * PAIRS as u64 * latency_ns;
+        let duration = least.max(self.limits.budget_ns / TRIALS);
+        let Some(mut sides) = Sides::new(variants, until)? else {
+            return Ok(None);
+        };
+        let times = sides.whole(self.inputs, duration, until)?;
+        Ok(times.and_then(|times| paired_ratio(&times[0], &times[1])))
+    }
+
+    /// A few pairs of runs.
+    fn screen(&self, base: &mut Side, mut candidate: Side) -> Result<Screened> {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         base.run(self.inputs)?;
         candidate.run(self.inputs)?;
@@ -325,9 +354,12 @@ impl Trials<'_> {
         let same =
             |(x, y): (&Tensor, &Tensor)| verify::compare(y, &to_ir(x.view()), &limits).passed;
         if !results.all(same) {
-            return Ok(None);
+            return Ok(Screened::Differs);
         }
         for pair in 0..PAIRS {
+            if self.limits.until.is_over() {
+                return Ok(Screened::Cut);
+            }
             if pair % 2 == 0 {
                 a.push(base.run(self.inputs)?);
             }
@@ -336,6 +368,6 @@ impl Trials<'_> {
                 a.push(base.run(self.inputs)?);
             }
         }
-        Ok(paired_ratio(&a, &b))
+        Ok(paired_ratio(&a, &b).map_or(Screened::Cut, Screened::Ratio))
     }
 }

@@ -8,6 +8,7 @@ pub mod run;
 pub mod sides;
 pub mod stitch;
 pub mod tasks;
+pub mod until;
 
 pub use found::Found;
 pub use report::{TaskReport, Tuning};

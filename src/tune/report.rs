@@ -51,10 +51,12 @@ impl TaskReport {
         match (self.in_model, self.is_accepted) {
             (Some(r), true) => format!("accepted: {r:.3} in the model"),
             (Some(r), false) => format!("reverted: {r:.3} in the model"),
-            (None, _) => match &self.end {
+            (None, true) => "accepted".into(),
+            (None, false) => match &self.end {
                 Some(why) => format!("untuned: {why}"),
                 None if !self.is_searched => "untuned: of another share".into(),
                 None if self.trials == 0 => "untuned: no time for it".into(),
+                None if self.best.is_some() => "untuned: not tried in the model".into(),
                 None => "untuned: nothing faster".into(),
             },
         }

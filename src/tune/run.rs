@@ -3,13 +3,16 @@ use super::choices::{ChoiceRecords, Limits, TriedChoice};
 use super::found::Found;
 use super::records::key;
 use super::report::{TaskReport, Tuning};
+use super::sides::Sides;
 use super::sides::Variant;
 use super::stitch::{self, Earlier, Kept, Stitched, stitch};
-use super::tasks::{ModelTask, tasks_of};
+use super::tasks::{ModelTask, searched, tasks_of};
+use super::until::Until;
 use crate::error::{Error, Result};
-use crate::explain::explain;
+use crate::explain::{Pace, Report, explain_at};
 use crate::model::Imported;
 use crate::options::Options;
+use crate::units::human_ns;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -31,6 +34,13 @@ const CHOICES_SHARE: f64 = 0.2;
 const STITCH_SHARE: f64 = 0.12;
 /// Units: nanoseconds of measuring for that, at least and at most.
 const STITCH_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
+/// What is kept for it over what it is expected to take: machines are not always as fast.
+const SPARE: f64 = 1.15;
+/// The part of a budget in which the model is measured before the search, at most.
+const FIRST_SHARE: f64 = 0.25;
+/// Units: nanoseconds for trying what was found after somebody asked to stop: small models are
+/// through with it then.
+const GRACE_NS: u64 = 3_000_000_000;
 
 /// Tasks of other models whose values are tried for similar tasks, at most: describing one takes
 /// milliseconds.
@@ -69,6 +79,8 @@ pub trait Watcher {
     fn round(&mut self, tuner: &Tuner);
     /// What was found is tried in the model.
     fn stitch(&mut self);
+    /// Something to be told once.
+    fn note(&mut self, text: &str);
 }
 
 /// Tunes a model on inputs in the model's order. What was measured is in the database when this
@@ -89,19 +101,36 @@ pub fn tune(
         ..options.clone()
     };
     let database = Database::open(&settings.records)?;
-    let mut report = explain(imported, &options, inputs, FIRST_NS)?;
-    let compile_ns = watch.elapsed_ns().saturating_sub(2 * FIRST_NS);
+    let until = Until::new(watch, settings.budget_ns, &settings.stop);
+    let mut report = measure(imported, &options, inputs, &until, settings.budget_ns)?;
+    let compile_ns = report.compile_ns;
     let untuned = Variant::new(imported, &options, None)?;
     let records = ChoiceRecords::new(&database, &options, settings.resume);
     let mut choices = records.choices(&imported.graph, &report)?;
     let before = choices.found.clone();
     let latency_ns = report.latency_ns;
-    if settings.share.is_none() {
+    let reserve = |is_tuned| Reserve::new(settings.budget_ns, latency_ns, compile_ns, is_tuned);
+    // Where nothing can be accepted, candidates are measured for a later search.
+    let first = reserve(!before.is_empty());
+    let trial = first.trial(&until);
+    if trial.is_none() && !until.is_asked() {
+        let needed = watch.elapsed_ns() + first.whole_ns;
+        watcher.note(&format!(
+            "the budget does not hold a trial of what is found in the model, so nothing will be \
+             accepted, only measured and kept: that takes {} or more for a model of {} a run",
+            seconds(2 * needed),
+            human_ns(latency_ns),
+        ));
+    }
+    if settings.share.is_none()
+        && let Some(trial) = trial
+    {
+        let end = settings.budget_ns.saturating_sub(first.ns(trial));
         let limits = Limits {
             budget_ns: (settings.budget_ns as f64 * CHOICES_SHARE) as u64,
             compile_ns,
             latency_ns,
-            stop: &settings.stop,
+            until: &until.by(end),
         };
         let mut told = |tried: &TriedChoice| watcher.choice(tried);
         choices.try_all((imported, &options), inputs, &limits, &mut told)?;
@@ -111,38 +140,46 @@ pub fn tune(
         ..options.clone()
     };
     if !choices.found.is_empty() {
-        report = explain(imported, &options, inputs, FIRST_NS)?;
+        let budget_ns = settings.budget_ns.saturating_sub(watch.elapsed_ns());
+        report = measure(imported, &options, inputs, &until, budget_ns)?;
     }
     let earlier = earlier(&database, &untuned, &before, &choices.found)?;
     let tasks = tasks_of(&report);
     let searched = searched(&tasks, settings.share);
     watcher.begin(&tasks, &searched);
-    let stitch_ns = (settings.budget_ns as f64 * STITCH_SHARE) as u64;
-    let stitch_ns = stitch_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
-    // Compilations and the samples.
-    let compilations = if earlier.all.is_empty() { 8 } else { 12 };
-    let reserve = stitch_ns + compilations * compile_ns;
+    let reserve = reserve(!earlier.all.is_empty());
+    let kept_ns = trial.map_or(0, |trial| reserve.ns(trial));
     let deadline = settings
         .budget_ns
-        .saturating_sub(watch.elapsed_ns() + reserve);
+        .saturating_sub(watch.elapsed_ns() + kept_ns);
     let mut search = Search::begin(&tasks, &searched, &options, settings, &database, deadline)?;
     let stop = search.run(watcher)?;
     let search_ns = search.tuner.elapsed_ns();
     watcher.stitch();
     let candidates = search.candidates();
     let limits = stitch::Limits {
-        measure_ns: stitch_ns,
-        budget_ns: settings.budget_ns.saturating_sub(watch.elapsed_ns()),
+        measure_ns: match until.is_asked() {
+            true => STITCH_NS[0],
+            false => reserve.measure_ns,
+        },
+        by_task: trial == Some(InModel::ByTask),
+        until: &until.with_grace(GRACE_NS),
+        latency_ns,
         compile_ns,
     };
     let found = &choices.found;
-    let mut stitched = stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?;
+    let mut stitched = match trial {
+        Some(_) => stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?,
+        None => Stitched::cut(&earlier),
+    };
     if stitched.ratio.is_none() {
         // Nothing was tried as a whole: the model is as it was.
         stitched.latency_ns = [latency_ns; 2];
     }
     let tried = earlier.all.and(found).and(&candidates);
-    keep(&database, &tried, &stitched.found, &options)?;
+    if !stitched.is_cut {
+        keep(&database, &tried, &stitched.found, &options)?;
+    }
     choices.keep(&records, stitched.kept == Kept::New, latency_ns)?;
     Ok(Tuning {
         model: report.model.clone(),
@@ -158,6 +195,95 @@ pub fn tune(
         total_ns: watch.elapsed_ns(),
         workers: search.tuner.starts(),
     })
+}
+
+/// Measures a model before it is searched.
+///
+/// Errors: as compilation and runs; a budget that does not hold one run that keeps time.
+fn measure(
+    imported: &Imported,
+    options: &Options,
+    inputs: &[TensorView<'_>],
+    until: &Until<'_>,
+    budget_ns: u64,
+) -> Result<Report> {
+    let first = until.by(until.elapsed_ns() + (budget_ns as f64 * FIRST_SHARE) as u64);
+    let pace = Pace {
+        duration_ns: FIRST_NS,
+        is_over: &|| first.is_over(),
+        begun: &|run_ns| match until.is_asked() || until.holds(2 * run_ns) {
+            true => Ok(()),
+            false => Err(Error::Usage(format!(
+                "the budget does not hold two runs of the model: compiling it and one run of {} \
+                 took {}; tuning begins to make sense with --budget {}",
+                human_ns(run_ns as f64),
+                human_ns(until.elapsed_ns() as f64),
+                seconds(2 * (until.elapsed_ns() + 2 * Sides::least_runs(2) * run_ns)),
+            ))),
+        },
+    };
+    explain_at(imported, options, inputs, &pace)
+}
+
+/// A budget of about so many nanoseconds, in whole seconds.
+fn seconds(ns: u64) -> String {
+    format!("{}s", ns.div_ceil(1_000_000_000))
+}
+
+/// What is kept of a budget for trying what was found in the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Reserve {
+    /// Units: nanoseconds of measuring.
+    measure_ns: u64,
+    /// Units: nanoseconds of compiling and measuring, task by task and then the whole.
+    all_ns: u64,
+    /// Units: as `all_ns`, of the whole alone.
+    whole_ns: u64,
+}
+
+/// How what was found is tried in the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum InModel {
+    /// Task by task, and then the whole.
+    ByTask,
+    /// All together.
+    Whole,
+}
+
+impl Reserve {
+    /// For a model of so many nanoseconds a run and a compilation; `is_tuned` if something was
+    /// found earlier, which runs beside the others.
+    fn new(budget_ns: u64, latency_ns: f64, compile_ns: u64, is_tuned: bool) -> Reserve {
+        let variants = if is_tuned { 3 } else { 2 };
+        let measure_ns = (budget_ns as f64 * STITCH_SHARE) as u64;
+        let measure_ns = measure_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
+        // Each variant is made twice.
+        let runs_ns = Sides::least_runs(variants) as f64 * latency_ns;
+        let compile_ns = (2 * variants * compile_ns) as f64;
+        let whole_ns = SPARE * (runs_ns.max(measure_ns as f64 / 2.0) + compile_ns);
+        Reserve {
+            measure_ns,
+            all_ns: (2.0 * whole_ns) as u64,
+            whole_ns: whole_ns as u64,
+        }
+    }
+
+    /// The trial that there is time for, `None` for none: the search is to have half of the time, if
+    /// that leaves enough for any.
+    fn trial(&self, until: &Until<'_>) -> Option<InModel> {
+        if until.holds(self.all_ns.saturating_mul(2)) {
+            return Some(InModel::ByTask);
+        }
+        until.holds(self.whole_ns).then_some(InModel::Whole)
+    }
+
+    /// Units: nanoseconds of a trial.
+    fn ns(&self, trial: InModel) -> u64 {
+        match trial {
+            InModel::ByTask => self.all_ns,
+            InModel::Whole => self.whole_ns,
+        }
+    }
 }
 
 /// What earlier tunings found for a model: with the choices of before, and kernels with those of
@@ -215,23 +341,9 @@ fn keep(database: &Database, tried: &Found, found: &Found, options: &Options) ->
             outcome,
             when_s: clock::unix_seconds(),
         };
-        database.insert(&key, &trial)?;
+        database.overrule(&key, &trial)?;
     }
     Ok(())
-}
-
-/// Which tasks are searched: those that can be, of a share those whose turn it is.
-fn searched(tasks: &[ModelTask], share: Option<(usize, usize)>) -> Vec<bool> {
-    let mut number = 0;
-    let mut one = |task: &ModelTask| {
-        if task.obstacle().is_some() {
-            return false;
-        }
-        let turn = number;
-        number += 1;
-        share.is_none_or(|(k, n)| turn % n == k)
-    };
-    tasks.iter().map(&mut one).collect()
 }
 
 /// The search over a model's tasks.
@@ -296,10 +408,11 @@ impl<'d> Search<'d> {
         let keys: Vec<Key> = (chosen.iter())
             .map(|t| key(t.task.to_string(), options))
             .collect();
-        if settings.resume {
-            for (number, key) in keys.iter().enumerate() {
-                recall(&mut tuner, number, &database.trials(key)?);
-            }
+        for (number, key) in keys.iter().enumerate() {
+            let mut trials = database.trials(key)?;
+            // What failed is never tried again.
+            trials.retain(|t| settings.resume || t.outcome.is_failure());
+            recall(&mut tuner, number, &trials);
         }
         let sink = Sink {
             database,
@@ -417,6 +530,10 @@ struct Both<'a, 'd> {
 
 impl Observer for Both<'_, '_> {
     fn trial(&mut self, task: usize, values: &Values, trial: &std::result::Result<Times, Failed>) {
+        // Each one would wait for a lock in vain.
+        if self.sink.error.is_some() {
+            return;
+        }
         if let Err(e) = self.sink.keep(task, values, trial) {
             self.sink.error.get_or_insert(e);
             self.sink
@@ -427,5 +544,35 @@ impl Observer for Both<'_, '_> {
 
     fn round(&mut self, tuner: &Tuner) {
         self.watcher.round(tuner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Units: nanoseconds of a second.
+    const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn what_is_reserved_follows_from_runs_and_compilations() {
+        let seconds = |reserve: Reserve| reserve.all_ns as f64 / S as f64 / SPARE;
+        // Fast models are measured for a part of the budget, slow ones for as many runs as it takes.
+        let fast = Reserve::new(60 * S, 1e6, S / 10, false);
+        assert!((seconds(fast) - (7.2 + 0.8)).abs() < 1e-6, "{fast:?}");
+        let slow = Reserve::new(60 * S, 3e9, S / 10, false);
+        assert!(
+            (seconds(slow) - (68.0 * 3.0 + 0.8)).abs() < 1e-6,
+            "{slow:?}"
+        );
+        let tuned = Reserve::new(60 * S, 1e6, S, true);
+        assert!((seconds(tuned) - (7.2 + 12.0)).abs() < 1e-6, "{tuned:?}");
+        // In a minute, half of a second a run is tried as a whole; three seconds are not.
+        let trial = |ns| {
+            let until = Until::never().by(60 * S);
+            Reserve::new(60 * S, ns, S / 10, false).trial(&until)
+        };
+        let trials = [1e6, 6e8, 3e9].map(trial);
+        assert_eq!(trials, [Some(InModel::ByTask), Some(InModel::Whole), None]);
     }
 }

@@ -5,6 +5,7 @@
 //! opposite order, and rounds are of the first and of the second ones in turns. A model that ran a
 //! short while ago is faster, too, since it finds its weights in caches. So each model comes again
 //! after as many others: the first ones always run in their order, the second ones in the opposite.
+use super::until::Until;
 use crate::compile::{optimised, plan_with_schedules};
 use crate::error::Result;
 use crate::explain::new_profile;
@@ -103,17 +104,22 @@ pub struct Sides {
 }
 
 impl Sides {
-    /// Compiles each variant twice.
+    /// Compiles each variant twice; `None` if there is no time for it.
     ///
     /// Errors: as compilation.
-    pub fn new(variants: &[Variant<'_>]) -> Result<Sides> {
-        let first = variants.iter().map(Side::new).collect::<Result<_>>()?;
-        let second: Result<Vec<Side>> = variants.iter().rev().map(Side::new).collect();
-        let mut second = second?;
+    pub fn new(variants: &[Variant<'_>], until: &Until<'_>) -> Result<Option<Sides>> {
+        let mut made = Vec::new();
+        for variant in variants.iter().chain(variants.iter().rev()) {
+            if until.is_over() {
+                return Ok(None);
+            }
+            made.push(Side::new(variant)?);
+        }
+        let mut second = made.split_off(variants.len());
         second.reverse();
-        Ok(Sides {
-            sets: [first, second],
-        })
+        Ok(Some(Sides {
+            sets: [made, second],
+        }))
     }
 
     /// Replaces a variant, in the place of memory that it leaves.
@@ -127,60 +133,82 @@ impl Sides {
     }
 
     /// Calls `one` with each variant and its number, round by round for so long, after a run of
-    /// each.
+    /// each. Whether there was time for the rounds that a verdict needs.
     fn rounds(
         &mut self,
         inputs: &[TensorView<'_>],
         duration_ns: u64,
+        until: &Until<'_>,
         mut one: impl FnMut(&mut Side, usize) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         for side in self.sets.iter_mut().flatten() {
+            if until.is_over() {
+                return Ok(false);
+            }
             side.run(inputs)?;
         }
         let total = Stopwatch::start();
         for round in 0..ROUNDS[1] {
-            if round >= ROUNDS[0] && total.elapsed_ns() > duration_ns {
+            let is_enough = round >= ROUNDS[0];
+            if is_enough && (total.elapsed_ns() > duration_ns || until.is_over()) {
                 break;
             }
             let set = &mut self.sets[round % 2];
             for number in order(round, set.len()) {
+                if !is_enough && until.is_over() {
+                    return Ok(false);
+                }
                 one(&mut set[number], number)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Units: nanoseconds of runs of each variant, a run of each in a round.
+    /// Units: nanoseconds of runs of each variant, a run of each in a round; `None` if there was no
+    /// time for enough of them.
     ///
     /// Errors: as runs.
-    pub fn whole(&mut self, inputs: &[TensorView<'_>], duration_ns: u64) -> Result<Vec<Vec<f64>>> {
+    pub fn whole(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        duration_ns: u64,
+        until: &Until<'_>,
+    ) -> Result<Option<Vec<Vec<f64>>>> {
         let mut times = vec![Vec::new(); self.sets[0].len()];
-        self.rounds(inputs, duration_ns, |side, number| {
+        let done = self.rounds(inputs, duration_ns, until, |side, number| {
             times[number].push(side.run(inputs)?);
             Ok(())
         })?;
-        Ok(times)
+        Ok(done.then_some(times))
     }
 
     /// Units: nanoseconds of each task in runs of each variant that keep time, all kernels of a
-    /// task together; nothing of a variant that has no such kernel.
+    /// task together; nothing of a variant that has no such kernel. `None` if there was no time for
+    /// enough of them.
     ///
     /// Errors: as runs.
     pub fn by_task(
         &mut self,
         inputs: &[TensorView<'_>],
         duration_ns: u64,
-    ) -> Result<BTreeMap<String, Vec<Vec<f64>>>> {
+        until: &Until<'_>,
+    ) -> Result<Option<BTreeMap<String, Vec<Vec<f64>>>>> {
         let count = self.sets[0].len();
         let mut times: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
-        self.rounds(inputs, duration_ns, |side, number| {
+        let done = self.rounds(inputs, duration_ns, until, |side, number| {
             for (task, ns) in side.task_times(inputs)? {
                 let of_task = times.entry(task);
                 of_task.or_insert_with(|| vec![Vec::new(); count])[number].push(ns);
             }
             Ok(())
         })?;
-        Ok(times)
+        Ok(done.then_some(times))
+    }
+
+    /// Runs of all variants that [`Sides::whole`] and [`Sides::by_task`] take at least, of so many
+    /// variants.
+    pub fn least_runs(variants: u64) -> u64 {
+        variants * (2 + ROUNDS[0] as u64)
     }
 }
 

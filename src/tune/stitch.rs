@@ -6,14 +6,15 @@
 //! half goes that saved least, and so on, while there is time; in the end nothing is left.
 //!
 //! What an earlier tuning found runs in turns with both. It gives way to what is not slower than
-//! it, or if it is slower than the untuned model beyond doubt; a trial that decides nothing leaves
-//! it as it is.
+//! it, or if it is slower than the untuned model beyond doubt; a trial that decides nothing, or that
+//! did not end in time, leaves it as it is.
 use super::found::Found;
 use super::sides::{Sides, Variant, is_faster, is_slower};
+use super::until::Until;
 use crate::error::Result;
 use tensmith_passes::schedule::parameters::Values;
+use tensmith_runtime::TensorView;
 use tensmith_runtime::stats::{Interval, Verdict, median, paired_ratio};
-use tensmith_runtime::{Stopwatch, TensorView};
 
 /// What earlier tunings found, as far as compilations of the model use it.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +71,9 @@ pub struct Stitched {
     pub tasks: Vec<Fitted>,
     /// What is kept.
     pub kept: Kept,
+    /// Whether the time was over before the model had said anything: nothing is accepted or
+    /// reverted, and what was found earlier holds.
+    pub is_cut: bool,
     /// Choices and kernels that the model is compiled with.
     pub found: Found,
     /// The latency of the model with what is kept over the untuned one, or, if nothing is kept,
@@ -81,11 +85,15 @@ pub struct Stitched {
 
 /// How long what was found is tried.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Limits<'l> {
     /// Units: nanoseconds of measuring, if nothing has to be tried again.
     pub measure_ns: u64,
-    /// Units: nanoseconds after which nothing is tried again.
-    pub budget_ns: u64,
+    /// Whether each task is tried by itself first; else all are taken, or none.
+    pub by_task: bool,
+    /// What is not proven by then is not accepted.
+    pub until: &'l Until<'l>,
+    /// Units: nanoseconds of a run.
+    pub latency_ns: f64,
     /// Units: nanoseconds of a compilation.
     pub compile_ns: u64,
 }
@@ -102,9 +110,9 @@ pub fn stitch(
     earlier: &Earlier,
     inputs: &[TensorView<'_>],
     candidates: &Found,
-    limits: &Limits,
+    limits: &Limits<'_>,
 ) -> Result<Stitched> {
-    let watch = Stopwatch::start();
+    let until = limits.until;
     let chosen = match choices.is_empty() {
         true => untuned.clone(),
         false => untuned.with(choices.clone().option())?,
@@ -114,12 +122,21 @@ pub fn stitch(
     // The tasks that something new made faster in the model, those that saved most last.
     let mut faster: Vec<(f64, usize)> = Vec::new();
     let all = earlier.kernels.and(candidates);
-    if !all.is_empty() {
+    if !limits.by_task {
+        let together = |(task, _)| together(task, candidates, &earlier.kernels);
+        stitched.tasks = all.iter().map(together).collect();
+    } else if !all.is_empty() {
         let mut variants = vec![chosen.clone(), with(&all)];
         if !earlier.kernels.is_empty() {
             variants.push(with(&earlier.kernels));
         }
-        let times = Sides::new(&variants)?.by_task(inputs, limits.measure_ns / 2)?;
+        let times = match Sides::new(&variants, until)? {
+            Some(mut sides) => sides.by_task(inputs, limits.measure_ns / 2, until)?,
+            None => None,
+        };
+        let Some(times) = times else {
+            return Ok(Stitched::cut(earlier));
+        };
         for (task, _) in all.iter() {
             let [new, old] = [candidates, &earlier.kernels].map(|f| f.get(task));
             let times = times.get(task).map_or(&[][..], Vec::as_slice);
@@ -140,15 +157,26 @@ pub fn stitch(
     if is_new && !earlier.all.is_empty() {
         variants.push(untuned.with(earlier.all.clone().option())?);
     }
-    let mut sides = Sides::new(&variants)?;
+    let Some(mut sides) = Sides::new(&variants, until)? else {
+        return Ok(Stitched::cut(earlier));
+    };
+    let mut is_first = true;
     loop {
-        let times = sides.whole(inputs, limits.measure_ns / 2)?;
+        let Some(times) = sides.whole(inputs, limits.measure_ns / 2, until)? else {
+            match is_first {
+                true => return Ok(Stitched::cut(earlier)),
+                // What was said of all together holds.
+                false => break,
+            }
+        };
+        is_first = false;
         let (kept, side) = settle(&times, is_new);
         stitched.kept = kept;
         stitched.latency_ns = [0, side].map(|side| median(&times[side]));
         stitched.ratio = paired_ratio(&times[0], &times[side.max(1)]);
-        let again = watch.elapsed_ns() + limits.measure_ns / 2 + 2 * limits.compile_ns;
-        if kept == Kept::New || faster.len() < 2 || again > limits.budget_ns {
+        let runs = Sides::least_runs(variants.len() as u64) * limits.latency_ns as u64;
+        let again = runs.max(limits.measure_ns / 2) + 2 * limits.compile_ns;
+        if kept == Kept::New || faster.len() < 2 || !until.holds(again) {
             break;
         }
         for (_, k) in faster.drain(..faster.len().div_ceil(2)) {
@@ -171,6 +199,42 @@ pub fn stitch(
         task.is_accepted = values.is_some();
     }
     Ok(stitched)
+}
+
+/// A task that is tried with all others only.
+fn together(task: &str, candidates: &Found, earlier: &Found) -> Fitted {
+    let [new, old] = [candidates, earlier].map(|f| f.get(task).cloned());
+    let is_new = new.is_some() && new != old;
+    Fitted {
+        task: task.into(),
+        values: new.or(old.clone()).unwrap_or_default(),
+        ratio: None,
+        is_accepted: true,
+        earlier: old.filter(|_| is_new).map(|values| (values, None)),
+    }
+}
+
+impl Stitched {
+    /// Of a trial that had no time: what was found earlier holds.
+    pub fn cut(earlier: &Earlier) -> Stitched {
+        let holds = |(task, values): (&str, &Values)| Fitted {
+            task: task.into(),
+            values: values.clone(),
+            ratio: None,
+            is_accepted: true,
+            earlier: None,
+        };
+        Stitched {
+            tasks: earlier.kernels.iter().map(holds).collect(),
+            kept: match earlier.all.is_empty() {
+                true => Kept::Untuned,
+                false => Kept::Earlier,
+            },
+            is_cut: true,
+            found: earlier.all.clone(),
+            ..Stitched::default()
+        }
+    }
 }
 
 fn accepted(tasks: &[Fitted]) -> Found {
@@ -282,6 +346,19 @@ mod tests {
         let fresh = |levels: [f64; 2]| fitted("task", Some(&b), None, &levels.map(times));
         assert!(fresh([100.0, 90.0]).is_accepted);
         assert!(!fresh([100.0, 100.0]).is_accepted);
+    }
+
+    #[test]
+    fn what_has_no_time_for_a_trial_leaves_what_was_found_earlier() {
+        let found = Found::from_iter([("task".to_string(), values("a"))]);
+        let earlier = Earlier {
+            all: found.clone(),
+            kernels: found.clone(),
+        };
+        let cut = Stitched::cut(&earlier);
+        assert_eq!((cut.kept, &cut.found), (Kept::Earlier, &found));
+        assert!(cut.is_cut && cut.ratio.is_none() && cut.tasks[0].is_accepted);
+        assert_eq!(Stitched::cut(&Earlier::default()).kept, Kept::Untuned);
     }
 
     #[test]

@@ -60,9 +60,16 @@ fn run(
                 out.reason = reason;
                 return out;
             }
-            Step::Search { task, .. } => {
+            Step::Search {
+                task,
+                part,
+                until_ns,
+                ..
+            } => {
                 let s = simulated[task];
-                let spent_ns = s.round_ns * (0.8 + 0.4 * random.unit());
+                let whole_ns = s.round_ns * (0.8 + 0.4 * random.unit());
+                let left = until_ns.map_or(f64::INFINITY, |until| until as f64 - out.elapsed_ns);
+                let spent_ns = (part * whole_ns).min(left);
                 // One of two rounds finds nothing.
                 let found = if random.chance(0.5) {
                     2.0 * s.rate
@@ -70,11 +77,11 @@ fn run(
                     0.0
                 };
                 let now = &mut out.times_ns[task];
-                *now -= found.min(0.9) * (*now - s.limit_ns);
+                *now -= part * found.min(0.9) * (*now - s.limit_ns);
                 out.elapsed_ns += spent_ns;
                 out.rounds[task] += 1;
                 let round = Round {
-                    spent_ns,
+                    spent_ns: spent_ns / part,
                     trials: 8,
                     now_ns: *now,
                     is_exhausted: false,
@@ -122,6 +129,25 @@ fn the_deadline_is_kept_to_a_round() {
     }
 }
 
+/// A kernel that takes tenths of a second has rounds of a minute.
+#[test]
+fn a_part_of_a_round_is_better_than_none() {
+    let task = Task {
+        weight: 1.0,
+        bound_ns: 1e7,
+        now_ns: 1e8,
+        round_ns: 60e9,
+    };
+    let part = |s: f64| match Allocator::new(&[task], seconds(s)).next(0) {
+        Step::Search { part, .. } => Some(part),
+        Step::Stop(_) => None,
+    };
+    assert_eq!(
+        [100.0, 60.0, 30.0, 10.0].map(part),
+        [Some(1.0), Some(1.0), Some(0.5), None]
+    );
+}
+
 #[test]
 fn time_goes_where_it_pays() {
     let tasks = model(20);
@@ -133,11 +159,15 @@ fn time_goes_where_it_pays() {
                 let next = (0..rounds.len()).min_by_key(|t| rounds[*t]).unwrap_or(0);
                 match step {
                     Step::Search {
-                        until_ns, trials, ..
+                        until_ns,
+                        trials,
+                        part,
+                        ..
                     } => Step::Search {
                         task: next,
                         until_ns,
                         trials,
+                        part,
                     },
                     stop @ Step::Stop(_) => stop,
                 }

@@ -1,6 +1,6 @@
 //! The database: looking records up, and inserting them.
 use super::error::{RecordError, Result};
-use super::rules::parse_values;
+use super::rules::{LAST_S, parse_values};
 use super::{Key, Outcome, Record, Trial, open};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -133,6 +133,30 @@ impl Database {
         Ok(())
     }
 
+    /// Keeps what a model said of a key's values, with a date after all that was said before: the
+    /// clock of the machine that said it may run ahead. As [`Database::insert`].
+    ///
+    /// Errors: as [`Database::insert`].
+    pub fn overrule(&self, key: &Key, trial: &Trial) -> Result<()> {
+        key.check().map_err(RecordError::Invalid)?;
+        trial.check().map_err(RecordError::Invalid)?;
+        let mut change = self.change()?;
+        let mut trial = trial.clone();
+        if let Some(id) = self.key_id(key)? {
+            let last = "SELECT coalesce(max(when_s), -1) FROM trials
+                        WHERE key = ?1 AND outcome IN ('accepted', 'reverted') AND when_s < ?2";
+            let mut query = self.prepared(last)?;
+            let last: i64 = query
+                .query_row([id, LAST_S], |row| row.get(0))
+                .map_err(|e| self.error(&e))?;
+            let after = u64::try_from(last + 1).unwrap_or(0);
+            trial.when_s = trial.when_s.max(after);
+        }
+        change.put(key, &trial)?;
+        change.commit()?;
+        Ok(())
+    }
+
     /// Begins a change that appears as a whole or not at all.
     pub(super) fn change(&self) -> Result<Change<'_>> {
         Ok(Change {
@@ -234,11 +258,11 @@ impl Database {
     /// As [`Database::accepted`], by the row of a key.
     pub(super) fn accepted_of(&self, id: i64) -> Result<Option<Values>> {
         let last = "SELECT choice FROM (SELECT choice, outcome FROM trials
-                      WHERE key = ?1 AND outcome IN ('accepted', 'reverted')
+                      WHERE key = ?1 AND outcome IN ('accepted', 'reverted') AND when_s <= ?2
                       ORDER BY when_s DESC, outcome DESC, choice LIMIT 1)
                     WHERE outcome = 'accepted'";
         let mut query = self.prepared(last)?;
-        let found: Option<String> = (query.query_row([id], |row| row.get(0)))
+        let found: Option<String> = (query.query_row([id, LAST_S], |row| row.get(0)))
             .optional()
             .map_err(|e| self.error(&e))?;
         let values = found.map(|text| parse_values(&text).map_err(|e| self.damaged(&e)));

@@ -106,13 +106,17 @@ impl Database {
         Ok(done)
     }
 
-    /// Adds the records of another database; those that are there stay as they are.
+    /// Adds the records of another database; those that are there stay as they are. Records with
+    /// absurd dates are left out.
     ///
     /// Errors: the other one cannot be read or is damaged; this one cannot be written. What was
     /// read before is kept.
     pub fn merge(&self, other: &Database) -> Result<Added> {
         let mut batch = Batch::of(self);
-        other.for_each(|record| batch.push(record))?;
+        other.for_each(|record| match record.trial.check_date() {
+            Ok(()) => batch.push(record),
+            Err(_) => Ok(()),
+        })?;
         batch.finish()
     }
 }
@@ -253,6 +257,7 @@ impl Line {
         };
         key.check()?;
         trial.check()?;
+        trial.check_date()?;
         Ok(Record { key, trial })
     }
 }

@@ -110,6 +110,14 @@ impl Outcome {
         Outcome::Reverted,
     ];
 
+    /// Whether values with it are never to be tried again.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Outcome::Measured { .. } | Outcome::Accepted | Outcome::Reverted => false,
+            Outcome::Crashed | Outcome::Hung | Outcome::OutOfMemory | Outcome::WrongResult => true,
+        }
+    }
+
     /// Its name in files.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,14 +2,16 @@
 use super::Database;
 use super::database::number;
 use super::error::{RecordError, Result};
+use super::rules::LAST_S;
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
 
 /// Which records to drop: those that fit all that is said, except the best of each key.
 ///
 /// A failure stays as long as a time of the same values does, so that values that once failed never
-/// become the best; what a model accepted or reverted stays as long as a time of its key does, so
-/// that compilations go on using it.
+/// become the best. What a model accepted or reverted stays as long as a time of its key does; what
+/// compilations use stays whatever its age, unless records of a compiler or machine are to go
+/// without the best being spared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Of this version of the compiler.
@@ -57,6 +59,14 @@ FROM (
       AND f.outcome NOT IN ('measured', 'accepted', 'reverted')))
 WHERE turn = 1";
 
+/// The values that compilations use, as [`Database::accepted`] sees them.
+const USED: &str = "
+SELECT key, choice FROM (
+  SELECT key, choice, outcome, row_number() OVER (
+    PARTITION BY key ORDER BY when_s DESC, outcome DESC, choice) AS turn
+  FROM trials WHERE outcome IN ('accepted', 'reverted') AND when_s <= ?6)
+WHERE turn = 1 AND outcome = 'accepted'";
+
 impl Database {
     /// Drops records, and tasks that then have none. With `dry_run`, says only what would be
     /// dropped.
@@ -79,12 +89,12 @@ impl Database {
         })
     }
 
-    fn drop_fitting(&self, said: &[Value; 5]) -> Result<()> {
+    fn drop_fitting(&self, said: &[Value; 6]) -> Result<()> {
         let times = format!(
             "DELETE {FITTING} AND outcome = 'measured'
              AND (key, choice) NOT IN (SELECT key, choice FROM ({RANKED}) WHERE place <= ?5)"
         );
-        self.execute(&times, said)?;
+        self.execute(&times, &said[..5])?;
         let failures = format!(
             "DELETE {FITTING} AND outcome NOT IN ('measured', 'accepted', 'reverted')
              AND (key, choice) NOT IN (
@@ -93,9 +103,11 @@ impl Database {
         self.execute(&failures, &said[..4])?;
         let words = format!(
             "DELETE {FITTING} AND outcome IN ('accepted', 'reverted')
-             AND key NOT IN (SELECT key FROM trials WHERE outcome = 'measured')"
+             AND key NOT IN (SELECT key FROM trials WHERE outcome = 'measured')
+             AND (?5 = 0 AND (?4 IS NULL OR coalesce(?1, ?2, ?3) IS NOT NULL)
+               OR (key, choice) NOT IN ({USED}))"
         );
-        self.execute(&words, &said[..4])?;
+        self.execute(&words, said)?;
         self.execute(
             "DELETE FROM keys WHERE id NOT IN (SELECT key FROM trials)",
             &[],
@@ -133,7 +145,7 @@ impl Database {
 }
 
 impl Selection {
-    fn parameters(&self) -> [Value; 5] {
+    fn parameters(&self) -> [Value; 6] {
         let text = |t: &Option<String>| t.clone().map_or(Value::Null, Value::Text);
         let before = self.before_s.map(|s| i64::try_from(s).unwrap_or(i64::MAX));
         [
@@ -142,6 +154,7 @@ impl Selection {
             text(&self.machine),
             before.map_or(Value::Null, Value::Integer),
             Value::Integer(self.keep_best.into()),
+            Value::Integer(LAST_S),
         ]
     }
 }

@@ -13,6 +13,13 @@ pub(super) const MAX_VALUES_BYTES: usize = 64 << 10;
 /// Units: bytes of the names of targets, machines and compilers, at most.
 const MAX_NAME_BYTES: usize = 200;
 
+/// Units: seconds since 1970: the year 3000. Files from elsewhere have no later records.
+const LATEST_S: u64 = 32_503_680_000;
+
+/// Units: seconds since 1970. What a model said later than this does not count; there is room for
+/// what comes after the latest record of a file.
+pub(super) const LAST_S: i64 = 2 * LATEST_S as i64;
+
 impl Key {
     /// Errors: what breaks a rule.
     pub(super) fn check(&self) -> Result<(), String> {
@@ -35,6 +42,16 @@ impl Key {
 }
 
 impl Trial {
+    /// Of a record from elsewhere: a date that no clock shows would overrule all others for ever.
+    ///
+    /// Errors: such a date.
+    pub(super) fn check_date(&self) -> Result<(), String> {
+        match self.when_s <= LATEST_S {
+            true => Ok(()),
+            false => Err(format!("`when_s` is {}, after the year 3000", self.when_s)),
+        }
+    }
+
     /// Errors: what breaks a rule.
     pub(super) fn check(&self) -> Result<(), String> {
         let text = self.values.to_string();

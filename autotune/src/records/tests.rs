@@ -182,3 +182,69 @@ fn the_last_word_of_a_model_decides_what_compilations_use() {
         .unwrap();
     assert_eq!(accepted().as_deref(), Some("0/t=2"));
 }
+
+#[test]
+fn what_is_said_now_comes_after_what_a_clock_that_runs_ahead_said() {
+    let (_folder, database) = database();
+    let said = |values: &str, outcome, when_s| Trial {
+        when_s,
+        ..failed(values, outcome)
+    };
+    let ahead = said("a=1", Outcome::Accepted, 9_999_999_999);
+    database.insert(&key("t"), &ahead).unwrap();
+    let used = || database.accepted(&key("t")).unwrap();
+    for (values, outcome) in [
+        ("a=1", Outcome::Reverted),
+        ("a=2", Outcome::Accepted),
+        ("a=1", Outcome::Accepted),
+        ("a=1", Outcome::Reverted),
+    ] {
+        let now = said(values, outcome, 1_700_000_000);
+        database.overrule(&key("t"), &now).unwrap();
+        let wanted = (outcome == Outcome::Accepted).then(|| now.values.clone());
+        assert_eq!(used(), wanted);
+    }
+    // Nothing comes after this, and it does not count.
+    for absurd in [1 << 62, i64::MAX as u64] {
+        let absurd = said("a=3", Outcome::Accepted, absurd);
+        database.insert(&key("t"), &absurd).unwrap();
+        assert_eq!(used(), None);
+    }
+    let mut lines = Vec::new();
+    database.export(&mut lines).unwrap();
+    let (_other, other) = self::database();
+    let done = other.import(&mut &lines[..]).unwrap();
+    assert_eq!((done.refused, done.records.added), (2, 5));
+    assert!(done.examples[0].reason.contains("year 3000"), "{done:?}");
+    let (_third, third) = self::database();
+    assert_eq!(third.merge(&database).unwrap().added, 5);
+}
+
+#[test]
+fn what_compilations_use_is_not_pruned_by_age_and_rank() {
+    let (_folder, database) = database();
+    let choice = key("a convolution");
+    database
+        .insert(&choice, &failed("algorithm=direct", Outcome::Accepted))
+        .unwrap();
+    let gone = key("a copy");
+    let reverted = failed("layout=row-major", Outcome::Reverted);
+    database.insert(&gone, &reverted).unwrap();
+    let keep_best = Selection {
+        keep_best: 5,
+        compiler: Some("0.1.0".into()),
+        ..Selection::default()
+    };
+    let old = Selection {
+        before_s: Some(1_800_000_000),
+        ..Selection::default()
+    };
+    let dropped = |selection| database.prune(selection, false).unwrap().dropped;
+    assert_eq!((dropped(&keep_best), dropped(&old)), (1, 0));
+    assert!(database.accepted(&choice).unwrap().is_some());
+    let compiler = Selection {
+        keep_best: 0,
+        ..keep_best.clone()
+    };
+    assert_eq!(dropped(&compiler), 1);
+}

@@ -184,7 +184,9 @@ impl Tuner {
         })
     }
 
-    /// Takes up what an earlier search measured of a task; only before [`Tuner::run`].
+    /// Takes up what an earlier search measured of a task; only before [`Tuner::run`]. Such times
+    /// may be of anywhere: they say which members are measured first, and that these are known,
+    /// never how fast something is.
     pub fn recall(&mut self, task: usize, values: &Values, times: Option<Times>) {
         let task = &mut self.tasks[task];
         let outcome = match times {
@@ -202,9 +204,12 @@ impl Tuner {
             }
             match self.allocator.next(self.watch.elapsed_ns()) {
                 Step::Stop(reason) => return reason,
-                Step::Search { task, trials, .. } => {
+                Step::Search {
+                    task, trials, part, ..
+                } => {
                     let begin = self.watch.elapsed_ns();
-                    let n = trials.map_or(BATCH, |n| BATCH.min(n as usize));
+                    let n = ((BATCH as f64 * part) as usize).max(1);
+                    let n = trials.map_or(n, |trials| n.min(trials as usize));
                     let before = self.tasks[task].trials;
                     let done = self.round(task, n, observer);
                     let t = &mut self.tasks[task];
@@ -212,7 +217,7 @@ impl Tuner {
                         t.end = Some(why.clone());
                     }
                     let round = allocate::Round {
-                        spent_ns: (self.watch.elapsed_ns() - begin) as f64,
+                        spent_ns: (self.watch.elapsed_ns() - begin) as f64 / part,
                         trials: t.trials - before,
                         now_ns: t.subject.ns * t.ratio,
                         is_exhausted: done.is_err(),
@@ -302,16 +307,16 @@ impl Tuner {
                 self.ranker.clone(),
                 neighbours,
             );
+            let recalled = std::mem::take(&mut self.tasks[task].recalled);
+            self.confirm(task, &recalled);
             let t = &mut self.tasks[task];
-            for (values, outcome) in std::mem::take(&mut t.recalled) {
+            let best_ns = t.ratio * t.subject.ns;
+            for (values, outcome) in recalled {
+                let outcome = match outcome {
+                    Outcome::Ns(ns) => Outcome::Ns(ns.max(best_ns)),
+                    failed => failed,
+                };
                 search.recall(&t.space, &values, outcome);
-            }
-            if let Some(best) = search.best()
-                && let Some(ns) = best.ns()
-                && ns < t.subject.ns
-            {
-                t.best = Some(best.member.values());
-                t.ratio = ns / t.subject.ns;
             }
             t.search = Some(search);
         }

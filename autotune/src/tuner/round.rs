@@ -2,6 +2,7 @@
 use super::{Observer, Times, Tuner};
 use crate::measure::protocol::{CompareRequest, Failed, Failure, Samples};
 use crate::search::Outcome;
+use crate::space::Space;
 use crate::verdict::{Halving, Rule, Verdict};
 use std::time::Duration;
 use tensmith_passes::schedule::parameters::Values;
@@ -14,6 +15,9 @@ const GIVE_UP: f64 = 1.3;
 const LEAST_PATIENCE: f64 = 3e9;
 /// Calls of the untuned kernel that a candidate is waited for at most.
 const PATIENCE_CALLS: f64 = 500.0;
+/// Members that were fast elsewhere or earlier, of which at most so many are measured to find the
+/// first incumbent.
+const CONFIRMED: usize = 3;
 /// Units: nanoseconds that a candidate may take beyond the deadline.
 const OVERTIME: u64 = 500_000_000;
 
@@ -88,32 +92,69 @@ impl Tuner {
 
     /// The first of the best candidates that is faster than the incumbent beyond doubt.
     fn decide(&mut self, task: usize, entries: &mut [Entry], ranked: &[usize]) -> Option<usize> {
-        let rule = Rule::default();
         let ranked: Vec<usize> = (ranked.iter().copied())
             .filter(|c| ratio(&entries[*c].samples).is_some_and(|ratio| ratio < 1.0))
             .collect();
         for candidate in &ranked {
             // The best of a batch has had luck: new samples decide.
-            entries[*candidate].samples = Samples::default();
-            loop {
-                let samples = &entries[*candidate].samples;
-                match rule.verdict(&samples.candidate, &samples.against) {
-                    Verdict::Faster => return Some(*candidate),
-                    Verdict::Slower | Verdict::Inconclusive => break,
-                    Verdict::More(pairs) => {
-                        let more = self.compare(task, &entries[*candidate].values, pairs)?;
-                        let Ok(more) = more else { break };
-                        if more.candidate.is_empty() {
-                            break;
-                        }
-                        let samples = &mut entries[*candidate].samples;
-                        samples.candidate.extend(more.candidate);
-                        samples.against.extend(more.against);
-                    }
-                }
+            let entry = &mut entries[*candidate];
+            entry.samples = Samples::default();
+            if self.is_proven(task, &entry.values, &mut entry.samples)? {
+                return Some(*candidate);
             }
         }
         None
+    }
+
+    /// Whether new samples say that a member is faster than the incumbent beyond doubt; `None` if
+    /// the time is over.
+    fn is_proven(&mut self, task: usize, values: &Values, samples: &mut Samples) -> Option<bool> {
+        let rule = Rule::default();
+        loop {
+            match rule.verdict(&samples.candidate, &samples.against) {
+                Verdict::Faster => return Some(true),
+                Verdict::Slower | Verdict::Inconclusive => return Some(false),
+                Verdict::More(pairs) => {
+                    let Ok(more) = self.compare(task, values, pairs)? else {
+                        return Some(false);
+                    };
+                    if more.candidate.is_empty() {
+                        return Some(false);
+                    }
+                    samples.candidate.extend(more.candidate);
+                    samples.against.extend(more.against);
+                }
+            }
+        }
+    }
+
+    /// Measures the members that were fastest elsewhere or earlier, by what was told of them: the
+    /// first one that is faster than the untuned kernel here becomes the incumbent.
+    pub(super) fn confirm(&mut self, task: usize, recalled: &[(Values, Outcome)]) {
+        let default_ns = self.tasks[task].subject.ns;
+        let time = |(values, outcome): &(Values, Outcome)| match outcome {
+            Outcome::Ns(ns) if *ns < default_ns => Some((*ns, values.clone())),
+            _ => None,
+        };
+        let mut faster: Vec<(f64, Values)> = recalled.iter().filter_map(time).collect();
+        faster.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, values) in faster.into_iter().take(CONFIRMED) {
+            let Some(member) = self.tasks[task].space.member(&values) else {
+                continue;
+            };
+            let values = member.values();
+            let mut samples = Samples::default();
+            match self.is_proven(task, &values, &mut samples) {
+                None => return,
+                Some(false) => {}
+                Some(true) => {
+                    let t = &mut self.tasks[task];
+                    t.ratio = ratio(&samples).unwrap_or(1.0);
+                    t.best = Some(values);
+                    return;
+                }
+            }
+        }
     }
 
     /// Samples of a candidate beside the incumbent; `None` if the time is over.

@@ -6,7 +6,7 @@
 //! say counts.
 use super::record::{Block, Setting, Stored};
 use super::side::Remote;
-use crate::cli::out::outln;
+use crate::cli::out::{errln, outln};
 use serde::Serialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -190,7 +190,7 @@ impl Comparison {
             percent(self.limit)
         );
         if self.verdict == Verdict::Inconclusive.as_str() {
-            eprintln!("note: {}", self.next_step());
+            errln!("note: {}", self.next_step());
         }
     }
 
@@ -249,7 +249,7 @@ fn check_setting(with: &str, stored: &Setting, here: &Setting) -> Result<()> {
 /// inputs.
 pub fn check_remote(with: &str, remote: &Remote, here: &Setting, same_model: bool) -> Result<()> {
     if !same_model && remote.ready.inputs != here.inputs {
-        eprintln!("note: {with} has other inputs: {}", remote.ready.inputs);
+        errln!("note: {with} has other inputs: {}", remote.ready.inputs);
         return Ok(());
     }
     let there = Setting {

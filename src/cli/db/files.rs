@@ -1,5 +1,5 @@
 //! `tensmith db export`, `import` and `merge`: records from one place to another.
-use crate::cli::out::outln;
+use crate::cli::out::{errln, outln};
 use crate::cli::shared::DatabaseArgs;
 use clap::Args;
 use std::fs::File;
@@ -50,7 +50,7 @@ impl Export {
         .map_err(|e| refused.map_or(e, Error::from))?;
         match self.json {
             true => outln!("{}", serde_json::json!({ "records": count })),
-            false => eprintln!("wrote {count} records to {}", path.display()),
+            false => errln!("wrote {count} records to {}", path.display()),
         }
         Ok(())
     }
@@ -126,14 +126,14 @@ fn open(file: &Path) -> Result<Box<dyn BufRead>> {
 fn report(file: &Path, done: &Imported) {
     let file = file.display();
     for refused in &done.examples {
-        eprintln!("{file}:{}: no record: {}", refused.line, refused.reason);
+        errln!("{file}:{}: no record: {}", refused.line, refused.reason);
     }
     let more = done.refused - done.examples.len() as u64;
     if more > 0 {
-        eprintln!("{file}: {more} more lines are no records");
+        errln!("{file}: {more} more lines are no records");
     }
     let Added { added, known } = done.records;
-    eprintln!(
+    errln!(
         "{file}: {added} records added, {known} were there, {} lines are none",
         done.refused
     );
@@ -184,7 +184,7 @@ impl Merge {
         for other in &others {
             let file = other.path().display().to_string();
             let Added { added, known } = database.merge(other)?;
-            eprintln!("{file}: {added} records added, {known} were there");
+            errln!("{file}: {added} records added, {known} were there");
             reports.push(serde_json::json!({ "file": file, "added": added, "known": known }));
         }
         if self.json {

@@ -1,6 +1,7 @@
 //! What a search shows while it runs: on a terminal a table that is drawn anew, else a line from
 //! time to time. All of it on stderr.
 use super::table::{Row, choice_line, heading, line};
+use crate::cli::out::{errln, plain};
 use std::io::{IsTerminal, Write};
 use tensmith::tune::Watcher;
 use tensmith::tune::choices::TriedChoice;
@@ -35,7 +36,7 @@ pub struct Live {
 impl Live {
     /// Of a search with so many nanoseconds.
     pub fn new(budget_ns: u64) -> Live {
-        eprintln!("measuring the model");
+        errln!("measuring the model");
         Live {
             budget_ns,
             watch: Stopwatch::start(),
@@ -59,7 +60,7 @@ impl Live {
             n => format!("\x1b[{n}A\x1b[J"),
         };
         // Nobody to tell if nobody can read it.
-        let _ = write!(err, "{up}{text}");
+        let _ = write!(err, "{up}{}", plain(text));
         let _ = err.flush();
         self.lines = text.lines().count();
     }
@@ -102,10 +103,10 @@ impl Live {
         let begin = elapsed.saturating_sub(tuner.elapsed_ns());
         let end = (begin + tuner.predicted_end_ns()).min(self.budget_ns);
         format!(
-            "[{bar}] {} of {}, search ends in about {}; {trials} trials, {:.0}/s; kernels {} -> {}",
+            "[{bar}] {} of {}, {}; {trials} trials, {:.0}/s; kernels {} -> {}",
             human_ns(elapsed as f64),
             human_ns(self.budget_ns as f64),
-            human_ns(end.saturating_sub(elapsed) as f64),
+            ends_in(end.saturating_sub(elapsed)),
             trials as f64 / (tuner.elapsed_ns() as f64 / 1e9).max(1e-3),
             human_ns(before),
             human_ns(now),
@@ -113,13 +114,26 @@ impl Live {
     }
 }
 
+/// When the search ends, as far as it can be foreseen: rounds take tenths of seconds.
+fn ends_in(ns: u64) -> String {
+    match ns {
+        0..1_000_000_000 => "the search is about to end".into(),
+        _ => format!("search ends in about {}", human_ns(ns as f64)),
+    }
+}
+
 impl Watcher for Live {
+    fn note(&mut self, text: &str) {
+        self.end();
+        errln!("note: {text}");
+    }
+
     fn choice(&mut self, tried: &TriedChoice) {
-        eprintln!("{}", choice_line(tried));
+        errln!("{}", choice_line(tried));
     }
 
     fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]) {
-        eprintln!("{}", heading());
+        errln!("{}", heading());
         for (task, searched) in tasks.iter().zip(searched) {
             let state = match (task.obstacle(), searched) {
                 (Some(why), _) => format!("not tuned: {why}"),
@@ -135,13 +149,13 @@ impl Watcher for Live {
                 trials: 0,
                 state,
             };
-            eprintln!("{}", line(&row));
+            errln!("{}", line(&row));
             match searched {
                 true => self.tasks.push(task.clone()),
                 false => self.rest_ns += task.calls as f64 * task.ns,
             }
         }
-        eprintln!();
+        errln!();
     }
 
     fn round(&mut self, tuner: &Tuner) {
@@ -154,7 +168,7 @@ impl Watcher for Live {
         let rows = self.rows(tuner);
         let status = self.status(tuner, &rows);
         if !self.is_terminal {
-            eprintln!("{status}");
+            errln!("{status}");
             return;
         }
         let lines = rows.iter().take(ROWS).map(|row| format!("{}\n", line(row)));
@@ -172,6 +186,17 @@ impl Watcher for Live {
 
     fn stitch(&mut self) {
         self.end();
-        eprintln!("trying what was found in the model");
+        errln!("trying what was found in the model");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_end_is_foreseen_to_the_nanosecond() {
+        assert_eq!(ends_in(30), "the search is about to end");
+        assert_eq!(ends_in(12_000_000_000), "search ends in about 12.00 s");
     }
 }

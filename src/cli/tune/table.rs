@@ -121,7 +121,11 @@ pub fn text(tuning: &Tuning) -> String {
             );
         }
         None => {
-            let _ = writeln!(out, "{}: {before}; nothing faster was found", tuning.model);
+            let why = match tuning.stitched.is_cut {
+                true => "what was found was not tried in the model to the end",
+                false => "nothing faster was found",
+            };
+            let _ = writeln!(out, "{}: {before}; {why}", tuning.model);
         }
     }
     out
@@ -198,6 +202,7 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
         "after_ms": tuning.stitched.latency_ns[1] / 1e6,
         "ratio": ratio.map(interval),
         "kept": tuning.stitched.kept.name(),
+        "decided": !tuning.stitched.is_cut,
         "accepted": tuning.accepted(),
         "trials": tuning.trials(),
         "workers": tuning.workers,
