@@ -1,6 +1,5 @@
 //! Small models for tests of the importer.
-// Each test binary uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "no test program uses all of it")]
 
 use prost::Message as _;
 use tensmith_ir::graph::{Graph, verify_graph};
