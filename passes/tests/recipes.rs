@@ -302,6 +302,32 @@ fn sums_of_few_columns_run_along_their_terms() {
     }
 }
 
+/// Fewer channels than lanes, or some more: lanes are joined once for a result, not for each tap.
+#[test]
+fn lanes_along_short_terms_are_joined_once() {
+    fn once(stmts: &[Stmt]) -> bool {
+        stmts.iter().all(|s| match s {
+            Stmt::For(l) if l.mark == Mark::Vector && l.role == Role::Reduce => {
+                matches!(
+                    l.body[..],
+                    [Stmt::Store { .. }, Stmt::For(_), Stmt::Store { .. }]
+                )
+            }
+            s => s.bodies().into_iter().all(|b| once(b)),
+        })
+    }
+    for channels in [4, 8, 12, 16, 20, 40] {
+        let shape = [1, channels, 9, 13];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let y = convolved(&mut g, "c", x, &[1, channels, 3, 3], 1);
+        g.add_output("y", y);
+        let plan = check_with(&g, &[iota(&shape)], &vectors_of(64));
+        let k = kernel(&plan, "conv");
+        assert!(joins_lanes(&k.body) && once(&k.body), "{k}");
+    }
+}
+
 #[test]
 fn products_may_have_no_columns() {
     let mut g = Graph::default();
