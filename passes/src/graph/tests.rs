@@ -64,11 +64,13 @@ fn before_and_after() {
     check(include_str!("multiply_bytes.rs"), &multiply_bytes);
     check(include_str!("order_nodes.rs"), &order_nodes);
     check(include_str!("order_operands.rs"), &order_operands);
+    check(include_str!("part_rows.rs"), &part_rows);
     check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);
     check(include_str!("round_quotients.rs"), &round_quotients);
     check(include_str!("share_operands.rs"), &share_operands);
     check(include_str!("simplify_conditions.rs"), &simplify_conditions);
     check(include_str!("simplify_movement.rs"), &simplify_movement);
+    check(include_str!("join_transposes.rs"), &join_transposes);
     check(include_str!("scale_bounds.rs"), &scale_bounds);
     check(include_str!("fold_signs.rs"), &fold_signs);
     check(include_str!("scale_products.rs"), &scale_products);

@@ -2,7 +2,7 @@
 //!
 //! Exporters part one product into queries, keys and values, and heads from columns, by slices,
 //! reshapes and transposes; none of them is work where a strip reads its operands by index. Keys
-//! are turned, so that those of a row lie side by side, and scaled queries are scaled, once for
+//! are turned, so that those of a row lie side by side, and queries are turned and scaled, once for
 //! each strip, in scratch memory.
 use super::streams::Finder;
 use std::collections::BTreeSet;
@@ -47,14 +47,16 @@ impl Finder<'_> {
             return vec![];
         };
         let turns = side_by_side && strips.is_some_and(|n| n <= TURNS) && self.is_small(keys);
+        let all: &[Step] = &[Step::Along, Step::Turns, Step::Scales];
         let of_keys: &[Step] = match turns {
-            true => &[Step::Along, Step::Turns, Step::Scales],
+            true => all,
             false => &[Step::Along],
         };
         self.claim_movements(
             product,
             &[
-                (queries, &[Step::Along, Step::Scales]),
+                // Each query is of one strip.
+                (queries, all),
                 (keys, of_keys),
                 (values, &[Step::Along]),
             ],

@@ -52,18 +52,14 @@ impl Prices<'_> {
         normal.min_by(by_cost).cloned()
     }
 
-    fn price(&self, class: Id, term: &Term) -> f64 {
-        let own = cost(self.terms, class, term);
-        // A view of a value that is there anyway is no other form.
-        let view = matches!(term, Term::Call(c) if matches!(c.op.lower, Lower::View));
-        match self.has_normal(class) && !self.normal.contains(term) && !view {
-            true => own + OTHER_FORM,
-            false => own,
-        }
+    /// Whether a member is not the normal form where there is one.
+    fn is_other(&self, class: Id, term: &Term) -> bool {
+        self.has_normal(class) && !self.normal.contains(term)
     }
 
     /// Sums over what the roots need, and lists it.
     fn total(&self, choice: &Choice, roots: &[Id]) -> Option<(Total, Vec<Id>)> {
+        let roots: Vec<Id> = roots.iter().map(|c| self.terms.find(*c)).collect();
         let mut sum = Total {
             cost: 0.0,
             priced: 0.0,
@@ -71,8 +67,9 @@ impl Prices<'_> {
         // Whether a class is finished.
         let mut seen: HashMap<Id, bool> = HashMap::new();
         let mut needed = Vec::new();
-        let mut todo: Vec<(Id, bool)> =
-            roots.iter().map(|c| (self.terms.find(*c), false)).collect();
+        let mut readers: HashMap<Id, usize> = HashMap::new();
+        let mut views = Vec::new();
+        let mut todo: Vec<(Id, bool)> = roots.iter().map(|c| (*c, false)).collect();
         while let Some((class, leave)) = todo.pop() {
             if leave {
                 seen.insert(class, true);
@@ -85,18 +82,32 @@ impl Prices<'_> {
             }
             let term = choice.best.get(&class)?;
             sum.cost += cost(self.terms, class, term);
-            sum.priced += self.price(class, term);
+            if self.is_other(class, term) {
+                match term {
+                    Term::Call(c) if matches!(c.op.lower, Lower::View) => {
+                        views.push(self.terms.find(c.args[0]));
+                    }
+                    _ => sum.priced += OTHER_FORM,
+                }
+            }
             seen.insert(class, false);
             needed.push(class);
             todo.push((class, true));
-            let children = term.children().iter().map(|c| self.terms.find(*c));
-            todo.extend(children.map(|c| (c, false)));
+            for child in term.children().iter().map(|c| self.terms.find(*c)) {
+                *readers.entry(child).or_default() += 1;
+                todo.push((child, false));
+            }
         }
+        // A view of a value that is there anyway is no other form.
+        let alone = views
+            .iter()
+            .filter(|of| readers[*of] == 1 && !roots.contains(of));
+        sum.priced += sum.cost + OTHER_FORM * alone.count() as f64;
         Some((sum, needed))
     }
 
     /// Exchanges members while that makes all that is needed cheaper.
-    fn improve(&self, mut choice: Choice, roots: &[Id]) -> Option<(f64, Choice)> {
+    fn improve(&self, mut choice: Choice, roots: &[Id]) -> Option<(Total, Choice)> {
         let (mut best, mut needed) = self.total(&choice, roots)?;
         let mut work = WORK;
         let mut changed = true;
@@ -105,7 +116,7 @@ impl Prices<'_> {
             for class in needed.clone() {
                 for term in &self.terms[class].nodes {
                     if work == 0 {
-                        return Some((best.cost, choice));
+                        return Some((best, choice));
                     }
                     if choice.best.get(&class) == Some(term) {
                         continue;
@@ -122,7 +133,7 @@ impl Prices<'_> {
                 }
             }
         }
-        Some((best.cost, choice))
+        Some((best, choice))
     }
 }
 
@@ -165,14 +176,14 @@ pub fn improve(
 ) -> Choice {
     let prices = Prices { terms, normal };
     let found = prices.improve(choice.clone(), roots);
-    if let Some((cost, better)) = &found
-        && !exceeds(*cost, limit)
+    if let Some((total, better)) = &found
+        && !exceeds(total.cost, limit)
     {
         return better.clone();
     }
     let start = as_written(&prices, (written, choice), roots);
     let other = prices.improve(start, roots);
     let all = found.into_iter().chain(other);
-    let cheapest = all.min_by(|a, b| a.0.total_cmp(&b.0));
+    let cheapest = all.min_by(|a, b| a.0.priced.total_cmp(&b.0.priced));
     cheapest.map_or_else(|| choice.clone(), |(_, c)| c)
 }

@@ -51,6 +51,18 @@ pub enum Kind {
     Structure(Structure),
 }
 
+/// What of the right side of a rule is a normal form, which is taken even where another term of its
+/// class looks cheaper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normal {
+    /// Nothing: cost decides.
+    No,
+    /// Its root; what is below has normal forms of its own.
+    Root,
+    /// All of it.
+    All,
+}
+
 /// Derives attributes from those of the left side, and from what its variables stand for.
 pub type Derive = fn(&[Arc<Attrs>], &Terms, &Bindings) -> Option<Attrs>;
 
@@ -62,9 +74,8 @@ pub struct Equation {
     pub right: &'static str,
     /// What the first variable stands for in tests, where not everything may; the text of a term.
     pub first: Option<&'static str>,
-    /// Whether the right side is the normal form of what is found: taken even where another term
-    /// looks cheaper.
-    pub normal: bool,
+    /// Whether the right side is the normal form of what is found.
+    pub normal: Normal,
     /// The attributes `@!` of the right side, from those of the left side in the order of their
     /// names, and the types of the variables; `None`: the equation does not hold.
     pub derive: Option<Derive>,
@@ -78,8 +89,8 @@ pub struct Structure {
     pub op: &'static str,
     /// The ops of which there is one below it where the rule finds something; empty: any or none.
     pub below: &'static [&'static str],
-    /// Whether what stands for it is its normal form; as in equations.
-    pub normal: bool,
+    /// Whether what stands for it is its normal form.
+    pub normal: Normal,
     /// What may stand for an application.
     pub rewrite: fn(&Terms, &Call) -> Vec<Tree>,
     /// A graph with a place for the rule, for tests.
@@ -111,8 +122,8 @@ struct Sides {
 }
 
 impl Rule {
-    /// Whether what it adds are normal forms.
-    pub fn normal(&self) -> bool {
+    /// What of that which it adds are normal forms.
+    pub fn normal(&self) -> Normal {
         match &self.kind {
             Kind::Equation(e) => e.normal,
             Kind::Structure(s) => s.normal,

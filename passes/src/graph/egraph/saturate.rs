@@ -1,7 +1,7 @@
 //! Saturation: rules are applied until nothing is new, or a count is reached.
 use super::facts::Terms;
 use super::pattern::View;
-use super::rule::{Ready, add};
+use super::rule::{Normal, Ready, add};
 use super::term::Term;
 use egg::Language;
 use std::collections::{HashMap, HashSet};
@@ -99,9 +99,13 @@ pub fn saturate(terms: &mut Terms, rules: &[Ready]) -> Run {
                 continue;
             }
             let before = run.normal.len();
-            if rules[k].rule.normal() {
-                run.normal.extend(made.iter().map(|(t, _)| t.clone()));
-            }
+            let normal = match rules[k].rule.normal() {
+                Normal::No => 0,
+                Normal::Root => 1,
+                Normal::All => made.len(),
+            };
+            let forms = made.iter().rev().take(normal);
+            run.normal.extend(forms.map(|(t, _)| t.clone()));
             if terms.find(id) != class {
                 terms.union(class, id);
                 run.fired[k].1 += 1;

@@ -1,7 +1,7 @@
 //! Powers, quotients and factors.
 use super::super::facts::{Sign, Terms};
 use super::super::pattern::{Bindings, calls};
-use super::super::rule::{Derive, Equation, Kind, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Derive, Equation, Kind, Normal, Rounding, Rule, Structure, Tree};
 use super::super::term::Call;
 use super::{equal, finished, float, node, normal, plain, rule};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub const RULES: &[Rule] = &[
             equation: "(mul ?x (reciprocal ?y)) => (div ?x ?y), for values of one shape",
             op: "mul",
             below: &["reciprocal"],
-            normal: false,
+            normal: Normal::No,
             rewrite: quotient,
             sample: sample_quotient,
         }),
@@ -94,7 +94,7 @@ const fn guarded(
 ) -> Rule {
     let equation = Equation {
         first: Some("(add (mul ?x ?x) 0.1)"),
-        normal: true,
+        normal: Normal::All,
         derive: Some(derive),
         ..plain(left, right)
     };

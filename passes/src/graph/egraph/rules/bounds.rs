@@ -2,7 +2,7 @@
 //! sums of what is above 0 and what is below.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Kind, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
 use super::super::term::Call;
 use super::{finished, float, node, normal, number};
 use crate::graph::fold_identities::moderate;
@@ -96,7 +96,7 @@ const fn line(
             equation,
             op,
             below: &["min"],
-            normal: true,
+            normal: Normal::All,
             rewrite: line_of_bounds,
             sample,
         }),
@@ -112,7 +112,7 @@ const fn pieces(name: &'static str, op: &'static str, equation: &'static str) ->
             equation,
             op,
             below: &["max"],
-            normal: true,
+            normal: Normal::All,
             rewrite: slope,
             sample: match op.as_bytes()[0] {
                 b'a' => |s| sample_pieces(s, "add"),

@@ -9,7 +9,7 @@ use egg::Id;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, product};
 use tensmith_ir::graph::{Attrs, Graph};
-use tensmith_ir::ops::{Sampler, Spec, op};
+use tensmith_ir::ops::{Class, Sampler, Spec, op};
 
 /// The rules.
 pub const RULES: &[Rule] = &[
@@ -19,7 +19,7 @@ pub const RULES: &[Rule] = &[
         (
             "contract",
             &[],
-            "(contract ?x ?y) => (transpose (contract (transpose ?x) (transpose ?y))), with axes as in a product of matrices",
+            "(contract ?x ?y) => (transpose (contract (transpose ?x) (transpose ?y))), with axes as in a product of matrices, and a softmax first",
         ),
         order_axes,
         sample_axes,
@@ -139,9 +139,47 @@ fn text(roles: &Roles, [a, b, out]: [&[u8]; 3]) -> String {
     format!("{},{}->{}", names(a), names(b), names(out))
 }
 
-fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
+/// Scalar work between a softmax and a contraction, at most.
+const SCALAR: usize = 3;
+
+/// Whether a class is a softmax along its last axis, or scalar work on one.
+fn is_softmax(terms: &Terms, class: Id, depth: usize) -> bool {
+    let shape = &terms[class].data.ty().shape;
+    let same = |id: &&Id| terms[**id].data.ty().shape == *shape;
+    calls(terms, class).any(|c| match c.op.class {
+        Class::Row => c.op.name == "softmax" && c.attrs.int("axis") + 1 == shape.len() as i64,
+        Class::Elementwise if depth > 0 => {
+            let mut operands = c.args.iter().filter(same);
+            operands.any(|id| is_softmax(terms, *id, depth - 1))
+        }
+        _ => false,
+    })
+}
+
+/// The operands of a contraction and its letters, with the weights of an attention first if they
+/// are the second operand: `V P^T` is the transpose of `P V^T`, which is streamed.
+fn weights_first(terms: &Terms, call: &Call) -> Option<([Id; 2], Spec)> {
     let spec = Spec::of(&call.attrs);
-    let [x, y] = call.args[..] else { return vec![] };
+    let [x, y] = call.args[..] else { return None };
+    let are_weights = |class: Id, letters: &[u8]| {
+        let of = views(terms, class, letters).into_iter();
+        let along_sums = of.filter(|(_, l)| l.last().is_some_and(|c| spec.summed() == [*c]));
+        !terms[class].data.fixed
+            && along_sums
+                .into_iter()
+                .any(|(c, _)| is_softmax(terms, c, SCALAR))
+    };
+    if are_weights(x, &spec.a) || !are_weights(y, &spec.b) {
+        return Some(([x, y], spec));
+    }
+    let (a, b) = (spec.b, spec.a);
+    Some(([y, x], Spec { a, b, ..spec }))
+}
+
+fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let Some(([x, y], spec)) = weights_first(terms, call) else {
+        return vec![];
+    };
     let fixed = terms[y].data.fixed;
     let Some(roles) = roles(&spec).filter(|_| !terms[x].data.fixed || fixed) else {
         return vec![];
@@ -384,7 +422,11 @@ fn sample_axes(s: &mut Sampler) -> Graph {
     };
     let shape = |l: &[u8]| l.iter().map(extent).collect::<Vec<i64>>();
     let x = float(&mut g, "x", &shape(&a));
-    let y = float(&mut g, "y", &shape(&b));
+    let mut y = float(&mut g, "y", &shape(&b));
+    if b.last() == Some(&b'k') && s.int(0, 1) == 0 {
+        let axis = b.len() as i64 - 1;
+        y = node(&mut g, "softmax", &[y], Attrs::new().with("axis", axis));
+    }
     let text = |l: &[u8]| String::from_utf8_lossy(l).into_owned();
     let spec = format!("{},{}->{}", text(&a), text(&b), text(&out));
     let attrs = Attrs::new().with("spec", spec);

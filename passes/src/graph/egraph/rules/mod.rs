@@ -10,7 +10,7 @@ mod sums;
 mod views;
 
 use super::facts::Terms;
-use super::rule::{Derive, Equation, Kind, Rounding, Rule, Structure, Tree};
+use super::rule::{Derive, Equation, Kind, Normal, Rounding, Rule, Structure, Tree};
 use super::term::Call;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
@@ -49,7 +49,7 @@ const fn plain(left: &'static str, right: &'static str) -> Equation {
         left,
         right,
         first: None,
-        normal: false,
+        normal: Normal::No,
         derive: None,
     }
 }
@@ -72,7 +72,7 @@ const fn equal(name: &'static str, left: &'static str, right: &'static str) -> R
 /// another one looks cheaper.
 const fn normal(name: &'static str, left: &'static str, right: &'static str) -> Rule {
     let equation = Equation {
-        normal: true,
+        normal: Normal::All,
         ..plain(left, right)
     };
     rule(name, equation)
@@ -86,7 +86,7 @@ const fn derived(
     derive: Derive,
 ) -> Rule {
     let equation = Equation {
-        normal: true,
+        normal: Normal::All,
         derive: Some(derive),
         ..plain(left, right)
     };
@@ -108,7 +108,7 @@ const fn structure(
             equation,
             op,
             below,
-            normal: true,
+            normal: Normal::All,
             rewrite,
             sample,
         }),

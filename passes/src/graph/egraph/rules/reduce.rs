@@ -1,7 +1,7 @@
 //! Reductions: the axes they keep, and means of sums.
 use super::super::facts::Terms;
 use super::super::pattern::{calls, near};
-use super::super::rule::{Kind, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
 use super::super::term::Call;
 use super::{REDUCTIONS, finished, float, node, structure};
 use egg::Id;
@@ -20,7 +20,7 @@ pub const RULES: &[Rule] = &[
             equation: "(reshape (reduce{keepdims=false} ?x)) => (reduce{keepdims=true} ?x), if the shapes are the same",
             op: "reshape",
             below: REDUCTIONS,
-            normal: false,
+            normal: Normal::No,
             rewrite: keep_axes,
             sample: sample_keep_axes,
         }),
@@ -75,7 +75,7 @@ pub const RULES: &[Rule] = &[
             equation: "(mul (reduce_sum ?x) 1/n) => (reduce_mean ?x), if n elements are added",
             op: "mul",
             below: &["reduce_sum"],
-            normal: false,
+            normal: Normal::No,
             rewrite: mean_by_product,
             sample: |s| sample_mean(s, "mul"),
         }),
@@ -87,7 +87,7 @@ pub const RULES: &[Rule] = &[
             equation: "(div (reduce_sum ?x) n) => (reduce_mean ?x), if n elements are added",
             op: "div",
             below: &["reduce_sum"],
-            normal: false,
+            normal: Normal::No,
             rewrite: mean_by_quotient,
             sample: |s| sample_mean(s, "div"),
         }),
@@ -104,7 +104,7 @@ const fn twice(name: &'static str, op: &'static str, equation: &'static str) -> 
             op,
             below: REDUCTIONS,
             // The inner result may be read by others; then both are dearer than one after the other.
-            normal: false,
+            normal: Normal::No,
             rewrite: both_axes,
             sample: match op.as_bytes()[7] {
                 b's' => |s| sample_twice(s, "reduce_sum"),

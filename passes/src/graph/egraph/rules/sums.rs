@@ -1,7 +1,7 @@
 //! Sums that are written as contractions, and quotients by sums that stand behind contractions.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Kind, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
 use super::super::term::Call;
 use super::{finished, float, node, structure};
 use egg::Id;
@@ -46,7 +46,7 @@ const fn behind(name: &'static str, op: &'static str, equation: &'static str) ->
             op,
             below: &["contract"],
             // Its axes get their order by another rule.
-            normal: false,
+            normal: Normal::No,
             rewrite: softmax_before,
             sample: match op.as_bytes()[0] {
                 b'd' => |s| sample_behind(s, "div"),

@@ -1,13 +1,13 @@
 //! Transposes and reshapes around what works along rows.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Rounding, Rule, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
 use super::super::term::Call;
 use super::{REDUCTIONS, finished, float, node, number, structure};
 use egg::Id;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph};
-use tensmith_ir::ops::{Class, Sampler, op};
+use tensmith_ir::ops::{Class, Sampler};
 
 /// The rules.
 pub const RULES: &[Rule] = &[
@@ -22,17 +22,18 @@ pub const RULES: &[Rule] = &[
         between_transposes,
         sample_transposes,
     ),
-    structure(
-        "reshape-of-function",
-        Rounding::Exact,
-        (
-            "reshape",
-            REDUCTIONS,
-            "(reshape (f (reduce ?x))) => (f (reshape (reduce ?x))), for a function f of it and numbers",
-        ),
-        of_function,
-        sample_function,
-    ),
+    Rule {
+        name: "reshape-of-function",
+        rounding: Rounding::Exact,
+        kind: Kind::Structure(Structure {
+            equation: "(reshape (f (reduce ?x))) => (f (reshape (reduce ?x))), for a function f of reductions and numbers",
+            op: "reshape",
+            below: REDUCTIONS,
+            normal: Normal::Root,
+            rewrite: of_function,
+            sample: sample_function,
+        }),
+    },
 ];
 
 fn between_transposes(terms: &Terms, outer: &Call) -> Vec<Tree> {
@@ -54,49 +55,52 @@ fn between_transposes(terms: &Terms, outer: &Call) -> Vec<Tree> {
 }
 
 /// Operations between a reduction and a reshape, at most.
-const DEPTH: usize = 4;
+const DEPTH: usize = 6;
 
-/// The operand of scalar work that is no number, if it is the only one.
-fn only_operand(terms: &Terms, c: &Call) -> Option<usize> {
-    let value = |k: &usize| terms[c.args[*k]].data.uniform().is_none();
-    let mut values = (0..c.args.len()).filter(value);
-    let only = values.next().filter(|_| values.next().is_none());
-    only.filter(|_| c.op.class == Class::Elementwise)
+/// The operands of scalar work that are no numbers, if they are as large as its result: one, or
+/// several.
+fn operands<'c>(terms: &'c Terms, c: &'c Call, class: Id) -> Option<Vec<&'c Id>> {
+    let value = |id: &&Id| terms[**id].data.uniform().is_none();
+    let values: Vec<&Id> = c.args.iter().filter(value).collect();
+    let shape = |id: Id| &terms[id].data.ty().shape;
+    let same = |id: &&Id| shape(**id) == shape(class);
+    let fits = c.op.class == Class::Elementwise && !values.is_empty() && values.iter().all(same);
+    fits.then_some(values)
 }
 
-/// Whether a value is a reduction, or scalar work with numbers on one.
-fn is_of_reduction(terms: &Terms, class: Id, depth: usize) -> bool {
-    let reduction = |c: &Call| c.op.class == Class::Reduction && c.attrs.get("keepdims").is_some();
-    let below = |c: &Call| {
-        let k = only_operand(terms, c).filter(|_| depth > 0);
-        k.is_some_and(|k| is_of_reduction(terms, c.args[k], depth - 1))
+/// What a view makes of a value that is a reduction, or scalar work on reductions and numbers: the
+/// same work on views of the reductions.
+fn viewed(terms: &Terms, view: &Call, class: Id, depth: usize) -> Option<Tree> {
+    let is_reduction =
+        |c: &Call| c.op.class == Class::Reduction && c.attrs.get("keepdims").is_some();
+    if calls(terms, class).any(is_reduction) {
+        let of = vec![Tree::Class(class)];
+        return Some(Tree::Call(view.op, (*view.attrs).clone(), of));
+    }
+    let mut works = calls(terms, class).filter(|_| depth > 0);
+    works.find_map(|c| worked(terms, view, (c, class), depth))
+}
+
+/// As [`viewed`], of a member of a class.
+fn worked(terms: &Terms, view: &Call, (c, class): (&Call, Id), depth: usize) -> Option<Tree> {
+    let values = operands(terms, c, class)?;
+    let arg = |id: &Id| match values.contains(&id) {
+        true => viewed(terms, view, *id, depth - 1),
+        false => {
+            let number = terms[*id].data.uniform()?;
+            Some(Tree::Number(number, terms[*id].data.ty().dtype))
+        }
     };
-    calls(terms, class).any(|c| reduction(c) || below(c))
+    let args = c.args.iter().map(arg).collect::<Option<_>>()?;
+    Some(Tree::Call(c.op, (*c.attrs).clone(), args))
 }
 
 fn of_function(terms: &Terms, outer: &Call) -> Vec<Tree> {
-    let mut found = Vec::new();
-    for c in calls(terms, outer.args[0]) {
-        let Some(k) = only_operand(terms, c) else {
-            continue;
-        };
-        let same = terms[c.args[k]].data.ty().shape == terms[outer.args[0]].data.ty().shape;
-        if !same || !is_of_reduction(terms, c.args[k], DEPTH) {
-            continue;
-        }
-        let args = c.args.iter().enumerate().map(|(j, arg)| match j == k {
-            true => {
-                let of = vec![Tree::Class(*arg)];
-                Tree::Call(op("reshape"), (*outer.attrs).clone(), of)
-            }
-            false => {
-                let number = terms[*arg].data.uniform().unwrap_or(0.0);
-                Tree::Number(number, terms[*arg].data.ty().dtype)
-            }
-        });
-        found.push(Tree::Call(c.op, (*c.attrs).clone(), args.collect()));
-    }
-    found
+    let class = outer.args[0];
+    let works = calls(terms, class);
+    works
+        .filter_map(|c| worked(terms, outer, (c, class), DEPTH))
+        .collect()
 }
 
 fn sample_transposes(s: &mut Sampler) -> Graph {
@@ -130,6 +134,11 @@ fn sample_function(s: &mut Sampler) -> Graph {
     let y = node(&mut g, "reduce_max", &[x], attrs);
     let name = *s.pick(&["exp", "abs", "tanh"]);
     let mut y = node(&mut g, name, &[y], Attrs::new());
+    if s.int(0, 1) == 0 {
+        let attrs = Attrs::new().with("axes", vec![1]).with("keepdims", false);
+        let mean = node(&mut g, "reduce_mean", &[x], attrs);
+        y = node(&mut g, "sub", &[mean, y], Attrs::new());
+    }
     if s.int(0, 1) == 0 {
         let c = number(&mut g, 0.25);
         let operands = if s.int(0, 1) == 0 { [y, c] } else { [c, y] };
