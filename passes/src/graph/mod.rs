@@ -18,6 +18,7 @@ mod fold_factors;
 mod fold_identities;
 mod fold_signs;
 mod integer_bounds;
+mod kept_axes;
 mod materialise_padding;
 mod merge_contractions;
 mod merge_convolutions;
