@@ -167,7 +167,8 @@ fn widened(base: &[Expr], view: &[Expr], to: &[Expr]) -> Option<Vec<Expr>> {
     Some(found)
 }
 
-/// Scalar work on what its operands are reshapes of that only add or drop first axes of extent 1.
+/// Scalar work on what its operands are reshapes of that only add or drop first axes of extent 1, as
+/// a value that has those of the result: all operands may have fewer than it.
 fn without_views(cx: &mut Rewriter<'_>, node: &Node, operands: &[ValueId], to: &[Expr]) -> Found {
     let bare = |v: &ValueId| {
         let seen = without_first_ones(&cx.ty(*v).shape);
@@ -178,8 +179,8 @@ fn without_views(cx: &mut Rewriter<'_>, node: &Node, operands: &[ValueId], to: &
     if inner == operands {
         return Ok(None);
     }
-    cx.add(node.op.name, &node.name, &inner, node.attrs.clone())
-        .map(Some)
+    let result = cx.add(node.op.name, &node.name, &inner, node.attrs.clone())?;
+    cx.reshape(result, to, &node.name).map(Some)
 }
 
 /// Whether what a value is a reshape of has reshapes to other shapes: work on it would be done once

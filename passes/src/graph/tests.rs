@@ -486,6 +486,20 @@ fn steps_along_a_run_stay_steps_along_that_run() {
     check_texts(&fold_identities, text, text);
 }
 
+/// Nothing proves that slices along symbolic axes lie within them if they are one.
+#[test]
+fn slices_along_symbolic_axes_stay_two_where_one_is_not_proved() {
+    let text = r#"graph "g" ($N in 1..=64) {
+  %0 = input "x" : f32[$N]
+  %1 = slice(%0) {starts=[min(3, $N - 1)], sizes=[min(3, $N - 1) + 1], steps=[-1]} "a" : f32[min(3, $N - 1) + 1]
+  %2 = slice(%1) {starts=[min(3, $N - 1)], sizes=[div(min(3, $N - 1), 2) + 1], steps=[-2]} "b" : f32[div(min(3, $N - 1), 2) + 1]
+  output "y" = %2
+}"#;
+    let graph = parse_graph(text).expect("the text is a graph");
+    let found = fold_identities(&graph).expect("the pass accepts the graph");
+    assert_eq!(canonical(&found), canonical(&graph));
+}
+
 #[test]
 fn operands_that_repeat_need_no_view_for_first_axes() {
     check_texts(
@@ -500,6 +514,42 @@ fn operands_that_repeat_need_no_view_for_first_axes() {
   %2 = sub(%0, %1) {} "y" : f32[1, 2, 5, 8]
   output "y" = %2"#,
     );
+}
+
+/// What computes a value may have fewer axes than that: the first ones of extent 1 are its own.
+#[test]
+fn scalar_work_without_views_keeps_the_first_axes_of_its_result() {
+    check_texts(
+        &sink_reshapes,
+        r#"  %0 = input "x" : f32[1, 3]
+  %1 = input "d" : f32[4, 1]
+  %2 = reshape(%0) {shape=[1, 1, 3]} "r" : f32[1, 1, 3]
+  %3 = div(%2, %1) {} "y" : f32[1, 4, 3]
+  output "y" = %3"#,
+        r#"  %0 = input "x" : f32[1, 3]
+  %1 = input "d" : f32[4, 1]
+  %2 = div(%0, %1) {} "y" : f32[4, 3]
+  %3 = reshape(%2) {shape=[1, 4, 3]} "y" : f32[1, 4, 3]
+  output "y" = %3"#,
+    );
+}
+
+#[test]
+fn results_of_another_type_are_errors() {
+    let text = r#"graph "g" () {
+  %0 = input "x" : f32[1, 3]
+  %1 = reshape(%0) {shape=[1, 1, 3]} "r" : f32[1, 1, 3]
+  %2 = neg(%1) {} "y" : f32[1, 1, 3]
+  output "y" = %2
+}"#;
+    let graph = parse_graph(text).expect("the text is a graph");
+    let found = Rewriter::run(&graph, &mut |cx, node| {
+        Ok((node.op.name == "reshape").then(|| vec![cx.get(node.inputs[0])]))
+    });
+    let error = found.expect_err("the first axis is lost");
+    let reason = "its result is f32[1, 1, 3], that of what replaces it f32[1, 3]";
+    assert_eq!((&*error.node, error.op), ("r", "reshape"));
+    assert_eq!(error.reason, reason);
 }
 
 #[test]
