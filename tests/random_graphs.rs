@@ -6,7 +6,7 @@ mod draw;
 mod seeds;
 mod support;
 
-use draw::{draw_residual, draw_wide, largest_magnitude};
+use draw::{draw_residual, draw_units, draw_wide, largest_magnitude};
 use seeds::seeds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::cases::panic_text;
@@ -42,6 +42,12 @@ const RUNS: [(Runner, usize, Edge); 8] = [
 #[test]
 fn random_graphs_compute_what_the_reference_does() {
     check_drawn(SEEDS, &draw_wide);
+}
+
+/// What is dropped where it does not matter is there again in results.
+#[test]
+fn axes_of_extent_one_count() {
+    check_drawn(SEEDS, &draw_units);
 }
 
 /// Their results are written over the residuals, by vectors of any width.

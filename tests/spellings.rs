@@ -10,7 +10,7 @@ mod support;
 use canonical::canonical;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use support::spelling::{Group, Spelling, parse};
+use support::spelling::{Group, Spelling, VIEWS, parse};
 use tensmith::{LoadOptions, Model, Options};
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::{Graph, TensorType};
@@ -172,5 +172,42 @@ fn spellings_of_a_pattern_end_as_one() {
     assert!(
         found == page,
         "docs/spellings.md: run this test with TENSMITH_UPDATE_SPELLINGS=1"
+    );
+}
+
+/// Patterns over the last axis of three: a view changes those before it, or is of a part.
+const ROWS: [&str; 5] = [
+    "layer norm",
+    "layer norm without scale",
+    "RMS norm",
+    "softmax",
+    "log-softmax",
+];
+
+#[test]
+fn rows_behind_views_end_as_rows() {
+    let rows = groups();
+    let rows = rows.iter().filter(|g| ROWS.contains(&g.pattern.as_str()));
+    let mut others = Vec::new();
+    let mut seen = 0;
+    for group in rows {
+        let kernels = run(group).kernels;
+        for view in VIEWS {
+            let group = group.behind(view);
+            let row = run(&group);
+            if row.kernels != kernels {
+                let counts = format!("{} kernels, {kernels} without a view", row.kernels);
+                others.push(format!("{}: {counts}", group.pattern));
+            }
+            others.extend(row.others);
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, ROWS.len());
+    let count = others.len();
+    assert!(
+        others.is_empty(),
+        "{count} differ:\n{}",
+        others.join("\n\n")
     );
 }

@@ -1,17 +1,28 @@
 //! Random graphs: what passes, partition and plan make of them computes what the graph says.
 mod common;
 
-use common::draw::{draw, draw_residual, largest_magnitude};
+use common::draw::{draw, draw_residual, draw_units, largest_magnitude};
 use common::seeds::seeds;
 use common::{calls_in_place, check_within};
+use tensmith_ir::graph::Graph;
+use tensmith_ir::tensor::Tensor;
 
 /// The seeds, one graph each.
 const SEEDS: std::ops::Range<u64> = 0..2000;
 
 #[test]
 fn random_graphs() {
-    for seed in seeds(SEEDS) {
-        let (graph, inputs) = draw(seed);
+    check_drawn(SEEDS, &draw);
+}
+
+#[test]
+fn axes_of_extent_one_count() {
+    check_drawn(SEEDS, &draw_units);
+}
+
+fn check_drawn(range: std::ops::Range<u64>, drawn: &dyn Fn(u64) -> (Graph, Vec<Tensor>)) {
+    for seed in seeds(range) {
+        let (graph, inputs) = drawn(seed);
         let text = graph.to_string();
         // A sine of a large sum is off by as much as that sum.
         let magnitude = largest_magnitude(&graph, &inputs);

@@ -7,8 +7,8 @@
 //! `Constant{value=..}()` a node. The last statement's result is the model's output.
 use prost::Message;
 use tensmith_onnx::proto::{
-    AttrKind, AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TypeProto, ValueInfoProto, type_proto,
+    AttrKind, AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TypeProto, ValueInfoProto, dimension, type_proto,
 };
 
 use super::{F32, I64, port};
@@ -101,6 +101,20 @@ fn declared(text: &str) -> ValueInfoProto {
     port(name, elem, &dims)
 }
 
+/// The extents of an input.
+fn extents(input: &ValueInfoProto) -> Vec<i64> {
+    let ty = input.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let Some(type_proto::Value::Tensor(tensor)) = ty else {
+        panic!("inputs are tensors");
+    };
+    let dims = tensor.shape.iter().flat_map(|s| &s.dim);
+    let extent = |d: &Dimension| match d.value {
+        Some(dimension::Value::Extent(extent)) => extent,
+        _ => panic!("extents are stated"),
+    };
+    dims.map(extent).collect()
+}
+
 /// A constant of random elements from -1 to 1; of a name that begins with `positive`, from 1/2 to
 /// 3/2.
 fn weight(text: &str, seed: u32) -> TensorProto {
@@ -123,7 +137,46 @@ fn weight(text: &str, seed: u32) -> TensorProto {
     }
 }
 
+/// The views that [`Group::behind`] knows.
+pub const VIEWS: [&str; 5] = ["dropped", "inner", "split", "regrouped", "gathered"];
+
 impl Group {
+    /// The pattern on a view of its first input, which then is the only one that has other axes.
+    pub fn behind(&self, view: &str) -> Group {
+        let dims = extents(&self.inputs[0]);
+        let list = |dims: &[i64]| {
+            let dims: Vec<String> = dims.iter().map(i64::to_string).collect();
+            format!("[{}]", dims.join(", "))
+        };
+        let reshape = format!("Reshape(source, {})", list(&dims));
+        let (source, statement) = match view {
+            "dropped" => ([&[1], &dims[..]].concat(), reshape),
+            "inner" => ([&dims[..1], &[1], &dims[1..]].concat(), reshape),
+            "split" => ([&[dims[0] * dims[1]], &dims[2..]].concat(), reshape),
+            "regrouped" => ([&[dims[1], dims[0]], &dims[2..]].concat(), reshape),
+            "gathered" => (
+                [&[2], &dims[..]].concat(),
+                "Gather{axis=0}(source, 1)".into(),
+            ),
+            other => panic!("no view {other}"),
+        };
+        let mut inputs = self.inputs.clone();
+        let statement = format!("{} = {statement}", inputs[0].name);
+        inputs[0] = port("source", F32, &source);
+        let behind = |s: &Spelling| Spelling {
+            body: [std::slice::from_ref(&statement), &s.body].concat(),
+            origin: s.origin.clone(),
+            note: s.note.clone(),
+            ..*s
+        };
+        Group {
+            pattern: format!("{}, {view}", self.pattern),
+            inputs,
+            weights: self.weights.clone(),
+            spellings: self.spellings.iter().map(behind).collect(),
+        }
+    }
+
     /// A spelling as the bytes of a model.
     pub fn model(&self, spelling: &Spelling) -> Vec<u8> {
         let mut builder = Builder {

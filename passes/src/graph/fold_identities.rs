@@ -2,8 +2,8 @@
 //!
 //! Requires: nothing.
 //! Ensures: no cast to the same type, no `x * 1`, `x / 1`, `x - 0`; no transpose, reshape, expand,
-//! slice, pad, tile or concat that moves nothing; chains of transposes and of reshapes are one
-//! node; transposes that only move axes of extent 1 are reshapes; a reshaped constant is a
+//! slice, pad, tile or concat that moves nothing; chains of transposes, of reshapes and
+//! of slices are one node; transposes that only move axes of extent 1 are reshapes; a reshaped constant is a
 //! constant; no select by a constant; no bound of a float at an end of the type that it is cast to.
 //!
 //! Before:
@@ -51,6 +51,7 @@ pub fn fold_identities(graph: &Graph) -> Result<Graph, GraphError> {
             "select" => chosen_operand(cx, node),
             "transpose" => return transpose(cx, node, x),
             "reshape" => return reshape(cx, node, x),
+            "slice" if !moves_nothing(cx, node, x) => return slice(cx, node, x),
             "cast" if !moves_nothing(cx, node, x) => return saturated(cx, node, x),
             _ => moves_nothing(cx, node, x).then_some(x),
         };
@@ -183,6 +184,36 @@ fn transpose(
         cx.add("transpose", &node.name, &[from], attrs)?
     };
     Ok(Some(vec![result]))
+}
+
+/// A slice of what its operand is a slice of. Every other element along the last axis of a run is
+/// not: where others take the rest of that run, they are read together. Neither is one along symbolic
+/// axes that is not proved to lie within them.
+fn slice(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    x: ValueId,
+) -> Result<Option<Vec<ValueId>>, GraphError> {
+    let Some(inner) = cx.producer(x, "slice") else {
+        return Ok(None);
+    };
+    let (first, then) = (inner.attrs.ints("steps"), node.attrs.ints("steps"));
+    if first.iter().all(|s| *s == 1) && then.last().is_some_and(|s| *s != 1) {
+        return Ok(None);
+    }
+    let steps = first.iter().zip(then).map(|(a, b)| a.checked_mul(*b));
+    let Some(steps) = steps.collect::<Option<Vec<i64>>>() else {
+        return Ok(None);
+    };
+    let (from, starts) = (inner.inputs[0], inner.attrs.dims("starts"));
+    let place = |(d, at): (usize, &Expr)| starts[d].clone() + at.clone() * first[d];
+    let places = node.attrs.dims("starts").iter().enumerate().map(place);
+    let attrs = node
+        .attrs
+        .clone()
+        .with("starts", places.collect::<Vec<_>>());
+    let part = cx.add("slice", &node.name, &[from], attrs.with("steps", steps));
+    Ok(part.ok().map(|part| vec![part]))
 }
 
 fn reshape(

@@ -19,6 +19,7 @@ mod fold_identities;
 mod fold_signs;
 mod integer_bounds;
 mod join_transposes;
+mod kept_axes;
 mod materialise_padding;
 mod merge_contractions;
 mod merge_convolutions;

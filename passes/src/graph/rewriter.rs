@@ -1,4 +1,5 @@
 //! Rebuilding graphs: passes never change a graph in place.
+use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, NodeId, TensorType, ValueId};
 use tensmith_ir::ops::{Op, op};
 use tensmith_ir::tensor::Tensor;
@@ -33,7 +34,7 @@ impl<'g> Rewriter<'g> {
 
     /// Visits all nodes in order; those that `rewrite` gives no results for are copied.
     ///
-    /// Errors: those of `rewrite`.
+    /// Errors: those of `rewrite`; results of another type than the node's.
     pub fn run(
         old: &'g Graph,
         rewrite: &mut dyn FnMut(&mut Self, &'g Node) -> Rewritten,
@@ -42,8 +43,9 @@ impl<'g> Rewriter<'g> {
         for node in &old.nodes {
             match rewrite(&mut cx, node)? {
                 Some(results) => {
-                    let pairs = node.outputs.iter().zip(results);
-                    pairs.for_each(|(from, to)| cx.set(*from, to));
+                    for (from, to) in node.outputs.iter().zip(results) {
+                        cx.stand_in(node, *from, to)?;
+                    }
                 }
                 None => cx.copy(node)?,
             }
@@ -70,6 +72,23 @@ impl<'g> Rewriter<'g> {
     /// States what an old value is in the new graph.
     pub fn set(&mut self, old: ValueId, new: ValueId) {
         self.map[old.0 as usize] = Some(new);
+    }
+
+    /// States that a result of a node is a new value from here on.
+    fn stand_in(&mut self, node: &Node, old: ValueId, new: ValueId) -> Result<(), GraphError> {
+        let (want, found) = (self.old.ty(old), self.new.ty(new));
+        // Extents that are not numbers may be the same and written otherwise.
+        let differ = |(a, b): (&Expr, &Expr)| matches!((a.as_const(), b.as_const()), (Some(a), Some(b)) if a != b);
+        let mut extents = want.shape.iter().zip(&found.shape);
+        if want.dtype != found.dtype || want.rank() != found.rank() || extents.any(differ) {
+            return Err(GraphError {
+                node: node.name.clone(),
+                op: node.op.name,
+                reason: format!("its result is {want}, that of what replaces it {found}"),
+            });
+        }
+        self.set(old, new);
+        Ok(())
     }
 
     /// Copies a node.
@@ -109,7 +128,7 @@ impl<'g> Rewriter<'g> {
     pub fn reshape(
         &mut self,
         value: ValueId,
-        shape: &[tensmith_ir::expr::Expr],
+        shape: &[Expr],
         label: &str,
     ) -> Result<ValueId, GraphError> {
         if self.new.ty(value).shape == shape {

@@ -44,7 +44,7 @@ pub fn seen_under(
         Some(k) => shape[k].clone(),
         None => 1.into(),
     };
-    let mut seen = Vec::new();
+    let mut seen: Vec<Expr> = Vec::new();
     for (f, t) in groups {
         if t.clone().all(|d| own(d) == to[d]) {
             seen.extend_from_slice(&from[f.clone()]);
@@ -57,9 +57,13 @@ pub fn seen_under(
     if seen == from {
         return Some(seen);
     }
-    // What repeats along the first axes need not have them.
-    let ones = seen.iter().take_while(|d| d.is(1)).count();
-    Some(seen.split_off(ones))
+    Some(without_first_ones(&seen).to_vec())
+}
+
+/// A shape without its first axes of extent 1: what repeats along axes need not have them.
+pub fn without_first_ones(shape: &[Expr]) -> &[Expr] {
+    let ones = shape.iter().take_while(|d| d.is(1)).count();
+    &shape[ones..]
 }
 
 /// The axes of a shape that are reduced where `axes` of another one with the same elements are;

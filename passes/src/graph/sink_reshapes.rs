@@ -6,9 +6,10 @@
 //! Ensures: scalar work on a reshaped value is done on the value itself if all other operands can be
 //! seen under its shape, and if a contraction computes it or no operand gets a reshape by that.
 //! Nothing is reduced under a shape that only splits or joins axes that are reduced, or joins the
-//! first axis with a part of the second one. No reshape
-//! brings back what a reduction drops. A reshape that follows scalar work on reshaped values is done
-//! by those.
+//! first axis with a part of the second one. No reshape brings back what a reduction drops, or drops
+//! what a reduction that nothing else reads keeps. No operand that repeats is a reshape that only adds
+//! or drops first axes of extent 1. A reshape that follows scalar work on reshaped values is done by
+//! those.
 //!
 //! Before:
 //! ```text
@@ -45,7 +46,8 @@
 use super::Rewriter;
 use super::conv_of_view;
 use super::fold_factors::is_fixed;
-use super::shape_groups::{Groups, axes_under, dim_groups, seen_under};
+use super::kept_axes::kept;
+use super::shape_groups::{Groups, axes_under, dim_groups, seen_under, without_first_ones};
 use super::share_operands::spelled;
 use std::collections::{BTreeSet, HashSet};
 use tensmith_ir::expr::{Expr, product};
@@ -78,28 +80,33 @@ pub fn sink_reshapes(graph: &Graph) -> Result<Graph, GraphError> {
                 let x = cx.get(node.inputs[0]);
                 let to = cx.old.ty(result).shape.clone();
                 let users = uses[result.0 as usize].iter().map(|n| graph.node(*n));
-                let found = match kept(cx, x, &to)? {
-                    Some(found) => Some(found),
-                    None => under(cx, &once, x, &to, DEPTH)?,
-                };
+                let mut found = kept_or_under(cx, &once, x, &to)?;
+                if found.is_none() {
+                    found = restored(cx, &once, x, &to)?;
+                }
+                if found.is_none() {
+                    found = in_two_steps(cx, node, users)?;
+                }
                 match found {
                     Some(found) => Some(found),
-                    None => match in_two_steps(cx, node, users)? {
-                        Some(found) => Some(found),
-                        None => Some(viewed(cx, x, &to, &node.name)?),
-                    },
+                    None => Some(viewed(cx, x, &to, &node.name)?),
                 }
             }
             _ => None,
         };
+        let is_once = uses[result.0 as usize].len() == 1 && !graph.outputs.contains(&result);
         let Some(found) = found else {
             cx.copy(node)?;
             let new = cx.get(result);
-            if uses[result.0 as usize].len() == 1 && !graph.outputs.contains(&result) {
+            if is_once {
                 once.insert(new);
             }
             return Ok(Some(vec![new]));
         };
+        if is_once && node.op.class == Class::Reduction {
+            once.insert(found);
+            once.extend(cx.producer(found, "reshape").map(|n| n.inputs[0]));
+        }
         Ok(Some(vec![found]))
     })
 }
@@ -113,11 +120,14 @@ fn scalar(cx: &mut Rewriter<'_>, uses: &[Vec<NodeId>], node: &Node) -> Found {
             continue;
         };
         let base = inner.inputs[0];
-        let from = cx.ty(base).shape.clone();
-        if cx.ty(*operand).shape != to || from == to {
+        let Some(from) = widened(&cx.ty(base).shape, &cx.ty(*operand).shape, &to) else {
+            continue;
+        };
+        if from == to {
             continue;
         }
-        if is_reduced(cx.old, uses, node.inputs[k], &from) {
+        let whole = cx.ty(*operand).shape == to;
+        if is_reduced(cx.old, uses, node.inputs[k], &cx.ty(base).shape) {
             continue;
         }
         let Some(groups) = dim_groups(&from, &to) else {
@@ -129,12 +139,48 @@ fn scalar(cx: &mut Rewriter<'_>, uses: &[Vec<NodeId>], node: &Node) -> Found {
         };
         let mut pairs = operands.iter().zip(&shapes);
         let split = has_other_views(cx.old, uses, node.inputs[k]);
-        let free = !split && pairs.all(|(v, s)| is_free(cx, *v, s));
-        if free || follows_contraction(cx, base) {
-            return rewrite(cx, node, &operands, &shapes, &to).map(Some);
+        let free = !split && pairs.all(|(v, s)| is_free(cx, *v, s, &from));
+        if free || whole && follows_contraction(cx, base) {
+            return rewrite(cx, node, &operands, &shapes, [&from, &to]).map(Some);
         }
     }
-    Ok(None)
+    without_views(cx, node, &operands, &to)
+}
+
+/// The shape of a result of scalar work for one that an operand is a view of, where `view` is the
+/// shape of that operand and `to` that of the result: axes along which the view repeats have the
+/// result's extents. `None` if what it is a view of has no such axes.
+fn widened(base: &[Expr], view: &[Expr], to: &[Expr]) -> Option<Vec<Expr>> {
+    if view == to {
+        return Some(base.to_vec());
+    }
+    let mut found = base.to_vec();
+    for (f, t) in dim_groups(base, view).filter(|_| view.len() == to.len())? {
+        if view[t.clone()] == to[t.clone()] {
+            continue;
+        }
+        if f.len() != t.len() || !view[t.clone()].iter().all(|d| d.is(1)) {
+            return None;
+        }
+        found[f].clone_from_slice(&to[t]);
+    }
+    Some(found)
+}
+
+/// Scalar work on what its operands are reshapes of that only add or drop first axes of extent 1, as
+/// a value that has those of the result: all operands may have fewer than it.
+fn without_views(cx: &mut Rewriter<'_>, node: &Node, operands: &[ValueId], to: &[Expr]) -> Found {
+    let bare = |v: &ValueId| {
+        let seen = without_first_ones(&cx.ty(*v).shape);
+        let repeats = cx.ty(*v).shape != to;
+        repeats.then(|| as_seen(cx, *v, seen, to)).flatten()
+    };
+    let inner: Vec<ValueId> = operands.iter().map(|v| bare(v).unwrap_or(*v)).collect();
+    if inner == operands {
+        return Ok(None);
+    }
+    let result = cx.add(node.op.name, &node.name, &inner, node.attrs.clone())?;
+    cx.reshape(result, to, &node.name).map(Some)
 }
 
 /// Whether what a value is a reshape of has reshapes to other shapes: work on it would be done once
@@ -163,10 +209,20 @@ fn is_reduced(graph: &Graph, uses: &[Vec<NodeId>], value: ValueId, under: &[Expr
 }
 
 /// Whether a value is seen under a shape without a reshape that is computed in a run.
-fn is_free(cx: &Rewriter<'_>, value: ValueId, seen: &[Expr]) -> bool {
+fn is_free(cx: &Rewriter<'_>, value: ValueId, seen: &[Expr], under: &[Expr]) -> bool {
+    as_seen(cx, value, seen, under).is_some() || is_fixed(&cx.new, value)
+}
+
+/// What a value is a reshape of, or the value, if it is seen so under a shape: as a whole, or as an
+/// operand that repeats, for which first axes of extent 1 do not count.
+fn as_seen(cx: &Rewriter<'_>, value: ValueId, seen: &[Expr], under: &[Expr]) -> Option<ValueId> {
     let source = cx.producer(value, "reshape").map(|n| n.inputs[0]);
-    let has = |v: ValueId| cx.ty(v).shape == seen;
-    has(value) || source.is_some_and(has) || is_fixed(&cx.new, value)
+    let fits = |v: &ValueId| {
+        let shape = &cx.ty(*v).shape;
+        let repeats = seen != under && shape.len() <= under.len();
+        shape == seen || repeats && without_first_ones(shape) == without_first_ones(seen)
+    };
+    source.into_iter().chain([value]).find(fits)
 }
 
 /// A value under a shape with the same elements, by the shortest way.
@@ -185,11 +241,14 @@ fn rewrite(
     node: &Node,
     operands: &[ValueId],
     shapes: &[Vec<Expr>],
-    to: &[Expr],
+    [from, to]: [&[Expr]; 2],
 ) -> Result<ValueId, GraphError> {
     let mut inner = Vec::new();
     for (v, shape) in operands.iter().zip(shapes) {
-        inner.push(viewed(cx, *v, shape, &node.name)?);
+        inner.push(match as_seen(cx, *v, shape, from) {
+            Some(seen) => seen,
+            None => viewed(cx, *v, shape, &node.name)?,
+        });
     }
     let result = cx
         .new
@@ -252,29 +311,55 @@ fn reduction(cx: &mut Rewriter<'_>, node: &Node) -> Found {
     cx.reshape(y, &to, &node.name).map(Some)
 }
 
-/// A reduction that keeps its axes, for one that drops them and a reshape that brings them back.
-fn kept(cx: &mut Rewriter<'_>, x: ValueId, to: &[Expr]) -> Found {
-    let Some(id) = cx.new.producer(x) else {
-        return Ok(None);
+/// A view of scalar work on a reduction that drops axes of extent 1 with those that it is along, as a
+/// view of that work on what keeps all of them, if the view brings some back.
+fn restored(cx: &mut Rewriter<'_>, once: &HashSet<ValueId>, x: ValueId, to: &[Expr]) -> Found {
+    let shape = cx.ty(x).shape.clone();
+    let mut at = x;
+    let kept = loop {
+        let Some(id) = cx.new.producer(at).filter(|_| once.contains(&at)) else {
+            return Ok(None);
+        };
+        let node = cx.new.node(id);
+        match node.op.class {
+            Class::Reduction if node.attrs.get("axes").is_some() => {
+                let of = &cx.ty(node.inputs[0]).shape;
+                let axes = node.attrs.ints("axes");
+                let reduced = |d: usize| axes.contains(&(d as i64));
+                let units = (0..of.len()).any(|d| reduced(d) && of[d].is(1));
+                if !units || node.attrs.flag("keepdims") || to.len() <= shape.len() {
+                    return Ok(None);
+                }
+                let extent = |d: usize| if reduced(d) { 1.into() } else { of[d].clone() };
+                break (0..of.len()).map(extent).collect::<Vec<Expr>>();
+            }
+            Class::Elementwise => match node.inputs.iter().find(|v| cx.ty(**v).shape == shape) {
+                Some(v) => at = *v,
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        }
     };
-    let node = cx.new.node(id).clone();
-    let drops = node.op.class == Class::Reduction && node.attrs.get("axes").is_some();
-    if !drops || node.attrs.flag("keepdims") {
-        return Ok(None);
-    }
-    let of = &cx.ty(node.inputs[0]).shape;
-    let axes = node.attrs.ints("axes");
-    let extent = |(d, e): (usize, &Expr)| match axes.contains(&(d as i64)) {
-        true => Expr::from(1),
-        false => e.clone(),
+    let found = match kept_or_under(cx, once, x, &kept)? {
+        Some(found) => found,
+        None => return Ok(None),
     };
-    let shape: Vec<Expr> = of.iter().enumerate().map(extent).collect();
-    if shape != to {
-        return Ok(None);
+    let label = cx.new.value(x).name.clone();
+    cx.reshape(found, to, &label).map(Some)
+}
+
+/// A value under another shape, if it is a reduction that may keep its axes, or scalar work on what
+/// has that shape.
+fn kept_or_under(
+    cx: &mut Rewriter<'_>,
+    once: &HashSet<ValueId>,
+    value: ValueId,
+    to: &[Expr],
+) -> Found {
+    match kept(cx, once, value, to)? {
+        Some(found) => Ok(Some(found)),
+        None => under(cx, once, value, to, DEPTH),
     }
-    let attrs = node.attrs.clone().with("keepdims", true);
-    cx.add(node.op.name, &node.name, &node.inputs, attrs)
-        .map(Some)
 }
 
 /// Rows of the value that the operand is a reshape of.
@@ -398,6 +483,9 @@ fn under(
     };
     let node = cx.new.node(id).clone();
     let from = cx.ty(value).shape.clone();
+    if node.op.class == Class::Reduction {
+        return kept(cx, once, value, to);
+    }
     if node.op.class != Class::Elementwise {
         return Ok(None);
     }
@@ -417,7 +505,10 @@ fn under(
                 moved = true;
                 cx.reshape(source, to, &node.name)?
             }
-            _ if !whole && (is_fixed(&cx.new, *operand) || cx.ty(*operand).shape == seen) => {
+            _ if !whole && as_seen(cx, *operand, &seen, to).is_some() => {
+                as_seen(cx, *operand, &seen, to).unwrap_or(*operand)
+            }
+            _ if !whole && is_fixed(&cx.new, *operand) => {
                 cx.reshape(*operand, &seen, &node.name)?
             }
             _ => match under(cx, once, *operand, to, depth - 1)? {

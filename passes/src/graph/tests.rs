@@ -454,3 +454,135 @@ fn bounds_by_one_number_keep_their_shape() {
     let ty = |g: &Graph| g.ty(g.outputs[0]).clone();
     assert_eq!(ty(&ordered), ty(&graph));
 }
+
+fn check_texts(pass: &dyn Fn(&Graph) -> Result<Graph, GraphError>, before: &str, after: &str) {
+    let graph = |lines: &str| {
+        let text = format!("graph \"g\" () {{\n{lines}\n}}");
+        parse_graph(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    };
+    let found = pass(&graph(before)).expect("the pass accepts the graph");
+    assert_eq!(canonical(&found), canonical(&graph(after)));
+}
+
+#[test]
+fn slices_of_slices_are_one() {
+    check_texts(
+        &fold_identities,
+        r#"  %0 = input "x" : f32[8, 9]
+  %1 = slice(%0) {starts=[1, 0], sizes=[3, 9], steps=[2, 1]} "a" : f32[3, 9]
+  %2 = slice(%1) {starts=[2, 1], sizes=[2, 4], steps=[-1, 2]} "b" : f32[2, 4]
+  output "y" = %2"#,
+        r#"  %0 = input "x" : f32[8, 9]
+  %1 = slice(%0) {starts=[5, 1], sizes=[2, 4], steps=[-2, 2]} "b" : f32[2, 4]
+  output "y" = %1"#,
+    );
+}
+
+/// Other slices may take the rest of the run: they are read together.
+#[test]
+fn steps_along_a_run_stay_steps_along_that_run() {
+    let text = r#"  %0 = input "x" : f32[8, 9]
+  %1 = slice(%0) {starts=[0, 2], sizes=[8, 6], steps=[1, 1]} "a" : f32[8, 6]
+  %2 = slice(%1) {starts=[0, 0], sizes=[8, 3], steps=[1, 2]} "b" : f32[8, 3]
+  output "y" = %2"#;
+    check_texts(&fold_identities, text, text);
+}
+
+/// Nothing proves that slices along symbolic axes lie within them if they are one.
+#[test]
+fn slices_along_symbolic_axes_stay_two_where_one_is_not_proved() {
+    let text = r#"graph "g" ($N in 1..=64) {
+  %0 = input "x" : f32[$N]
+  %1 = slice(%0) {starts=[min(3, $N - 1)], sizes=[min(3, $N - 1) + 1], steps=[-1]} "a" : f32[min(3, $N - 1) + 1]
+  %2 = slice(%1) {starts=[min(3, $N - 1)], sizes=[div(min(3, $N - 1), 2) + 1], steps=[-2]} "b" : f32[div(min(3, $N - 1), 2) + 1]
+  output "y" = %2
+}"#;
+    let graph = parse_graph(text).expect("the text is a graph");
+    let found = fold_identities(&graph).expect("the pass accepts the graph");
+    assert_eq!(canonical(&found), canonical(&graph));
+}
+
+#[test]
+fn operands_that_repeat_need_no_view_for_first_axes() {
+    check_texts(
+        &sink_reshapes,
+        r#"  %0 = input "x" : f32[1, 2, 5, 8]
+  %1 = reduce_max(%0) {axes=[3], keepdims=true} "m" : f32[1, 2, 5, 1]
+  %2 = reshape(%1) {shape=[2, 5, 1]} "r" : f32[2, 5, 1]
+  %3 = sub(%0, %2) {} "y" : f32[1, 2, 5, 8]
+  output "y" = %3"#,
+        r#"  %0 = input "x" : f32[1, 2, 5, 8]
+  %1 = reduce_max(%0) {axes=[3], keepdims=true} "m" : f32[1, 2, 5, 1]
+  %2 = sub(%0, %1) {} "y" : f32[1, 2, 5, 8]
+  output "y" = %2"#,
+    );
+}
+
+/// What computes a value may have fewer axes than that: the first ones of extent 1 are its own.
+#[test]
+fn scalar_work_without_views_keeps_the_first_axes_of_its_result() {
+    check_texts(
+        &sink_reshapes,
+        r#"  %0 = input "x" : f32[1, 3]
+  %1 = input "d" : f32[4, 1]
+  %2 = reshape(%0) {shape=[1, 1, 3]} "r" : f32[1, 1, 3]
+  %3 = div(%2, %1) {} "y" : f32[1, 4, 3]
+  output "y" = %3"#,
+        r#"  %0 = input "x" : f32[1, 3]
+  %1 = input "d" : f32[4, 1]
+  %2 = div(%0, %1) {} "y" : f32[4, 3]
+  %3 = reshape(%2) {shape=[1, 4, 3]} "y" : f32[1, 4, 3]
+  output "y" = %3"#,
+    );
+}
+
+#[test]
+fn results_of_another_type_are_errors() {
+    let text = r#"graph "g" () {
+  %0 = input "x" : f32[1, 3]
+  %1 = reshape(%0) {shape=[1, 1, 3]} "r" : f32[1, 1, 3]
+  %2 = neg(%1) {} "y" : f32[1, 1, 3]
+  output "y" = %2
+}"#;
+    let graph = parse_graph(text).expect("the text is a graph");
+    let found = Rewriter::run(&graph, &mut |cx, node| {
+        Ok((node.op.name == "reshape").then(|| vec![cx.get(node.inputs[0])]))
+    });
+    let error = found.expect_err("the first axis is lost");
+    let reason = "its result is f32[1, 1, 3], that of what replaces it f32[1, 3]";
+    assert_eq!((&*error.node, error.op), ("r", "reshape"));
+    assert_eq!(error.reason, reason);
+}
+
+#[test]
+fn reductions_drop_what_a_view_of_them_drops() {
+    let before = r#"  %0 = input "x" : f32[1, 4, 7, 1]
+  %1 = reduce_max(%0) {axes=[2], keepdims=false} "m" : f32[1, 4, 1]
+  %2 = reshape(%1) {shape=[1, 4]} "r" : f32[1, 4]
+  output "y" = %2"#;
+    check_texts(
+        &sink_reshapes,
+        before,
+        r#"  %0 = input "x" : f32[1, 4, 7, 1]
+  %1 = reduce_max(%0) {axes=[2, 3], keepdims=false} "m" : f32[1, 4]
+  output "y" = %1"#,
+    );
+    let twice = format!("{before}\n  output \"z\" = %1");
+    check_texts(&sink_reshapes, &twice, &twice);
+}
+
+/// The view may be of a reduction that was moved before another one.
+#[test]
+fn reductions_that_moved_before_a_view_drop_what_the_next_view_drops() {
+    check_texts(
+        &sink_reshapes,
+        r#"  %0 = input "x" : f32[1, 4, 7, 1]
+  %1 = reshape(%0) {shape=[1, 4, 7]} "v" : f32[1, 4, 7]
+  %2 = reduce_max(%1) {axes=[2], keepdims=true} "m" : f32[1, 4, 1]
+  %3 = reshape(%2) {shape=[4]} "r" : f32[4]
+  output "y" = %3"#,
+        r#"  %0 = input "x" : f32[1, 4, 7, 1]
+  %1 = reduce_max(%0) {axes=[0, 2, 3], keepdims=false} "m" : f32[4]
+  output "y" = %1"#,
+    );
+}

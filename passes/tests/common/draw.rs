@@ -18,6 +18,31 @@ struct Draw {
 }
 
 impl Draw {
+    fn new(seed: u64) -> Draw {
+        Draw {
+            s: Sampler::new(seed),
+            graph: Graph {
+                name: format!("random{seed}"),
+                ..Graph::default()
+            },
+            inputs: vec![],
+        }
+    }
+
+    fn last_is_large(&self) -> bool {
+        let last = ValueId(self.graph.values.len() as u32 - 1);
+        self.shape(last).iter().product::<usize>() > 3000
+    }
+
+    /// The graph with some of its values as results, and its inputs.
+    fn with_outputs(mut self) -> (Graph, Vec<Tensor>) {
+        for k in 0..self.s.int(1, 3) {
+            let v = self.any();
+            self.graph.add_output(&format!("y{k}"), v);
+        }
+        (self.graph, self.inputs)
+    }
+
     fn source(&mut self, shape: &[usize]) -> ValueId {
         let tensor = self.s.tensor(DType::F32, shape, -1.5, 1.5);
         let name = format!("v{}", self.graph.values.len());
@@ -99,6 +124,42 @@ impl Draw {
             [y, x]
         };
         self.add(name, &pair, Attrs::new());
+    }
+
+    /// With a value of any rank whose shape broadcasts with its own.
+    fn broadcast(&mut self) {
+        let x = self.any();
+        let shape = self.shape(x);
+        let fits = |other: &[usize]| {
+            let mut pairs = shape.iter().rev().zip(other.iter().rev());
+            pairs.all(|(a, b)| a == b || *a == 1 || *b == 1)
+        };
+        let mates: Vec<ValueId> = (0..self.graph.values.len() as u32)
+            .map(ValueId)
+            .filter(|v| fits(&self.shape(*v)))
+            .collect();
+        let y = *self.s.pick(&mates);
+        let name = *self.s.pick(&["add", "sub", "mul", "max"]);
+        self.add(name, &[x, y], Attrs::new());
+    }
+
+    /// A reshape that adds or drops axes of extent 1, the first ones often, and may join neighbours.
+    fn view(&mut self) {
+        let x = self.any();
+        let mut shape = self.shape(x);
+        for _ in 0..self.s.int(1, 2) {
+            let at = self.s.int(0, shape.len() as i64) as usize;
+            let one = shape.iter().position(|d| *d == 1);
+            match (self.s.int(0, 4), one) {
+                (0, _) if shape.len() < 5 => shape.insert(at, 1),
+                (1, _) if shape.len() < 5 => shape.insert(0, 1),
+                (2..=3, Some(one)) => drop(shape.remove(one)),
+                _ if at + 1 < shape.len() => shape[at] *= shape.remove(at + 1),
+                _ => {}
+            }
+        }
+        let to: Vec<Expr> = shape.iter().map(|d| (*d).into()).collect();
+        self.add("reshape", &[x], Attrs::new().with("shape", to));
     }
 
     fn reduction(&mut self) {
@@ -410,15 +471,35 @@ pub fn draw_residual(seed: u64) -> (Graph, Vec<Tensor>) {
     (g, inputs)
 }
 
+/// A random graph of many axes of extent 1, and views that add and drop them between scalar work and
+/// reductions; always the same for a seed.
+pub fn draw_units(seed: u64) -> (Graph, Vec<Tensor>) {
+    let mut d = Draw::new(seed);
+    let rank = d.s.int(1, 4);
+    let mut shape: Vec<usize> = (0..rank).map(|_| *d.s.pick(&[1, 1, 2, 3, 5])).collect();
+    if d.s.int(0, 11) == 0 {
+        shape[0] = 0;
+    }
+    for _ in 0..2 {
+        d.source(&shape);
+    }
+    for _ in 0..d.s.int(2, NODES) {
+        match d.s.int(0, 11) {
+            0 => d.unary(),
+            1..=4 => d.broadcast(),
+            5..=6 => d.reduction(),
+            7..=10 => d.view(),
+            _ => d.movement(),
+        }
+        if d.last_is_large() {
+            break;
+        }
+    }
+    d.with_outputs()
+}
+
 fn draw_steps(seed: u64, wide: bool) -> (Graph, Vec<Tensor>) {
-    let mut d = Draw {
-        s: Sampler::new(seed),
-        graph: Graph {
-            name: format!("random{seed}"),
-            ..Graph::default()
-        },
-        inputs: vec![],
-    };
+    let mut d = Draw::new(seed);
     let rank = d.s.int(1, 4) as usize;
     let mut shape: Vec<usize> = (0..rank).map(|_| d.s.int(1, 7) as usize).collect();
     if rank > 2 && d.s.int(0, 3) == 0 {
@@ -442,16 +523,11 @@ fn draw_steps(seed: u64, wide: bool) -> (Graph, Vec<Tensor>) {
             6..=7 => d.movement(),
             _ => d.contraction(),
         }
-        let last = ValueId(d.graph.values.len() as u32 - 1);
-        if d.shape(last).iter().product::<usize>() > 3000 {
+        if d.last_is_large() {
             break;
         }
     }
-    for k in 0..d.s.int(1, 3) {
-        let v = d.any();
-        d.graph.add_output(&format!("y{k}"), v);
-    }
-    (d.graph, d.inputs)
+    d.with_outputs()
 }
 
 /// The largest finite magnitude of all values, at least 1.
