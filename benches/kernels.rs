@@ -86,13 +86,14 @@ fn contraction(c: &mut Criterion) {
     measure(&mut group, "12 of 128x32x128", flops(terms), &b.finish(&y));
 }
 
-/// Channels, filters, side of the input, of the window, distance of windows.
+/// Channels, filters, side of the input, of the window, distance of windows and of their taps.
 struct Window {
     channels: usize,
     filters: usize,
     side: usize,
     kernel: usize,
     stride: usize,
+    dilation: usize,
 }
 
 impl Window {
@@ -103,8 +104,13 @@ impl Window {
             side,
             kernel,
             stride,
+            dilation,
         } = self;
-        format!("{kernel}x{kernel} {channels} to {filters} at {side}, stride {stride}")
+        let taps = match dilation {
+            1 => String::new(),
+            _ => format!(", dilation {dilation}"),
+        };
+        format!("{kernel}x{kernel} {channels} to {filters} at {side}, stride {stride}{taps}")
     }
 
     fn terms(&self) -> usize {
@@ -118,9 +124,13 @@ impl Window {
         let x = b.input(&[1, self.channels, self.side, self.side]);
         let w = b.weight(&[self.filters, self.channels, self.kernel, self.kernel]);
         let bias = b.weight(&[self.filters]);
-        let pads = [self.kernel as i64 / 2; 4];
-        let strides = [self.stride as i64; 2];
-        let attributes = [("pads", &pads[..]), ("strides", &strides[..])];
+        let pads = [(self.kernel / 2 * self.dilation) as i64; 4];
+        let [strides, dilations] = [self.stride, self.dilation].map(|n| [n as i64; 2]);
+        let attributes = [
+            ("pads", &pads[..]),
+            ("strides", &strides[..]),
+            ("dilations", &dilations[..]),
+        ];
         let y = b.node("Conv", &[&x, &w, &bias], &attributes);
         b.finish(&y)
     }
@@ -134,6 +144,7 @@ fn convolution(c: &mut Criterion) {
         side,
         kernel,
         stride,
+        dilation: 1,
     };
     let windows = [
         window(64, 64, 56, 3, 1),
@@ -141,6 +152,11 @@ fn convolution(c: &mut Criterion) {
         window(128, 128, 56, 3, 2),
         window(256, 256, 28, 1, 1),
         window(3, 64, 224, 7, 2),
+        // Many taps lie in the padding.
+        Window {
+            dilation: 12,
+            ..window(256, 64, 33, 3, 1)
+        },
     ];
     for window in windows {
         let model = window.model();
@@ -227,6 +243,20 @@ fn elementwise(c: &mut Criterion) {
     measure(&mut group, &name, f32s(3 * rows * columns), &b.finish(&y));
 }
 
+/// The greatest elements of rows.
+fn order(c: &mut Criterion) {
+    let mut group = c.benchmark_group("order");
+    for (rows, columns, k) in [(1, 8400, 10), (1, 8400, 300), (100, 1000, 100)] {
+        let mut b = SmallModel::default();
+        let x = b.input(&[rows, columns]);
+        let count = b.integers(&[k]);
+        let y = b.node("TopK", &[&x, &count], &[]);
+        b.another_result();
+        let name = format!("{k} greatest of {rows}x{columns}");
+        measure(&mut group, &name, f32s(rows * columns), &b.finish(&y));
+    }
+}
+
 /// What only moves elements.
 fn copies(c: &mut Criterion) {
     let mut group = c.benchmark_group("copies");
@@ -253,6 +283,12 @@ fn copies(c: &mut Criterion) {
         touched,
         &b.finish(&y),
     );
+    let shape = [16, 256, 256];
+    let mut b = SmallModel::default();
+    let x = b.input(&shape);
+    let y = b.node("Trilu", &[&x], &[("upper", &[0])]);
+    let touched = f32s(2 * shape.iter().product::<usize>());
+    measure(&mut group, "triangle 16x256x256", touched, &b.finish(&y));
 }
 
 /// Short enough for the whole file to take a few minutes.
@@ -266,6 +302,6 @@ fn config() -> Criterion {
 criterion_group! {
     name = benches;
     config = config();
-    targets = contraction, convolution, depthwise, rows, elementwise, copies
+    targets = contraction, convolution, depthwise, rows, elementwise, order, copies
 }
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! What it costs to run on several threads: a barrier, handing out a section, a whole run, and the
 //! same models in both forms of execution.
+#[allow(dead_code, reason = "other benchmarks need more of it")]
 mod small_model;
 
 use std::hint::black_box;

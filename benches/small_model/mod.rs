@@ -9,6 +9,9 @@ use tensmith_onnx::proto::{
 /// The number of `f32` in ONNX.
 const F32: i32 = 1;
 
+/// The number of `i64` in ONNX.
+const I64: i32 = 7;
+
 const OPSET: i64 = 20;
 
 const IR_VERSION: i64 = 10;
@@ -58,6 +61,26 @@ impl SmallModel {
         name
     }
 
+    /// Constant integers.
+    pub fn integers(&mut self, values: &[i64]) -> String {
+        let name = self.name();
+        self.graph.initializer.push(TensorProto {
+            name: name.clone(),
+            dims: vec![values.len() as i64],
+            data_type: I64,
+            int64_data: values.to_vec(),
+            ..TensorProto::default()
+        });
+        name
+    }
+
+    /// Gives the last node one more result.
+    pub fn another_result(&mut self) {
+        let name = self.name();
+        let last = self.graph.node.last_mut();
+        last.expect("there is a node").output.push(name);
+    }
+
     /// A node with one result.
     pub fn node(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, &[i64])]) -> String {
         let name = self.name();
@@ -92,7 +115,7 @@ impl SmallModel {
 
 /// One integer under the names that take one, a list under others.
 fn attribute(name: &str, values: &[i64]) -> AttributeProto {
-    let single = matches!(name, "axis" | "group");
+    let single = matches!(name, "axis" | "group" | "upper");
     let kind = if single {
         AttrKind::Int
     } else {

@@ -435,6 +435,7 @@ impl<'g> Define<'g> {
             layout,
             scope,
             prefetch: 0,
+            nonzero: vec![],
         })
     }
 

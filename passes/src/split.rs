@@ -4,7 +4,7 @@
 //! Ensures: nodes of the rest have an operand that is known at run time only, or are cheaper to
 //! compute in place than to load (`expand`, `iota`, masks of streamed chains); nodes split off have
 //! static types.
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tensmith_ir::expr::{Expr, UNBOUNDED};
 use tensmith_ir::graph::{
     AttrValue, Def, Graph, GraphError, Node, NodeId, SymbolInfo, TensorType, ValueId,
@@ -127,17 +127,14 @@ struct Mover<'a> {
     prepared: Vec<ValueId>,
 }
 
-impl Mover<'_> {
+impl<'a> Mover<'a> {
     fn run(mut self) -> Result<Split, GraphError> {
         for id in &self.graph.inputs {
             let value = self.graph.value(*id);
             let new = self.main.add_input(&value.name, value.ty.clone());
             self.kept.insert(*id, new);
         }
-        for node in &self.graph.nodes {
-            if is_split(node, &self.constant) {
-                continue;
-            }
+        for node in self.kept_nodes() {
             let inputs = node
                 .inputs
                 .iter()
@@ -154,6 +151,23 @@ impl Mover<'_> {
             main: self.main,
             prepared: self.prepared,
         })
+    }
+
+    /// The nodes that stay: those that are not split off, and of constants that are cheap to compute
+    /// those that they read.
+    fn kept_nodes(&self) -> Vec<&'a Node> {
+        let mut read: HashSet<ValueId> = self.graph.outputs.iter().copied().collect();
+        let mut kept = Vec::new();
+        for node in self.graph.nodes.iter().rev() {
+            let is_constant = self.constant[node.outputs[0].0 as usize];
+            let is_read = node.outputs.iter().any(|v| read.contains(v));
+            if !is_split(node, &self.constant) && (is_read || !is_constant) {
+                read.extend(&node.inputs);
+                kept.push(node);
+            }
+        }
+        kept.reverse();
+        kept
     }
 
     /// The value in the rest.

@@ -68,6 +68,29 @@ fn what_depends_on_constants_only_is_prepared() {
 }
 
 #[test]
+fn counts_that_only_constants_need_are_not_computed_at_run_time() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[96, 96]));
+    let count = |g: &mut Graph, axis: i64| {
+        let attrs = shape_attr(&[96, 96]).with("axis", axis);
+        let attrs = attrs.with("dtype", DType::I64);
+        g.add_one(op("iota"), "i", &[], attrs).unwrap()
+    };
+    let (row, column) = (count(&mut g, 0), count(&mut g, 1));
+    let below = g
+        .add_one(op("le"), "le", &[column, row], Attrs::new())
+        .unwrap();
+    let zero = g.add_constant("zero", f32s(&[], 0.0));
+    let y = g
+        .add_one(op("select"), "s", &[below, x, zero], Attrs::new())
+        .unwrap();
+    g.add_output("y", y);
+    let plan = check(&g, &[iota(&[96, 96])]);
+    let names: Vec<&str> = plan.kernels.iter().map(|k| k.name.as_str()).collect();
+    assert_eq!(names, ["select"]);
+}
+
+#[test]
 fn one_plan_serves_all_sizes() {
     let n = Symbol::new("n");
     let mut g = Graph::default();

@@ -61,8 +61,8 @@ fn read(text: &str) -> Kernel {
 }
 
 /// Kernels for what is seldom among others: scratch, independent statements, serial loops, state,
-/// sizes that are known at run time only.
-const WRITTEN: [&str; 10] = [
+/// sizes that are known at run time only, elements that are known to be 0.
+const WRITTEN: [&str; 11] = [
     "kernel scratch() { in a: f32[9, 6] out o: f32[9, 6] scratch t: f32[9, 6]
        for i0 < 9 space { for i1 < 6 space { t[i0, i1] = exp(a[i0, i1]) } }
        for i2 < 9 space { for i3 < 6 space { o[i2, i3] = t[i2, i3] + a[i2, i3] } } }",
@@ -102,6 +102,12 @@ const WRITTEN: [&str; 10] = [
     "kernel steps($n in 0..=64) { in a: f32[$n, 6] in h0: f32[6] out o: f32[$n, 6] scratch h: f32[6]
        for i0 < 6 space { h[i0] = h0[i0] }
        for i1 < $n serial { for i2 < 6 space { h[i2] = tanh(h[i2] + a[i1, i2]) o[i1, i2] = h[i2] } } }",
+    "kernel padded() { in a: f32[14, 13] nonzero([4, 10], [5, 8]) in b: f32[3, 3] out o: f32[6, 5]
+       reg r: f32[]
+       for i0 < 6 space { for i1 < 5 space { r = 0.0f32
+         for i2 < 3 reduce { for i3 < 3 reduce {
+           r = r + a[i0 + 4*i2, i1 + 4*i3] * b[i2, i3] } }
+         o[i0, i1] = r } } }",
 ];
 
 /// What sizes are at run time, those of a kernel in order.
@@ -198,6 +204,7 @@ fn random(s: &mut Sampler, kernel: &Kernel) -> Primitive {
         }
         13 => Primitive::Cut(var, At::Multiple(near(s))),
         14 | 15 => Primitive::Fission(var, s.int(0, 3)),
+        16 if kernel.buffers.iter().any(|b| !b.nonzero.is_empty()) => Primitive::SkipZeros(var),
         16..=18 => Primitive::FoldGuards(var),
         19 | 20 => Primitive::Rfactor(var),
         21 => Primitive::Straighten(var),
@@ -285,9 +292,27 @@ fn inputs(s: &mut Sampler, kernel: &Kernel, sizes: &[i64]) -> Option<Vec<Tensor>
             .iter()
             .map(|e| Some(bound(kernel, e, sizes)? as usize))
             .collect();
-        Some(s.tensor(b.dtype, &shape?, -2.0, 2.0))
+        Some(with_zeros(b, s.tensor(b.dtype, &shape?, -2.0, 2.0)))
     };
     params.map(|(_, b)| tensor(b, s)).collect()
+}
+
+/// A tensor with those elements 0 that a buffer is known to have.
+fn with_zeros(buffer: &Buffer, t: Tensor) -> Tensor {
+    if buffer.nonzero.is_empty() {
+        return t;
+    }
+    let mut values = t.to_f64();
+    for (k, value) in values.iter_mut().enumerate() {
+        let mut left = k;
+        for (extent, (from, to)) in t.shape.iter().zip(&buffer.nonzero).rev() {
+            if !(*from..*to).contains(&((left % extent) as i64)) {
+                *value = 0.0;
+            }
+            left /= extent;
+        }
+    }
+    Tensor::from_wide(t.dtype, t.shape.clone(), &Wide::Float(values))
 }
 
 /// The inputs of a scheduled kernel: those of the naive one in other layouts.

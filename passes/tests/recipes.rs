@@ -706,3 +706,33 @@ fn channels_move_to_places_as_vectors() {
     let plan = check(&g, &[iota(&shape)]);
     assert!(has_vectors(&kernel(&plan, "depth_to_space").body));
 }
+
+/// The branches inside of reductions.
+fn branches_in_sums(stmts: &[Stmt], inside: bool) -> usize {
+    let own = |s: &Stmt| usize::from(inside && matches!(s, Stmt::If { .. }));
+    let below = |s: &Stmt| {
+        let inside = inside || matches!(s, Stmt::For(l) if l.role == Role::Reduce);
+        let bodies = s.bodies().into_iter();
+        bodies.map(|b| branches_in_sums(b, inside)).sum::<usize>()
+    };
+    stmts.iter().map(|s| own(s) + below(s)).sum()
+}
+
+#[test]
+fn terms_that_only_read_padding_are_left_out() {
+    // Distances of taps beyond the image, far, and near.
+    for (distance, width, leaves_out) in [(10, 13, true), (6, 13, true), (2, 40, false)] {
+        let shape = [1, 40, width - 4, width];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let w = g.add_constant("w", f32s(&[24, 40, 3, 3], 0.1));
+        let pads = [distance; 2];
+        let attrs = conv_attrs(([1, 1], [distance; 2]), 1, (pads, pads));
+        let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();
+        g.add_output("y", y);
+        for_all_widths(&g, &[iota(&shape)], |plan| {
+            let found = branches_in_sums(&kernel(plan, "conv").body, false);
+            assert_eq!(found > 0, leaves_out, "{distance}");
+        });
+    }
+}

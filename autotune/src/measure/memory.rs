@@ -16,7 +16,7 @@ pub fn bytes(buffer: &Buffer) -> Option<usize> {
 }
 
 /// Fills the memory of a buffer: floats in -1 to 1, truth values, and zeros where integers may be
-/// indices. `number` tells buffers apart. Padding is 0.
+/// indices. `number` tells buffers apart. Padding is 0, as are elements that are known to be.
 ///
 /// Errors: extents are not known, or memory ends.
 pub fn filled(buffer: &Buffer, number: u64) -> Result<AlignedBytes, String> {
@@ -35,7 +35,9 @@ pub fn filled(buffer: &Buffer, number: u64) -> Result<AlignedBytes, String> {
     loop {
         let offset: usize = index.iter().zip(&tables).map(|(i, table)| table[*i]).sum();
         let at = offset * size;
-        memory[at..at + size].copy_from_slice(elements.at(linear));
+        if !is_zero(buffer, &index) {
+            memory[at..at + size].copy_from_slice(elements.at(linear));
+        }
         linear += 1;
         let Some(axis) = (0..shape.len()).rfind(|k| index[*k] + 1 < shape[*k] as usize) else {
             return Ok(memory);
@@ -43,6 +45,12 @@ pub fn filled(buffer: &Buffer, number: u64) -> Result<AlignedBytes, String> {
         index[axis] += 1;
         index[axis + 1..].fill(0);
     }
+}
+
+/// Whether the element is known to be 0.
+fn is_zero(buffer: &Buffer, index: &[usize]) -> bool {
+    let mut ranges = buffer.nonzero.iter().zip(index);
+    ranges.any(|((from, to), i)| !(*from..*to).contains(&(*i as i64)))
 }
 
 /// For each logical dimension what each of its indices adds to the offset of an element.
@@ -116,6 +124,7 @@ mod tests {
             layout,
             scope: Scope::Input,
             prefetch: 0,
+            nonzero: vec![],
         };
         let (plain, packed) = (buffer(Layout::row_major(2)), buffer(blocked));
         let (a, b) = (filled(&plain, 1).unwrap(), filled(&packed, 1).unwrap());

@@ -135,6 +135,9 @@ pub struct Buffer {
     /// Units: elements. What lies so far behind each vector that is loaded will be loaded soon: a
     /// hint to emitters, which changes no result. 0: no hint.
     pub prefetch: i64,
+    /// Of an input: for each dimension, the indices from the first number to before the second;
+    /// every element with another index is 0. Empty: nothing is known.
+    pub nonzero: Vec<(i64, i64)>,
 }
 
 impl Buffer {

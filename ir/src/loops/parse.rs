@@ -100,6 +100,16 @@ impl Kernel {
     }
 }
 
+/// Takes the begin and the end of a range of indices.
+fn range(lexer: &mut Lexer<'_>) -> Result<(i64, i64), TextError> {
+    lexer.expect("[")?;
+    let from = lexer.int()?;
+    lexer.expect(",")?;
+    let to = lexer.int()?;
+    lexer.expect("]")?;
+    Ok((from, to))
+}
+
 #[derive(Default)]
 struct Parser {
     buffers: Vec<Buffer>,
@@ -141,6 +151,10 @@ impl Parser {
             prefetch = lexer.int()?;
             lexer.expect(")")?;
         }
+        let nonzero = match lexer.accept_word("nonzero") {
+            true => lexer.list("(", ")", range)?,
+            false => vec![],
+        };
         self.buffers.push(Buffer {
             name,
             dtype,
@@ -148,6 +162,7 @@ impl Parser {
             layout,
             scope,
             prefetch,
+            nonzero,
         });
         Ok(())
     }

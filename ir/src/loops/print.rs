@@ -90,6 +90,11 @@ fn show_buffer(b: &Buffer, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if b.prefetch != 0 {
         write!(f, " prefetch({})", b.prefetch)?;
     }
+    if !b.nonzero.is_empty() {
+        let ranges = b.nonzero.iter().map(|(from, to)| format!("[{from}, {to}]"));
+        let ranges: Vec<String> = ranges.collect();
+        write!(f, " nonzero({})", ranges.join(", "))?;
+    }
     f.write_str("\n")
 }
 

@@ -166,6 +166,7 @@ fn body_fits(body: &MathBody) -> bool {
         layout: Layout::row_major(0),
         scope: Scope::Register,
         prefetch: 0,
+        nonzero: vec![],
     };
     let kernel = Kernel {
         name: "math".into(),

@@ -73,11 +73,19 @@ fn places_are_taken_in_all_orders() {
     }
 }
 
-/// Rows that are long enough to be sieved, one alone and several side by side, of which the last
-/// few are a block of their own.
+/// Rows that are long enough to be sieved or halved, one alone and several side by side, of which
+/// the last few are a block of their own.
 #[test]
 fn sieved_rows_keep_their_order() {
-    let floats = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0, 1.5];
+    let floats = [
+        f32::NAN,
+        -f32::NAN,
+        f32::INFINITY,
+        -0.0,
+        f32::NEG_INFINITY,
+        0.0,
+        1.5,
+    ];
     for seed in 0..12usize {
         let shape = if seed % 2 == 0 {
             vec![130 + seed]
@@ -94,7 +102,7 @@ fn sieved_rows_keep_their_order() {
         });
         let f: Vec<f32> = f.collect();
         let i: Vec<i128> = (0..count).map(|k| draw(k) as i128 - 2).collect();
-        for k in [1, 5, 16] {
+        for k in [1, 5, 16, 17, 60, 130] {
             for largest in [false, true] {
                 let whole = Tensor::from_wide(DType::I32, shape.clone(), &Wide::Int(i.clone()));
                 topk(Tensor::from_f32(shape.clone(), &f), k, largest);

@@ -28,6 +28,7 @@ fn buffer(kernel: &mut Kernel, ty: &TensorType, layout: Layout, scope: Scope) ->
         layout,
         scope,
         prefetch: 0,
+        nonzero: vec![],
     })
 }
 

@@ -122,17 +122,11 @@ fn parts_of(graph: &Graph, group: &Group) -> Vec<(ValueId, Frame)> {
 /// What a group pads, and with which number, if it does nothing else.
 pub fn only_pads(graph: &Graph, group: &Group) -> Option<(ValueId, Frame, f64)> {
     let node = graph.node(group.root);
-    let constant = matches!(node.attrs.get("mode"), Some(AttrValue::Str(m)) if m == "constant");
-    if group.members.len() > 1 || node.op.name != "pad" || !constant {
+    if group.members.len() > 1 {
         return None;
     }
+    let (before, fill) = constant_frame(graph, node)?;
     let (value, padded) = (node.inputs[0], node.outputs[0]);
-    let Def::Constant(fill) = &graph.value(node.inputs[1]).def else {
-        return None;
-    };
-    let before = amounts(node, "before")?;
-    amounts(node, "after")?;
-    let fill = *fill.to_f64().first()?;
     let dtype = graph.ty(value).dtype;
     (dtype == DType::F32 || dtype.is_byte()).then_some((
         value,
@@ -309,6 +303,19 @@ fn amounts(node: &Node, name: &str) -> Option<Vec<i64>> {
     };
     let amount = |e: &Expr| e.as_const().filter(|n| *n >= 0);
     dims.iter().map(amount).collect()
+}
+
+/// How many elements a node puts before each axis, and which number, if it pads with one.
+pub fn constant_frame(graph: &Graph, node: &Node) -> Option<(Vec<i64>, f64)> {
+    let constant = matches!(node.attrs.get("mode"), Some(AttrValue::Str(m)) if m == "constant");
+    if node.op.name != "pad" || !constant {
+        return None;
+    }
+    let Def::Constant(fill) = &graph.value(node.inputs[1]).def else {
+        return None;
+    };
+    amounts(node, "after")?;
+    Some((amounts(node, "before")?, *fill.to_f64().first()?))
 }
 
 /// Lets a kernel find a parameter inside of a larger tensor, `before` elements from its begin on

@@ -1,12 +1,16 @@
 //! From a group to the task that is scheduled: the naive kernel over the layouts of what it reads
 //! and writes.
-use super::padding::{shift, with_frame};
+use super::padding::{constant_frame, shift, with_frame};
 use super::{Bound, Builder, Level};
 use crate::partition::Group;
 use crate::schedule::task::{STRIP_ROWS, StripSizes, Task};
 use tensmith_ir::define::Definition;
+use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Graph, ValueId};
 use tensmith_ir::loops::{BufferId, Kernel, Scope};
+
+/// A frame is wide if it adds one in so many elements to an axis.
+const WIDE: i64 = 3;
 
 impl Builder<'_> {
     /// The task of a group whose results have their places; and the one that also writes the frame
@@ -61,8 +65,11 @@ impl Builder<'_> {
             let value = value.expect("invariant: definitions have their parameters");
             match self.bound(level, *value) {
                 Bound::Slot(slot) => {
-                    let layout = self.plan.slot(slot).layout.clone();
-                    kernel.buffers[id.0 as usize].layout = layout;
+                    let buffer = &mut kernel.buffers[id.0 as usize];
+                    buffer.layout = self.plan.slot(slot).layout.clone();
+                    if scope == Scope::Input {
+                        buffer.nonzero = widely_padded(level.graph, *value).unwrap_or_default();
+                    }
                 }
                 Bound::Framed(slot, before) => {
                     let slot = self.plan.slot(slot);
@@ -84,6 +91,20 @@ impl Builder<'_> {
         let constant = pairs.filter(|(_, v)| matches!(self.bound(level, **v), Bound::Constant(_)));
         constant.map(|((id, _), _)| id).collect()
     }
+}
+
+/// Where elements of a value that is 0 in a wide frame may not be 0: where a third of the extent
+/// and more is added to an axis, windows have terms of which none counts.
+fn widely_padded(graph: &Graph, value: ValueId) -> Option<Vec<(i64, i64)>> {
+    let node = graph.node(graph.producer(value)?);
+    let (before, _) = constant_frame(graph, node).filter(|(_, fill)| *fill == 0.0)?;
+    let known = |shape: &[Expr]| -> Option<Vec<i64>> { shape.iter().map(Expr::as_const).collect() };
+    let [inner, whole] = [node.inputs[0], value].map(|v| known(&graph.ty(v).shape));
+    let (inner, whole) = (inner?, whole?);
+    let mut wide = inner.iter().zip(&whole);
+    let is_wide = wide.any(|(inner, whole)| (whole - inner) * WIDE >= *inner);
+    let range = |(from, extent): (i64, &i64)| (from, from + extent);
+    is_wide.then(|| before.into_iter().zip(&inner).map(range).collect())
 }
 
 /// Forms of the definitions of a group with strips of other sizes.

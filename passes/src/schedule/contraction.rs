@@ -10,6 +10,7 @@ mod decide;
 mod factors;
 mod shapes;
 mod unroll;
+mod zeros;
 
 use super::Target;
 use super::nest::{Nest, all_ranges};
@@ -222,7 +223,10 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
             let groups = bytes::group_terms(s, &inside)?;
             unroll_all(s, groups, plan.terms_of_step)
         }
-        false => unroll_terms(s, plan.terms_of_step, &inside),
+        false => {
+            unroll_terms(s, plan.terms_of_step, &inside)?;
+            zeros::skip(s, &inside)
+        }
     }
 }
 
@@ -430,7 +434,10 @@ fn candidates(
         shape,
         bytes: false,
         is_swapped: false,
-        cost: target.cost.contraction_cycles(&work(rows, shape)) * scattered * far_terms,
+        cost: target.cost.contraction_cycles(&work(rows, shape))
+            * scattered
+            * far_terms
+            * zeros::needed(kernel, nest, y, rows, shape.rows),
     };
     let mut found = Vec::new();
     let stride = |k: &usize| {

@@ -9,6 +9,7 @@ mod borders;
 mod checks;
 mod collapse;
 mod contraction;
+mod copies;
 mod groups;
 mod index_split;
 mod nest;
@@ -278,6 +279,11 @@ fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
     }
     if let Some(choice) = rows::choose(s, at, target) {
         let _ = s.recipe("rows", |s| rows::schedule(s, target, choice));
+    }
+    let end = at.at + 1 + length(s, at) - before;
+    let stmts = &at.list(&s.kernel().body)[at.at..end];
+    for var in copies::choose(stmts) {
+        let _ = s.recipe("copies", |s| copies::schedule(s, target, var));
     }
 }
 

@@ -53,6 +53,10 @@ fn check_buffer(kernel: &Kernel, b: &Buffer) -> Result<(), String> {
     if !(0..=Buffer::MOST_PREFETCH).contains(&b.prefetch) {
         return Err(format!("a prefetch {} elements ahead", b.prefetch));
     }
+    let ranges = b.nonzero.len();
+    if ranges > 0 && (ranges != b.shape.len() || b.scope != Scope::Input) {
+        return Err(format!("{ranges} ranges of elements that are not 0"));
+    }
     (0..b.shape.len()).try_for_each(|dim| check_layout_of(b, dim))
 }
 

@@ -1,4 +1,5 @@
 //! Definition of the greatest elements in loops.
+mod select;
 mod sieve;
 
 use super::super::movement::convert;
@@ -8,12 +9,13 @@ use crate::dtype::DType;
 use crate::expr::Expr;
 use crate::graph::NodeId;
 use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar, UnaryOp};
+use select::Selection;
 use sieve::{Groups, Sieve};
 
 /// Keeps the best elements so far in the result itself. Few places are sorted all the time: an
-/// element that takes one moves forward to it. More are a heap with the last of the best at its
-/// root, which is sorted when all elements have been seen. Of long rows, a sieve leaves out most
-/// elements before.
+/// element that takes one moves forward to it; of long rows, a sieve leaves out most elements
+/// before. More are selected by a bound and sorted. Where that needs what is not known, they are a
+/// heap with the last of the best at its root, which is sorted when all elements have been seen.
 pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
     let attrs = &cx.node(node).attrs;
     let axis = attrs.int("axis") as usize;
@@ -22,6 +24,12 @@ pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
     let few = k.as_const().filter(|k| *k <= FEW_PLACES);
     if let Some(groups) = few.and_then(|k| Groups::of(x.dtype, &x.shape, axis, k)) {
         return define_sieved(cx, node, groups);
+    }
+    let many = Selection::of(x.dtype, &x.shape[axis], &k).filter(|_| few.is_none());
+    if let Some(wanted) = many {
+        return rows(cx, &x.shape, axis, &mut |cx, at| {
+            select::define_row(cx, node, wanted, at);
+        });
     }
     rows(cx, &x.shape, axis, &mut |cx, at| {
         let places = Places::new(cx, node, at);

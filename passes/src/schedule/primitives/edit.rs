@@ -203,6 +203,7 @@ pub fn new_scratch(kernel: &mut Kernel, like: BufferId, shape: Vec<Expr>) -> Buf
         shape,
         scope: Scope::Scratch,
         prefetch: 0,
+        nonzero: vec![],
     };
     kernel.add_buffer(buffer)
 }

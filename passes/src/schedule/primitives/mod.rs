@@ -30,6 +30,7 @@ mod rejected;
 mod reorder;
 mod rfactor;
 mod set_layout;
+mod skip_zeros;
 mod split;
 mod stage;
 mod straighten;
@@ -84,6 +85,8 @@ pub enum Primitive {
     Rfactor(Var),
     /// Lays a buffer out in another way.
     SetLayout(String, Layout),
+    /// Leaves out iterations of a sum that multiply zeros.
+    SkipZeros(Var),
     /// Cuts a loop into blocks of so many iterations.
     Split(Var, i64),
     /// Keeps the terms of a sum in the result.
@@ -98,7 +101,7 @@ pub enum Primitive {
 
 impl Primitive {
     /// The names of all primitives, which are those of their files.
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 23] = [
         "attach",
         "compute_at",
         "contract_fma",
@@ -116,6 +119,7 @@ impl Primitive {
         "reorder",
         "rfactor",
         "set_layout",
+        "skip_zeros",
         "split",
         "stage",
         "straighten",
@@ -143,6 +147,7 @@ impl Primitive {
             Primitive::Reorder(_) => "reorder",
             Primitive::Rfactor(_) => "rfactor",
             Primitive::SetLayout(..) => "set_layout",
+            Primitive::SkipZeros(_) => "skip_zeros",
             Primitive::Split(..) => "split",
             Primitive::Stage(_) => "stage",
             Primitive::Straighten(_) => "straighten",
@@ -173,6 +178,7 @@ impl Primitive {
             Primitive::Reorder(vars) => reorder::apply(kernel, vars),
             Primitive::Rfactor(v) => rfactor::apply(kernel, *v),
             Primitive::SetLayout(name, layout) => set_layout::apply(kernel, name, layout),
+            Primitive::SkipZeros(v) => skip_zeros::apply(kernel, *v),
             Primitive::Split(v, by) => split::apply(kernel, *v, *by),
             Primitive::Stage(v) => stage::apply(kernel, *v),
             Primitive::Straighten(v) => straighten::apply(kernel, *v),
