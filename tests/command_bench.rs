@@ -187,5 +187,9 @@ fn what_cannot_be_compared_is_refused() {
     expect(&["--compare", base, "--dim", "batch=2"], 2, "other inputs");
     let report = serde_json::from_slice(&std::fs::read(base).unwrap()).unwrap();
     store_scaled(Path::new(base), report, -1.0);
-    expect(&["--compare", base], 3, "is not positive");
+    expect(&["--compare", base], 3, "a time is not within");
+    // A device without an end.
+    std::os::unix::fs::symlink("/dev/zero", path("endless.json")).unwrap();
+    let endless = path("endless.json");
+    expect(&["--compare", endless.to_str().unwrap()], 5, "longer than");
 }

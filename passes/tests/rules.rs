@@ -106,13 +106,15 @@ fn names_of_rules_are_unique() {
 }
 
 /// Rules whose normal form takes more operations than a spelling that they find: forms that never
-/// overflow, orders of axes that kernels read best, and those that are cheapest where their parts are
-/// of other shapes.
-const DEARER: [&str; 20] = [
+/// overflow, orders of axes that kernels read best, factors of results that may be larger than the
+/// operands, so that scaled queries and scaled scores are one, and those that are cheapest where
+/// their parts are of other shapes.
+const DEARER: [&str; 21] = [
     "contraction-of-joined",
     "contraction-of-rows",
     "divide-by-root",
     "erf-of-negative",
+    "factor-of-contraction",
     "greater-slope",
     "interpolation",
     "log-of-opposite-sigmoid",

@@ -19,6 +19,11 @@ pub(super) const NAMES: &[&str] = &[
     "softplus",
 ];
 
+/// Which activation is that of the cell state, where there is one. Its argument is not clipped: the
+/// operator's text, "the input of activations", can be read either way, and onnxruntime clips gates
+/// only.
+const CELL: usize = 2;
+
 /// An activation with its parameters; its argument is clipped to `-clip..=clip` first.
 #[derive(Clone, Debug)]
 pub(super) struct Activation {
@@ -57,7 +62,7 @@ pub(super) fn activations(attrs: &Attrs, count: usize) -> Result<Vec<Activation>
         name: names[k].into(),
         alpha: alpha[k],
         beta: beta[k],
-        clip,
+        clip: if k < CELL { clip } else { f64::INFINITY },
     };
     Ok((0..count).map(one).collect())
 }

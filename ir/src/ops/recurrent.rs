@@ -26,7 +26,7 @@ const BETA: AttrDef = attr("beta", AttrKind::Floats, "a parameter per activation
 const CLIP: AttrDef = attr(
     "clip",
     AttrKind::Float,
-    "arguments of activations are clipped to -clip..=clip; inf for not at all",
+    "arguments of activations of gates are clipped to -clip..=clip; inf for not at all",
 );
 
 /// Sums over the state are reassociated, and errors of the state add up over the steps; the

@@ -63,7 +63,7 @@ fn gru_by_hand() {
 
 #[test]
 fn lstm_by_hand() {
-    let lstm = |peepholes: [f64; 3], f: (f64, f64), coupled: bool| {
+    let clipped = |peepholes: [f64; 3], f: (f64, f64), coupled: bool, clip: f64| {
         let inputs = [
             t(&[1, 1, 4], &[1.0, 2.0, 3.0, 4.0]),
             t(&[4, 1], &[0.0, 0.0, 0.0, 2.0]),
@@ -72,9 +72,12 @@ fn lstm_by_hand() {
             t(&[3], &peepholes),
             Tensor::from_i64(vec![1], &[1]),
         ];
-        let attrs = affine(&[f, SAME, SAME], false).with("input_forget", coupled);
+        let attrs = affine(&[f, SAME, SAME], false)
+            .with("input_forget", coupled)
+            .with("clip", clip);
         results("lstm", &inputs, attrs)
     };
+    let lstm = |peepholes, f, coupled| clipped(peepholes, f, coupled, f64::INFINITY);
     // Gates of 1/2, a candidate of 4 + 2*3.
     assert_eq!(lstm([0.0; 3], HALF, false), [[4.5], [4.5], [9.0]]);
     // i = 1 + 10*8, f = 3 + 1000*8, c = 8003*8 + 81*10, o = 2 + 100*c.
@@ -83,6 +86,8 @@ fn lstm_by_hand() {
     assert_eq!(lstm([10.0, 100.0, 1000.0], SAME, false), [[h], [h], [c]]);
     // i = 1, f = 0, o = 2.
     assert_eq!(lstm([0.0; 3], SAME, true), [[20.0], [20.0], [10.0]]);
+    // A candidate of 5; the cell state of 6.5 is not clipped.
+    assert_eq!(clipped([0.0; 3], HALF, false, 5.0), [[3.25], [3.25], [6.5]]);
 }
 
 #[test]

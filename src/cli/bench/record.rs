@@ -1,5 +1,6 @@
 //! Measurements as they are reported and stored.
 use serde::{Deserialize, Serialize};
+use std::io::Read;
 use std::path::Path;
 use tensmith::files::write_atomic;
 use tensmith::{Error, Result};
@@ -10,7 +11,11 @@ use tensmith_runtime::stats::median;
 pub const FORMAT: &str = "tensmith-bench-1";
 
 /// Units: bytes of a stored result, at most.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 28;
+/// Units: nanoseconds; eleven days, longer than any run.
+const MAX_NS: f64 = 1e15;
+/// Units: GFLOP/s of all cores, more than any machine has.
+const MAX_GFLOPS: f64 = 1e9;
 
 /// Runs that were made one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,13 +138,18 @@ impl Stored {
     /// Errors: the file cannot be read, or is no such result.
     pub fn read(path: &Path) -> Result<Self> {
         let io = |e| Error::io("read", path, e);
-        if std::fs::metadata(path).map_err(io)?.len() > MAX_BYTES {
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(io)?;
+        // A device states no length.
+        file.take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(io)?;
+        if text.len() as u64 > MAX_BYTES {
             return Err(Error::Limit(format!(
                 "{}: longer than {MAX_BYTES} bytes; no stored result is",
                 path.display()
             )));
         }
-        let text = std::fs::read_to_string(path).map_err(io)?;
         let wrong = |why: String| {
             let next = "write one with `tensmith bench MODEL --save FILE.json`";
             Error::file(path, format!("no stored result: {why}; {next}"))
@@ -149,10 +159,15 @@ impl Stored {
             let why = format!("its format is `{}`, expected `{FORMAT}`", stored.format);
             return Err(wrong(why));
         }
-        let positive = |x: f64| x.is_finite() && x > 0.0;
-        let sound = |b: &Block| positive(b.median_ns) && b.peak_gflops.is_none_or(positive);
+        let within = |x: f64, most: f64| x > 0.0 && x <= most;
+        let sound = |b: &Block| {
+            within(b.median_ns, MAX_NS) && b.peak_gflops.is_none_or(|p| within(p, MAX_GFLOPS))
+        };
         if !stored.blocks.iter().all(sound) {
-            return Err(wrong("a time or a peak is not positive".into()));
+            let why = format!(
+                "a time is not within 0 and {MAX_NS:e} ns, or a peak not within 0 and {MAX_GFLOPS:e} GFLOP/s"
+            );
+            return Err(wrong(why));
         }
         Ok(stored)
     }

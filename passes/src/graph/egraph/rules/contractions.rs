@@ -1,7 +1,7 @@
 //! Contractions: one order of axes, whatever transposes are around, and factors outside.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Rounding, Rule, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
 use super::super::term::Call;
 use super::{finished, float, node, number, structure};
 use crate::graph::fold_identities::moderate;
@@ -24,17 +24,18 @@ pub const RULES: &[Rule] = &[
         order_axes,
         sample_axes,
     ),
-    structure(
-        "factor-of-contraction",
-        Rounding::Reassociates,
-        (
-            "contract",
-            &["mul"],
-            "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a moderate number c",
-        ),
-        factor_outside,
-        sample_factor,
-    ),
+    Rule {
+        name: "factor-of-contraction",
+        rounding: Rounding::Reassociates,
+        kind: Kind::Structure(Structure {
+            equation: "(contract (mul ?x c) ?y) => (mul (contract ?x ?y) c), for a moderate number c",
+            op: "contract",
+            below: &["mul", "div", "neg"],
+            normal: Normal::Root,
+            rewrite: factor_outside,
+            sample: sample_factor,
+        }),
+    },
     structure(
         "contraction-of-joined",
         Rounding::Reassociates,
@@ -184,7 +185,8 @@ fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
     let Some(roles) = roles(&spec).filter(|_| !terms[x].data.fixed || fixed) else {
         return vec![];
     };
-    if !keep_rows(terms, call).is_empty() || !of_joined(terms, call).is_empty() {
+    let other_forms = [factor_outside, keep_rows, of_joined];
+    if other_forms.iter().any(|form| !form(terms, call).is_empty()) {
         return vec![];
     }
     let [batch, rows, sums, columns] = [&roles.batch, &roles.rows, &roles.sums, &roles.columns];
@@ -211,7 +213,7 @@ fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
 
 fn factor_outside(terms: &Terms, call: &Call) -> Vec<Tree> {
     let [x, y] = call.args[..] else { return vec![] };
-    if !terms[x].data.ty().dtype.is_float() || !is_ordered(terms, call) {
+    if !terms[x].data.ty().dtype.is_float() {
         return vec![];
     }
     let mut found = Vec::new();
@@ -233,16 +235,6 @@ fn factor_outside(terms: &Terms, call: &Call) -> Vec<Tree> {
         }
     }
     found
-}
-
-/// Whether the axes are in the order that they are to have, so that what is found is normal.
-fn is_ordered(terms: &Terms, call: &Call) -> bool {
-    let orders = order_axes(terms, call);
-    let same = |t: &Tree| match t {
-        Tree::Call(o, attrs, _) => o.name == "contract" && *attrs == *call.attrs,
-        _ => false,
-    };
-    orders.is_empty() || orders.iter().any(same)
 }
 
 /// How many views a factor is looked for behind.
