@@ -23,6 +23,17 @@ fn measure(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
     throughput: Throughput,
+    model: &(Model, Vec<Tensor>),
+) {
+    measure_with(&Options::default(), group, name, throughput, model);
+}
+
+/// As [`measure`], compiled with some options.
+fn measure_with(
+    options: &Options,
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    throughput: Throughput,
     (model, inputs): &(Model, Vec<Tensor>),
 ) {
     group.throughput(throughput);
@@ -31,7 +42,7 @@ fn measure(
     for threads in [1, 2] {
         let options = Options {
             threads: Some(threads),
-            ..Options::default()
+            ..options.clone()
         };
         let executable = model.compile(&options).expect("it compiles");
         let mut session = executable.session().expect("memory suffices");
@@ -162,6 +173,130 @@ fn convolution(c: &mut Criterion) {
         let model = window.model();
         measure(&mut group, &window.name(), flops(window.terms()), &model);
     }
+}
+
+/// Minimal filtering, and the direct algorithm that it is chosen against.
+fn winograd(c: &mut Criterion) {
+    let mut group = c.benchmark_group("winograd");
+    for (channels, side) in [(64, 56), (256, 14)] {
+        let window = Window {
+            channels,
+            filters: channels,
+            side,
+            kernel: 3,
+            stride: 1,
+            dilation: 1,
+        };
+        let name = format!("{channels} to {channels} at {side}");
+        for (algorithm, most) in [("chosen", None), ("direct", Some(0))] {
+            let options = Options {
+                max_constant_bytes: most,
+                ..Options::default()
+            };
+            let name = format!("{name}, {algorithm}");
+            let (terms, model) = (flops(window.terms()), window.model());
+            measure_with(&options, &mut group, &name, terms, &model);
+        }
+    }
+}
+
+/// Windows that spread one element each.
+fn transposed_convolution(c: &mut Criterion) {
+    let mut group = c.benchmark_group("transposed convolution");
+    for (channels, filters, side, kernel, pad) in [(64, 32, 56, 2, 0), (128, 64, 28, 4, 1)] {
+        let mut b = SmallModel::default();
+        let x = b.input(&[1, channels, side, side]);
+        let w = b.weight(&[channels, filters, kernel, kernel]);
+        let attributes = [("strides", &[2, 2][..]), ("pads", &[pad; 4][..])];
+        let y = b.node("ConvTranspose", &[&x, &w], &attributes);
+        let terms = side * side * channels * filters * kernel * kernel;
+        let name = format!("{kernel}x{kernel} {channels} to {filters} at {side}, stride 2");
+        measure(&mut group, &name, flops(terms), &b.finish(&y));
+    }
+}
+
+/// Scores, their softmax and the sum of the values.
+fn attention(c: &mut Criterion) {
+    let mut group = c.benchmark_group("attention");
+    for (heads, queries, keys, width) in [(12, 128, 128, 32), (8, 1024, 1024, 64), (12, 1, 512, 64)]
+    {
+        let mut b = SmallModel::default();
+        let q = b.input(&[1, heads, queries, width]);
+        let k = b.input(&[1, heads, keys, width]);
+        let v = b.input(&[1, heads, keys, width]);
+        let scale = b.floats(&[0.125]);
+        let k = b.node("Transpose", &[&k], &[("perm", &[0, 1, 3, 2])]);
+        let s = b.node("MatMul", &[&q, &k], &[]);
+        let s = b.node("Mul", &[&s, &scale], &[]);
+        let p = b.node("Softmax", &[&s], &[("axis", &[-1])]);
+        let y = b.node("MatMul", &[&p, &v], &[]);
+        let name = format!("{heads} heads of {width}, {queries} queries, {keys} keys");
+        let terms = 2 * heads * queries * keys * width;
+        measure(&mut group, &name, flops(terms), &b.finish(&y));
+    }
+}
+
+/// Layers whose steps wait for each other.
+fn recurrent(c: &mut Criterion) {
+    let mut group = c.benchmark_group("recurrent");
+    let (steps, width) = (64, 128);
+    for (op, gates) in [("LSTM", 4), ("GRU", 3)] {
+        for batch in [1, 16] {
+            let mut b = SmallModel::default();
+            let x = b.input(&[steps, batch, width]);
+            let [w, r] = [0; 2].map(|_| b.weight(&[1, gates * width, width]));
+            let size = [("hidden_size", &[width as i64][..])];
+            let y = b.node(op, &[&x, &w, &r], &size);
+            let name = format!("{op} of {width}, {steps} steps, batch {batch}");
+            let terms = 2 * steps * batch * gates * width * width;
+            measure(&mut group, &name, flops(terms), &b.finish(&y));
+        }
+    }
+}
+
+/// Windows whose greatest element, or mean, is taken.
+fn pooling(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pooling");
+    for (op, kernel, stride) in [("MaxPool", 3, 2), ("MaxPool", 5, 1), ("AveragePool", 2, 2)] {
+        let (channels, side) = (64, 112);
+        let mut b = SmallModel::default();
+        let x = b.input(&[1, channels, side, side]);
+        let pads = [(kernel - 1) / 2; 4];
+        let attributes = [
+            ("kernel_shape", &[kernel; 2][..]),
+            ("strides", &[stride; 2][..]),
+            ("pads", &pads[..]),
+        ];
+        let y = b.node(op, &[&x], &attributes);
+        let read = channels * side * side;
+        let name = format!("{op} {kernel}x{kernel}, stride {stride}, {channels} at {side}");
+        measure(&mut group, &name, f32s(read), &b.finish(&y));
+    }
+}
+
+/// Images of another size, and rows by their indices.
+fn sampling(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sampling");
+    let (channels, side) = (64, 56);
+    for mode in ["nearest", "linear", "cubic"] {
+        let mut b = SmallModel::default();
+        let x = b.input(&[1, channels, side, side]);
+        let scales = b.floats(&[1.0, 1.0, 2.0, 2.0]);
+        let y = b.node("Resize", &[&x, "", &scales], &[]);
+        b.text_attribute("mode", mode);
+        let written = 4 * channels * side * side;
+        let name = format!("{mode}, {channels} at {side} twice as large");
+        measure(&mut group, &name, f32s(written), &b.finish(&y));
+    }
+    let (rows, width, count) = (1000, 384, 128);
+    let mut b = SmallModel::default();
+    let x = b.input(&[rows, width]);
+    let indices: Vec<i64> = (0..count).map(|k| k * 389 % rows as i64).collect();
+    let indices = b.integers(&indices);
+    let y = b.node("Gather", &[&x, &indices], &[("axis", &[0])]);
+    let name = format!("{count} rows of {rows}x{width}");
+    let touched = f32s(2 * count as usize * width);
+    measure(&mut group, &name, touched, &b.finish(&y));
 }
 
 /// Chains, since a single one is mostly a change of layout where layouts are blocked.
@@ -302,6 +437,7 @@ fn config() -> Criterion {
 criterion_group! {
     name = benches;
     config = config();
-    targets = contraction, convolution, depthwise, rows, elementwise, order, copies
+    targets = contraction, convolution, winograd, depthwise, transposed_convolution, attention,
+        recurrent, rows, elementwise, pooling, sampling, order, copies
 }
 criterion_main!(benches);

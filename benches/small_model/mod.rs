@@ -74,6 +74,32 @@ impl SmallModel {
         name
     }
 
+    /// Constant numbers.
+    pub fn floats(&mut self, values: &[f32]) -> String {
+        let name = self.name();
+        self.graph.initializer.push(TensorProto {
+            name: name.clone(),
+            dims: vec![values.len() as i64],
+            data_type: F32,
+            float_data: values.to_vec(),
+            ..TensorProto::default()
+        });
+        name
+    }
+
+    /// Gives the last node an attribute that is text.
+    pub fn text_attribute(&mut self, name: &str, value: &str) {
+        let last = self.graph.node.last_mut();
+        last.expect("there is a node")
+            .attribute
+            .push(AttributeProto {
+                name: name.into(),
+                s: Some(value.as_bytes().to_vec().into()),
+                r#type: AttrKind::String as i32,
+                ..AttributeProto::default()
+            });
+    }
+
     /// Gives the last node one more result.
     pub fn another_result(&mut self) {
         let name = self.name();
@@ -115,7 +141,7 @@ impl SmallModel {
 
 /// One integer under the names that take one, a list under others.
 fn attribute(name: &str, values: &[i64]) -> AttributeProto {
-    let single = matches!(name, "axis" | "group" | "upper");
+    let single = matches!(name, "axis" | "group" | "hidden_size" | "upper");
     let kind = if single {
         AttrKind::Int
     } else {

@@ -1,6 +1,7 @@
 //! The `.npz` format: a zip archive of `.npy` files.
 use super::{Named, read_npy, write_atomic, write_npy};
 use crate::error::{Error, Result};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
@@ -45,7 +46,8 @@ fn read_archive(reader: impl Read + Seek) -> std::result::Result<Named, String> 
     Ok(tensors)
 }
 
-/// Writes tensors by name, uncompressed, as `numpy.savez` does; names may contain slashes.
+/// Writes tensors by name, uncompressed, as `numpy.savez` does; names may contain slashes. A name
+/// that comes again, as where a model lists a result twice, is of the same tensor.
 ///
 /// Errors: the system refuses.
 pub fn write_npz<'a>(
@@ -54,7 +56,11 @@ pub fn write_npz<'a>(
 ) -> Result<()> {
     write_atomic(path, |file| {
         let mut archive = ZipWriter::new_stream(file);
+        let mut written = HashSet::new();
         for (name, tensor) in tensors {
+            if !written.insert(name) {
+                continue;
+            }
             let large = tensor.bytes().len() >= LARGE_ENTRY_BYTES;
             let options = SimpleFileOptions::default()
                 .compression_method(CompressionMethod::Stored)
@@ -77,7 +83,7 @@ mod tests {
         let path = folder.path().join("a.npz");
         let a = Tensor::from_slice(&[2], &[1_f32, 2.0]).unwrap();
         let b = Tensor::from_slice(&[], &[7_i64]).unwrap();
-        write_npz(&path, [("/x/y:0", &a), ("b", &b)]).unwrap();
+        write_npz(&path, [("/x/y:0", &a), ("b", &b), ("b", &b)]).unwrap();
         let read = read_npz(&path).unwrap();
         assert_eq!(read["/x/y:0"], a);
         assert_eq!(read["b"], b);
