@@ -25,6 +25,7 @@ mod tile;
 pub mod trace;
 mod transform;
 mod transpose;
+mod turned;
 mod vectorise;
 mod window;
 
