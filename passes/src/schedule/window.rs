@@ -145,8 +145,9 @@ fn around(nest: &Nest<'_>, k: usize) -> Option<usize> {
 }
 
 /// The layouts of constants with which loop `k` can be the columns: all that windows load lies one
-/// after the other along it, and results, and what each of them reads once, do, or lie so along the
-/// innermost other loop.
+/// after the other along it, and results do, or lie so along the innermost loop; what each result
+/// reads once lies so along any loop. Where that one is not in lock step, each lane is loaded on its
+/// own, which is little beside a window.
 fn columns(
     kernel: &Kernel,
     nest: &Nest<'_>,
@@ -161,8 +162,8 @@ fn columns(
     };
     let packed = packed(kernel, l, packable);
     let innermost = k + 1 == nest.loops.len();
-    let rows = around(nest, k).map(|k| nest.loops[k].0);
-    let turned = turned(kernel, nest, target, var, rows.as_slice());
+    let rows: Vec<Var> = nest.vars().into_iter().filter(|v| *v != var).collect();
+    let turned = turned(kernel, nest, target, var, &rows);
     let done = |b: BufferId| {
         let result = kernel.buffer(b).scope == Scope::Output;
         packed.iter().any(|(p, _)| *p == b) || turned.contains(&b) || result && !innermost
