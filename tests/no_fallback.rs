@@ -1,5 +1,6 @@
 //! Real models run in wide vectors only: no nest stays at 128 bits or runs element by element, and
-//! no vector loop runs lane by lane, on machines with 256- and with 512-bit vectors.
+//! no vector loop runs lane by lane, on machines with 256- and with 512-bit vectors. Nor do
+//! convolutions with row-major operands and results around them.
 mod support;
 
 use support::cases::models_folder;
@@ -9,6 +10,10 @@ use tensmith::files::read_npz;
 use tensmith::{LoadOptions, Model, Options, compile};
 use tensmith_codegen::jit::JitCode;
 use tensmith_codegen::target::Target;
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
+use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
+use tensmith_ir::ops::{Sampler, op};
 
 /// Kernels with a nest that has no vectors by its nature, and why: model, part of the name.
 const SCALAR: [(&str, &str); 3] = [
@@ -63,4 +68,101 @@ fn check(name: &str) {
     }
     assert!(narrow.is_empty(), "{name}:\n{}", narrow.join("\n"));
     assert!(wide > 500, "{name}: only {wide} wide tiles");
+}
+
+/// Where the operand beside a convolution comes from; all are row-major.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    Image,
+    Input,
+    Constant,
+    Transposed,
+}
+
+/// A convolution of an image whose result and another operand, both row-major, make the output;
+/// `window` is the extent of its square window.
+fn between_layouts(
+    shape: [usize; 4],
+    (depthwise, window): (bool, usize),
+    (name, beside): (&str, Beside),
+) -> Graph {
+    let [n, channels, height, width] = shape;
+    let mut g = Graph::default();
+    let ty = |shape: &[usize]| {
+        let shape = shape.iter().map(|d| Expr::from(*d)).collect();
+        TensorType::new(DType::F32, shape)
+    };
+    let tensor = |shape: &[usize]| Sampler::new(3).tensor(DType::F32, shape, -0.1, 0.1);
+    let x = g.add_input("x", ty(&shape));
+    let (groups, filters) = if depthwise {
+        (channels, 1)
+    } else {
+        (1, channels)
+    };
+    let w = g.add_constant("w", tensor(&[channels, filters, window, window]));
+    let border = (window / 2) as i64;
+    let attrs = Attrs::new()
+        .with("pads_before", vec![border, border])
+        .with("pads_after", vec![border, border])
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("groups", groups as i64);
+    let y = g.add_one(op("conv"), "conv", &[x, w], attrs).unwrap();
+    let other: ValueId = match beside {
+        Beside::Image => x,
+        Beside::Input => g.add_input("other", ty(&shape)),
+        Beside::Constant => g.add_constant("other", tensor(&shape)),
+        Beside::Transposed => {
+            let other = g.add_input("other", ty(&[n, channels, width, height]));
+            let perm = Attrs::new().with("perm", vec![0, 1, 3, 2]);
+            (g.add_one(op("transpose"), "turn", &[other], perm)).unwrap()
+        }
+    };
+    let z = g.add_one(op(name), "z", &[y, other], Attrs::new()).unwrap();
+    g.add_output("z", z);
+    g
+}
+
+#[test]
+fn between_layouts_are_vectors() {
+    let windows = [
+        (false, 1),
+        (false, 3),
+        (false, 5),
+        (true, 3),
+        (true, 7),
+        (true, 13),
+    ];
+    let operands = [
+        ("add", Beside::Image),
+        ("sub", Beside::Input),
+        ("mul", Beside::Constant),
+        ("add", Beside::Transposed),
+    ];
+    let mut narrow = Vec::new();
+    for target in ["x86-64-v3", "x86-64-v4"] {
+        for shape in [[1, 64, 28, 28], [1, 17, 61, 61], [2, 96, 7, 7]] {
+            for window in windows {
+                for operand in operands {
+                    let graph = between_layouts(shape, window, operand);
+                    let options = Options {
+                        target: target.to_owned(),
+                        ..Options::default()
+                    };
+                    let plan = compile::plan(&graph, &options).unwrap();
+                    let code = JitCode::compile(&plan, &Target::named(target).unwrap()).unwrap();
+                    for (kernel, stats) in plan.kernels.iter().zip(&code.stats) {
+                        let why = fallback_text(kernel, stats);
+                        if !why.is_empty() {
+                            let name = &kernel.name;
+                            narrow.push(format!(
+                                "{target} {shape:?} {window:?} {operand:?} {name}: {why}"
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(narrow.is_empty(), "{}", narrow.join("\n"));
 }

@@ -162,6 +162,35 @@ fn neighbouring_stores_wait_for_each_other() {
     }
 }
 
+/// Rows of one to nine elements, which are parts of longer ones.
+#[test]
+fn neighbouring_loads_are_turned() {
+    for columns in [5, 7, 8, 13, 16, 17, 33] {
+        for count in 1..=9 {
+            let buffers = format!(
+                "in a: f32[2, {columns}, 37] in b: f32[{columns}] out o: f32[2, {count}, {columns}]"
+            );
+            let store = |k| format!("o[i0, {k}, i1] = fma(a[i0, i1, {}], 3.0f32, b[i1])", 28 + k);
+            let stores: Vec<String> = (0..count).map(store).collect();
+            let text = format!(
+                "kernel k() {{ {buffers} for i0 < 2 space {{ for i1 < {columns} space vector {{ \
+                 {} }} }} }}",
+                stores.join(" ")
+            );
+            check(&text, &[]);
+        }
+    }
+}
+
+/// What is read under a condition may not exist elsewhere.
+#[test]
+fn loads_under_conditions_are_no_neighbours() {
+    let text = "kernel k() { in a: f32[24, 40] out o: f32[4, 24] for i0 < 2 space { \
+                for i1 < 24 space vector { o[i0, i1] = a[i1, i0 + 38] \
+                o[i0 + 2, i1] = guard([-i0], a[i1, i0 + 39], 0.0f32) } } }";
+    check(text, &[]);
+}
+
 #[test]
 fn the_last_of_several_stores_to_an_element_counts() {
     let text = "kernel k() { in a: f32[6, 16] out o: f32[16, 20] \

@@ -188,6 +188,30 @@ fn row_major_results_of_windows_are_written_in_place() {
     assert!(plan.kernels.iter().all(|k| k.name != "unpack"));
 }
 
+/// A row-major image is added to a convolution of it, whose image has channels innermost, and the
+/// sum is row-major.
+#[test]
+fn row_major_operands_are_turned_beside_convolutions() {
+    for (shape, w, groups) in [
+        ([1, 24, 10, 13], [24, 1, 3, 3], 24),
+        ([1, 32, 9, 11], [32, 32, 3, 3], 1),
+    ] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let y = convolved(&mut g, "a", x, &w, groups);
+        let s = g.add_one(op("sub"), "s", &[x, y], Attrs::new()).unwrap();
+        g.add_output("y", s);
+        for_all_widths(&g, &[iota(&shape)], |plan| {
+            let last = plan.kernels.last().expect("it has kernels");
+            assert!(last.name.contains("sub"), "{}", last.name);
+            assert!(
+                has_vectors(&last.body) && !joins_lanes(&last.body),
+                "{last}"
+            );
+        });
+    }
+}
+
 #[test]
 fn collapsed_loops_become_vectors() {
     let shape = [1, 5, 7, 9];

@@ -298,6 +298,15 @@ pub(super) fn store_part(w: Width) -> Code {
     )
 }
 
+/// `dst, others, m128, imm8` of a part of 128 bits.
+pub(super) fn load_part(w: Width) -> Code {
+    pick(
+        w,
+        Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8,
+        Code::EVEX_Vinsertf32x4_zmm_k1z_zmm_xmmm128_imm8,
+    )
+}
+
 /// `dst, dst, dst`: all bits zero.
 pub(super) fn zero(w: Width) -> Code {
     pick(

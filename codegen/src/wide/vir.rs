@@ -463,8 +463,10 @@ macro_rules! each_operand {
             }
             Inst::Load { form, addr, .. } => {
                 each_operand!(address addr, visit);
-                if let LoadForm::Masked(m) = form {
-                    visit(m, M);
+                match form {
+                    LoadForm::Masked(m) => visit(m, M),
+                    LoadForm::Part(_, others) => visit(others, V),
+                    LoadForm::Full | LoadForm::Broadcast | LoadForm::Lane => {}
                 }
             }
             Inst::Store {

@@ -26,6 +26,7 @@ mod tile;
 pub mod trace;
 mod transform;
 mod transpose;
+mod turned;
 mod vectorise;
 mod window;
 

@@ -17,6 +17,7 @@ use super::primitives::{Primitive, Rejected};
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use super::vectorise::split_reduce;
+use super::window::STEP;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Var;
 use tensmith_ir::loops::{BufferId, Kernel, Layout, LayoutDim, Mark, Role, Stmt};
@@ -66,7 +67,7 @@ pub fn choose(
     let Sides { columns, rows } = sides(nest, &x, &y)?;
     let count = columns.map_or(1, |(_, n)| n);
     let terms = terms(nest.body, &x)?;
-    if count == 0 || !pays(target, &terms, count) {
+    if count == 0 || !pays(target, &terms, count, along_rows(target, nest, &x, rows)) {
         return None;
     }
     let packed = match y.offset.linear_coefficient(terms[0].0)? {
@@ -172,14 +173,27 @@ fn terms(body: &[Stmt], x: &Factor<'_>) -> Option<Vec<(Var, i64)>> {
     Some(found)
 }
 
+/// The rows of a vector, if these lie side by side as those of a window do.
+fn along_rows(target: &Target, nest: &Nest<'_>, x: &Factor<'_>, rows: Option<Var>) -> Option<i64> {
+    let step = x.offset.linear_coefficient(rows?)?.as_const()?;
+    let (innermost, extent) = nest.loops.last()?;
+    let extent = extent.as_const()?.max(1);
+    let vectors = (extent + target.lanes() - 1) / target.lanes();
+    (rows == Some(*innermost) && (1..=STEP).contains(&step)).then_some(extent / vectors)
+}
+
 /// Whether vectors along the terms take fewer instructions than a vector of all columns for each
-/// term; one column would be no vector.
-fn pays(target: &Target, terms: &[(Var, i64)], columns: i64) -> bool {
+/// term, or one of so many rows; one column would be no vector.
+fn pays(target: &Target, terms: &[(Var, i64)], columns: i64, rows: Option<i64>) -> bool {
     let (_, along) = terms[0];
     let window: i64 = terms[1..].iter().map(|(_, n)| n).product();
     let vectors = window * ((along + target.lanes() - 1) / target.lanes());
     let all = window * along;
-    let all_columns = if columns == 1 { all } else { 2 * all / 3 };
+    let all_columns = match (columns, rows) {
+        (1, Some(rows)) => all / rows,
+        (1, None) => all,
+        _ => 2 * all / 3,
+    };
     along >= LANES && columns * (vectors + JOIN) <= all_columns
 }
 

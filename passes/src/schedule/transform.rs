@@ -2,7 +2,7 @@
 //!
 //! An anchor is a nest of scalar work whose guards look at small loops, or at the remainder of a
 //! loop, and choose what is added: a matrix with zeros, written down. Its innermost other loop
-//! runs along consecutive elements of all operands and becomes vectors; the small loops are unrolled inside of
+//! runs along consecutive elements of all operands, but for those that are turned, and becomes vectors; the small loops are unrolled inside of
 //! it, which decides all their guards, and what several elements of a tile share is computed
 //! once.
 //!
@@ -14,6 +14,7 @@ use super::primitives::edit::Place;
 use super::primitives::{Primitive, Rejected};
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
+use super::turned::turned;
 use super::window::contiguous;
 use tensmith_ir::expr::{Atom, Expr, Var};
 use tensmith_ir::loops::{BufferId, Kernel, Mark, Scalar, Scope, Stmt, vectorisable};
@@ -55,9 +56,12 @@ pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> 
     let Stmt::For(l) = &space(var, extent, Mark::Vector, nest.body.to_vec()) else {
         return None;
     };
+    let rows: Vec<Var> = small.iter().map(|(k, _)| nest.loops[*k].0).collect();
+    let turned = turned(kernel, nest, target, var, &rows);
+    let done = |b| kernel.buffer(b).scope == Scope::Output || turned.contains(&b);
     if reads_results(kernel, nest.body)
         || !vectorisable(kernel, l)
-        || !contiguous(kernel, l, 1, &|b| kernel.buffer(b).scope == Scope::Output)
+        || !contiguous(kernel, l, 1, &done)
     {
         return None;
     }

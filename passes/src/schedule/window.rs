@@ -2,7 +2,7 @@
 //! outer axes.
 //!
 //! An anchor is a nest around reductions whose innermost loop runs along consecutive elements of
-//! the result and of every operand that varies with it. That loop becomes vectors, the one around
+//! the result and of every operand that varies with it, but for operands that are turned. That loop becomes vectors, the one around
 //! it rows in lock step, so that enough sums are in flight; short windows are unrolled.
 use super::Target;
 use super::block_sums::block_sums;
@@ -13,6 +13,7 @@ use super::primitives::registers::visit_stmts;
 use super::primitives::{Primitive, Rejected};
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
+use super::turned::turned;
 use std::collections::BTreeSet;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -55,14 +56,14 @@ pub fn choose(
     // Results may lie apart where those of neighbouring rows do not.
     let mut candidates = [innermost].into_iter().chain(0..innermost);
     let (columns, packed) =
-        candidates.find_map(|k| Some((k, columns(kernel, nest, k, packable)?)))?;
+        candidates.find_map(|k| Some((k, columns(kernel, nest, target, k, packable)?)))?;
     let (var, extent) = nest.loops[columns].clone();
     let count = extent.as_const()?;
     let lanes = target.lanes();
     let whole = (count + lanes - 1) / lanes;
     let widths = [1, 2, 3, 4, 8, 16];
     let widths: Vec<i64> = widths.into_iter().filter(|n| *n <= whole).collect();
-    let around = (0..nest.loops.len()).rfind(|k| *k != columns);
+    let around = around(nest, columns);
     // Half of the registers hold sums, and the others the weights that these share; where few rows
     // leave sums free, lines are read in pairs.
     let taps = short_taps(nest.body).filter(|_| !packed.is_empty());
@@ -138,11 +139,19 @@ fn lies_dense(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
     dense
 }
 
-/// The layouts of constants with which loop `k` can be the columns: all that is loaded lies one
-/// after the other along it, and results do, or lie so along the innermost loop.
+/// The loop that is jammed around the columns, loop `k`.
+fn around(nest: &Nest<'_>, k: usize) -> Option<usize> {
+    (0..nest.loops.len()).rfind(|other| *other != k)
+}
+
+/// The layouts of constants with which loop `k` can be the columns: all that windows load lies one
+/// after the other along it, and results do, or lie so along the innermost loop; what each result
+/// reads once lies so along any loop. Where that one is not in lock step, each lane is loaded on its
+/// own, which is little beside a window.
 fn columns(
     kernel: &Kernel,
     nest: &Nest<'_>,
+    target: &Target,
     k: usize,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Option<Vec<(BufferId, Layout)>> {
@@ -153,9 +162,11 @@ fn columns(
     };
     let packed = packed(kernel, l, packable);
     let innermost = k + 1 == nest.loops.len();
+    let rows: Vec<Var> = nest.vars().into_iter().filter(|v| *v != var).collect();
+    let turned = turned(kernel, nest, target, var, &rows);
     let done = |b: BufferId| {
         let result = kernel.buffer(b).scope == Scope::Output;
-        packed.iter().any(|(p, _)| *p == b) || result && !innermost
+        packed.iter().any(|(p, _)| *p == b) || turned.contains(&b) || result && !innermost
     };
     (vectorisable(kernel, l) && contiguous(kernel, l, STEP, &done)).then_some(packed)
 }

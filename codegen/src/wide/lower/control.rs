@@ -7,7 +7,7 @@ use tensmith_ir::loops::{BufferId, For, Mark, Role, Stmt};
 
 type Slot = (BufferId, Vec<i64>);
 
-impl Lowering<'_> {
+impl<'k> Lowering<'k> {
     pub(super) fn collect_lanes(&mut self, stmts: &[Stmt]) {
         for stmt in stmts {
             if let Stmt::For(l) = stmt {
@@ -26,7 +26,7 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn for_loop(&mut self, l: &For) -> Result<(), WhyNot> {
+    pub(super) fn for_loop(&mut self, l: &'k For) -> Result<(), WhyNot> {
         self.ranges.bind(l.var, &l.extent);
         let extent = l.extent.as_const();
         let lock_step = matches!(l.mark, Mark::Vector | Mark::Jam);
@@ -43,7 +43,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn lock_step(&mut self, l: &For, extent: i64) -> Result<(), WhyNot> {
+    fn lock_step(&mut self, l: &'k For, extent: i64) -> Result<(), WhyNot> {
         let vector = l.mark == Mark::Vector;
         if vector && self.lanes.iter().any(|lane| lane.vector) {
             return Err(WhyNot::Operation("vector in a vector"));
@@ -62,7 +62,7 @@ impl Lowering<'_> {
         result
     }
 
-    fn unrolled(&mut self, l: &For, extent: i64) -> Result<(), WhyNot> {
+    fn unrolled(&mut self, l: &'k For, extent: i64) -> Result<(), WhyNot> {
         for value in 0..extent {
             self.lanes.push(Lane {
                 var: l.var,
@@ -105,7 +105,7 @@ impl Lowering<'_> {
     }
 
     /// A loop that tests at the end.
-    fn plain_loop(&mut self, l: &For) -> Result<(), WhyNot> {
+    fn plain_loop(&mut self, l: &'k For) -> Result<(), WhyNot> {
         let (carried, local) = self.written(&[&l.body]);
         let slots = self.slots(&carried);
         let classes: Vec<Class> = slots.iter().map(|s| self.class_of(s)).collect();
@@ -174,8 +174,8 @@ impl Lowering<'_> {
     pub(super) fn branch(
         &mut self,
         conds: &[Expr],
-        then: &[Stmt],
-        otherwise: &[Stmt],
+        then: &'k [Stmt],
+        otherwise: &'k [Stmt],
     ) -> Result<(), WhyNot> {
         let (carried, local) = self.written(&[then, otherwise]);
         let slots = self.slots(&carried);

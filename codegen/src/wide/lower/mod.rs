@@ -16,6 +16,7 @@ mod dot;
 mod find;
 mod index;
 mod join;
+mod neighbours;
 mod ops;
 mod pending;
 mod registers;
@@ -147,6 +148,7 @@ pub(crate) fn lower_tile(
         sums: Sums::default(),
         stored: None,
         pending: Vec::new(),
+        neighbours: neighbours::Neighbours::default(),
         tails: HashMap::new(),
         masks: HashMap::new(),
         current: entry,
@@ -256,6 +258,8 @@ struct Lowering<'k> {
     stored: Option<BufferId>,
     /// Stores of the list of statements at hand that wait.
     pending: Vec<pending::Pending>,
+    /// What that list loads.
+    neighbours: neighbours::Neighbours<'k>,
     tails: HashMap<i64, Value>,
     /// Masks of lanes, by their bits.
     masks: HashMap<u32, Value>,

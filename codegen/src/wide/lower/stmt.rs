@@ -1,5 +1,6 @@
 //! Statements in lock step.
 use super::address::LaneStep;
+use super::neighbours::Neighbours;
 use super::pending::loads;
 use super::shorts::in_memory;
 use super::{Lane, Lowering, Memo, WhyNot};
@@ -12,16 +13,19 @@ const GROUP: i64 = 4;
 /// Units: registers that a function needs for a vector, about.
 const LIVE: i64 = 5;
 
-impl Lowering<'_> {
-    pub(super) fn statements(&mut self, stmts: &[Stmt]) -> Result<(), WhyNot> {
+impl<'k> Lowering<'k> {
+    pub(super) fn statements(&mut self, stmts: &'k [Stmt]) -> Result<(), WhyNot> {
+        let own = Neighbours::of(self.kernel, stmts);
+        let outer = std::mem::replace(&mut self.neighbours, own);
         for stmt in stmts {
             self.flush_before(stmt)?;
             self.statement(stmt)?;
         }
+        self.neighbours = outer;
         self.flush()
     }
 
-    fn statement(&mut self, stmt: &Stmt) -> Result<(), WhyNot> {
+    fn statement(&mut self, stmt: &'k Stmt) -> Result<(), WhyNot> {
         match stmt {
             Stmt::For(l) => self.for_loop(l),
             Stmt::If {
@@ -271,7 +275,11 @@ impl Lowering<'_> {
                 Some(across) if self.stored != Some(buffer) && !self.is_near(&access, mask) => {
                     self.turned_load(key, &access, mask, (across, None))
                 }
-                _ => self.gather(&access, mask),
+                _ if self.is_near(&access, mask) => self.gather(&access, mask),
+                _ => match self.loaded_beside(buffer, &access, mask)? {
+                    Some(v) => Ok(v),
+                    None => self.gather(&access, mask),
+                },
             },
         }
     }

@@ -145,7 +145,7 @@ fn foldable_load(inst: &Inst, width: Width) -> bool {
         Inst::Load { form, .. } => match form {
             LoadForm::Full => true,
             LoadForm::Broadcast => width == Width::Z512,
-            LoadForm::Lane | LoadForm::Masked(_) => false,
+            LoadForm::Lane | LoadForm::Masked(_) | LoadForm::Part(..) => false,
         },
         _ => false,
     }

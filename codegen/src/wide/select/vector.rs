@@ -240,6 +240,11 @@ impl Selector<'_> {
             LoadForm::Full => self.code(codes::load(w), vec![dst, mem]),
             LoadForm::Broadcast => self.code(codes::broadcast(w), vec![dst, mem]),
             LoadForm::Lane => self.code(codes::load_lane(w), vec![dst, mem]),
+            LoadForm::Part(k, others) => {
+                let others = Arg::Use(self.reg(*others));
+                let args = vec![dst, others, mem, Arg::Imm(i64::from(*k))];
+                self.code(codes::load_part(w), args);
+            }
             LoadForm::Masked(m) => {
                 let mask = self.reg(*m);
                 match w {

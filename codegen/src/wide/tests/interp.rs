@@ -377,6 +377,13 @@ impl Machine {
                 let m = self.mask(m);
                 self.lanes(|i| if m[i] { read(i) } else { 0 })
             }
+            LoadForm::Part(k, others) => {
+                let (first, others) = (4 * usize::from(k), self.vec(others));
+                self.lanes(|i| match i.checked_sub(first) {
+                    Some(at @ 0..4) => read(at),
+                    _ => others[i],
+                })
+            }
         }
     }
 

@@ -156,10 +156,15 @@ impl Generator {
     fn load_step(&mut self) {
         let addr = self.addr();
         let mask = self.rng.pick(&self.scope.masks);
-        let form = match self.rng.below(5) {
+        let form = match self.rng.below(6) {
             0 => LoadForm::Broadcast,
             1 => LoadForm::Lane,
             2 => LoadForm::Masked(mask),
+            3 => {
+                let parts = self.f.lanes(Elem::F32) / 4;
+                let part = self.rng.below(parts) as u8;
+                LoadForm::Part(part, self.rng.pick(&self.scope.floats))
+            }
             _ => LoadForm::Full,
         };
         let v = self.f.load_form(Elem::F32, form, addr);

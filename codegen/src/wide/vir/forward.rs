@@ -38,6 +38,7 @@ fn read(inst: &Inst, width: Width) -> Option<Range> {
         Inst::Load { form, addr, .. } => match form {
             LoadForm::Full | LoadForm::Masked(_) => (addr, width.bytes()),
             LoadForm::Broadcast | LoadForm::Lane => (addr, Elem::F32.bytes()),
+            LoadForm::Part(..) => (addr, 4 * Elem::F32.bytes()),
         },
         Inst::LoadShort { ty, addr, .. } => (addr, width.lanes(Elem::I32) * ty.bytes()),
         _ => return None,

@@ -117,6 +117,8 @@ pub enum LoadForm {
     Lane,
     /// Lanes of the mask from consecutive elements, zero elsewhere; others are not accessed.
     Masked(Value),
+    /// The lanes of one part of 128 bits from consecutive elements, all others from a vector.
+    Part(u8, Value),
 }
 
 /// How a vector is written to memory.

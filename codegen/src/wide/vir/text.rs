@@ -80,6 +80,7 @@ impl Display for Inst {
             Inst::Lanes { elem, bits } => write!(f, "lanes.{} {bits:x?}", lower(elem)),
             Inst::Load { elem, form, addr } => match form {
                 LoadForm::Masked(m) => write!(f, "load.{} masked {m}, {addr}", lower(elem)),
+                LoadForm::Part(k, v) => write!(f, "load.{} part {k}, {v}, {addr}", lower(elem)),
                 _ => write!(f, "load.{} {} {addr}", lower(elem), lower(form)),
             },
             Inst::Store {

@@ -1,8 +1,8 @@
 //! The verifier: classes, definitions before uses, parameters, ranges of immediate fields.
 
 use super::{
-    Addr, BinaryOp, Block, Class, Cmp, Def, Elem, Function, Inst, StoreForm, Target, Terminator,
-    UnaryOp, Value, Width,
+    Addr, BinaryOp, Block, Class, Cmp, Def, Elem, Function, Inst, LoadForm, StoreForm, Target,
+    Terminator, UnaryOp, Value, Width,
 };
 
 /// Bound on the values of one function, so that compile time and memory stay bounded.
@@ -139,6 +139,10 @@ fn check_fields(inst: &Inst, width: Width) -> Result<(), String> {
         Inst::IntLoad { addr, .. } | Inst::IntStore { addr, .. } => check_addr(addr),
         Inst::Store {
             form: StoreForm::Part(k),
+            ..
+        }
+        | Inst::Load {
+            form: LoadForm::Part(k, _),
             ..
         } if usize::from(*k) >= width.bytes() / 16 => Err(format!("no part {k}")),
         Inst::Load { addr, .. } | Inst::Store { addr, .. } => check_addr(addr),
