@@ -171,6 +171,12 @@ impl Ranges {
         self.bounds(&least).0 >= 0
     }
 
+    /// Whether `0 <= e < d` can be proved.
+    fn proves_within(&self, e: &Expr, d: &Expr) -> bool {
+        let below = d.clone() - 1 - e.clone();
+        self.proves_non_negative(e) && self.proves_non_negative(&below)
+    }
+
     /// Whether `a <= b` can be proved.
     pub fn proves_le(&self, a: &Expr, b: &Expr) -> bool {
         self.proves_non_negative(&(b.clone() - a.clone()))
@@ -492,11 +498,13 @@ impl Expr {
                 _ => rest = rest + term,
             }
         }
-        let below = d.clone() - 1 - rest.clone();
-        if ranges.proves_non_negative(&rest) && ranges.proves_non_negative(&below) {
-            (whole, rest)
-        } else {
-            (self.div(d.clone()), self.rem(d.clone()))
+        if ranges.proves_within(&rest, d) {
+            return (whole, rest);
+        }
+        let parted = d.as_const().and_then(|c| rest.parted_div(c, ranges));
+        match parted {
+            Some((quotient, remainder)) => (whole + quotient, remainder),
+            None => (self.div(d.clone()), self.rem(d.clone())),
         }
     }
 

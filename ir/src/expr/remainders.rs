@@ -1,7 +1,24 @@
-//! Quotients and remainders of one number, put together again.
-use super::{Atom, Expr};
+//! Quotients and remainders of one number: of its parts, and put together again.
+use super::{Atom, Expr, Ranges};
+use crate::integer::gcd;
 
 impl Expr {
+    /// Quotient and remainder by `c` of `g*a + b`, where `g` divides `c` and `b` is proved to lie in
+    /// `0..g`: `a div (c/g)`, and `g*(a mod (c/g)) + b`.
+    pub(super) fn parted_div(&self, c: i64, ranges: &Ranges) -> Option<(Expr, Expr)> {
+        let mut factors: Vec<i64> = self.terms.iter().map(|(_, k)| gcd(*k, c)).collect();
+        factors.retain(|g| (2..c).contains(g));
+        factors.sort_unstable();
+        factors.dedup();
+        factors.into_iter().rev().find_map(|g| {
+            let (a, b) = self.split_multiples(g);
+            let (quotient, remainder) = ranges
+                .proves_within(&b, &g.into())
+                .then(|| a.simplified_div(&(c / g).into(), ranges))?;
+            Some((quotient, remainder * g + b))
+        })
+    }
+
     /// The same value with every `k*d*(a div d) + k*(a mod d)` as `k*a`, and every
     /// `k*d*((a div d) mod e) + k*(a mod d)` as `k*(a mod d*e)` for constant `d` and `e`.
     ///
@@ -81,5 +98,26 @@ mod tests {
         assert_eq!(strided.simplify(&ranges), i.rem(7 * 28) * 64 + 3);
         let apart = h * 9 + w;
         assert_eq!(apart.simplify(&ranges), apart);
+    }
+
+    #[test]
+    fn parts_of_a_split_number_are_its_own() {
+        let [i, j] = [0, 1].map(|k| Expr::from(Var(k)));
+        let mut ranges = Ranges::default();
+        ranges.bind(Var(0), &64.into());
+        ranges.bind(Var(1), &64.into());
+        // A number below 4096 in steps of 64, as an index of three axes of 16.
+        let flat = i.clone() * 64 + j.clone();
+        assert_eq!(flat.div(256).simplify(&ranges), i.div(4));
+        let middle = flat.div(16).rem(16).simplify(&ranges);
+        assert_eq!(middle, i.rem(4) * 4 + j.div(16));
+        let offset = flat.div(256) * 256 + flat.div(16).rem(16) * 16 + flat.rem(16);
+        assert_eq!(offset.simplify(&ranges), flat);
+        // One beyond the part.
+        ranges.bind(Var(1), &65.into());
+        assert_eq!(flat.div(256).simplify(&ranges), flat.div(256));
+        for (i, j) in (0..64).flat_map(|i| (0..64).map(move |j| (i, j))) {
+            assert_eq!(((64 * i + j) / 16) % 16, i % 4 * 4 + j / 16);
+        }
     }
 }
