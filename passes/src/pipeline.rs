@@ -7,11 +7,12 @@ use crate::graph::egraph::Rounding;
 use crate::graph::{
     average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
     dequantise_late, eliminate_common_subexpressions, eliminate_dead_code, fold_constants,
-    fold_factors, fold_identities, fold_signs, join_transposes, materialise_padding,
-    merge_contractions, merge_convolutions, multiply_bytes, order_nodes, order_operands, part_rows,
-    resize_to_repeat, round_quotients, scale_bounds, scale_products, share_operands,
-    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, split_conv_transpose,
-    split_pooling, sum_integers_in_floats, transpose_columns, widen_masks,
+    fold_factors, fold_identities, fold_signs, interleave_zeros, join_transposes,
+    materialise_padding, merge_contractions, merge_convolutions, multiply_bytes, order_nodes,
+    order_operands, part_rows, repeat_channels, resize_to_repeat, round_quotients, scale_bounds,
+    scale_products, share_operands, simplify_conditions, simplify_movement, simplify_powers,
+    sink_reshapes, split_conv_transpose, split_pooling, sum_integers_in_floats, transpose_columns,
+    widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -164,7 +165,7 @@ pub fn optimise_and_tell(
             let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
             let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
             let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
-            let graph = conv_transpose_to_conv(&split_conv_transpose(&graph)?)?;
+            let graph = conv_transpose_to_conv(&split_conv_transpose(&interleave_zeros(&graph)?)?)?;
             conv_to_winograd(&graph, options, decisions)?
         }
     };
@@ -174,7 +175,7 @@ pub fn optimise_and_tell(
     };
     let graph = sum_integers_in_floats(&graph)?;
     let graph = average_by_sums(&resize_to_repeat(&split_pooling(&graph)?)?)?;
-    let graph = dequantise_late(&materialise_padding(&graph)?)?;
+    let graph = dequantise_late(&materialise_padding(&repeat_channels(&graph)?)?)?;
     let graph = transpose_columns(&sink_reshapes(&graph)?)?;
     let graph = merge_contractions(&graph)?;
     let graph = fold_identities(&graph)?;

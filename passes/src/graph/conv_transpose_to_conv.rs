@@ -2,8 +2,8 @@
 //! channels, and moves these channels to their places: no kernel asks which taps meet an element.
 //!
 //! Requires: the standard precision: taps are summed in another order, beside products with zeros.
-//! Ensures: no transposed convolution without dilation and with a fixed kernel that the stride does
-//! not exceed by far.
+//! Ensures: no transposed convolution with a fixed kernel that the stride does not exceed by far, and
+//! without dilation along axes with a stride.
 //!
 //! Before:
 //! ```text
@@ -43,8 +43,7 @@ const GROWTH: f64 = 8.0;
 /// Errors: never for a valid graph.
 pub fn conv_transpose_to_conv(graph: &Graph) -> Result<Graph, GraphError> {
     Rewriter::run(graph, &mut |cx, node| {
-        if node.op.name != "conv_transpose" || node.attrs.ints("dilations").iter().any(|d| *d != 1)
-        {
+        if node.op.name != "conv_transpose" {
             return Ok(None);
         }
         match axes(cx.old, node) {
@@ -55,11 +54,12 @@ pub fn conv_transpose_to_conv(graph: &Graph) -> Result<Graph, GraphError> {
 }
 
 /// One spatial axis. The result at `stride * q + phase - before` is the sum over `taps` of
-/// `x[q - tap] * w[stride * tap + phase]`; a convolution computes all phases of the positions `q`
-/// that are asked for.
+/// `x[q - dilation * tap] * w[stride * tap + phase]`; a convolution computes all phases of the
+/// positions `q` that are asked for. Either the stride or the dilation is 1.
 struct Axis {
     kernel: i64,
     stride: i64,
+    dilation: i64,
     /// The kernel's extent in steps of the stride, rounded up.
     taps: i64,
     pad_before: i64,
@@ -68,23 +68,35 @@ struct Axis {
     start: i64,
 }
 
-/// The spatial axes; `None` if the kernel's extents are not known, or too many weights were zeros.
+/// Whether one convolution may compute all phases of a transposed one.
+pub(super) fn phases_join(graph: &Graph, node: &Node) -> bool {
+    axes(graph, node).is_some()
+}
+
+/// The spatial axes; `None` if the kernel's extents are not known, phases meet elements apart, or too
+/// many weights were zeros.
 fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
     let kernel = &graph.ty(node.inputs[1]).shape[2..];
     let of = |name: &str, d: usize| node.attrs.ints(name)[d];
     let axis = |(d, kernel): (usize, &Expr)| {
         let kernel = kernel.as_const().filter(|k| *k > 0)?;
         let (stride, before) = (of("strides", d), of("pads_before", d));
+        let dilation = if kernel == 1 { 1 } else { of("dilations", d) };
+        if stride > 1 && dilation > 1 {
+            return None;
+        }
         let taps = (kernel + stride - 1) / stride;
-        let skipped = (before / stride).min(taps - 1);
+        let skipped = (before / stride).min((taps - 1) * dilation);
         // Positions behind the last element of x that the result reaches.
-        let reach = kernel + of("output_padding", d) - of("pads_after", d);
+        let span = (kernel - 1) * dilation + 1;
+        let reach = span + of("output_padding", d) - of("pads_after", d);
         let pad_after = ((reach + stride - 1).div_euclid(stride) - 1).max(0);
         Some(Axis {
             kernel,
             stride,
+            dilation,
             taps,
-            pad_before: taps - 1 - skipped,
+            pad_before: (taps - 1) * dilation - skipped,
             pad_after,
             start: before - skipped * stride,
         })
@@ -100,7 +112,7 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId,
     let list = |f: &dyn Fn(&Axis) -> i64| axes.iter().map(f).collect::<Vec<i64>>();
     let attrs = Attrs::new()
         .with("strides", list(&|_| 1))
-        .with("dilations", list(&|_| 1))
+        .with("dilations", list(&|a| a.dilation))
         .with("pads_before", list(&|a| a.pad_before))
         .with("pads_after", list(&|a| a.pad_after))
         .with("groups", node.attrs.int("groups"));

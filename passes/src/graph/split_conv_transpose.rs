@@ -1,9 +1,11 @@
 //! Computes a transposed convolution as one convolution for each phase of the stride, where phases
 //! meet different numbers of taps: as channels of one convolution, most would have products with
-//! zeros.
+//! zeros. With a dilation beside a stride phases also meet elements apart.
 //!
-//! Requires: the standard precision: taps are summed in another order.
-//! Ensures: nothing of its own.
+//! Requires: the standard precision: taps are summed in another order; stride and dilation of an axis
+//! without a common divisor.
+//! Ensures: with few phases, no transposed convolution with a fixed kernel that is not to become one
+//! convolution.
 //!
 //! Before:
 //! ```text
@@ -35,6 +37,7 @@
 //! ```
 //! Source: Shi et al., Is the deconvolution layer the same as a convolutional layer? (2016).
 use super::Rewriter;
+use super::conv_transpose_to_conv::phases_join;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::tensor::Tensor;
@@ -47,8 +50,10 @@ const LANES: i64 = 16;
 const GAIN: f64 = 1.25;
 /// Fewer channels of the operand have too few products for what is saved of them to matter.
 const CHANNELS: i64 = 16;
-/// Phases at most: each is a kernel.
+/// Phases at most where one convolution could compute all: each is a kernel.
 const PHASES: i64 = 9;
+/// Phases at most where no one convolution could.
+const MOST_PHASES: i64 = 64;
 /// Taps of one convolution that minimal filtering computes with fewer products than are saved here.
 const FILTERED: [i64; 2] = [3, 3];
 
@@ -57,10 +62,7 @@ const FILTERED: [i64; 2] = [3, 3];
 /// Errors: never for a valid graph.
 pub fn split_conv_transpose(graph: &Graph) -> Result<Graph, GraphError> {
     Rewriter::run(graph, &mut |cx, node| {
-        let plain = |n: &Node| {
-            n.attrs.int("groups") == 1 && n.attrs.ints("dilations").iter().all(|d| *d == 1)
-        };
-        if node.op.name != "conv_transpose" || !plain(node) {
+        if node.op.name != "conv_transpose" {
             return Ok(None);
         }
         match axes(cx.old, node).filter(|axes| pays(cx.old, node, axes)) {
@@ -74,6 +76,7 @@ pub fn split_conv_transpose(graph: &Graph) -> Result<Graph, GraphError> {
 struct Axis {
     kernel: i64,
     stride: i64,
+    dilation: i64,
     /// Elements of each phase beyond those of x: the result has `stride` times as many, or fewer
     /// by what the last phases lack.
     more: i64,
@@ -81,7 +84,7 @@ struct Axis {
 }
 
 /// Elements of the result at `stride * r + p` for a phase `p`: the sums over `taps` of
-/// `x[r + last - tap] * w[stride * tap + first]`.
+/// `x[r + last - dilation * tap] * w[stride * tap + first]`.
 #[derive(Clone, Copy)]
 struct Phase {
     first: i64,
@@ -89,17 +92,22 @@ struct Phase {
     last: i64,
 }
 
-impl Phase {
-    /// How many elements of x before the first are read.
-    fn before(self) -> i64 {
-        self.taps - 1 - self.last
-    }
-}
-
 impl Axis {
+    /// Elements of x from the first that a phase reads for an element to the last.
+    fn reach(&self, phase: &Phase) -> i64 {
+        (phase.taps - 1) * self.dilation
+    }
+
+    /// How many elements of x before the first a phase reads.
+    fn before(&self, phase: &Phase) -> i64 {
+        self.reach(phase) - phase.last
+    }
+
     fn pads(&self) -> (i64, i64) {
-        let most = |f: &dyn Fn(&Phase) -> i64| self.phases.iter().map(f).fold(0, i64::max);
-        (most(&|p| p.before()), most(&|p| p.last + self.more))
+        let met = || self.phases.iter().filter(|p| p.taps > 0);
+        let before = met().map(|p| self.before(p));
+        let after = met().map(|p| p.last + self.more);
+        (before.fold(0, i64::max), after.fold(0, i64::max))
     }
 
     /// Taps of one convolution that computes all phases.
@@ -108,34 +116,50 @@ impl Axis {
     }
 }
 
-/// The spatial axes; `None` if the kernel's extents are not known, or a phase has no taps.
+/// The spatial axes; `None` if the kernel's extents are not known, or there are too many phases.
 fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
     let kernel = &graph.ty(node.inputs[1]).shape[2..];
     let of = |name: &str, d: usize| node.attrs.ints(name)[d];
     let axis = |(d, kernel): (usize, &Expr)| {
         let (stride, before) = (of("strides", d), of("pads_before", d));
-        let kernel = kernel.as_const().filter(|k| *k >= stride)?;
-        let reach = kernel + of("output_padding", d) - before - of("pads_after", d);
+        let dilation = of("dilations", d);
+        let kernel = kernel.as_const().filter(|k| *k > 0)?;
+        let span = (kernel - 1) * dilation + 1;
+        let reach = span + of("output_padding", d) - before - of("pads_after", d);
         let phase = |p: i64| {
-            let first = (p + before) % stride;
-            Phase {
+            // The tap that meets this phase of the stride, of which there is one.
+            let meets = |k: &i64| (p + before - k * dilation).rem_euclid(stride) == 0;
+            let first = (0..stride).find(meets)?;
+            Some(Phase {
                 first,
-                taps: (kernel - first + stride - 1) / stride,
-                last: (p + before) / stride,
-            }
+                taps: (kernel - first + stride - 1).div_euclid(stride).max(0),
+                last: (p + before - first * dilation) / stride,
+            })
         };
-        (stride <= PHASES).then(|| Axis {
+        Some(Axis {
             kernel,
             stride,
+            dilation,
             more: (reach + stride - 1).div_euclid(stride) - 1,
-            phases: (0..stride).map(phase).collect(),
+            phases: (0..stride.min(MOST_PHASES + 1))
+                .map(phase)
+                .collect::<Option<_>>()?,
         })
     };
-    kernel.iter().enumerate().map(axis).collect()
+    let axes: Vec<Axis> = kernel.iter().enumerate().map(axis).collect::<Option<_>>()?;
+    let phases = axes.iter().fold(1i64, |n, a| n.saturating_mul(a.stride));
+    (phases <= MOST_PHASES).then_some(axes)
 }
 
-/// Whether convolutions apart have far fewer products, with zeros included.
+/// Whether there is no other way, or convolutions apart have far fewer products, with zeros included.
 fn pays(graph: &Graph, node: &Node, axes: &[Axis]) -> bool {
+    if !phases_join(graph, node) {
+        return true;
+    }
+    let is_met = axes.iter().all(|a| a.kernel >= a.stride);
+    if node.attrs.int("groups") != 1 || !is_met || axes.iter().any(|a| a.dilation > 1) {
+        return false;
+    }
     let w = &graph.ty(node.inputs[1]).shape;
     let (Some(channels), Some(results)) = (w[0].as_const(), w[1].as_const()) else {
         return false;
@@ -166,15 +190,20 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId,
     let image = padded(cx, node, axes)?;
     let mut parts = Vec::new();
     for phases in all_phases(axes) {
+        if phases.iter().any(|p| p.taps == 0) {
+            parts.push(zeros(cx, node, axes)?);
+            continue;
+        }
         let x = part_of_image(cx, node, image, (axes, &phases))?;
         let w = taps_of_phase(cx, node, (axes, &phases))?;
         let none = vec![0; axes.len()];
+        let dilations: Vec<i64> = axes.iter().map(|a| a.dilation).collect();
         let attrs = Attrs::new()
             .with("strides", vec![1; axes.len()])
-            .with("dilations", vec![1; axes.len()])
+            .with("dilations", dilations)
             .with("pads_before", none.clone())
             .with("pads_after", none)
-            .with("groups", 1);
+            .with("groups", node.attrs.int("groups"));
         parts.push(cx.add("conv", &node.name, &[x, w], attrs)?);
     }
     let y = cx.add("concat", &node.name, &parts, Attrs::new().with("axis", 1))?;
@@ -183,6 +212,18 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId,
     let y = cx.add("depth_to_space", &node.name, &[y], attrs)?;
     let to = cx.old.ty(node.outputs[0]).shape.clone();
     sliced(cx, node, y, (vec![Expr::from(0); to.len()], to))
+}
+
+/// The elements of a phase that no tap meets.
+fn zeros(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId, GraphError> {
+    let ty = cx.old.ty(node.outputs[0]);
+    let mut shape = ty.shape[..2].to_vec();
+    let extents = cx.old.ty(node.inputs[0]).shape[2..].iter().zip(axes);
+    shape.extend(extents.map(|(n, axis)| n.clone() + axis.more));
+    let zero = Tensor::splat(ty.dtype, vec![], 0.0);
+    let zero = cx.new.add_constant(&node.name, zero);
+    let attrs = Attrs::new().with("shape", shape);
+    cx.add("expand", &node.name, &[zero], attrs)
 }
 
 /// The operand with the zeros that any phase reads.
@@ -214,8 +255,8 @@ fn part_of_image(
     let shape = &cx.old.ty(node.inputs[0]).shape;
     let (mut starts, mut sizes) = (vec![Expr::from(0); 2], shape[..2].to_vec());
     for ((axis, phase), extent) in axes.iter().zip(phases).zip(&shape[2..]) {
-        starts.push(Expr::from(axis.pads().0 - phase.before()));
-        sizes.push(extent.clone() + axis.more + (phase.taps - 1));
+        starts.push(Expr::from(axis.pads().0 - axis.before(phase)));
+        sizes.push(extent.clone() + axis.more + axis.reach(phase));
     }
     sliced(cx, node, image, (starts, sizes))
 }
@@ -251,22 +292,52 @@ fn taps_of_phase(
     }
     let attrs = Attrs::new().with("starts", starts).with("sizes", sizes);
     let part = cx.add("slice", &node.name, &[w], attrs.with("steps", steps))?;
-    let spatial = 2..axes.len() as i64 + 2;
-    let perm: Vec<i64> = [1, 0].into_iter().chain(spatial).collect();
-    let attrs = Attrs::new().with("perm", perm);
-    cx.add("transpose", &node.name, &[part], attrs)
+    let groups = node.attrs.int("groups");
+    let rank = axes.len() as i64;
+    let swapped = |cx: &mut Rewriter<'_>, part: ValueId, first: Vec<i64>| {
+        let from = first.len() as i64;
+        let perm: Vec<i64> = first.into_iter().chain(from..from + rank).collect();
+        let attrs = Attrs::new().with("perm", perm);
+        cx.add("transpose", &node.name, &[part], attrs)
+    };
+    if groups == 1 {
+        return swapped(cx, part, vec![1, 0]);
+    }
+    // A group's channels are beside its results.
+    let shape = cx.ty(part).shape.clone();
+    let (inner, results) = (shape[0].div(groups), shape[1].clone());
+    let spatial = || shape[2..].iter().cloned();
+    let apart = [Expr::from(groups), inner.clone(), results.clone()];
+    let apart: Vec<Expr> = apart.into_iter().chain(spatial()).collect();
+    let part = cx.reshape(part, &apart, &node.name)?;
+    let part = swapped(cx, part, vec![0, 2, 1])?;
+    let all: Vec<Expr> = [results * groups, inner]
+        .into_iter()
+        .chain(spatial())
+        .collect();
+    cx.reshape(part, &all, &node.name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::{conv_transpose_to_conv, interleave_zeros};
     use tensmith_ir::dtype::DType;
     use tensmith_ir::eval::eval_graph;
     use tensmith_ir::graph::TensorType;
     use tensmith_ir::ops::op;
 
     /// `y = conv_transpose(x, w)` over axes of (extent, kernel, stride, before, after, added).
-    fn layer([channels, results]: [i64; 2], axes: &[[i64; 6]]) -> Graph {
+    fn layer(channels: [i64; 2], axes: &[[i64; 6]]) -> Graph {
+        dilated_layer(channels, axes, 1, &vec![1; axes.len()])
+    }
+
+    fn dilated_layer(
+        [channels, results]: [i64; 2],
+        axes: &[[i64; 6]],
+        groups: i64,
+        dilations: &[i64],
+    ) -> Graph {
         let list = |k: usize| axes.iter().map(|a| a[k]).collect::<Vec<i64>>();
         let shape = |first: [i64; 2], k: usize| {
             let all = first.into_iter().chain(list(k));
@@ -277,11 +348,11 @@ mod tests {
         let w = graph.add_input("w", shape([channels, results], 1));
         let attrs = Attrs::new()
             .with("strides", list(2))
-            .with("dilations", vec![1; axes.len()])
+            .with("dilations", dilations.to_vec())
             .with("pads_before", list(3))
             .with("pads_after", list(4))
             .with("output_padding", list(5))
-            .with("groups", 1);
+            .with("groups", groups);
         let y = graph.add_one(op("conv_transpose"), "c", &[x, w], attrs);
         graph.add_output("y", y.unwrap());
         graph
@@ -301,15 +372,21 @@ mod tests {
     }
 
     fn is_split_alike(channels: [i64; 2], axes: &[[i64; 6]]) -> bool {
-        let before = layer(channels, axes);
-        let after = split_conv_transpose(&before).unwrap();
+        is_alike(&layer(channels, axes), &|g| {
+            split_conv_transpose(g).unwrap()
+        })
+    }
+
+    /// Whether a pass leaves no transposed convolution, with the same values.
+    fn is_alike(before: &Graph, pass: &dyn Fn(&Graph) -> Graph) -> bool {
+        let after = pass(before);
         let inputs: Vec<Tensor> = before
             .inputs
             .iter()
             .map(|v| numbers(before.ty(*v)))
             .collect();
         let run = |g: &Graph| eval_graph(g, &inputs).unwrap();
-        assert_eq!(run(&before), run(&after), "{axes:?}");
+        assert_eq!(run(before), run(&after), "{before}");
         after.nodes.iter().all(|n| n.op.name != "conv_transpose")
     }
 
@@ -353,5 +430,40 @@ mod tests {
             [16, 32],
             &[[4, 5, 2, 2, 2, 1], [5, 5, 2, 2, 2, 1]]
         ));
+    }
+
+    /// Of any dilation, stride, padding and groups, all become convolutions.
+    #[test]
+    fn all_phases_of_dilated_kernels_are_convolutions() {
+        let pass = |g: &Graph| {
+            let graph = interleave_zeros(g).unwrap();
+            conv_transpose_to_conv(&split_conv_transpose(&graph).unwrap()).unwrap()
+        };
+        let mut layers = 0;
+        for kernel in 1..5 {
+            for stride in 1..5 {
+                for dilation in 1..5 {
+                    for [extent, before, after, added] in [
+                        [5, 0, 0, 0],
+                        [5, 1, 0, 1],
+                        [6, 2, 3, 1],
+                        [1, 0, 0, 0],
+                        [1, 0, 0, 2],
+                    ] {
+                        let axis = [extent, kernel, stride, before, after, added];
+                        let span = (kernel - 1) * dilation + 1;
+                        if (extent - 1) * stride + span + added <= before + after {
+                            continue;
+                        }
+                        let (groups, other) = (1 + layers % 2, [2, 3, 2, 1, 0, 0]);
+                        let axes = [axis, other];
+                        let layer = dilated_layer([4, 2], &axes, groups, &[dilation, 1]);
+                        assert!(is_alike(&layer, &pass), "{layer}");
+                        layers += 1;
+                    }
+                }
+            }
+        }
+        assert!(layers > 200, "{layers}");
     }
 }

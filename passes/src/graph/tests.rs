@@ -56,6 +56,8 @@ fn before_and_after() {
     });
     check(include_str!("fold_factors.rs"), &fold_factors);
     check(include_str!("fold_identities.rs"), &fold_identities);
+    check(include_str!("interleave_zeros.rs"), &interleave_zeros);
+    check(include_str!("repeat_channels.rs"), &repeat_channels);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
     check(include_str!("merge_contractions.rs"), &merge_contractions);
     check(include_str!("merge_convolutions.rs"), &|g| {

@@ -14,7 +14,7 @@ use tensmith_ir::expr::{Atom, Var};
 use tensmith_ir::loops::{Kernel, Scalar};
 
 /// Groups of fewer columns are no contractions.
-const FEW: i64 = 4;
+const FEW: i64 = 2;
 
 /// Splits the loop of a nest that divides into groups, if there is one.
 pub fn split_groups(s: &mut Scheduler, at: &Place, target: &Target) {
