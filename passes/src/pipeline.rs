@@ -174,7 +174,8 @@ pub fn optimise_and_tell(
         false => graph,
     };
     let graph = sum_integers_in_floats(&graph)?;
-    let graph = average_by_sums(&resize_to_repeat(&split_pooling(&graph)?)?)?;
+    let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
+    let graph = split_pooling(&graph, options.precision.admits(Rounding::Reassociates))?;
     let graph = dequantise_late(&materialise_padding(&repeat_channels(&graph)?)?)?;
     let graph = transpose_columns(&sink_reshapes(&graph)?)?;
     let graph = merge_contractions(&graph)?;

@@ -1,7 +1,7 @@
 //! Takes the greatest element of a large window as that of its rows' greatest elements, which
-//! windows that overlap share.
+//! windows that overlap share, and its sum as that of its rows' sums.
 //!
-//! Requires: nothing.
+//! Requires: for sums, the standard precision: their terms are added up in another order.
 //! Ensures: nothing of its own.
 //!
 //! Before:
@@ -24,6 +24,7 @@
 //! Source: the greatest of the greatest; van Herk, A fast algorithm for local minimum and maximum
 //! filters on rectangular and octagonal kernels (1992).
 use super::Rewriter;
+use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 
 /// A pass over memory between both parts must save at least so many times the taps.
@@ -38,22 +39,31 @@ const AXES: [(&str, i64); 5] = [
     ("pads_after", 0),
 ];
 
-/// The graph with windows in two parts.
+/// The graph with windows in two parts; sums too, if they may `reassociate`.
 ///
 /// Errors: never for a valid graph.
-pub fn split_pooling(graph: &Graph) -> Result<Graph, GraphError> {
-    Rewriter::run(graph, &mut |cx, node| match pays(node) {
-        true => rewrite(cx, node).map(|v| Some(vec![v])),
-        false => Ok(None),
+pub fn split_pooling(graph: &Graph, reassociate: bool) -> Result<Graph, GraphError> {
+    Rewriter::run(graph, &mut |cx, node| {
+        let separable = match node.op.name {
+            "pool_max" => true,
+            "pool_sum" => reassociate && is_wide(cx.old.ty(node.inputs[0]).dtype),
+            _ => false,
+        };
+        match separable && pays(node) {
+            true => rewrite(cx, node).map(|v| Some(vec![v])),
+            false => Ok(None),
+        }
     })
+}
+
+/// Whether sums of rows are as precise as the results are.
+fn is_wide(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F64)
 }
 
 /// Whether the parts have far fewer taps for an element of the result: the first has one for each
 /// row that the second reads.
 fn pays(node: &Node) -> bool {
-    if node.op.name != "pool_max" {
-        return false;
-    }
     let (kernel, strides) = (node.attrs.ints("kernel"), node.attrs.ints("strides"));
     let Some((last, others)) = kernel.split_last() else {
         return false;
@@ -74,6 +84,6 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node) -> Result<ValueId, GraphError> {
         })
     };
     let x = cx.get(node.inputs[0]);
-    let rows = cx.add("pool_max", &node.name, &[x], part(&|d| d == last))?;
-    cx.add("pool_max", &node.name, &[rows], part(&|d| d != last))
+    let rows = cx.add(node.op.name, &node.name, &[x], part(&|d| d == last))?;
+    cx.add(node.op.name, &node.name, &[rows], part(&|d| d != last))
 }

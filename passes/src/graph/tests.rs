@@ -82,7 +82,9 @@ fn before_and_after() {
         include_str!("split_conv_transpose.rs"),
         &split_conv_transpose,
     );
-    check(include_str!("split_pooling.rs"), &split_pooling);
+    check(include_str!("split_pooling.rs"), &|g| {
+        split_pooling(g, true)
+    });
     check(
         include_str!("sum_integers_in_floats.rs"),
         &sum_integers_in_floats,
@@ -587,4 +589,22 @@ fn reductions_that_moved_before_a_view_drop_what_the_next_view_drops() {
   %1 = reduce_max(%0) {axes=[0, 2, 3], keepdims=false} "m" : f32[4]
   output "y" = %1"#,
     );
+}
+
+/// Sums of rows are summed only where their terms may be added up in another order, and in a type
+/// that does not round them once more.
+#[test]
+fn sums_of_windows_are_split_where_they_may_be() {
+    let sums = |dtype: &str, reassociate: bool| {
+        let text = format!(
+            "graph \"g\" () {{\n  %0 = input \"x\" : {dtype}[1, 3, 9, 8]\n  %1 = pool_sum(%0) {{dilations=[1, 1], kernel=[5, 5], pads_after=[2, 2], pads_before=[2, 2], strides=[1, 1]}} \"p\" : {dtype}[1, 3, 9, 8]\n  output \"y\" = %1\n}}\n"
+        );
+        let graph = parse_graph(&text).expect("the text is valid");
+        let split = split_pooling(&graph, reassociate).expect("valid");
+        verify_graph(&split).expect("the graph is valid");
+        split.nodes.len()
+    };
+    assert_eq!(sums("f32", true), 2);
+    assert_eq!(sums("f32", false), 1);
+    assert_eq!(sums("f16", true), 1);
 }
