@@ -50,39 +50,40 @@ impl SmallModel {
 
     /// An `f32` constant.
     pub fn weight(&mut self, shape: &[usize]) -> String {
-        let name = self.name();
-        self.graph.initializer.push(TensorProto {
-            name: name.clone(),
-            dims: shape.iter().map(|d| *d as i64).collect(),
+        let values = TensorProto {
             data_type: F32,
             float_data: pattern(shape),
             ..TensorProto::default()
-        });
-        name
+        };
+        self.constant(shape, values)
     }
 
     /// Constant integers.
     pub fn integers(&mut self, values: &[i64]) -> String {
-        let name = self.name();
-        self.graph.initializer.push(TensorProto {
-            name: name.clone(),
-            dims: vec![values.len() as i64],
+        let tensor = TensorProto {
             data_type: I64,
             int64_data: values.to_vec(),
             ..TensorProto::default()
-        });
-        name
+        };
+        self.constant(&[values.len()], tensor)
     }
 
     /// Constant numbers.
     pub fn floats(&mut self, values: &[f32]) -> String {
-        let name = self.name();
-        self.graph.initializer.push(TensorProto {
-            name: name.clone(),
-            dims: vec![values.len() as i64],
+        let tensor = TensorProto {
             data_type: F32,
             float_data: values.to_vec(),
             ..TensorProto::default()
+        };
+        self.constant(&[values.len()], tensor)
+    }
+
+    fn constant(&mut self, shape: &[usize], values: TensorProto) -> String {
+        let name = self.name();
+        self.graph.initializer.push(TensorProto {
+            name: name.clone(),
+            dims: shape.iter().map(|d| *d as i64).collect(),
+            ..values
         });
         name
     }
