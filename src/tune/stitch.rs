@@ -152,9 +152,12 @@ pub fn stitch(
     if stitched.found.is_empty() && earlier.all.is_empty() {
         return Ok(stitched);
     }
-    let mut variants = vec![untuned.clone(), with(&stitched.found)];
-    let is_new = stitched.found != earlier.all;
-    if is_new && !earlier.all.is_empty() {
+    let is_new = is_new(&stitched.found, earlier);
+    let mut variants = vec![untuned.clone()];
+    if is_new {
+        variants.push(with(&stitched.found));
+    }
+    if !earlier.all.is_empty() {
         variants.push(untuned.with(earlier.all.clone().option())?);
     }
     let Some(mut sides) = Sides::new(&variants, until)? else {
@@ -291,6 +294,12 @@ impl Fitted {
     }
 }
 
+/// Whether there is anything to try beside the untuned model and what was found earlier: where all
+/// that was found has gone back, what is left would run against itself.
+fn is_new(found: &Found, earlier: &Earlier) -> bool {
+    !found.is_empty() && *found != earlier.all
+}
+
 /// What to keep, and which variant it is, by the times of the untuned model, of the one that was
 /// tried, and, if that is new, of the one with what was found earlier.
 fn settle(times: &[Vec<f64>], is_new: bool) -> (Kept, usize) {
@@ -359,6 +368,21 @@ mod tests {
         assert_eq!((cut.kept, &cut.found), (Kept::Earlier, &found));
         assert!(cut.is_cut && cut.ratio.is_none() && cut.tasks[0].is_accepted);
         assert_eq!(Stitched::cut(&Earlier::default()).kept, Kept::Untuned);
+    }
+
+    /// A model that differs in nothing from the untuned one could win by noise and be called new.
+    #[test]
+    fn what_has_gone_back_is_nothing_new() {
+        let found = |text| Found::from_iter([("task".to_string(), values(text))]);
+        let earlier = Earlier {
+            all: found("a"),
+            kernels: found("a"),
+        };
+        assert!(is_new(&found("b"), &earlier));
+        assert!(is_new(&found("a"), &Earlier::default()));
+        assert!(!is_new(&found("a"), &earlier));
+        assert!(!is_new(&Found::default(), &earlier));
+        assert!(!is_new(&Found::default(), &Earlier::default()));
     }
 
     #[test]
