@@ -106,6 +106,42 @@ fn a_layer_norm_from_primitives_is_one_kernel() {
     check(&g, &[iota(&[5, 33])]);
 }
 
+/// Rows along an axis that is not the last one, with others beside them or none.
+#[test]
+fn norms_over_channels_are_one_kernel_where_rows_lie_beside_each_other() {
+    let norm = |shape: &[usize]| {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(shape));
+        let d = mean(&mut g, x, 1);
+        let d = add(&mut g, "sub", &[x, d]);
+        let v = add(&mut g, "mul", &[d, d]);
+        let v = mean(&mut g, v, 1);
+        let v = add(&mut g, "sqrt", &[v]);
+        let y = add(&mut g, "div", &[d, v]);
+        g.add_output("y", y);
+        check(&g, &[iota(shape)]);
+        kernels(&g).len()
+    };
+    assert_eq!(norm(&[2, 12, 5, 4]), 1);
+    assert_eq!(norm(&[1, 100, 8]), 1);
+    assert_eq!(norm(&[2, 12, 3]), 4);
+}
+
+/// What is computed for each row is computed once only where its kernel makes the rows.
+#[test]
+fn roots_of_rows_stay_out_of_loops_over_them() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[2, 12, 20]));
+    let m = mean(&mut g, x, 1);
+    let r = add(&mut g, "sqrt", &[m]);
+    let y = add(&mut g, "mul", &[x, r]);
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["reduce_mean+sqrt+mul"]);
+    g.add_output("m", m);
+    assert_eq!(kernels(&g), ["reduce_mean", "sqrt", "mul"]);
+    check(&g, &[iota(&[2, 12, 20])]);
+}
+
 #[test]
 fn a_residual_before_a_layer_norm_stays_with_the_product() {
     let mut g = Graph::default();

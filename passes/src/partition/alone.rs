@@ -81,7 +81,10 @@ impl WhyNot {
             }
             WhyNot::EpilogueOf(n) => format!("it belongs to the kernel of {}", show(graph, *n)),
             WhyNot::Repeated(n) => format!("it would be computed {n} times an element"),
-            WhyNot::Rows => "its rows are not short static trailing axes".into(),
+            WhyNot::Rows => {
+                "its rows are too long, of no static extent, or apart without others beside them"
+                    .into()
+            }
             WhyNot::Copied(n) => format!("the kernel would have {n} copies of it"),
             WhyNot::Dearer => "it is predicted to be faster as a kernel of its own".into(),
             WhyNot::InPlace => {

@@ -9,6 +9,13 @@ use tensmith_ir::ops::{Class, Tolerance};
 /// Rows of at most so many elements stay in the first caches between the passes over them.
 const ROW_ELEMENTS: i64 = 16384;
 
+/// Rows that lie apart, of which a vector's lanes are passed over together: they stay in the second
+/// cache.
+const ROWS_APART: i64 = 2048;
+
+/// Fewer rows beside each other are no vector.
+const FEW_ROWS: i64 = 8;
+
 /// How often cheap scalar work may be repeated before a load is cheaper.
 const REPEATS: f64 = 4.0;
 
@@ -196,10 +203,32 @@ fn has_filter_for_each_channel(graph: &Graph, node: &Node) -> bool {
     is_depthwise(graph, node) && channels(node.inputs[0]) == channels(node.outputs[0])
 }
 
-/// How many trailing axes of `to` an operand of shape `from` is broadcast along.
-fn broadcast_suffix(from: &[Expr], to: &[Expr]) -> usize {
-    let pairs = from.iter().rev().zip(to.iter().rev());
-    pairs.take_while(|(a, b)| a.is(1) && !b.is(1)).count()
+/// The axes of `to` that an operand of shape `from` is broadcast along, but for those that it lacks.
+fn broadcast_axes(from: &[Expr], to: &[Expr]) -> Vec<usize> {
+    let skip = to.len() - from.len();
+    let along = |d: &usize| *d >= skip && from[d - skip].is(1) && !to[*d].is(1);
+    (0..to.len()).filter(along).collect()
+}
+
+/// Whether axes are the last ones of a rank.
+fn is_suffix(axes: &[usize], rank: usize) -> bool {
+    axes.iter().rev().zip((0..rank).rev()).all(|(a, d)| *a == d)
+}
+
+/// Whether rows along axes of a shape may be passed over several times in one kernel: each is in a
+/// cache as a whole, and lies side by side or has enough others beside it.
+fn are_passable(axes: &[usize], shape: &[Expr]) -> bool {
+    let row = axes.iter().map(|a| shape[*a].as_const());
+    let Some(row) = row.product::<Option<i64>>() else {
+        return false;
+    };
+    if is_suffix(axes, shape.len()) {
+        return row <= ROW_ELEMENTS;
+    }
+    let last = axes.last().map_or(0, |a| a + 1);
+    let beside = shape[last..].iter().map(Expr::as_const);
+    let beside = beside.product::<Option<i64>>();
+    row <= ROWS_APART && beside.is_some_and(|n| n >= FEW_ROWS)
 }
 
 impl Partitioner<'_> {
@@ -247,11 +276,10 @@ impl Partitioner<'_> {
                     .enumerate()
                     .filter(|(_, v)| *v == value)
                 {
-                    let ty = self.graph.ty(*value);
                     if *consumer == draft.root && self.permutes_rows(reader) {
                         info.contexts.extend(outer.contexts.clone());
                     } else {
-                        self.ask(ty, (*consumer, k), outer, &mut info);
+                        self.ask(*value, (*consumer, k), draft, &mut info);
                     }
                 }
             }
@@ -262,11 +290,13 @@ impl Partitioner<'_> {
     /// Adds the contexts in which `consumer` asks for a value.
     fn ask(
         &self,
-        ty: &TensorType,
+        value: ValueId,
         (consumer, operand): (NodeId, usize),
-        outer: &Info,
+        draft: &Draft,
         info: &mut Info,
     ) {
+        let outer = &draft.members[&consumer];
+        let ty = self.graph.ty(value);
         let reader = self.graph.node(consumer);
         let to = self.graph.ty(reader.outputs[0]);
         let broadcasts = reader.op.class == Class::Elementwise || reader.op.name == "expand";
@@ -275,14 +305,11 @@ impl Partitioner<'_> {
                 info.contexts.insert(context.clone(), *asked);
             }
         } else if broadcasts {
-            let suffix = broadcast_suffix(&ty.shape, &to.shape);
-            let repeated: f64 = to.shape[to.rank() - suffix..]
-                .iter()
-                .map(estimate)
-                .product();
-            let context = match suffix {
-                0 => Context::Under(consumer, operand),
-                _ => Context::Hoisted(ty.shape.clone()),
+            let axes = self.hoisted_axes(value, to, draft);
+            let repeated: f64 = axes.iter().map(|d| estimate(&to.shape[*d])).product();
+            let context = match axes.is_empty() {
+                true => Context::Under(consumer, operand),
+                false => Context::Hoisted(ty.shape.clone()),
             };
             let asked = Asked {
                 elements: outer.total() / repeated,
@@ -299,6 +326,66 @@ impl Partitioner<'_> {
         }
     }
 
+    /// The axes of a result along whose loops a value that broadcasts to it is computed once: the
+    /// last ones, which have the innermost loops, or those of rows that the value is made of, which
+    /// get them.
+    fn hoisted_axes(&self, value: ValueId, to: &TensorType, draft: &Draft) -> Vec<usize> {
+        let from = &self.graph.ty(value).shape;
+        let mut axes = broadcast_axes(from, &to.shape);
+        let rank = to.rank();
+        if is_suffix(&axes, rank) || self.sums_rows(value, (&axes, &to.shape), draft) {
+            return axes;
+        }
+        let all = axes.clone();
+        axes.retain(|d| (*d..rank).all(|e| all.contains(&e)));
+        axes
+    }
+
+    /// Whether scalar work on a value leads up to a reduction along these axes of this shape, which
+    /// may join the group of its consumers then.
+    fn sums_rows(&self, value: ValueId, (axes, shape): (&[usize], &[Expr]), draft: &Draft) -> bool {
+        let root = self.graph.ty(self.graph.node(draft.root).outputs[0]);
+        if root.shape != *shape || !are_passable(axes, shape) {
+            return false;
+        }
+        let rows = Heavy::Rows(axes.to_vec(), shape.to_vec());
+        (draft.heavy == Heavy::None || draft.heavy == rows)
+            && self.leads_to(value, &rows, draft, EPILOGUE_DEPTH)
+    }
+
+    /// Whether a value is made by a reduction along such rows or by scalar work on the result of
+    /// one, and all that reads it may be inside of the group.
+    fn leads_to(&self, value: ValueId, rows: &Heavy, draft: &Draft, depth: usize) -> bool {
+        let Some(made) = self.graph.producer(value).map(|n| self.graph.node(n)) else {
+            return false;
+        };
+        if depth == 0 || !self.is_read_inside(value, draft, EPILOGUE_DEPTH) {
+            return false;
+        }
+        let shape = &self.graph.ty(value).shape;
+        match made.op.class {
+            Class::Reduction => self::rows(self.graph, made).as_ref() == Some(rows),
+            Class::Elementwise => {
+                let mut same = made.inputs.iter();
+                same.any(|v| {
+                    self.graph.ty(*v).shape == *shape && self.leads_to(*v, rows, draft, depth - 1)
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether members of the group read a value, or elementwise nodes of which this is true.
+    fn is_read_inside(&self, value: ValueId, draft: &Draft, depth: usize) -> bool {
+        depth > 0
+            && !self.is_output[value.0 as usize]
+            && self.uses[value.0 as usize].iter().all(|id| {
+                let reader = self.graph.node(*id);
+                draft.members.contains_key(id)
+                    || reader.op.class == Class::Elementwise
+                        && self.is_read_inside(reader.outputs[0], draft, depth - 1)
+            })
+    }
     /// How many elements of an operand a node reads for one of its results.
     pub fn reads_per_result(
         &self,
@@ -454,13 +541,9 @@ impl Partitioner<'_> {
         if !per_row {
             return Err(WhyNot::NotAtResultIndex);
         }
-        let trailing = axes.iter().rev().zip((0..shape.len()).rev());
-        let trailing = trailing.clone().all(|(a, d)| *a == d);
-        let row = axes.iter().map(|a| shape[*a].as_const());
-        let row = row.product::<Option<i64>>();
-        match row {
-            Some(n) if trailing && n <= ROW_ELEMENTS => Ok(own),
-            _ => Err(WhyNot::Rows),
+        match are_passable(axes, shape) {
+            true => Ok(own),
+            false => Err(WhyNot::Rows),
         }
     }
 }

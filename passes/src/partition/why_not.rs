@@ -24,7 +24,7 @@ pub enum WhyNot {
     EpilogueOf(NodeId),
     /// It would be computed so many times for each element.
     Repeated(u32),
-    /// Its rows are not trailing axes of static extent that are short enough.
+    /// Its rows are too long, of no static extent, or lie apart without enough others beside them.
     Rows,
     /// The kernel's code would have so many copies of it.
     Copied(u32),

@@ -100,15 +100,27 @@ pub fn choose(
     })
 }
 
-/// Registers that a body has for each result.
+/// Registers that any of the loops of a body has for each result, but for those of one iteration.
 fn accumulators(kernel: &Kernel, body: &[Stmt]) -> i64 {
-    let mut found = BTreeSet::new();
-    visit_stores(body, &mut |b, _| {
-        if kernel.buffer(b).scope == Scope::Register {
-            found.insert(b);
-        }
+    let loops = body.iter().map(|stmt| {
+        let (mut lasting, mut passing) = (BTreeSet::new(), BTreeSet::new());
+        visit_stmts(std::slice::from_ref(stmt), &mut |s| {
+            let Stmt::Store { buffer, value, .. } = s else {
+                return;
+            };
+            value.visit(&mut |s| {
+                if let Scalar::Load(b, _) = s
+                    && kernel.buffer(*b).scope == Scope::Register
+                    && !passing.contains(b)
+                {
+                    lasting.insert(*b);
+                }
+            });
+            passing.insert(*buffer);
+        });
+        lasting.len() as i64
     });
-    found.len().max(1) as i64
+    loops.max().unwrap_or(0).max(1)
 }
 
 /// Whether results share what is loaded: windows that overlap, or operands that do not depend on
