@@ -4,7 +4,8 @@
 //! Ensures: no tile of an axis of extent 1, no concatenation of one value along such an axis, no
 //! gather by constant indices that run in steps or repeat each index, or that turn two to four parts; no expanded operand and no
 //! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function;
-//! no slices in steps along the last axis, if together they take all of it; no transpose of what is
+//! no slices in steps along the last axis, if together they take all of it, and no slice of parts of
+//! an axis that a reshape splits; no transpose of what is
 //! repeated, and no transpose before axes of extent 1 are left out.
 //!
 //! Before:
@@ -41,9 +42,9 @@
 //! ```
 //! Source: the definitions of the ops.
 use super::Rewriter;
-use super::shape_groups::broadcasts;
+use super::shape_groups::{broadcasts, dim_groups};
 use std::collections::HashSet;
-use tensmith_ir::expr::Expr;
+use tensmith_ir::expr::{Expr, product};
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
 use tensmith_ir::ops::Class;
 use tensmith_ir::tensor::Tensor;
@@ -87,7 +88,10 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
                     .flatten()
                 {
                     Some(found) => Some(found),
-                    None => of_pairs(cx, node, users)?,
+                    None => match of_pairs(cx, node, users)? {
+                        Some(found) => Some(found),
+                        None => of_split_axis(cx, node)?,
+                    },
                 }
             }
             _ if node.op.class == Class::Elementwise => {
@@ -268,6 +272,43 @@ fn sliced_function(cx: &mut Rewriter<'_>, node: &Node) -> Found {
     let part = cx.add("slice", &node.name, &[*from], node.attrs.clone())?;
     cx.add(inner.op.name, &node.name, &[part], inner.attrs)
         .map(Some)
+}
+
+/// A slice of parts of an axis that a reshape splits, as the reshape of a slice of that axis.
+fn of_split_axis(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let x = cx.get(node.inputs[0]);
+    let Some(from) = cx.producer(x, "reshape").map(|n| n.inputs[0]) else {
+        return Ok(None);
+    };
+    let (narrow, wide) = (cx.ty(from).shape.clone(), cx.ty(x).shape.clone());
+    let Some(groups) = dim_groups(&narrow, &wide) else {
+        return Ok(None);
+    };
+    let [starts, sizes] = ["starts", "sizes"].map(|name| node.attrs.dims(name));
+    let in_steps = node.attrs.ints("steps").iter().any(|s| *s != 1);
+    let is_whole = |d: usize| starts[d].is(0) && sizes[d] == wide[d];
+    let (mut start, mut size) = (vec![Expr::from(0); narrow.len()], narrow.clone());
+    for (of, parts) in groups {
+        let Some(cut) = parts.clone().find(|d| !is_whole(*d)) else {
+            continue;
+        };
+        // A part of the first axis of several lies in one piece.
+        let [outer, inner] = [parts.start..cut, cut + 1..parts.end];
+        let is_first = outer.clone().all(|d| wide[d].is(1));
+        if in_steps || of.len() != 1 || !is_first || !inner.clone().all(is_whole) {
+            return Ok(None);
+        }
+        let piece = product(&wide[inner]);
+        start[of.start] = starts[cut].clone() * piece.clone();
+        size[of.start] = sizes[cut].clone() * piece;
+    }
+    let shape = sizes.to_vec();
+    let attrs = Attrs::new()
+        .with("starts", start)
+        .with("steps", vec![1; narrow.len()])
+        .with("sizes", size);
+    let part = cx.add("slice", &node.name, &[from], attrs)?;
+    cx.reshape(part, &shape, &node.name).map(Some)
 }
 
 /// The step of a slice along the last axis, and where it starts, if it takes one element of each
