@@ -178,7 +178,7 @@ pub fn optimise_and_tell(
     let graph = split_pooling(&graph, options.precision.admits(Rounding::Reassociates))?;
     let graph = dequantise_late(&materialise_padding(&repeat_channels(&graph)?)?)?;
     let graph = transpose_columns(&sink_reshapes(&graph)?)?;
-    let graph = merge_contractions(&graph)?;
+    let graph = merge_contractions(&eliminate_dead_code(&graph)?, options)?;
     let graph = fold_identities(&graph)?;
     let graph = fold_constants(&graph, options.fold_bytes)?;
     let graph = eliminate_common_subexpressions(&graph)?;

@@ -1,7 +1,7 @@
 //! Plans compute what their graphs say: hand-made cases.
 mod common;
 
-use common::{calls_in_place, check, f32s, iota, scalar_type, ty};
+use common::{calls_in_place, check, check_with, f32s, iota, scalar_type, ty, vectors_of};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Symbol};
 use tensmith_ir::graph::{Attrs, Graph, SymbolInfo, TensorType};
@@ -304,4 +304,26 @@ fn plans_that_write_over_what_is_still_read_are_refused() {
     });
     let error = verify_plan(&plan).expect_err("an element is read after it was written");
     assert!(error.to_string().contains("overlaps"), "{error}");
+}
+
+/// A function takes as long as several other statements, so fewer elements of one are enough for
+/// two threads.
+#[test]
+fn functions_are_dealt_to_threads_before_sums_are() {
+    let is_dealt = |name: &str, operands: usize| {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&[64, 160]));
+        let operands = vec![x; operands];
+        let y = g.add_one(op(name), name, &operands, Attrs::new()).unwrap();
+        g.add_output("y", y);
+        let mut options = vectors_of(64);
+        options.target.threads = 2;
+        let plan = check_with(&g, &[iota(&[64, 160])], &options);
+        let [Stmt::For(l)] = &plan.kernels[0].body[..] else {
+            panic!("{plan}");
+        };
+        l.mark == Mark::Parallel
+    };
+    assert!(is_dealt("exp", 1));
+    assert!(!is_dealt("add", 2));
 }

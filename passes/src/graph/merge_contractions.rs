@@ -1,9 +1,11 @@
 //! Joins products of one value with several constant weights to one product, where streamed chains
-//! read the parts of its result in place: queries, keys and values.
+//! read the parts of its result in place: queries, keys and values; and where scalar work reads
+//! them, if fewer kernels are predicted to save more than the result costs that is between: the gates
+//! of a recurrent cell.
 //!
-//! Requires: nothing.
+//! Requires: no dead nodes.
 //! Ensures: no value has two products with constant matrices by the same form whose results only
-//! streamed chains read.
+//! streamed chains read. The predicted cost is not above that of before.
 //!
 //! Before:
 //! ```text
@@ -39,26 +41,77 @@
 //! ```
 //! Source: block matrices; Shoeybi et al., Megatron-LM, section 3, has one product for all three.
 use super::Rewriter;
-use crate::partition::streams_of;
+use crate::partition::{partition, predicted_cycles, streams_of};
+use crate::pipeline::PassOptions;
 use crate::split::constant_values;
+use petgraph::unionfind::UnionFind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
 use tensmith_ir::ops::{Class, Spec};
 
+/// Parts of the scalar work that are priced one by one, if not all together are cheaper.
+const PARTS: usize = 8;
+
 /// The graph with products joined.
 ///
 /// Errors: never for a valid graph.
-pub fn merge_contractions(graph: &Graph) -> Result<Graph, GraphError> {
-    let finder = Finder::new(graph);
-    let merges = finder.merges();
-    let heads: HashMap<NodeId, &Merge> = merges.iter().map(|m| (m.steps[0].nodes[0], m)).collect();
+pub fn merge_contractions(graph: &Graph, options: &PassOptions) -> Result<Graph, GraphError> {
+    let (streamed, _) = Finder::new(graph).merges();
+    let graph = merged(graph, &streamed)?;
+    let (_, beside) = Finder::new(&graph).merges();
+    if beside.is_empty() {
+        return Ok(graph);
+    }
+    // The graph is the same for any number of threads, and whatever tuning says of its kernels.
+    let mut options = PassOptions {
+        tuned: None,
+        spaces: false,
+        ..options.clone()
+    };
+    options.target.threads = 1;
+    // Kernels of constants run once, when the model is compiled.
+    let cycles = |graph: &Graph| {
+        let fixed = constant_values(graph);
+        let mut partition = partition(graph, &options);
+        let runs = |root: &NodeId| !fixed[graph.node(*root).outputs[0].0 as usize];
+        partition.groups.retain(|root, _| runs(root));
+        predicted_cycles(graph, &partition, &options.target)
+    };
+    let before = cycles(&graph);
+    let all: Vec<&Merge> = beside.iter().flatten().collect();
+    let one_by_one = beside.iter().take(PARTS).map(|part| part.iter().collect());
+    let one_by_one = one_by_one.filter(|_: &Vec<&Merge>| beside.len() > 1);
+    let mut taken: Vec<&Merge> = Vec::new();
+    for merges in [all].into_iter().chain(one_by_one) {
+        let is_all = merges.len() == beside.iter().map(Vec::len).sum::<usize>();
+        if cycles(&merged(&graph, merges.iter().copied())?) < before {
+            taken.extend(merges);
+            if is_all {
+                break;
+            }
+        }
+    }
+    merged(&graph, taken)
+}
+
+/// The graph with these products joined.
+fn merged<'m>(
+    graph: &Graph,
+    merges: impl IntoIterator<Item = &'m Merge>,
+) -> Result<Graph, GraphError> {
+    let merges: Vec<&Merge> = merges.into_iter().collect();
+    if merges.is_empty() {
+        return Ok(graph.clone());
+    }
+    let fixed = constant_values(graph);
+    let heads: HashMap<NodeId, &Merge> = merges.iter().map(|m| (m.steps[0].nodes[0], *m)).collect();
     let inside: BTreeSet<NodeId> = (merges.iter().flat_map(|m| &m.steps))
         .flat_map(|step| step.nodes.iter().copied())
         .collect();
     let mut cx = Rewriter::new(graph);
     // Weights first: the products of later weights stand where that of the first one stood.
-    let fixed = |id: &NodeId| finder.fixed[graph.node(*id).outputs[0].0 as usize];
+    let fixed = |id: &NodeId| fixed[graph.node(*id).outputs[0].0 as usize];
     for id in graph.node_ids().filter(fixed) {
         cx.copy(graph.node(id))?;
     }
@@ -88,6 +141,11 @@ struct Merge {
 }
 
 impl Merge {
+    /// The last node of each.
+    fn ends(&self) -> &[NodeId] {
+        &self.steps[self.steps.len() - 1].nodes
+    }
+
     fn build(&self, cx: &mut Rewriter<'_>) -> Result<(), GraphError> {
         let graph = cx.old;
         let mut made = cx.get(graph.node(self.steps[0].nodes[0]).inputs[0]);
@@ -112,8 +170,7 @@ impl Merge {
     /// The results again, as slices of the joined one.
     fn part(&self, cx: &mut Rewriter<'_>, made: ValueId) -> Result<(), GraphError> {
         let mut done = Expr::from(0);
-        let last = &self.steps[self.steps.len() - 1];
-        for node in last.nodes.iter().map(|n| cx.old.node(*n)) {
+        for node in self.ends().iter().map(|n| cx.old.node(*n)) {
             let sizes = cx.old.ty(node.outputs[0]).shape.clone();
             let columns = sizes.len() - 1;
             let mut starts = vec![Expr::from(0); sizes.len()];
@@ -148,26 +205,90 @@ impl<'g> Finder<'g> {
         }
     }
 
-    /// Products of one value that have one form, likewise followed.
-    fn merges(&self) -> Vec<Merge> {
-        let mut alike: BTreeMap<(ValueId, String), Vec<Vec<NodeId>>> = BTreeMap::new();
+    /// Products of one value that have one form, with what follows all of them likewise: those that
+    /// streamed chains read, and those that scalar work reads, in parts that have no scalar work in
+    /// common.
+    fn merges(&self) -> (Vec<Merge>, Vec<Vec<Merge>>) {
+        let mut streamed: BTreeMap<(ValueId, String), Vec<Vec<NodeId>>> = BTreeMap::new();
+        let mut scalar = streamed.clone();
         for id in self.graph.node_ids() {
             let node = self.graph.node(id);
             let Some(form) = self.form(node) else {
                 continue;
             };
             let chain = self.chain(id);
-            if self.is_streamed(chain[chain.len() - 1]) {
-                let steps = chain[1..].iter().map(|n| {
-                    let operand = self.fixed_operand(*n);
-                    format!("{}{operand:?}", self.graph.node(*n).op.name)
-                });
+            let last = chain[chain.len() - 1];
+            if self.is_streamed(last) {
+                let steps = chain[1..].iter().map(|n| self.step(*n));
                 let form = [form].into_iter().chain(steps).collect();
-                alike.entry((node.inputs[0], form)).or_default().push(chain);
+                streamed
+                    .entry((node.inputs[0], form))
+                    .or_default()
+                    .push(chain);
+            } else if self.is_read_by_scalar_work(last) {
+                scalar
+                    .entry((node.inputs[0], form))
+                    .or_default()
+                    .push(chain);
             }
         }
-        let several = alike.into_values().filter(|chains| chains.len() > 1);
-        several.filter_map(|chains| self.merge(&chains)).collect()
+        for chains in scalar.values_mut() {
+            let alike = |level: usize| {
+                let mut steps = chains.iter().map(|c| c.get(level).map(|n| self.step(*n)));
+                let first = steps.next().flatten();
+                first.is_some() && steps.all(|s| s == first)
+            };
+            let length = (1..).take_while(|level| alike(*level)).count() + 1;
+            chains.iter_mut().for_each(|c| c.truncate(length));
+        }
+        let [streamed, scalar] = [streamed, scalar].map(|alike| {
+            let several = alike.into_values().filter(|chains| chains.len() > 1);
+            let merges = several.filter_map(|chains| self.merge(&chains));
+            merges.collect::<Vec<Merge>>()
+        });
+        (streamed, self.parts(scalar))
+    }
+
+    /// The form of a node that follows a product.
+    fn step(&self, id: NodeId) -> String {
+        let operand = self.fixed_operand(id);
+        format!("{}{operand:?}", self.graph.node(id).op.name)
+    }
+
+    /// Products by the scalar work that reads them, where fewer kernels are possible: all that reads
+    /// the results of joined ones is one kernel at least.
+    fn parts(&self, merges: Vec<Merge>) -> Vec<Vec<Merge>> {
+        let mut sets: UnionFind<u32> = UnionFind::new(self.graph.nodes.len());
+        for merge in &merges {
+            let ends = merge.ends();
+            let mut todo: Vec<NodeId> = ends
+                .iter()
+                .flat_map(|n| self.readers(*n))
+                .copied()
+                .collect();
+            let mut seen: BTreeSet<NodeId> = BTreeSet::new();
+            while let Some(id) = todo.pop() {
+                if self.graph.node(id).op.class == Class::Elementwise && seen.insert(id) {
+                    sets.union(id.0, ends[0].0);
+                    todo.extend(self.readers(id));
+                }
+            }
+        }
+        let mut parts: BTreeMap<u32, Vec<Merge>> = BTreeMap::new();
+        for merge in merges {
+            let set = sets.find(merge.ends()[0].0);
+            parts.entry(set).or_default().push(merge);
+        }
+        let fewer = |part: &Vec<Merge>| part.iter().map(|m| m.ends().len() - 1).sum::<usize>() > 1;
+        parts.into_values().filter(fewer).collect()
+    }
+
+    /// Whether nothing but scalar work reads a result.
+    fn is_read_by_scalar_work(&self, id: NodeId) -> bool {
+        let result = self.graph.node(id).outputs[0];
+        let readers = self.readers(id);
+        let scalar = |n: &NodeId| self.graph.node(*n).op.class == Class::Elementwise;
+        !readers.is_empty() && readers.iter().all(scalar) && !self.graph.outputs.contains(&result)
     }
 
     /// The form of a product of rows with a constant matrix.

@@ -59,7 +59,9 @@ fn before_and_after() {
     check(include_str!("interleave_zeros.rs"), &interleave_zeros);
     check(include_str!("repeat_channels.rs"), &repeat_channels);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
-    check(include_str!("merge_contractions.rs"), &merge_contractions);
+    check(include_str!("merge_contractions.rs"), &|g| {
+        merge_contractions(g, &PassOptions::default())
+    });
     check(include_str!("merge_convolutions.rs"), &|g| {
         merge_convolutions(g, &PassOptions::default().target)
     });

@@ -40,7 +40,7 @@ use scheduler::Scheduler;
 use std::sync::Arc;
 use task::Task;
 use tensmith_ir::expr::{Expr, product};
-use tensmith_ir::loops::{BufferId, Kernel, Role, Stmt};
+use tensmith_ir::loops::{BufferId, Kernel, Role, Scalar, Stmt};
 use trace::Trace;
 
 /// What schedules need to know of the machine.
@@ -288,10 +288,19 @@ fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
     }
 }
 
-/// The iterations of all innermost statements; `None` if sizes are not known.
+/// What a function takes. Units: other statements.
+const CALL: i64 = 8;
+
+/// The iterations of all innermost statements, functions of them counted as several; `None` if sizes
+/// are not known.
 fn work(stmts: &[Stmt]) -> Option<i64> {
     stmts.iter().try_fold(0i64, |sum, stmt| {
         let own = match stmt {
+            Stmt::Store { value, .. } => {
+                let mut calls = 0;
+                value.visit(&mut |s| calls += i64::from(matches!(s, Scalar::Call(..))));
+                1 + CALL * calls
+            }
             Stmt::For(l) => work(&l.body)?
                 .max(1)
                 .saturating_mul(l.extent.as_const()?.max(0)),
