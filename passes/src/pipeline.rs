@@ -185,7 +185,7 @@ pub fn optimise_and_tell(
     // Where convolutions pad alike, they share an image now.
     let graph = merge_convolutions(&graph, &options.target)?;
     let graph = order_nodes(&eliminate_dead_code(&graph)?)?;
-    Ok(widen_masks(&graph)?)
+    Ok(eliminate_common_subexpressions(&widen_masks(&graph)?)?)
 }
 
 /// Plans a graph: what kernels run, in which order, and where their data lies.

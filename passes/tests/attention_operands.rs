@@ -112,18 +112,46 @@ fn products_with_weights_become_one() {
     assert_eq!(names, ["contract", "streamed"]);
 }
 
-/// Queries have more heads than keys and values, and another addition: only the latter are joined.
+/// Keys without a bias, as a softmax does not change with theirs, beside queries and values with one.
+#[test]
+fn products_that_lack_a_bias_become_one_with_those_that_have_one() {
+    let [b, l, h, d] = [2, 21, 3, 8];
+    for lacks in [
+        [false, true, false],
+        [true, true, false],
+        [false, false, true],
+    ] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&[b, l, 10]));
+        let [q, k, v] = [0, 1, 2].map(|k| {
+            let w = weights(&mut g, &[10, h * d], 1.0 + k as f32);
+            let mut y = contract(&mut g, x, w, "abc,cd->abd");
+            if !lacks[k] {
+                let bias = weights(&mut g, &[h * d], 0.5 + k as f32);
+                y = add(&mut g, "add", &[y, bias], Attrs::new());
+            }
+            let y = reshape(&mut g, y, &[b, l, h, d]);
+            transpose(&mut g, y, &[0, 2, 1, 3])
+        });
+        let y = attend(&mut g, q, k, v);
+        join(&mut g, y, [b, h, l, d]);
+        let names = check(&g, &[f32s(&[b, l, 10], 1.0)]);
+        assert_eq!(names, ["contract", "streamed"], "{lacks:?}");
+    }
+}
+
+/// Queries have more heads than keys and values, and a bound: only the latter are joined.
 #[test]
 fn products_that_differ_stay_apart() {
     let [b, l, h, shared, d] = [1, 13, 6, 2, 4];
     let mut g = Graph::default();
     let x = g.add_input("x", ty(&[b, l, 10]));
-    let head = |g: &mut Graph, heads: usize, biased: bool| {
+    let head = |g: &mut Graph, heads: usize, bounded: bool| {
         let w = weights(g, &[10, heads * d], heads as f32);
         let mut y = contract(g, x, w, "abc,cd->abd");
-        if biased {
-            let bias = weights(g, &[heads * d], 0.5);
-            y = add(g, "add", &[y, bias], Attrs::new());
+        if bounded {
+            let bound = weights(g, &[heads * d], 0.5);
+            y = add(g, "max", &[y, bound], Attrs::new());
         }
         let y = reshape(g, y, &[b, l, heads, d]);
         transpose(g, y, &[0, 2, 1, 3])

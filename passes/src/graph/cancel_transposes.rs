@@ -123,13 +123,20 @@ impl Region<'_> {
             return true;
         }
         plan.nodes += 1;
+        let readers = &self.uses[value.0 as usize];
         let inside = |n: &NodeId| {
-            let class = self.graph.node(*n).op.class;
-            let view = self.graph.node(*n).op.name == "transpose";
-            view || matches!(class, Class::Elementwise | Class::Reduction | Class::Row)
+            let reader = self.graph.node(*n);
+            let view = reader.op.name == "transpose";
+            // The product by which this was reached is the only reader, if one is.
+            let rows = || readers.len() == 1 && self.is_product(self.graph, reader);
+            view || match reader.op.class {
+                Class::Elementwise | Class::Reduction | Class::Row => true,
+                Class::Contraction => reader.inputs[0] == value && rows(),
+                _ => false,
+            }
         };
         let wanted = self.graph.outputs.contains(&value);
-        if plan.nodes > MOST || wanted || !self.uses[value.0 as usize].iter().all(inside) {
+        if plan.nodes > MOST || wanted || !readers.iter().all(inside) {
             return false;
         }
         let whole = self.graph.ty(value).rank() == self.rank();

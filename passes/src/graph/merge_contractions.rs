@@ -47,8 +47,9 @@ use crate::split::constant_values;
 use petgraph::unionfind::UnionFind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tensmith_ir::expr::Expr;
-use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
+use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, TensorType, ValueId};
 use tensmith_ir::ops::{Class, Spec};
+use tensmith_ir::tensor::Tensor;
 
 /// Parts of the scalar work that are priced one by one, if not all together are cheaper.
 const PARTS: usize = 8;
@@ -105,9 +106,9 @@ fn merged<'m>(
         return Ok(graph.clone());
     }
     let fixed = constant_values(graph);
-    let heads: HashMap<NodeId, &Merge> = merges.iter().map(|m| (m.steps[0].nodes[0], *m)).collect();
-    let inside: BTreeSet<NodeId> = (merges.iter().flat_map(|m| &m.steps))
-        .flat_map(|step| step.nodes.iter().copied())
+    let heads: HashMap<NodeId, &Merge> = merges.iter().map(|m| (m.head(), *m)).collect();
+    let inside: BTreeSet<NodeId> = (merges.iter().flat_map(|m| &m.chains))
+        .flat_map(|chain| chain.iter().copied())
         .collect();
     let mut cx = Rewriter::new(graph);
     // Weights first: the products of later weights stand where that of the first one stood.
@@ -125,10 +126,8 @@ fn merged<'m>(
     Ok(cx.finish())
 }
 
-/// The same step of each of several products: the product, or what follows each.
+/// A step of all products of a merge.
 struct Step {
-    /// The nodes, one for each product.
-    nodes: Vec<NodeId>,
     /// Which operand has the weights.
     operand: usize,
     /// The axis of the weights that becomes longer.
@@ -137,32 +136,46 @@ struct Step {
 
 /// Products that become one, and what follows all of them likewise.
 struct Merge {
+    /// A product each, and the nodes that follow it. The summand of a last step that is missing is
+    /// nothing.
+    chains: Vec<Vec<NodeId>>,
     steps: Vec<Step>,
 }
 
 impl Merge {
     /// The last node of each.
-    fn ends(&self) -> &[NodeId] {
-        &self.steps[self.steps.len() - 1].nodes
+    fn ends(&self) -> Vec<NodeId> {
+        self.chains.iter().map(|c| c[c.len() - 1]).collect()
+    }
+
+    /// The product that stands first.
+    fn head(&self) -> NodeId {
+        self.chains[0][0]
     }
 
     fn build(&self, cx: &mut Rewriter<'_>) -> Result<(), GraphError> {
         let graph = cx.old;
-        let mut made = cx.get(graph.node(self.steps[0].nodes[0]).inputs[0]);
-        for step in &self.steps {
-            let names = step.nodes.iter().map(|n| graph.node(*n).name.as_str());
-            let label = names.collect::<Vec<_>>().join(" + ");
-            let weights = step.nodes.iter();
-            let weights = weights.map(|n| cx.get(graph.node(*n).inputs[step.operand]));
-            let weights: Vec<ValueId> = weights.collect();
+        let mut made = cx.get(graph.node(self.head()).inputs[0]);
+        for (level, step) in self.steps.iter().enumerate() {
+            let nodes: Vec<&Node> = (self.chains.iter())
+                .filter_map(|c| c.get(level).map(|n| graph.node(*n)))
+                .collect();
+            let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
+            let label = names.join(" + ");
+            let mut weights = Vec::new();
+            for chain in &self.chains {
+                weights.push(match chain.get(level) {
+                    Some(id) => cx.get(graph.node(*id).inputs[step.operand]),
+                    None => nothing(cx, graph.ty(graph.node(chain[level - 1]).outputs[0]))?,
+                });
+            }
             let attrs = Attrs::new().with("axis", step.axis as i64);
             let weights = cx.add("concat", &label, &weights, attrs)?;
             let operands = match step.operand {
                 0 => [weights, made],
                 _ => [made, weights],
             };
-            let first = graph.node(step.nodes[0]);
-            made = cx.add(first.op.name, &label, &operands, first.attrs.clone())?;
+            made = cx.add(nodes[0].op.name, &label, &operands, nodes[0].attrs.clone())?;
         }
         self.part(cx, made)
     }
@@ -170,7 +183,7 @@ impl Merge {
     /// The results again, as slices of the joined one.
     fn part(&self, cx: &mut Rewriter<'_>, made: ValueId) -> Result<(), GraphError> {
         let mut done = Expr::from(0);
-        for node in self.ends().iter().map(|n| cx.old.node(*n)) {
+        for node in self.ends().into_iter().map(|n| cx.old.node(n)) {
             let sizes = cx.old.ty(node.outputs[0]).shape.clone();
             let columns = sizes.len() - 1;
             let mut starts = vec![Expr::from(0); sizes.len()];
@@ -185,6 +198,15 @@ impl Merge {
         }
         Ok(())
     }
+}
+
+/// A summand for each column of a value that changes no bit of it.
+fn nothing(cx: &mut Rewriter<'_>, ty: &TensorType) -> Result<ValueId, GraphError> {
+    let zero = Tensor::splat(ty.dtype, vec![], -0.0);
+    let zero = cx.new.add_constant("nothing", zero);
+    let columns = ty.shape[ty.rank() - 1].clone();
+    let attrs = Attrs::new().with("shape", vec![columns]);
+    cx.add("expand", "nothing", &[zero], attrs)
 }
 
 struct Finder<'g> {
@@ -218,35 +240,57 @@ impl<'g> Finder<'g> {
             };
             let chain = self.chain(id);
             let last = chain[chain.len() - 1];
-            if self.is_streamed(last) {
-                let steps = chain[1..].iter().map(|n| self.step(*n));
-                let form = [form].into_iter().chain(steps).collect();
-                streamed
-                    .entry((node.inputs[0], form))
-                    .or_default()
-                    .push(chain);
-            } else if self.is_read_by_scalar_work(last) {
-                scalar
-                    .entry((node.inputs[0], form))
-                    .or_default()
-                    .push(chain);
+            let alike = match self.is_streamed(last) {
+                true => &mut streamed,
+                false if self.is_read_by_scalar_work(last) => &mut scalar,
+                false => continue,
+            };
+            alike.entry((node.inputs[0], form)).or_default().push(chain);
+        }
+        let streamed = streamed.into_values().flat_map(|all| self.alike(all));
+        let streamed = streamed.filter_map(|chains| self.merge(chains)).collect();
+        let scalar = scalar.into_values().map(|all| self.common(all));
+        let scalar = scalar.filter_map(|chains| self.merge(chains)).collect();
+        (streamed, self.parts(scalar))
+    }
+
+    /// Chains by their steps; those that lack a last summand only are with those that have it.
+    fn alike(&self, all: Vec<Vec<NodeId>>) -> Vec<Vec<Vec<NodeId>>> {
+        let mut by_steps: BTreeMap<Vec<String>, Vec<Vec<NodeId>>> = BTreeMap::new();
+        for chain in all {
+            let steps = chain[1..].iter().map(|n| self.step(*n)).collect();
+            by_steps.entry(steps).or_default().push(chain);
+        }
+        let longer = |steps: &Vec<String>| {
+            let fits = |other: &&Vec<String>| match other.split_last() {
+                Some((last, rest)) => rest == steps && last.starts_with("add"),
+                None => false,
+            };
+            by_steps.keys().find(fits).cloned()
+        };
+        let moves: Vec<(Vec<String>, Vec<String>)> = (by_steps.keys())
+            .filter_map(|steps| Some((steps.clone(), longer(steps)?)))
+            .collect();
+        // The longest first: none is moved twice.
+        for (from, to) in moves.into_iter().rev() {
+            if let Some(target) = by_steps.get(&to).cloned() {
+                let moved = by_steps.remove(&from).unwrap_or_default();
+                by_steps.insert(to, [target, moved].concat());
             }
         }
-        for chains in scalar.values_mut() {
-            let alike = |level: usize| {
-                let mut steps = chains.iter().map(|c| c.get(level).map(|n| self.step(*n)));
-                let first = steps.next().flatten();
-                first.is_some() && steps.all(|s| s == first)
-            };
-            let length = (1..).take_while(|level| alike(*level)).count() + 1;
-            chains.iter_mut().for_each(|c| c.truncate(length));
-        }
-        let [streamed, scalar] = [streamed, scalar].map(|alike| {
-            let several = alike.into_values().filter(|chains| chains.len() > 1);
-            let merges = several.filter_map(|chains| self.merge(&chains));
-            merges.collect::<Vec<Merge>>()
-        });
-        (streamed, self.parts(scalar))
+        by_steps.into_values().collect()
+    }
+
+    /// Chains as far as all have the same steps.
+    fn common(&self, mut chains: Vec<Vec<NodeId>>) -> Vec<Vec<NodeId>> {
+        let alike = |level: usize| {
+            let mut steps = chains.iter().map(|c| c.get(level).map(|n| self.step(*n)));
+            let first = steps.next().flatten();
+            first.is_some() && steps.all(|s| s == first)
+        };
+        let length = (1..).take_while(|level| alike(*level)).count() + 1;
+        chains.iter_mut().for_each(|c| c.truncate(length));
+        chains
     }
 
     /// The form of a node that follows a product.
@@ -307,24 +351,29 @@ impl<'g> Finder<'g> {
         })
     }
 
-    fn merge(&self, chains: &[Vec<NodeId>]) -> Option<Merge> {
+    /// Chains as one, in the order of their products.
+    fn merge(&self, mut chains: Vec<Vec<NodeId>>) -> Option<Merge> {
+        if chains.len() < 2 {
+            return None;
+        }
+        chains.sort();
         let spec = Spec::of(&self.graph.node(chains[0][0]).attrs);
         let column = spec.out.last()?;
         let of_product = (1, spec.b.iter().position(|c| c == column)?);
-        let step = |level: usize| {
-            let nodes: Vec<NodeId> = chains.iter().map(|chain| chain[level]).collect();
+        let longest = chains.iter().max_by_key(|c| c.len())?;
+        let step = |(level, node): (usize, &NodeId)| {
             let (operand, axis) = match level {
                 0 => of_product,
-                _ => (self.fixed_operand(nodes[0])?, 0),
+                _ => (self.fixed_operand(*node)?, 0),
             };
-            Some(Step {
-                nodes,
-                operand,
-                axis,
-            })
+            Some(Step { operand, axis })
         };
-        let steps = (0..chains[0].len()).map(step).collect::<Option<_>>()?;
-        Some(Merge { steps })
+        let steps = longest
+            .iter()
+            .enumerate()
+            .map(step)
+            .collect::<Option<_>>()?;
+        Some(Merge { chains, steps })
     }
 
     /// A product and the nodes that follow it one by one, each with a constant for each column.

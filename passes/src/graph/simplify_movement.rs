@@ -5,7 +5,7 @@
 //! gather by constant indices that run in steps or repeat each index, or that turn two to four parts; no expanded operand and no
 //! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function;
 //! no slices in steps along the last axis, if together they take all of it, and no slice of parts of
-//! an axis that a reshape splits; no transpose of what is
+//! an axis that a reshape splits before another one; no transpose of what is
 //! repeated, and no transpose before axes of extent 1 are left out.
 //!
 //! Before:
@@ -90,7 +90,7 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
                     Some(found) => Some(found),
                     None => match of_pairs(cx, node, users)? {
                         Some(found) => Some(found),
-                        None => of_split_axis(cx, node)?,
+                        None => of_split_axis(cx, node, &uses)?,
                     },
                 }
             }
@@ -274,8 +274,14 @@ fn sliced_function(cx: &mut Rewriter<'_>, node: &Node) -> Found {
         .map(Some)
 }
 
-/// A slice of parts of an axis that a reshape splits, as the reshape of a slice of that axis.
-fn of_split_axis(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+/// A slice of parts of an axis that a reshape splits, as the reshape of a slice of that axis, if
+/// others reshape it further.
+fn of_split_axis(cx: &mut Rewriter<'_>, node: &Node, uses: &[Vec<NodeId>]) -> Found {
+    let readers = &uses[node.outputs[0].0 as usize];
+    let reshapes = |n: &NodeId| cx.old.node(*n).op.name == "reshape";
+    if cx.old.outputs.contains(&node.outputs[0]) || !readers.iter().all(reshapes) {
+        return Ok(None);
+    }
     let x = cx.get(node.inputs[0]);
     let Some(from) = cx.producer(x, "reshape").map(|n| n.inputs[0]) else {
         return Ok(None);

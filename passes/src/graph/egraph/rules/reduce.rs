@@ -39,12 +39,12 @@ pub const RULES: &[Rule] = &[
     twice(
         "sum-of-sums",
         "reduce_sum",
-        "(reduce_sum (reduce_sum ?x)) => (reduce_sum ?x) over both axes, if they stay",
+        "(reduce_sum (reduce_sum ?x)) => (reduce_sum ?x) over both axes, if both stay or neither does",
     ),
     twice(
         "mean-of-means",
         "reduce_mean",
-        "(reduce_mean (reduce_mean ?x)) => (reduce_mean ?x) over both axes, if they stay",
+        "(reduce_mean (reduce_mean ?x)) => (reduce_mean ?x) over both axes, if both stay or neither does",
     ),
     structure(
         "sum-of-whole-window",
@@ -115,16 +115,22 @@ const fn twice(name: &'static str, op: &'static str, equation: &'static str) -> 
 }
 
 fn both_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let keeps = call.attrs.flag("keepdims");
     let inner = calls(terms, call.args[0]).filter(|c| c.op.name == call.op.name);
-    let kept = inner.filter(|c| c.attrs.flag("keepdims") && call.attrs.flag("keepdims"));
+    let alike = inner.filter(|c| c.attrs.flag("keepdims") == keeps);
     let both = |c: &Call| {
-        let mut axes = [c.attrs.ints("axes"), call.attrs.ints("axes")].concat();
+        let first = c.attrs.ints("axes");
+        // The axes that the outer one sees.
+        let rank = terms[c.args[0]].data.ty().rank() as i64;
+        let left: Vec<i64> = (0..rank).filter(|d| keeps || !first.contains(d)).collect();
+        let second = call.attrs.ints("axes").iter().map(|a| left[*a as usize]);
+        let mut axes: Vec<i64> = first.iter().copied().chain(second).collect();
         axes.sort_unstable();
         axes.dedup();
         let attrs = (*call.attrs).clone().with("axes", axes);
         Tree::Call(call.op, attrs, vec![Tree::Class(c.args[0])])
     };
-    kept.map(both).collect()
+    alike.map(both).collect()
 }
 
 fn drop_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
@@ -292,10 +298,15 @@ fn sample_twice(s: &mut Sampler, name: &'static str) -> Graph {
     let mut g = Graph::default();
     let shape: Vec<i64> = (0..3).map(|_| s.int(1, 5)).collect();
     let x = float(&mut g, "x", &shape);
-    let axes = |k: i64| Attrs::new().with("axes", vec![k]).with("keepdims", true);
+    let keeps = s.int(0, 1) == 0;
+    let axes = |k: i64| Attrs::new().with("axes", vec![k]).with("keepdims", keeps);
     let first = s.int(0, 2);
     let y = node(&mut g, name, &[x], axes(first));
-    let y = node(&mut g, name, &[y], axes((first + s.int(1, 2)) % 3));
+    let second = match keeps {
+        true => (first + s.int(1, 2)) % 3,
+        false => s.int(0, 1),
+    };
+    let y = node(&mut g, name, &[y], axes(second));
     finished(g, y)
 }
 
