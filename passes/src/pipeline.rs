@@ -5,9 +5,9 @@ use crate::graph::Algorithm;
 use crate::graph::egraph;
 use crate::graph::egraph::Rounding;
 use crate::graph::{
-    average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd, conv_transpose_to_conv,
-    dequantise_late, eliminate_common_subexpressions, eliminate_dead_code, fold_constants,
-    fold_factors, fold_identities, fold_signs, interleave_zeros, join_transposes,
+    absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
+    conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
+    fold_constants, fold_factors, fold_identities, fold_signs, interleave_zeros, join_transposes,
     materialise_padding, merge_contractions, merge_convolutions, multiply_bytes, order_nodes,
     order_operands, part_rows, repeat_channels, resize_to_repeat, round_quotients, scale_bounds,
     scale_products, share_operands, simplify_conditions, simplify_movement, simplify_powers,
@@ -158,6 +158,7 @@ pub fn optimise_and_tell(
         }
         false => graph,
     };
+    let graph = absorb_transposes(&graph)?;
     let graph = match options.precision {
         Precision::Exact => graph,
         Precision::Standard | Precision::Fast(_) => {

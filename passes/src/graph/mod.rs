@@ -1,5 +1,6 @@
 //! Graph passes: each a function from a graph to an equal one. They leave subgraphs alone;
 //! [`crate::pipeline::optimise`] visits those first.
+mod absorb_transposes;
 mod average_by_sums;
 mod cancel_transposes;
 mod contract_to_conv;
@@ -48,6 +49,7 @@ mod tests;
 mod transpose_columns;
 mod widen_masks;
 
+pub use absorb_transposes::absorb_transposes;
 pub use average_by_sums::average_by_sums;
 pub use cancel_transposes::cancel_transposes;
 pub use contract_to_conv::contract_to_conv;

@@ -35,6 +35,7 @@ fn check(source: &str, pass: &dyn Fn(&Graph) -> Result<Graph, GraphError>) {
 
 #[test]
 fn before_and_after() {
+    check(include_str!("absorb_transposes.rs"), &absorb_transposes);
     check(include_str!("average_by_sums.rs"), &average_by_sums);
     check(include_str!("cancel_transposes.rs"), &cancel_transposes);
     check(include_str!("contract_to_conv.rs"), &contract_to_conv);
