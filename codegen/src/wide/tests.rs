@@ -5,6 +5,7 @@ mod forward;
 mod interleave;
 mod interp;
 mod kernels;
+mod late;
 mod matmul;
 mod ops;
 mod random;

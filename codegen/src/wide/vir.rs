@@ -8,6 +8,7 @@
 mod build;
 mod forward;
 mod interleave;
+mod late;
 mod ops;
 mod steps;
 mod text;
