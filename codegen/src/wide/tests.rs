@@ -1,5 +1,6 @@
 //! Tests: compiled tiles run in memory and are compared with the interpreter or plain Rust.
 
+mod again;
 mod exec;
 mod forward;
 mod interleave;
