@@ -108,7 +108,7 @@ pub(super) fn excess(
     let mut most = live.excess();
     for at in order.iter().rev() {
         let (result, inst) = &data.insts[*at];
-        result.into_iter().for_each(|v| live.remove(*v));
+        result.iter().for_each(|v| live.remove(*v));
         inst.operands(|v, _| live.insert(v));
         most = most.max(live.excess());
     }
