@@ -57,18 +57,20 @@ fn groups_of_few_results_are_vectors() {
 
 #[test]
 fn padded_groups_lie_as_vectors_are_filled_best() {
-    for (results, width, bytes, row_major) in [
-        (4, 30, 32, true),
-        (8, 30, 64, true),
-        (8, 30, 32, false),
-        (16, 30, 64, false),
-        (6, 3, 32, false),
+    for (results, width, (bytes, stride), row_major) in [
+        (4, 30, (32, 1), true),
+        (4, 30, (32, 2), false),
+        (8, 30, (64, 1), true),
+        (8, 30, (32, 1), false),
+        (16, 30, (64, 1), false),
+        (6, 3, (32, 1), false),
+        (6, 8, (64, 1), false),
     ] {
         let (x, w) = ([1, 16, 20, width], [4 * results, 4, 3, 3]);
         let mut g = Graph::default();
         let from = g.add_input("x", ty(&x));
         let w = g.add_constant("w", f32s(&w, 0.1));
-        let attrs = conv_attrs(([1, 1], [1, 1]), 4, ([1, 1], [1, 1]));
+        let attrs = conv_attrs(([1, stride], [1, 1]), 4, ([1, 1], [1, 1]));
         let y = g.add_one(op("conv"), "y", &[from, w], attrs).unwrap();
         g.add_output("y", y);
         let plan = check_with(&g, &[iota(&x)], &vectors_of(bytes));

@@ -25,6 +25,16 @@ const LAYOUT: (&str, [&str; 2]) = ("layout", ["row-major", "channels-last"]);
 /// their vectors, about: windows and borders cut runs of positions, but not those of channels.
 const ROW_MAJOR: f64 = 2.0;
 
+/// How much fuller vectors are where the operands of small groups lie by positions: their terms lie far
+/// apart then.
+const FULLER: f64 = 1.5;
+
+/// Runs of so many positions are no better than channels.
+const NARROW: i64 = 8;
+
+/// Channels at least for each result of a group that lanes run along.
+const TERMS_OF_RESULT: i64 = 8;
+
 /// The values that are not row-major; `told` gets what tuning may choose otherwise.
 pub fn choose_layouts(
     graph: &Graph,
@@ -166,11 +176,11 @@ fn of_rows(graph: &Graph, groups: &[&Group], fixed: &HashSet<ValueId>) -> Vec<Va
     read.filter(|v| !elsewhere.contains(v)).collect()
 }
 
-/// Whether a convolution has groups of so few results that runs of positions fill vectors better
-/// than the results of a group for one position.
+/// Whether a convolution has groups of so few results that runs of positions, which lie side by side
+/// in its operand, fill vectors better than the results of a group for one position.
 fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
     let node = graph.node(id);
-    if node.op.name != "conv" {
+    if node.op.name != "conv" || node.attrs.ints("strides").last() != Some(&1) {
         return false;
     }
     let [weights, shape] =
@@ -182,8 +192,13 @@ fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
         return false;
     };
     let filled = |n: i64, lanes: i64| n as f64 / ((n + lanes - 1) / lanes * lanes).max(1) as f64;
-    let of_group = results / node.attrs.int("groups").max(1);
-    node.attrs.int("groups") > 1 && *channels > 1 && filled(of_group, lanes) < filled(*width, lanes)
+    let count = node.attrs.int("groups").max(1);
+    let of_group = results / count;
+    // Lanes may run along the terms instead.
+    let terms = of_group * TERMS_OF_RESULT <= *channels;
+    let fuller = FULLER * filled(of_group, lanes) < filled(*width, lanes);
+    let fits = *width > NARROW && fuller;
+    count > 1 && *channels > 1 && !terms && fits
 }
 
 /// Padded values that only such convolutions read.
