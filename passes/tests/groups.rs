@@ -4,7 +4,7 @@ mod common;
 
 use common::{check, check_with, conv_attrs, f32s, iota, ty, vectors_of};
 use tensmith_ir::graph::{Attrs, Graph};
-use tensmith_ir::loops::{Mark, Stmt};
+use tensmith_ir::loops::{Buffer, Mark, Scope, Stmt};
 use tensmith_ir::ops::op;
 
 fn has_vectors(stmts: &[Stmt]) -> bool {
@@ -52,6 +52,33 @@ fn groups_of_few_results_are_vectors() {
         for inside in [false, true] {
             sums_are_vectors("conv", [&x, &w], &attrs, inside);
         }
+    }
+}
+
+#[test]
+fn padded_groups_lie_as_vectors_are_filled_best() {
+    for (results, width, (bytes, stride), row_major) in [
+        (4, 30, (32, 1), true),
+        (4, 30, (32, 2), false),
+        (8, 30, (64, 1), true),
+        (8, 30, (32, 1), false),
+        (16, 30, (64, 1), false),
+        (6, 3, (32, 1), false),
+        (6, 8, (64, 1), false),
+    ] {
+        let (x, w) = ([1, 16, 20, width], [4 * results, 4, 3, 3]);
+        let mut g = Graph::default();
+        let from = g.add_input("x", ty(&x));
+        let w = g.add_constant("w", f32s(&w, 0.1));
+        let attrs = conv_attrs(([1, stride], [1, 1]), 4, ([1, 1], [1, 1]));
+        let y = g.add_one(op("conv"), "y", &[from, w], attrs).unwrap();
+        g.add_output("y", y);
+        let plan = check_with(&g, &[iota(&x)], &vectors_of(bytes));
+        let kernel = plan.kernels.iter().find(|k| k.name.contains("conv"));
+        let padded = |b: &&Buffer| b.scope == Scope::Input && b.shape[3].is(width as i64 + 2);
+        let padded = kernel.unwrap().buffers.iter().find(padded).unwrap();
+        let case = format!("{results} results of {width} positions: {padded:?}");
+        assert_eq!(padded.layout.is_row_major(), row_major, "{case}");
     }
 }
 

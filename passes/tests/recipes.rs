@@ -130,9 +130,11 @@ fn rows_that_overflow_a_cache_run_in_blocks() {
         l2_bytes: 32 << 10,
         ..Machine::GENERIC
     };
-    // Blocks of whole tiles, a last block that is shorter, rows that end in the middle of a tile.
+    // Blocks of whole tiles, a last block that is shorter, rows that end in the middle of a tile;
+    // few blocks, of which the last one is shorter.
     for (rows, columns, vector_bytes) in [
         (400, 320, 32),
+        (248, 160, 64),
         (523, 150, 16),
         (701, 300, 64),
         (200, 300, 32),
@@ -160,6 +162,8 @@ fn rows_that_overflow_a_cache_run_in_blocks() {
         let splits = traces.concat().matches("split i0 ").count();
         let blocks = traces.concat().matches("split i3 ").count();
         assert_eq!((splits, blocks), (1, usize::from(rows > 204)), "{traces:?}");
+        let threads = traces.concat().matches("parallelize").count();
+        assert_eq!(threads, traces.len(), "{traces:?}");
     }
 }
 

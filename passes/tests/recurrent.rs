@@ -4,7 +4,7 @@ mod common;
 
 use common::{check, check_with, f32s, iota, ty, vectors_of};
 use tensmith_ir::graph::{Attrs, Graph};
-use tensmith_ir::loops::{Kernel, Layout, Mark, Role, Scope, Stmt};
+use tensmith_ir::loops::{Cond, Kernel, Layout, Mark, Role, Scope, Stmt};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor::Tensor;
@@ -12,8 +12,13 @@ use tensmith_ir::tensor::Tensor;
 const HIDDEN: usize = 40;
 const STEPS: usize = 3;
 
-/// A layer with constant weights; lengths are an input.
+/// A layer with constant weights; the longest sequence has all steps.
 fn layer(name: &str, batch: usize, linear: bool) -> (Graph, Vec<Tensor>) {
+    layer_of(name, batch, linear, STEPS)
+}
+
+/// A layer of sequences that have so many steps at most.
+fn layer_of(name: &str, batch: usize, linear: bool, longest: usize) -> (Graph, Vec<Tensor>) {
     let (gates, weights, vectors, states, functions): (_, &[usize], &[usize], _, _) = match name {
         "lstm" => (4, &[4], &[3], 2, "sigmoid,tanh,tanh"),
         "gru" => (3, &[2, 1], &[1], 1, "sigmoid,tanh"),
@@ -38,7 +43,7 @@ fn layer(name: &str, batch: usize, linear: bool) -> (Graph, Vec<Tensor>) {
     };
     operands.extend(both.concat());
     let lengths = (0..batch)
-        .map(|b| (STEPS - b % 3) as i64)
+        .map(|b| longest.saturating_sub(b % 3) as i64)
         .collect::<Vec<_>>();
     operands.push(g.add_constant("lengths", Tensor::from_i64(vec![batch], &lengths)));
     let count = functions.split(',').count();
@@ -120,4 +125,38 @@ fn strips_of_sequences_are_parallel() {
     let plan = check_with(&graph, &inputs, &vectors_of(32));
     let outermost = &kernel(&plan, "lstm").body[..];
     assert!(matches!(outermost, [Stmt::For(l)] if l.mark == Mark::Parallel && l.extent.is(2)));
+}
+
+/// Whether all sums over the state are under conditions on data.
+fn are_conditional(stmts: &[Stmt], steps: bool) -> bool {
+    stmts.iter().all(|s| match s {
+        Stmt::If {
+            cond: Cond::Scalar(_),
+            ..
+        } => true,
+        Stmt::For(l) if l.role == Role::Reduce => !steps,
+        Stmt::For(l) => are_conditional(&l.body, steps || l.role == Role::Serial),
+        other => (other.bodies().into_iter()).all(|b| are_conditional(b, steps)),
+    })
+}
+
+#[test]
+fn steps_end_with_the_longest_sequence_of_a_strip() {
+    for (name, linear) in [
+        ("lstm", false),
+        ("gru", false),
+        ("gru", true),
+        ("rnn", false),
+    ] {
+        for (batch, longest) in [(1, 1), (3, 2), (8, 0), (11, 1), (16, 2)] {
+            let (graph, inputs) = layer_of(name, batch, linear, longest);
+            let plan = check(&graph, &inputs);
+            let kernel = kernel(&plan, name);
+            assert!(are_conditional(&kernel.body, false), "{kernel}");
+        }
+    }
+    let (graph, inputs) = layer_of("rnn", 1, false, 2 * STEPS);
+    let plan = check(&graph, &inputs);
+    let kernel = kernel(&plan, "rnn");
+    assert!(!are_conditional(&kernel.body, false), "{kernel}");
 }

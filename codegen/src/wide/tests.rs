@@ -1,10 +1,12 @@
 //! Tests: compiled tiles run in memory and are compared with the interpreter or plain Rust.
 
+mod again;
 mod exec;
 mod forward;
 mod interleave;
 mod interp;
 mod kernels;
+mod late;
 mod matmul;
 mod ops;
 mod random;

@@ -5,9 +5,12 @@
 //! function is one parameter ([`Width`]), so that the same builder calls give 256- or 512-bit code.
 //! The element type is a field of the instruction, never of the value.
 
+mod again;
 mod build;
 mod forward;
 mod interleave;
+mod late;
+mod live;
 mod ops;
 mod steps;
 mod text;

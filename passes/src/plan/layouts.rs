@@ -13,6 +13,7 @@ use crate::partition::{Group, Partition, few_channels, fixed_values, is_spatial}
 use crate::pipeline::PassOptions;
 use petgraph::unionfind::UnionFind;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Graph, NodeId, ValueId};
 use tensmith_ir::loops::{Layout, LayoutDim};
 use tensmith_ir::ops::Class;
@@ -24,6 +25,16 @@ const LAYOUT: (&str, [&str; 2]) = ("layout", ["row-major", "channels-last"]);
 /// their vectors, about: windows and borders cut runs of positions, but not those of channels.
 const ROW_MAJOR: f64 = 2.0;
 
+/// How much fuller vectors are where the operands of small groups lie by positions: their terms lie far
+/// apart then.
+const FULLER: f64 = 1.5;
+
+/// Runs of so many positions are no better than channels.
+const NARROW: i64 = 8;
+
+/// Channels at least for each result of a group that lanes run along.
+const TERMS_OF_RESULT: i64 = 8;
+
 /// The values that are not row-major; `told` gets what tuning may choose otherwise.
 pub fn choose_layouts(
     graph: &Graph,
@@ -34,7 +45,7 @@ pub fn choose_layouts(
     let groups: Vec<&Group> = (graph.node_ids())
         .filter_map(|id| partition.groups.get(&id))
         .collect();
-    let mut last = channels_last_values(graph, &groups);
+    let mut last = channels_last_values(graph, &groups, options.target.lanes());
     if options.spaces || options.tuned.is_some() {
         for region in regions(graph, &groups, &last) {
             let convolutions: BTreeSet<String> = (region.convolutions.iter())
@@ -112,15 +123,18 @@ fn regions(graph: &Graph, groups: &[&Group], last: &HashSet<ValueId>) -> Vec<Reg
 }
 
 /// The values that lie with channels innermost.
-fn channels_last_values(graph: &Graph, groups: &[&Group]) -> HashSet<ValueId> {
+fn channels_last_values(graph: &Graph, groups: &[&Group], lanes: i64) -> HashSet<ValueId> {
     let mut fixed = fixed_values(graph);
     fixed.extend(of_rows(graph, groups, &fixed));
+    fixed.extend(of_small_groups(graph, groups, lanes));
     let free = |v: &ValueId| {
         !fixed.contains(v) && graph.producer(*v).is_some() && is_spatial(graph.ty(*v))
     };
     let mut last: HashSet<ValueId> = HashSet::new();
     for group in groups {
-        if let Some(id) = convolution(graph, group) {
+        if let Some(id) = convolution(graph, group)
+            && !has_small_groups(graph, id, lanes)
+        {
             let few = few_channels(graph.ty(graph.node(id).inputs[0]));
             let kept = |v: &ValueId| free(v) && !(few && few_channels(graph.ty(*v)));
             last.extend(crossing(graph, group).filter(kept));
@@ -160,6 +174,47 @@ fn of_rows(graph: &Graph, groups: &[&Group], fixed: &HashSet<ValueId>) -> Vec<Va
     let elsewhere: HashSet<ValueId> = others.iter().flat_map(|g| reads(graph, g)).collect();
     let read = rows.iter().flat_map(|g| reads(graph, g));
     read.filter(|v| !elsewhere.contains(v)).collect()
+}
+
+/// Whether a convolution has groups of so few results that runs of positions, which lie side by side
+/// in its operand, fill vectors better than the results of a group for one position.
+fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
+    let node = graph.node(id);
+    if node.op.name != "conv" || node.attrs.ints("strides").last() != Some(&1) {
+        return false;
+    }
+    let [weights, shape] =
+        [node.inputs[1], node.outputs[0]].map(|v| graph.ty(v).shape.iter().map(Expr::as_const));
+    let (weights, shape): (Vec<_>, Vec<_>) = (weights.collect(), shape.collect());
+    let (Some([Some(results), Some(channels), ..]), Some(Some(width))) =
+        (weights.get(..2), shape.last())
+    else {
+        return false;
+    };
+    let filled = |n: i64, lanes: i64| n as f64 / ((n + lanes - 1) / lanes * lanes).max(1) as f64;
+    let count = node.attrs.int("groups").max(1);
+    let of_group = results / count;
+    // Lanes may run along the terms instead.
+    let terms = of_group * TERMS_OF_RESULT <= *channels;
+    let fuller = FULLER * filled(of_group, lanes) < filled(*width, lanes);
+    let fits = *width > NARROW && fuller;
+    count > 1 && *channels > 1 && !terms && fits
+}
+
+/// Padded values that only such convolutions read.
+fn of_small_groups(graph: &Graph, groups: &[&Group], lanes: i64) -> Vec<ValueId> {
+    let small =
+        |g: &&&Group| convolution(graph, g).is_some_and(|id| has_small_groups(graph, id, lanes));
+    let (small, others): (Vec<&&Group>, Vec<&&Group>) = groups.iter().partition(small);
+    let elsewhere: HashSet<ValueId> = others.iter().flat_map(|g| reads(graph, g)).collect();
+    let padded = |v: &ValueId| {
+        graph
+            .producer(*v)
+            .is_some_and(|p| graph.node(p).op.name == "pad")
+    };
+    let read = small.iter().flat_map(|g| reads(graph, g));
+    read.filter(|v| padded(v) && !elsewhere.contains(v))
+        .collect()
 }
 
 /// The values that a group reads from others.

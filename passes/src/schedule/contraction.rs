@@ -181,7 +181,7 @@ pub fn choose(
         let tiles = tiles_of(v).filter(|n| count > 1 && *n >= count)?;
         Some(Blocks {
             var: *v,
-            size: (tiles + count - 1) / count,
+            size: size_of_blocks(tiles, count),
             around: columns.var,
         })
     });
@@ -201,6 +201,14 @@ pub fn choose(
         terms,
         terms_of_step,
     })
+}
+
+/// The tiles of a block of at least so many: up to twice as many blocks, if then all are the same,
+/// so that threads share them with what is around them.
+fn size_of_blocks(tiles: i64, count: i64) -> i64 {
+    let even = (count..2 * count).find(|n| tiles % n == 0);
+    let count = even.unwrap_or(count);
+    (tiles + count - 1) / count
 }
 
 /// Schedules the nest as was decided.

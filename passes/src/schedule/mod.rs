@@ -39,7 +39,7 @@ use primitives::{Primitive, Rejected};
 use scheduler::Scheduler;
 use std::sync::Arc;
 use task::Task;
-use tensmith_ir::expr::{Expr, product};
+use tensmith_ir::expr::{Expr, Var, product};
 use tensmith_ir::loops::{BufferId, Kernel, Role, Scalar, Stmt};
 use trace::Trace;
 
@@ -329,7 +329,10 @@ fn parallelise(s: &mut Scheduler, target: &Target) -> Result<(), Rejected> {
     let outermost = l.var;
     let nest = Nest::at(s.kernel(), &last);
     let few = |e: &Expr| e.as_const().is_some_and(|n| n < 16);
-    let extents: Vec<Expr> = nest.loops.iter().map(|(_, e)| e.clone()).collect();
+    // Blocks that are cut off short, and what is inside of them, are no loop with those around them.
+    let varies = |(_, e): &(Var, Expr)| nest.vars().into_iter().any(|v| e.mentions(v));
+    let fixed = nest.loops.iter().take_while(|l| !varies(l));
+    let extents: Vec<Expr> = fixed.map(|(_, e)| e.clone()).collect();
     let mut joined = 1;
     while joined < extents.len() && few(&product(&extents[..joined])) {
         joined += 1;

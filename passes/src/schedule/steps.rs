@@ -33,10 +33,10 @@ fn has_loop(stmt: &Stmt) -> bool {
     matches!(stmt, Stmt::For(_)) || nested.any(has_loop)
 }
 
-/// Whether a statement is a space loop, or chooses between lists of them by a register.
+/// Whether a statement is a space loop or a sum, or chooses between lists of them by a register.
 fn is_nest(stmt: &Stmt) -> bool {
     match stmt {
-        Stmt::For(l) => l.role == Role::Space && l.mark == Mark::Plain,
+        Stmt::For(l) => matches!(l.role, Role::Space | Role::Reduce) && l.mark == Mark::Plain,
         Stmt::Store { .. } => true,
         Stmt::If { .. } => stmt.bodies().into_iter().flatten().all(is_nest),
         _ => false,

@@ -161,6 +161,8 @@ pub(crate) fn lower_tile(
     lowering.b.ret();
     lowering.b.step_products();
     lowering.b.forward_stores();
+    lowering.b.compute_again();
+    lowering.b.compute_late();
     let (args, results) = (lowering.args, lowering.shared);
     let function = lowering.b.finish().map_err(LowerError::Defect)?;
     Ok(Tile {

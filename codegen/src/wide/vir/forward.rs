@@ -47,6 +47,11 @@ fn read(inst: &Inst, width: Width) -> Option<Range> {
     Some(Range { addr, bytes })
 }
 
+/// Whether an instruction reads memory.
+pub(super) fn reads(inst: &Inst) -> bool {
+    read(inst, Width::Y256).is_some()
+}
+
 /// What an instruction writes of memory.
 fn written(inst: &Inst, width: Width) -> Option<Range> {
     let (addr, bytes) = match inst {
@@ -159,7 +164,7 @@ fn drop_overwritten(data: &mut BlockData, width: Width) {
 }
 
 /// Says of each value where it is defined now.
-fn renumber(f: &mut Function) {
+pub(super) fn renumber(f: &mut Function) {
     for (block, data) in f.blocks.iter().enumerate() {
         for (at, (result, _)) in data.insts.iter().enumerate() {
             if let Some(v) = result {

@@ -160,19 +160,54 @@ impl Layer {
         cx.nest(&[strips], Role::Space, &mut |cx, strip| {
             let mut step = self.strip(&g.shape[1], &strip[0], whole);
             self.start(cx, states, &step);
+            let longest = (!whole).then(|| self.longest(cx, &step));
             cx.nest(&g.shape[..1], Role::Serial, &mut |cx, steps| {
                 step.t = if reverse {
                     g.shape[0].clone() - 1 - steps[0].clone()
                 } else {
                     steps[0].clone()
                 };
-                work(cx, &step);
+                match &longest {
+                    Some(longest) => self.while_inside(cx, &step, longest, work),
+                    None => work(cx, &step),
+                }
             });
             self.each(cx, &step, &mut |cx, at| {
                 for (k, (buffer, _)) in states.iter().enumerate() {
                     let value = Scalar::load(*buffer, at.place());
                     self.store(cx, k + 1, vec![at.sequence(), at.j.clone()], value);
                 }
+            });
+        });
+    }
+
+    /// The length of the longest sequence of a strip.
+    fn longest(&self, cx: &mut Define<'_>, step: &Step) -> Scalar {
+        let lengths = cx.node(self.node).inputs.len() - 1;
+        let rows = std::slice::from_ref(&step.rows);
+        cx.reduce(
+            rows,
+            BinaryOp::Max,
+            Const::new(DType::I64, 0.0),
+            &mut |cx, r| cx.operand(self.node, lengths, &[step.first.clone() + r[0].clone()]),
+        )
+    }
+
+    /// A step, if some sequence of the strip has it; else, its result is 0 for all of them.
+    fn while_inside(
+        &self,
+        cx: &mut Define<'_>,
+        step: &Step,
+        longest: &Scalar,
+        work: &mut dyn FnMut(&mut Define<'_>, &Step),
+    ) {
+        let time = Scalar::Index(step.t.clone());
+        let inside = Scalar::binary(BinaryOp::Lt, time, longest.clone());
+        let inside = cx.bind(inside);
+        cx.when(inside.clone(), &mut |cx| work(cx, step));
+        cx.when(Scalar::unary(UnaryOp::Not, inside), &mut |cx| {
+            self.each(cx, step, &mut |cx, at| {
+                self.store(cx, 0, at.of_step(), Scalar::num(self.acc, 0.0));
             });
         });
     }
