@@ -14,6 +14,7 @@ mod groups;
 mod index_split;
 mod nest;
 pub mod parameters;
+mod phases;
 pub mod primitives;
 mod reorder;
 mod rows;
@@ -238,6 +239,18 @@ fn schedule_nest(
         let steps = |s: &mut Scheduler| borders::schedule(s, at, choice);
         if let Ok((parts, count)) = s.recipe("borders", steps) {
             schedule_list(s, parts, count, target, packable);
+            return;
+        }
+    }
+    if let Some(choice) = phases::choose(s, at, target) {
+        let steps = |s: &mut Scheduler| phases::schedule(s, target, choice);
+        if s.recipe("phases", steps).is_ok() {
+            return;
+        }
+    }
+    if let Some(groups) = phases::groups(s.kernel(), &Nest::at(s.kernel(), at)) {
+        let steps = |s: &mut Scheduler| phases::schedule_groups(s, at, target, groups);
+        if s.recipe("groups of channels", steps).is_ok() {
             return;
         }
     }
