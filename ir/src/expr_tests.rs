@@ -76,7 +76,7 @@ fn conditions_of_blocks_are_those_of_their_numbers() {
     assert_eq!(others.conditions(&r), [phase(1) * 2 + phase(2) - 1]);
     // What cuts a block says all that it said.
     let cut = Expr::from(40) - v(0) - phase(1) * 128;
-    assert_eq!(cut.conditions(&r), [cut.clone()]);
+    assert_eq!(cut.conditions(&r), std::slice::from_ref(&cut));
     assert_eq!((v(0) + 3).conditions(&r), []);
     // The same numbers satisfy both.
     for (a, b, c) in (0..64).flat_map(|a| (0..4).map(move |p| (a, p / 2, p % 2))) {
