@@ -228,3 +228,19 @@ fn guards_on_remainders_of_rows_are_decided() {
         check(&blocks(&buffers, rows, columns, &statement), &[]);
     }
 }
+
+/// Blocks that lie in one of two operands in whole: the numbers of their loops choose, once a block.
+#[test]
+fn blocks_of_one_operand_are_turned() {
+    for (rows, columns) in [(16, 16), (5, 33), (17, 9)] {
+        let buffers = format!(
+            "in a: f32[{columns}, {rows}] in b: f32[{rows}, {columns}] out o: f32[2, {rows}, {columns}]"
+        );
+        let first = format!("[-{rows}*i0 - i1 + {}]", rows - 1);
+        let second = format!("[{rows}*i0 + i1 - {rows}]");
+        let statement = format!(
+            "o[i0, i1, i2] = guard({first}, a[i2, {rows}*i0 + i1], guard({second}, b[{rows}*i0 + i1 - {rows}, i2], 0.5f32))"
+        );
+        check(&blocks(&buffers, rows, columns, &statement), &[]);
+    }
+}

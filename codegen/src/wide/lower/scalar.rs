@@ -36,7 +36,7 @@ impl Lowering<'_> {
     }
 
     /// The lanes on which expressions depend.
-    fn mentioned(&self, es: &[Expr]) -> u32 {
+    pub(super) fn mentioned(&self, es: &[Expr]) -> u32 {
         let open = self.lanes.iter().enumerate();
         open.filter(|(_, l)| !l.pinned && es.iter().any(|e| e.mentions(l.var)))
             .fold(0, |m, (k, _)| m | 1 << k)
