@@ -211,3 +211,36 @@ fn stores_do_not_wait_beyond_branches() {
                 o[i1, 4*i0 + 2] = a[4, i1] o[i1, 4*i0 + 3] = a[5, i1] } } }";
     check(text, &[]);
 }
+
+/// Rows of a block that have no elements, and whole blocks without.
+#[test]
+fn guards_on_remainders_of_rows_are_decided() {
+    for (rows, columns) in [(16, 16), (6, 20), (15, 9)] {
+        let (blocks_of_rows, half) = (3, rows / 3 + 1);
+        let buffers = format!(
+            "in a: f32[1, {half}, {columns}] out o: f32[2, {columns}, {rows}] reg r: f32[]"
+        );
+        let phase = format!("mod(i1, {blocks_of_rows})");
+        let statement = format!(
+            "r = guard([-i0, 1 - {phase}, {phase} - 1], a[i0, div(i1, {blocks_of_rows}), i2], 0.5f32) \
+             o[i0, i2, i1] = r * 2.0f32"
+        );
+        check(&blocks(&buffers, rows, columns, &statement), &[]);
+    }
+}
+
+/// Blocks that lie in one of two operands in whole: the numbers of their loops choose, once a block.
+#[test]
+fn blocks_of_one_operand_are_turned() {
+    for (rows, columns) in [(16, 16), (5, 33), (17, 9)] {
+        let buffers = format!(
+            "in a: f32[{columns}, {rows}] in b: f32[{rows}, {columns}] out o: f32[2, {rows}, {columns}]"
+        );
+        let first = format!("[-{rows}*i0 - i1 + {}]", rows - 1);
+        let second = format!("[{rows}*i0 + i1 - {rows}]");
+        let statement = format!(
+            "o[i0, i1, i2] = guard({first}, a[i2, {rows}*i0 + i1], guard({second}, b[{rows}*i0 + i1 - {rows}, i2], 0.5f32))"
+        );
+        check(&blocks(&buffers, rows, columns, &statement), &[]);
+    }
+}

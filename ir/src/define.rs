@@ -677,11 +677,8 @@ impl<'g> Define<'g> {
         default: Scalar,
         value: &mut dyn FnMut(&mut Self) -> Scalar,
     ) -> Scalar {
-        let conds: Vec<Expr> = conds
-            .iter()
-            .map(|c| c.simplify(&self.ranges))
-            .filter(|c| !self.ranges.proves_non_negative(c))
-            .collect();
+        let conds = conds.iter().flat_map(|c| c.conditions(&self.ranges));
+        let conds: Vec<Expr> = conds.collect();
         if conds.is_empty() {
             return value(self);
         }

@@ -3,6 +3,7 @@
 //! One type serves shapes (`2*$seq + 1`) and indices (`i0*4 + i1 - 1`): a polynomial over atoms,
 //! kept in a canonical form, so that structural equality decides most questions. Arithmetic
 //! saturates; whoever takes sizes from untrusted input bounds them.
+mod conditions;
 mod remainders;
 
 use std::collections::BTreeMap;
@@ -74,6 +75,8 @@ pub struct Ranges {
     /// Upper bounds that are expressions: `var <= bound`.
     symbolic: BTreeMap<Var, Expr>,
     sizes: BTreeMap<Symbol, (i64, i64)>,
+    /// What conditions say of single atoms.
+    said: BTreeMap<Atom, (i64, i64)>,
 }
 
 /// The bound of symbols and unknown values: large, yet far from overflow.
@@ -99,6 +102,22 @@ impl Ranges {
         self.sizes.insert(symbol, (lo, hi));
     }
 
+    /// States that `cond >= 0`, of which only what it says of a single atom is kept.
+    pub fn assume(&mut self, cond: &Expr) {
+        let [(atoms, by)] = &cond.terms[..] else {
+            return;
+        };
+        let [atom] = &atoms[..] else { return };
+        let (mut least, mut most) = self.atom_bounds(atom);
+        match *by {
+            by @ 1.. => least = least.max(-cond.constant.div_euclid(by)),
+            by => most = most.min(cond.constant.div_euclid(by.saturating_neg())),
+        }
+        if least <= most {
+            self.said.insert(atom.clone(), (least, most));
+        }
+    }
+
     /// The inclusive bounds of an expression by interval arithmetic.
     pub fn bounds(&self, e: &Expr) -> (i64, i64) {
         let mut total = (e.constant, e.constant);
@@ -116,6 +135,9 @@ impl Ranges {
     }
 
     fn atom_bounds(&self, atom: &Atom) -> (i64, i64) {
+        if let Some(said) = self.said.get(atom) {
+            return *said;
+        }
         match atom {
             Atom::Size(s) => self.sizes.get(s).copied().unwrap_or((0, UNBOUNDED)),
             Atom::Var(v) => self.vars.get(v).copied().unwrap_or((-UNBOUNDED, UNBOUNDED)),

@@ -12,7 +12,7 @@ use crate::graph::{
     order_operands, part_rows, repeat_channels, resize_to_repeat, round_quotients, scale_bounds,
     scale_products, share_operands, simplify_conditions, simplify_movement, simplify_powers,
     sink_reshapes, split_conv_transpose, split_pooling, sum_integers_in_floats, transpose_columns,
-    widen_masks,
+    trim_windows, widen_masks,
 };
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
@@ -167,7 +167,7 @@ pub fn optimise_and_tell(
             let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
             let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
             let graph = conv_transpose_to_conv(&split_conv_transpose(&interleave_zeros(&graph)?)?)?;
-            conv_to_winograd(&graph, options, decisions)?
+            conv_to_winograd(&trim_windows(&graph)?, options, decisions)?
         }
     };
     let graph = match options.target.dots {

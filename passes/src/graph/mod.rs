@@ -47,6 +47,7 @@ mod sum_integers_in_floats;
 #[cfg(test)]
 mod tests;
 mod transpose_columns;
+mod trim_windows;
 mod widen_masks;
 
 pub use absorb_transposes::absorb_transposes;
@@ -87,6 +88,7 @@ pub use split_conv_transpose::split_conv_transpose;
 pub use split_pooling::split_pooling;
 pub use sum_integers_in_floats::sum_integers_in_floats;
 pub use transpose_columns::transpose_columns;
+pub use trim_windows::trim_windows;
 pub use widen_masks::widen_masks;
 
 use tensmith_ir::graph::{Graph, Node};

@@ -1,5 +1,6 @@
 //! Takes the greatest element of a large window as that of its rows' greatest elements, which
-//! windows that overlap share, and its sum as that of its rows' sums.
+//! windows that overlap share, and its sum as that of its rows' sums; so along every axis, that
+//! with the fewest taps first.
 //!
 //! Requires: for sums, the standard precision: their terms are added up in another order.
 //! Ensures: nothing of its own.
@@ -28,7 +29,9 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 
 /// A pass over memory between both parts must save at least so many times the taps.
-const GAIN: i64 = 2;
+const GAIN: f64 = 2.0;
+/// Results of such a row at most are few lanes of a vector, where those of a column are rows.
+const NARROW: i64 = 8;
 
 /// The attributes that have an entry for each spatial axis, and what they are for no window.
 const AXES: [(&str, i64); 5] = [
@@ -39,7 +42,7 @@ const AXES: [(&str, i64); 5] = [
     ("pads_after", 0),
 ];
 
-/// The graph with windows in two parts; sums too, if they may `reassociate`.
+/// The graph with windows in parts; sums too, if they may `reassociate`.
 ///
 /// Errors: never for a valid graph.
 pub fn split_pooling(graph: &Graph, reassociate: bool) -> Result<Graph, GraphError> {
@@ -49,9 +52,14 @@ pub fn split_pooling(graph: &Graph, reassociate: bool) -> Result<Graph, GraphErr
             "pool_sum" => reassociate && is_wide(cx.old.ty(node.inputs[0]).dtype),
             _ => false,
         };
-        match separable && pays(node) {
-            true => rewrite(cx, node).map(|v| Some(vec![v])),
-            false => Ok(None),
+        let parts = if separable {
+            parts(cx.old, node)
+        } else {
+            vec![]
+        };
+        match parts.len() {
+            0 | 1 => Ok(None),
+            _ => rewrite(cx, node, &parts).map(|v| Some(vec![v])),
         }
     })
 }
@@ -61,29 +69,79 @@ fn is_wide(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F64)
 }
 
-/// Whether the parts have far fewer taps for an element of the result: the first has one for each
-/// row that the second reads.
-fn pays(node: &Node) -> bool {
-    let (kernel, strides) = (node.attrs.ints("kernel"), node.attrs.ints("strides"));
-    let Some((last, others)) = kernel.split_last() else {
-        return false;
-    };
-    let product = |of: &[i64]| of.iter().fold(1i64, |n, k| n.saturating_mul(*k));
-    let rows = product(&strides[..others.len()]);
-    let parts = product(&[*last, rows]).saturating_add(product(others));
-    product(kernel) > GAIN.saturating_mul(parts)
+/// One spatial axis of a window.
+#[derive(Clone, Copy)]
+struct Axis {
+    /// Its place among the spatial axes.
+    at: usize,
+    kernel: i64,
+    /// Elements of the operand and of the result, or so many for one another.
+    extents: [i64; 2],
 }
 
-fn rewrite(cx: &mut Rewriter<'_>, node: &Node) -> Result<ValueId, GraphError> {
-    let last = node.attrs.ints("kernel").len() - 1;
-    let part = |own: &dyn Fn(usize) -> bool| {
-        AXES.iter().fold(Attrs::new(), |attrs, (name, none)| {
-            let all = node.attrs.ints(name).iter().enumerate();
-            let kept = all.map(|(d, v)| if own(d) { *v } else { *none });
-            attrs.with(name, kept.collect::<Vec<i64>>())
+/// The axes of the parts of a window, one after the other: as long as that takes far fewer taps, the
+/// axis with which it takes the fewest is a part of its own.
+fn parts(graph: &Graph, node: &Node) -> Vec<Vec<usize>> {
+    let kernel = node.attrs.ints("kernel").iter().enumerate();
+    let mut left: Vec<Axis> = kernel
+        .map(|(at, kernel)| {
+            let extent = |v: ValueId| graph.ty(v).shape[at + 2].as_const();
+            let extents = extent(node.inputs[0]).zip(extent(node.outputs[0]));
+            let (from, to) = extents.unwrap_or((node.attrs.ints("strides")[at], 1));
+            Axis {
+                at,
+                kernel: *kernel,
+                extents: [from, to],
+            }
         })
-    };
-    let x = cx.get(node.inputs[0]);
-    let rows = cx.add(node.op.name, &node.name, &[x], part(&|d| d == last))?;
-    cx.add(node.op.name, &node.name, &[rows], part(&|d| d != last))
+        .collect();
+    let mut parts = Vec::new();
+    loop {
+        let taps = |k: &usize| taps_apart(&left, *k);
+        let all: f64 = left
+            .iter()
+            .map(|a| a.kernel as f64 * a.extents[1] as f64)
+            .product();
+        // Of equal ones the last, along rows.
+        let least = (0..left.len())
+            .rev()
+            .min_by(|a, b| taps(a).total_cmp(&taps(b)));
+        let narrow = left
+            .last()
+            .is_some_and(|a| a.extents[1] <= NARROW && a.kernel > 1);
+        let gain = if narrow { 1.0 } else { GAIN };
+        match least.filter(|k| all > gain * taps(k)) {
+            Some(k) => parts.push(vec![left.remove(k).at]),
+            None => break,
+        }
+    }
+    parts.push(left.iter().map(|a| a.at).collect());
+    parts
+}
+
+/// Taps of a part along axis `k`, and of one along the others.
+fn taps_apart(all: &[Axis], k: usize) -> f64 {
+    let others = || all.iter().enumerate().filter(|(other, _)| *other != k);
+    let own = all[k].kernel as f64;
+    let read: f64 = others().map(|(_, a)| a.extents[0] as f64).product();
+    let made: f64 = all.iter().map(|a| a.extents[1] as f64).product();
+    let rest: f64 = others().map(|(_, a)| a.kernel as f64).product();
+    own * read * all[k].extents[1] as f64 + rest * made
+}
+
+fn rewrite(
+    cx: &mut Rewriter<'_>,
+    node: &Node,
+    parts: &[Vec<usize>],
+) -> Result<ValueId, GraphError> {
+    let mut x = cx.get(node.inputs[0]);
+    for own in parts {
+        let attrs = AXES.iter().fold(Attrs::new(), |attrs, (name, none)| {
+            let all = node.attrs.ints(name).iter().enumerate();
+            let kept = all.map(|(d, v)| if own.contains(&d) { *v } else { *none });
+            attrs.with(name, kept.collect::<Vec<i64>>())
+        });
+        x = cx.add(node.op.name, &node.name, &[x], attrs)?;
+    }
+    Ok(x)
 }

@@ -93,6 +93,7 @@ fn before_and_after() {
         &sum_integers_in_floats,
     );
     check(include_str!("transpose_columns.rs"), &transpose_columns);
+    check(include_str!("trim_windows.rs"), &trim_windows);
     check(include_str!("widen_masks.rs"), &widen_masks);
 }
 
@@ -610,4 +611,23 @@ fn sums_of_windows_are_split_where_they_may_be() {
     assert_eq!(sums("f32", true), 2);
     assert_eq!(sums("f32", false), 1);
     assert_eq!(sums("f16", true), 1);
+}
+
+/// Every axis of a window of three is a part, those of few taps are one.
+#[test]
+fn windows_are_split_along_all_axes() {
+    let parts = |kernel: [i64; 3]| {
+        let pads = kernel.map(|k| k / 2);
+        let text = format!(
+            "graph \"g\" () {{\n  %0 = input \"x\" : f32[1, 2, 15, 16, 17]\n  %1 = pool_max(%0) {{dilations=[1, 1, 1], kernel={kernel:?}, pads_after={pads:?}, pads_before={pads:?}, strides=[1, 1, 1]}} \"p\" : f32[1, 2, 15, 16, 17]\n  output \"y\" = %1\n}}\n"
+        );
+        let graph = parse_graph(&text).expect("the text is valid");
+        let split = split_pooling(&graph, true).expect("valid");
+        verify_graph(&split).expect("the graph is valid");
+        let kernels = split.nodes.iter().map(|n| n.attrs.ints("kernel").to_vec());
+        kernels.collect::<Vec<_>>()
+    };
+    assert_eq!(parts([13, 13, 13]), [[1, 1, 13], [1, 13, 1], [13, 1, 1]]);
+    assert_eq!(parts([1, 3, 9]), [[1, 1, 9], [1, 3, 1]]);
+    assert_eq!(parts([1, 3, 3]), [[1, 3, 3]]);
 }

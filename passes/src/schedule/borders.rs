@@ -3,8 +3,9 @@
 //! An anchor is a nest around reductions under guards that compare the innermost loop, moved by
 //! the loops of a window, with the borders of an operand, as pooling of a row-major image is.
 //! That loop, and the next one that is guarded so, are cut into what is before, inside of and
-//! behind those positions whose windows lie inside; each part is scheduled on its own. Halide:
-//! loop partition.
+//! behind those positions whose windows lie inside; each part is scheduled on its own. A loop of few
+//! positions, such as those along the rows of a narrow image, is one part for each. So is one loop
+//! around the innermost cut that alone is guarded. Halide: loop partition.
 //!
 //! Before: `for i < 8 { for k < 3 reduce { r = r + guard([i + k - 1, 8 - i - k], a[i + k - 1], 0) } }`.
 //! After: `for i < 1 { .. } for i < 6 { for k < 3 reduce { r = r + a[i + k] } } for i < 1 { .. }`.
@@ -25,8 +26,8 @@ const FEW: i64 = 4;
 struct Border {
     var: Var,
     points: Vec<i64>,
-    /// Which of the parts has windows that lie inside.
-    inside: usize,
+    /// Which of the parts has windows that lie inside, if one has lanes.
+    inside: Option<usize>,
 }
 
 /// What is decided for an anchor.
@@ -35,6 +36,8 @@ pub struct Choice {
     around: Vec<Var>,
     /// The loops that are cut, outermost first.
     cut: Vec<Border>,
+    /// The loops inside of these.
+    inner: Vec<Var>,
 }
 
 /// A part of the positions: its loops, outermost first.
@@ -43,7 +46,7 @@ struct Part {
     inside: bool,
 }
 
-/// What to do with a nest if it is an anchor.
+/// What to do with a nest if it is an anchor along its innermost loop.
 pub fn choose(kernel: &Kernel, nest: &Nest<'_>) -> Option<Choice> {
     if !reduces(nest.body) {
         return None;
@@ -60,6 +63,28 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>) -> Option<Choice> {
     Some(Choice {
         around: nest.vars().into_iter().filter(|v| !is_cut(v)).collect(),
         cut,
+        inner: vec![],
+    })
+}
+
+/// What to do with a nest if one of its loops alone is guarded, neither the outermost nor the
+/// innermost one: the columns of a window that is split.
+pub fn choose_columns(kernel: &Kernel, nest: &Nest<'_>) -> Option<Choice> {
+    if !reduces(nest.body) {
+        return None;
+    }
+    let conds = conditions(nest.body);
+    let is_guarded = |k: &usize| conds.iter().any(|c| c.mentions(nest.loops[*k].0));
+    let guarded: Vec<usize> = (0..nest.loops.len()).filter(is_guarded).collect();
+    let [k] = guarded[..] else { return None };
+    if k == 0 || k + 1 == nest.loops.len() {
+        return None;
+    }
+    let vars = nest.vars();
+    Some(Choice {
+        around: vars[..k].to_vec(),
+        cut: vec![border(&conds, nest, k, &all_ranges(kernel))?],
+        inner: vars[k + 1..].to_vec(),
     })
 }
 
@@ -72,7 +97,8 @@ pub fn schedule(
     place: &Place,
     choice: Choice,
 ) -> Result<(Place, usize), Rejected> {
-    let band: Vec<Var> = choice.cut.iter().map(|b| b.var).collect();
+    let cut_vars = choice.cut.iter().map(|b| b.var);
+    let band: Vec<Var> = cut_vars.chain(choice.inner).collect();
     s.reorder([&choice.around[..], &band].concat())?;
     let first = choice.around.iter().fold(place.clone(), |p, _| p.inside(0));
     let length = |s: &Scheduler| first.list(&s.kernel().body).len();
@@ -110,7 +136,7 @@ fn cut(s: &mut Scheduler, part: Part, k: usize, border: &Border) -> Result<Vec<P
     for n in 0..forwarded.made.len() {
         let band: Vec<Var> = part.band.iter().map(|v| forwarded.of(*v)[n]).collect();
         s.reorder(band.clone())?;
-        let inside = part.inside && n == border.inside;
+        let inside = part.inside && border.inside == Some(n);
         parts.push(Part { band, inside });
     }
     Ok(parts)
@@ -190,6 +216,14 @@ fn border(conds: &[Expr], nest: &Nest<'_>, k: usize, ranges: &Ranges) -> Option<
             _ => end = end.min(least.div_euclid(step.checked_neg()?) + 1),
         }
     }
+    if extent < FEW {
+        let guarded = conds.iter().any(|c| c.mentions(*var));
+        return (guarded && extent > 1).then(|| Border {
+            var: *var,
+            points: (1..extent).collect(),
+            inside: None,
+        });
+    }
     let points: Vec<i64> = [begin, end]
         .into_iter()
         .filter(|p| (1..extent).contains(p))
@@ -198,7 +232,7 @@ fn border(conds: &[Expr], nest: &Nest<'_>, k: usize, ranges: &Ranges) -> Option<
     (wide && !points.is_empty()).then(|| Border {
         var: *var,
         points,
-        inside: usize::from(begin > 0),
+        inside: Some(usize::from(begin > 0)),
     })
 }
 

@@ -12,10 +12,13 @@ mod contraction;
 mod copies;
 mod groups;
 mod index_split;
+mod narrow;
 mod nest;
 pub mod parameters;
+mod phases;
 pub mod primitives;
 mod reorder;
+mod repeats;
 mod rows;
 mod scheduler;
 mod steps;
@@ -213,6 +216,7 @@ fn schedule_nest(
     }
     reorder::follow_results(s, at);
     groups::split_groups(s, at, target);
+    repeats::split_repeats(s, at);
     // What is packed along a loop needs an index of its own.
     let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at), target);
     collapse::collapse(s, at, &|b| anchor && packable(b));
@@ -228,9 +232,22 @@ fn schedule_nest(
             return;
         }
     }
+    if let Some(choice) = borders::choose_columns(s.kernel(), &Nest::at(s.kernel(), at)) {
+        let steps = |s: &mut Scheduler| borders::schedule(s, at, choice);
+        if let Ok((parts, count)) = s.recipe("borders", steps) {
+            schedule_list(s, parts, count, target, packable);
+            return;
+        }
+    }
     if let Some(choice) = window::choose(s, at, target, packable) {
         let steps = |s: &mut Scheduler| window::schedule(s, target, choice);
         if s.recipe("window", steps).is_ok() {
+            return;
+        }
+    }
+    if let Some(choice) = narrow::choose(s, at, target) {
+        let steps = |s: &mut Scheduler| narrow::schedule(s, target, choice);
+        if s.recipe("narrow rows", steps).is_ok() {
             return;
         }
     }
@@ -238,6 +255,18 @@ fn schedule_nest(
         let steps = |s: &mut Scheduler| borders::schedule(s, at, choice);
         if let Ok((parts, count)) = s.recipe("borders", steps) {
             schedule_list(s, parts, count, target, packable);
+            return;
+        }
+    }
+    if let Some(choice) = phases::choose(s, at, target) {
+        let steps = |s: &mut Scheduler| phases::schedule(s, target, choice);
+        if s.recipe("phases", steps).is_ok() {
+            return;
+        }
+    }
+    if let Some(groups) = phases::groups(s.kernel(), &Nest::at(s.kernel(), at)) {
+        let steps = |s: &mut Scheduler| phases::schedule_groups(s, at, target, groups);
+        if s.recipe("groups of channels", steps).is_ok() {
             return;
         }
     }

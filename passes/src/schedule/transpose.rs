@@ -203,7 +203,7 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
 }
 
 /// Whether statements are stores and branches on indices.
-fn is_scalar_work(stmts: &[Stmt]) -> bool {
+pub(super) fn is_scalar_work(stmts: &[Stmt]) -> bool {
     stmts.iter().all(|s| match s {
         Stmt::Store { .. } => true,
         Stmt::If {
@@ -217,7 +217,7 @@ fn is_scalar_work(stmts: &[Stmt]) -> bool {
 
 /// Whether all elements have 32 bits, or are bytes where wide vectors widen and narrow these: others
 /// are not turned in registers.
-fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bool {
+pub(super) fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bool {
     let word = |b: &BufferId| {
         let b = kernel.buffer(*b);
         b.scope == Scope::Register || b.dtype.bytes() == 4

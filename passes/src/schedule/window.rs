@@ -291,7 +291,7 @@ pub fn contiguous(kernel: &Kernel, l: &For, most: i64, packed: &dyn Fn(BufferId)
     fine && stores > 0
 }
 
-fn visit_stores(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
+pub(super) fn visit_stores(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
     for stmt in stmts {
         if let Stmt::Store { buffer, index, .. } = stmt {
             f(*buffer, index);
@@ -334,6 +334,22 @@ pub fn short_windows(body: &[Stmt]) -> Vec<Var> {
         }
     }
     short
+}
+
+/// The loops of all windows of a body, and the elements of the longest; `None` if one is unknown.
+pub(super) fn windows_of_taps(body: &[Stmt]) -> Option<(Vec<Var>, i64)> {
+    let (mut loops, mut taps) = (Vec::new(), 0);
+    for stmt in body {
+        if let Stmt::For(l) = stmt {
+            taps = window(l)?.max(taps);
+        }
+    }
+    visit_stmts(body, &mut |s| {
+        if let Stmt::For(l) = s {
+            loops.push(l.var);
+        }
+    });
+    Some((loops, taps))
 }
 
 /// The elements of the longest window that is short enough to be unrolled.

@@ -187,10 +187,17 @@ impl<'k> Lowering<'k> {
         let (join, results) = self.b.block(&classes);
         self.b.branch((Cmp::Ge, least, zero), (yes, &[]), (no, &[]));
         let before = self.registers.clone();
-        for (block, stmts) in [(yes, then), (no, otherwise)] {
+        let fails = match conds {
+            [cond] => vec![-cond.clone() - 1],
+            _ => vec![],
+        };
+        for (block, stmts, said) in [(yes, then, conds), (no, otherwise, &fails[..])] {
+            let known = self.ranges.clone();
+            said.iter().for_each(|c| self.ranges.assume(c));
             self.switch_to(block);
             self.registers.clone_from(&before);
             self.statements(stmts)?;
+            self.ranges = known;
             let values = self.slot_values(&slots);
             self.b.jump(join, &values);
         }

@@ -36,7 +36,7 @@ impl Lowering<'_> {
     }
 
     /// The lanes on which expressions depend.
-    fn mentioned(&self, es: &[Expr]) -> u32 {
+    pub(super) fn mentioned(&self, es: &[Expr]) -> u32 {
         let open = self.lanes.iter().enumerate();
         open.filter(|(_, l)| !l.pinned && es.iter().any(|e| e.mentions(l.var)))
             .fold(0, |m, (k, _)| m | 1 << k)
@@ -243,8 +243,33 @@ impl Lowering<'_> {
         Ok(params[0])
     }
 
+    /// Whether conditions hold, if the loops in lock step decide it.
+    fn decided(&self, conds: &[Expr]) -> Option<bool> {
+        let vector = |c: &Expr| self.lanes.iter().any(|l| l.vector && c.mentions(l.var));
+        let mut all = Some(true);
+        for cond in conds.iter().filter(|c| !vector(c)) {
+            match self.at_lanes(cond, 0).as_const() {
+                Some(..0) => return Some(false),
+                Some(_) => {}
+                None => all = None,
+            }
+        }
+        all.filter(|_| !conds.iter().any(vector))
+    }
+
     /// Evaluates one side only.
     fn guard(&mut self, conds: &[Expr], a: &Scalar, b: &Scalar) -> Result<Value, WhyNot> {
+        match self.decided(conds) {
+            Some(false) => return self.scalar(b),
+            Some(true) => {
+                let outer = self.guarded.len();
+                self.guarded.extend_from_slice(conds);
+                let v = self.scalar(a);
+                self.guarded.truncate(outer);
+                return v;
+            }
+            None => {}
+        }
         let bool_value = self.dtype(a, Env::Kernel) == DType::Bool;
         let class = if bool_value { Class::Mask } else { Class::Vec };
         let least = self.least(conds)?;

@@ -4,7 +4,7 @@ use super::neighbours::Neighbours;
 use super::pending::loads;
 use super::shorts::in_memory;
 use super::{Lane, Lowering, Memo, WhyNot};
-use crate::wide::vir::{Addr, Elem, LoadForm, StoreForm, Value, Width};
+use crate::wide::vir::{Addr, Cmp, Elem, LoadForm, StoreForm, Value, Width};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::loops::{BufferId, Cond, Scalar, Scope, Stmt};
 
@@ -45,7 +45,7 @@ impl<'k> Lowering<'k> {
                     self.store_register(*buffer, value)
                 } else {
                     let key = std::ptr::from_ref(stmt) as usize;
-                    self.store(key, *buffer, index, value)
+                    self.store_chosen(key, *buffer, index, value)
                 }
             }
         }
@@ -150,6 +150,46 @@ impl<'k> Lowering<'k> {
             cx.registers.insert(slot, v);
             Ok(())
         })
+    }
+
+    /// A store, of which the loops around the tile's lanes may choose the value: then there are two.
+    fn store_chosen(
+        &mut self,
+        key: usize,
+        buffer: BufferId,
+        index: &[Expr],
+        value: &Scalar,
+    ) -> Result<(), WhyNot> {
+        let Scalar::Guard(conds, then, otherwise) = value else {
+            return self.store(key, buffer, index, value);
+        };
+        // A tile that lies on one side of a border is told by its number.
+        let conds: Vec<Expr> = (conds.iter())
+            .flat_map(|c| c.conditions(&self.ranges))
+            .collect();
+        if conds.is_empty() || self.mentioned(&conds) != 0 {
+            return self.store(key, buffer, index, value);
+        }
+        self.flush()?;
+        let least = self.least(&conds)?;
+        let zero = self.b.iconst(0);
+        let (yes, _) = self.b.block(&[]);
+        let (no, _) = self.b.block(&[]);
+        let (join, _) = self.b.block(&[]);
+        self.b.branch((Cmp::Ge, least, zero), (yes, &[]), (no, &[]));
+        let outer = self.guarded.len();
+        self.guarded.extend(conds);
+        for (block, side) in [(yes, then), (no, otherwise)] {
+            self.switch_to(block);
+            self.memo = Memo::default();
+            self.store_chosen(key, buffer, index, side)?;
+            self.flush()?;
+            self.b.jump(join, &[]);
+        }
+        self.guarded.truncate(outer);
+        self.memo = Memo::default();
+        self.switch_to(join);
+        Ok(())
     }
 
     fn store(

@@ -1,0 +1,99 @@
+//! Windows over narrow images, what repeats, and what is put together of several operands: vectors,
+//! and right.
+mod common;
+
+use common::{check, check_with, conv_attrs, f32s, iota, ty, vectors_of};
+use tensmith_ir::graph::{Attrs, Graph};
+use tensmith_ir::loops::{Kernel, Mark, Stmt};
+use tensmith_ir::ops::op;
+use tensmith_ir::plan::Plan;
+
+fn has_vectors(stmts: &[Stmt]) -> bool {
+    stmts.iter().any(|s| {
+        let own = matches!(s, Stmt::For(l) if l.mark == Mark::Vector);
+        own || s.bodies().into_iter().any(|b| has_vectors(b))
+    })
+}
+
+/// Holds a graph of one input to the reference for vectors of all widths; `look` sees each plan.
+fn for_all_widths(g: &Graph, x: &[usize], look: impl Fn(&Plan)) {
+    check(g, &[iota(x)]);
+    for bytes in [32, 64] {
+        look(&check_with(g, &[iota(x)], &vectors_of(bytes)));
+    }
+}
+
+fn all_are_vectors(plan: &Plan) {
+    let none = plan
+        .kernels
+        .iter()
+        .find(|k: &&Kernel| !has_vectors(&k.body));
+    assert!(none.is_none(), "{}", none.unwrap());
+}
+
+#[test]
+fn pooling_of_narrow_images_is_vectors() {
+    for (width, kernel, stride, pad) in [
+        (2, [3, 3], 1, 1),
+        (3, [5, 3], 1, 1),
+        (4, [5, 5], 1, 2),
+        (5, [9, 9], 3, 4),
+        (7, [7, 7], 2, 3),
+        (8, [3, 3], 1, 1),
+    ] {
+        for name in ["pool_max", "pool_sum"] {
+            let shape = [2, 3, 40, width];
+            let mut g = Graph::default();
+            let x = g.add_input("x", ty(&shape));
+            let rows = pad.min(kernel[0] / 2);
+            let attrs = Attrs::new()
+                .with("kernel", kernel.to_vec())
+                .with("strides", vec![stride, stride])
+                .with("dilations", vec![1, 1])
+                .with("pads_before", vec![rows, pad])
+                .with("pads_after", vec![rows, pad]);
+            let y = g.add_one(op(name), "p", &[x], attrs).unwrap();
+            g.add_output("y", y);
+            for_all_widths(&g, &shape, all_are_vectors);
+        }
+    }
+}
+
+#[test]
+fn what_repeats_is_copied_by_vectors() {
+    for repeats in [[1, 1, 4], [3, 1, 1], [1, 5, 1], [2, 3, 2], [1, 1, 1]] {
+        for width in [3, 9, 41] {
+            let shape = [4, 6, width];
+            let mut g = Graph::default();
+            let x = g.add_input("x", ty(&shape));
+            let dims: Vec<tensmith_ir::expr::Expr> = repeats.iter().map(|n| (*n).into()).collect();
+            let attrs = Attrs::new().with("repeats", dims);
+            let y = g.add_one(op("tile"), "t", &[x], attrs).unwrap();
+            let y = g.add_one(op("neg"), "n", &[y], Attrs::new()).unwrap();
+            g.add_output("y", y);
+            for_all_widths(&g, &shape, |plan| {
+                if width >= 9 {
+                    all_are_vectors(plan);
+                }
+            });
+        }
+    }
+}
+
+/// A row-major operand beside one with channels innermost, at borders that are multiples of a tile or
+/// of another number.
+#[test]
+fn operands_of_two_orders_are_put_together_by_vectors() {
+    for channels in [8, 12, 16, 20, 32, 60] {
+        let shape = [1, channels, 5, 19];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let w = g.add_constant("w", f32s(&[channels, 1, 3, 3], 0.1));
+        let attrs = conv_attrs(([1, 1], [1, 1]), channels as i64, ([1, 1], [1, 1]));
+        let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();
+        let along = Attrs::new().with("axis", 1);
+        let y = g.add_one(op("concat"), "j", &[x, y, x], along).unwrap();
+        g.add_output("y", y);
+        for_all_widths(&g, &shape, all_are_vectors);
+    }
+}
