@@ -269,6 +269,7 @@ fn rules_are_listed_with_what_they_did() {
     assert!(text.contains("; else row-major"), "{text}");
     let directed = tensmith(Path::new("."), "explain", &["--rules", "--no-egraph"]);
     assert!(directed.contains("no e-graph"), "{directed}");
+    assert!(!directed.contains("predicted cost"), "{directed}");
 }
 
 #[test]

@@ -112,8 +112,8 @@ impl RulesReport {
             rounds: reports.iter().map(|r| r.rounds).sum(),
             nodes: reports.iter().map(|r| r.nodes).sum(),
             classes: reports.iter().map(|r| r.classes).sum(),
-            cost_before: reports.iter().map(|r| r.cost.0).sum(),
-            cost_after: reports.iter().map(|r| r.cost.1).sum(),
+            cost_before: reports.iter().fold(0.0, |sum, r| sum + r.cost.0),
+            cost_after: reports.iter().fold(0.0, |sum, r| sum + r.cost.1),
             rules: rules.chain(others).collect(),
             made,
             fusion: compiled.partition.search,
@@ -131,6 +131,14 @@ impl RulesReport {
 
     /// A line for each rule, algorithm and layout.
     pub fn text(&self) -> String {
+        // Without an e-graph nothing has a cost.
+        let cost = match self.stop.is_empty() {
+            true => String::new(),
+            false => format!(
+                "predicted cost {:.4e} before, {:.4e} after\n",
+                self.cost_before, self.cost_after
+            ),
+        };
         let line = |r: &RuleReport| {
             let (fired, made) = (r.fired, r.made);
             let against = match r.against {
@@ -147,7 +155,7 @@ impl RulesReport {
             "found  made  kind       rounding     name                       equation\n{rules}\n\
              {} regions, {} of them distinct\n\
              {} nodes in {} classes after {} rounds: {}\n\
-             predicted cost {:.4e} before, {:.4e} after\n{}",
+             {cost}{}",
             self.regions,
             self.distinct_regions,
             self.nodes,
@@ -158,8 +166,6 @@ impl RulesReport {
             } else {
                 self.stop.join(", ")
             },
-            self.cost_before,
-            self.cost_after,
             fusion_text(&self.fusion),
         )
     }

@@ -42,6 +42,12 @@ pub fn why_not(
     ))
 }
 
+/// Whether a node of the optimised graph has a name of the model, perhaps as one of several that were
+/// joined.
+fn is_called(node: &str, name: &str) -> bool {
+    node == name || node.split(" + ").any(|part| part == name)
+}
+
 struct Cx<'g> {
     graph: &'g Graph,
     partition: &'g Partition,
@@ -50,7 +56,9 @@ struct Cx<'g> {
 impl Cx<'_> {
     fn named(&self, source: &Graph, name: &str) -> Result<Vec<NodeId>> {
         let ids = self.graph.node_ids();
-        let found: Vec<NodeId> = ids.filter(|n| self.graph.node(*n).name == name).collect();
+        let found: Vec<NodeId> = ids
+            .filter(|n| is_called(&self.graph.node(*n).name, name))
+            .collect();
         if found.is_empty() && !source.nodes.iter().any(|n| n.name == name) {
             return Err(Error::Usage(format!(
                 "no node is called `{name}`; `tensmith compile MODEL --emit graph` lists them"
@@ -126,5 +134,19 @@ impl Cx<'_> {
     fn show(&self, node: NodeId) -> String {
         let node = self.graph.node(node);
         format!("`{}` ({})", node.name, node.op.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_nodes_answer_to_each_of_their_names() {
+        assert!(is_called("q + k + v", "k"));
+        assert!(is_called("a + b", "a + b"));
+        assert!(is_called("conv", "conv"));
+        assert!(!is_called("conv1", "conv"));
+        assert!(!is_called("q+k", "k"));
     }
 }

@@ -19,6 +19,7 @@ use crate::workspace::Workspace;
 pub const EXAMPLES: &str = "Examples:
   cargo xtask soak
   cargo xtask soak --minutes 60
+  cargo xtask soak --full
   cargo xtask soak contractions-256 contractions-512 --seeds 2000 --seed 1
 
 Exit code 1 if a seed fails; its command is in the summary.";
@@ -32,6 +33,8 @@ struct Campaign {
     test: &'static str,
     /// Seeds of one run: some seconds.
     chunk: u64,
+    /// Seeds that are a whole campaign.
+    whole: u64,
 }
 
 const CAMPAIGNS: [Campaign; 11] = [
@@ -41,6 +44,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "random",
         test: "random_graphs",
         chunk: 1000,
+        whole: 5000,
     },
     Campaign {
         name: "rules",
@@ -48,6 +52,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "rules",
         test: "rules_find_all_spellings_and_keep_values",
         chunk: 200,
+        whole: 10000,
     },
     Campaign {
         name: "egraph",
@@ -55,6 +60,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "rules",
         test: "extremes_of_an_egraph_are_equal",
         chunk: 1000,
+        whole: 2000,
     },
     Campaign {
         name: "schedules",
@@ -62,6 +68,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "random_schedules",
         test: "random_schedules_keep_what_kernels_compute",
         chunk: 6,
+        whole: 600,
     },
     Campaign {
         name: "spaces",
@@ -69,6 +76,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "random_schedules",
         test: "members_of_spaces_keep_what_kernels_compute",
         chunk: 50,
+        whole: 1000,
     },
     Campaign {
         name: "workers",
@@ -76,6 +84,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "workers",
         test: "faults_are_classified_and_the_next_candidate_is_measured",
         chunk: 100,
+        whole: 100,
     },
     Campaign {
         name: "contractions-256",
@@ -83,6 +92,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "contractions",
         test: "of_256_bits",
         chunk: 200,
+        whole: 3000,
     },
     Campaign {
         name: "contractions-512",
@@ -90,6 +100,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "contractions",
         test: "of_512_bits",
         chunk: 200,
+        whole: 3000,
     },
     Campaign {
         name: "ops",
@@ -97,6 +108,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "op_table",
         test: "machine_code_agrees_with_the_interpreter",
         chunk: 12,
+        whole: 120,
     },
     Campaign {
         name: "machine-code",
@@ -104,6 +116,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "random_graphs",
         test: "random_graphs_compute_what_the_reference_does",
         chunk: 60,
+        whole: 5000,
     },
     Campaign {
         name: "records",
@@ -111,6 +124,7 @@ const CAMPAIGNS: [Campaign; 11] = [
         program: "records_processes",
         test: "killed_processes_lose_nothing_acknowledged",
         chunk: 200,
+        whole: 200,
     },
 ];
 
@@ -129,6 +143,20 @@ pub struct Options {
     /// Seeds of each campaign, however long they take
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     seeds: Option<u64>,
+    /// A whole campaign each, however long they take: 10,000 instances of each rule, 5,000 graphs,
+    /// both ends of 2,000 e-graphs, 100 faults, 200 killed processes and so on
+    #[arg(long, conflicts_with_all = ["seeds", "minutes"])]
+    full: bool,
+}
+
+impl Options {
+    /// How many seeds a campaign runs; `None`: as many as there is time for.
+    fn count(&self, campaign: &Campaign) -> Option<u64> {
+        match self.full {
+            true => Some(campaign.whole),
+            false => self.seeds,
+        }
+    }
 }
 
 /// How far a campaign is.
@@ -154,15 +182,16 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let limit = Duration::try_from_secs_f64(options.minutes * 60.0).context("--minutes")?;
     loop {
         for state in &mut states {
-            let seeds = state.chunk(first, options.seeds);
+            let seeds = state.chunk(first, options.count(state.campaign));
             if !seeds.is_empty() {
                 state.advance(workspace, seeds);
             }
         }
-        let done = match options.seeds {
-            Some(count) => states.iter().all(|s| s.next >= first + count),
+        let ended = |s: &State<'_>| match options.count(s.campaign) {
+            Some(count) => s.next >= first + count,
             None => start.elapsed() >= limit,
         };
+        let done = states.iter().all(ended);
         if done {
             break;
         }

@@ -80,3 +80,38 @@ fn loads_keep_their_places_among_stores() {
         assert_eq!(accesses(&before), accesses(&after), "{width:?}");
     });
 }
+
+/// What takes many instructions is computed for two vectors at least in turns: each waits for the one
+/// before it.
+#[test]
+fn long_chains_are_never_computed_alone() {
+    at_widths(|width, _| {
+        let e = Elem::F32;
+        let mut f = FunctionBuilder::new("chains", width);
+        let (input, out) = (f.arg(0), f.arg(1));
+        let count = 64;
+        let place = |k: usize| (k * width.bytes()) as i32;
+        // These are live to the end, so that the fewest in turns need the fewest registers.
+        let held: Vec<Value> = (0..32)
+            .map(|k| f.load(e, Addr::at(input, place(k))))
+            .collect();
+        let mut chains: Vec<Value> = (0..count).map(|k| f.splat_f32(k as f32)).collect();
+        for _ in 0..16 {
+            let next = chains.iter().map(|x| f.binary(BinaryOp::Add, e, *x, *x));
+            chains = next.collect();
+        }
+        for (k, x) in chains.into_iter().chain(held).enumerate() {
+            f.store(e, Addr::at(out, place(k)), x);
+        }
+        f.ret();
+        f.compute_late();
+        let f = f.finish().unwrap();
+        let stores = f.blocks()[0].insts.iter();
+        let stores: Vec<bool> = stores
+            .map(|(_, i)| matches!(i, Inst::Store { .. }))
+            .collect();
+        let first = stores.iter().position(|s| *s).expect("stores");
+        assert!(stores.len() - first > count + 32, "{width:?}");
+        assert!(stores[first + 1], "{width:?}");
+    });
+}

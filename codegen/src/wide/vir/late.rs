@@ -15,6 +15,10 @@ use std::collections::HashSet;
 /// Stores of a group: as many as are computed in turns, to hide the latency of functions.
 const GROUPS: [usize; 3] = [4, 2, 1];
 
+/// Instructions for a store at most that may be computed alone: those of a function wait for each
+/// other longer than spills take.
+const SHORT: usize = 12;
+
 impl FunctionBuilder {
     /// Reorders the blocks that need more registers than there are.
     pub fn compute_late(&mut self) {
@@ -45,8 +49,10 @@ fn late(f: &Function, block: usize, live: &HashSet<Value>) -> Option<Vec<usize>>
     let plain: Vec<usize> = (0..data.insts.len()).collect();
     let mut least = excess(f, data, live, &plain);
     let mut found = None;
+    let effects = data.insts.iter().filter(|(result, _)| result.is_none());
+    let is_short = data.insts.len() <= SHORT * effects.count();
     for group in GROUPS {
-        if least == 0 {
+        if least == 0 || group == 1 && !is_short {
             break;
         }
         let order = grouped(f, block, first, group);
