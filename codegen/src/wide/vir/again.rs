@@ -9,7 +9,7 @@
 //! `loop { .. }; m = tail_mask 6; store p, v where m`.
 use super::live::{excess, live_out};
 use super::{Block, Class, Def, Function, FunctionBuilder, Inst, Terminator, Value};
-use std::collections::HashSet;
+use fixedbitset::FixedBitSet;
 
 impl FunctionBuilder {
     /// Computes masks of constant lanes where they are used, if they are live through a block that
@@ -67,17 +67,16 @@ fn kept_too_long(f: &Function) -> Vec<Value> {
         .collect();
     let through = |v: Value, b: &Block| {
         let is_own = matches!(f.def(v), Def::Inst(own, _) if own == *b);
-        after[b.index()].contains(&v) && !is_own && !uses(f, *b, v)
+        after[b.index()].contains(v.index()) && !is_own && !uses(f, *b, v)
     };
     let looped = |v: Value| blocks().any(|b| repeats(f, b) && uses(f, b, v));
-    let live: HashSet<Value> = after.iter().flatten().copied().collect();
-    let mut found: Vec<Value> = live
-        .into_iter()
+    let mut live = FixedBitSet::with_capacity(f.values.len());
+    after.iter().for_each(|of_block| live.union_with(of_block));
+    live.ones()
+        .map(|v| Value(v as u32))
         .filter(|v| constant_mask(f, *v).is_some())
         .filter(|v| crowded.iter().any(|b| through(*v, b)) && !looped(*v))
-        .collect();
-    found.sort();
-    found
+        .collect()
 }
 
 /// The element type and the lanes of a mask of constant lanes.

@@ -10,7 +10,7 @@
 //! `a = x * x; store p, a; b = y * y; store q, b`.
 use super::live::{excess, live_out};
 use super::{Def, Function, FunctionBuilder, Value};
-use std::collections::HashSet;
+use fixedbitset::FixedBitSet;
 
 /// Stores of a group: as many as are computed in turns, to hide the latency of functions.
 const GROUPS: [usize; 3] = [4, 2, 1];
@@ -39,7 +39,7 @@ impl FunctionBuilder {
 }
 
 /// The order for the instructions of a block, if one needs fewer registers that are not there.
-fn late(f: &Function, block: usize, live: &HashSet<Value>) -> Option<Vec<usize>> {
+fn late(f: &Function, block: usize, live: &FixedBitSet) -> Option<Vec<usize>> {
     let data = &f.blocks[block];
     let mut stores = data.insts.iter().map(|(_, inst)| inst.writes());
     let first = stores.position(|writes| writes)?;

@@ -1,6 +1,6 @@
 //! Which values are live, and whether there are registers for them.
 use super::{BlockData, Class, Function, Terminator, Value, Width};
-use std::collections::HashSet;
+use fixedbitset::FixedBitSet;
 
 /// Vectors that fit the registers, beside one for what an instruction needs.
 fn vectors(width: Width) -> usize {
@@ -13,34 +13,26 @@ fn vectors(width: Width) -> usize {
 /// Masks that fit registers of their own.
 const MASKS: usize = 7;
 
-/// The values that are read after each block.
-pub(super) fn live_out(f: &Function) -> Vec<HashSet<Value>> {
-    let mut before: Vec<HashSet<Value>> = vec![HashSet::new(); f.blocks.len()];
+/// The values that are read after each block, by their numbers.
+pub(super) fn live_out(f: &Function) -> Vec<FixedBitSet> {
+    let none = FixedBitSet::with_capacity(f.values.len());
+    let mut before: Vec<FixedBitSet> = vec![none.clone(); f.blocks.len()];
     let mut after = before.clone();
     let mut changes = true;
     while changes {
         changes = false;
         for (k, data) in f.blocks.iter().enumerate().rev() {
             let targets = data.term.iter().flat_map(Terminator::targets);
-            after[k] = targets
-                .flat_map(|t| before[t.block.index()].iter().copied())
-                .collect();
+            after[k].clear();
+            targets.for_each(|t| after[k].union_with(&before[t.block.index()]));
             let mut live = after[k].clone();
-            let mut read = |v| {
-                live.insert(v);
-            };
-            data.term.iter().for_each(|t| t.operands(&mut read));
+            let term = data.term.iter();
+            term.for_each(|t| t.operands(|v| live.insert(v.index())));
             for (result, inst) in data.insts.iter().rev() {
-                if let Some(v) = result {
-                    live.remove(v);
-                }
-                inst.operands(|v, _| {
-                    live.insert(v);
-                });
+                result.iter().for_each(|v| live.remove(v.index()));
+                inst.operands(|v, _| live.insert(v.index()));
             }
-            for v in &data.params {
-                live.remove(v);
-            }
+            data.params.iter().for_each(|v| live.remove(v.index()));
             changes |= live != before[k];
             before[k] = live;
         }
@@ -51,14 +43,14 @@ pub(super) fn live_out(f: &Function) -> Vec<HashSet<Value>> {
 /// Values that are live at a place, and how many need registers.
 struct Live<'f> {
     f: &'f Function,
-    values: HashSet<Value>,
+    values: FixedBitSet,
     vectors: usize,
     masks: usize,
 }
 
 impl Live<'_> {
     fn insert(&mut self, v: Value) {
-        if self.values.insert(v) {
+        if !self.values.put(v.index()) {
             let [vectors, masks] = needs(self.f, v);
             self.vectors += vectors;
             self.masks += masks;
@@ -66,7 +58,8 @@ impl Live<'_> {
     }
 
     fn remove(&mut self, v: Value) {
-        if self.values.remove(&v) {
+        if self.values.contains(v.index()) {
+            self.values.remove(v.index());
             let [vectors, masks] = needs(self.f, v);
             self.vectors -= vectors;
             self.masks -= masks;
@@ -93,16 +86,16 @@ fn needs(f: &Function, v: Value) -> [usize; 2] {
 pub(super) fn excess(
     f: &Function,
     data: &BlockData,
-    after: &HashSet<Value>,
+    after: &FixedBitSet,
     order: &[usize],
 ) -> usize {
     let mut live = Live {
         f,
-        values: HashSet::new(),
+        values: FixedBitSet::with_capacity(f.values.len()),
         vectors: 0,
         masks: 0,
     };
-    after.iter().for_each(|v| live.insert(*v));
+    after.ones().for_each(|v| live.insert(Value(v as u32)));
     let term = data.term.iter();
     term.for_each(|t| t.operands(|v| live.insert(v)));
     let mut most = live.excess();
