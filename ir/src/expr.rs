@@ -536,14 +536,14 @@ impl Expr {
         for (atoms, coef) in &self.terms {
             let at = atoms.iter().position(|a| *a == Atom::Var(var));
             let Some(at) = at else {
-                if atoms.iter().any(|a| atom_mentions(a, var)) {
+                if atoms.iter().any(|a| a.mentions(var)) {
                     return None;
                 }
                 continue;
             };
             let mut left = atoms.clone();
             left.remove(at);
-            if left.iter().any(|a| atom_mentions(a, var)) {
+            if left.iter().any(|a| a.mentions(var)) {
                 return None;
             }
             let constant = if left.is_empty() { *coef } else { 0 };
@@ -561,7 +561,7 @@ impl Expr {
     pub fn mentions(&self, var: Var) -> bool {
         self.terms
             .iter()
-            .any(|(atoms, _)| atoms.iter().any(|a| atom_mentions(a, var)))
+            .any(|(atoms, _)| atoms.iter().any(|a| a.mentions(var)))
     }
 
     /// Calls `f` with every variable and symbol that occurs.
@@ -625,12 +625,15 @@ impl Expr {
     }
 }
 
-fn atom_mentions(atom: &Atom, var: Var) -> bool {
-    match atom {
-        Atom::Size(_) => false,
-        Atom::Var(v) => *v == var,
-        Atom::Div(p) | Atom::Mod(p) | Atom::Min(p) | Atom::Max(p) => {
-            p.0.mentions(var) || p.1.mentions(var)
+impl Atom {
+    /// Whether the value depends on a variable.
+    pub fn mentions(&self, var: Var) -> bool {
+        match self {
+            Atom::Size(_) => false,
+            Atom::Var(v) => *v == var,
+            Atom::Div(p) | Atom::Mod(p) | Atom::Min(p) | Atom::Max(p) => {
+                p.0.mentions(var) || p.1.mentions(var)
+            }
         }
     }
 }

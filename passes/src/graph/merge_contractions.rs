@@ -80,17 +80,16 @@ pub fn merge_contractions(graph: &Graph, options: &PassOptions) -> Result<Graph,
         predicted_cycles(graph, &partition, &options.target)
     };
     let before = cycles(&graph);
-    let all: Vec<&Merge> = beside.iter().flatten().collect();
-    let one_by_one = beside.iter().take(PARTS).map(|part| part.iter().collect());
-    let one_by_one = one_by_one.filter(|_: &Vec<&Merge>| beside.len() > 1);
+    let together = merged(&graph, beside.iter().flatten())?;
+    match cycles(&together) < before {
+        true => return Ok(together),
+        false if beside.len() == 1 => return Ok(graph),
+        false => {}
+    }
     let mut taken: Vec<&Merge> = Vec::new();
-    for merges in [all].into_iter().chain(one_by_one) {
-        let is_all = merges.len() == beside.iter().map(Vec::len).sum::<usize>();
-        if cycles(&merged(&graph, merges.iter().copied())?) < before {
-            taken.extend(merges);
-            if is_all {
-                break;
-            }
+    for part in beside.iter().take(PARTS) {
+        if cycles(&merged(&graph, part)?) < before {
+            taken.extend(part);
         }
     }
     merged(&graph, taken)

@@ -386,6 +386,7 @@ impl Partitioner<'_> {
                         && self.is_read_inside(reader.outputs[0], draft, depth - 1)
             })
     }
+
     /// How many elements of an operand a node reads for one of its results.
     pub fn reads_per_result(
         &self,

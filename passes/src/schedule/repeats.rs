@@ -106,7 +106,7 @@ fn choose(kernel: &Kernel, nest: &Nest<'_>) -> Vec<(Var, i64)> {
 fn remainder(offsets: &[Expr], var: Var) -> Option<i64> {
     let mut found = None;
     for (atoms, _) in offsets.iter().flat_map(|e| e.terms()) {
-        for atom in atoms.iter().filter(|a| mentions(a, var)) {
+        for atom in atoms.iter().filter(|a| a.mentions(var)) {
             let Atom::Mod(parts) = atom else { return None };
             let size = parts.1.as_const().filter(|_| parts.0.as_var() == Some(var));
             if size.is_none() || found.is_some_and(|n| Some(n) != size) {
@@ -116,14 +116,4 @@ fn remainder(offsets: &[Expr], var: Var) -> Option<i64> {
         }
     }
     found
-}
-
-fn mentions(atom: &Atom, var: Var) -> bool {
-    match atom {
-        Atom::Size(_) => false,
-        Atom::Var(v) => *v == var,
-        Atom::Div(p) | Atom::Mod(p) | Atom::Min(p) | Atom::Max(p) => {
-            p.0.mentions(var) || p.1.mentions(var)
-        }
-    }
 }

@@ -203,14 +203,7 @@ fn places_repeat(kernel: &Kernel, l: &For, lanes: i64) -> bool {
 fn slope(e: &Expr, var: Var) -> Option<f64> {
     let mut total = 0.0;
     for (atoms, coefficient) in e.terms() {
-        let mentions = |atom: &Atom| match atom {
-            Atom::Size(_) => false,
-            Atom::Var(v) => *v == var,
-            Atom::Div(p) | Atom::Mod(p) | Atom::Min(p) | Atom::Max(p) => {
-                p.0.mentions(var) || p.1.mentions(var)
-            }
-        };
-        if !atoms.iter().any(mentions) {
+        if !atoms.iter().any(|atom| atom.mentions(var)) {
             continue;
         }
         let [atom] = &atoms[..] else { return None };
