@@ -3,7 +3,7 @@ use crate::choice::Choice;
 use crate::error::PassError;
 use crate::graph::Algorithm;
 use crate::graph::egraph;
-use crate::graph::egraph::Rounding;
+use crate::graph::egraph::{Report, Rounding, Stands};
 use crate::graph::{
     absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
     conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
@@ -14,6 +14,7 @@ use crate::graph::{
     sink_reshapes, split_conv_transpose, split_pooling, sum_integers_in_floats, transpose_columns,
     trim_windows, widen_masks,
 };
+use crate::partition::cycles_of;
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
 use crate::schedule::{Schedule, Target};
@@ -127,7 +128,73 @@ pub fn optimise_and_tell(
             *region = optimise_and_tell(std::mem::take(region), options, decisions)?;
         }
     }
-    let graph = simplify_movement(&fold_identities(&graph)?)?;
+    let graph = normalise(&graph, options)?;
+    if !options.egraph {
+        return lower(&graph, options, decisions);
+    }
+    let admitted = || egraph::admitted(options.precision);
+    let (by_rules, report) = egraph::rewrite_by_rules(&graph, options.precision)?;
+    let mut best = Lowered::of(by_rules, options)?;
+    let mut report = Report {
+        cycles: [best.cycles; 2],
+        ..report
+    };
+    if report.found(Stands::IfCheaper) {
+        let others = admitted().filter(|r| r.stands != Stands::IfCheaper);
+        let (without, other) = egraph::rewrite_by(&graph, others)?;
+        let without = Lowered::of(without, options)?;
+        if without.cycles < best.cycles {
+            report = Report {
+                cycles: [without.cycles; 2],
+                ..other
+            };
+            best = without;
+        }
+    }
+    if report.changed {
+        let always = admitted().filter(|r| r.stands == Stands::Always);
+        let (directed, made) = match report.found(Stands::Always) {
+            true => egraph::rewrite_by(&graph, always).map(|(graph, r)| (graph, r.made))?,
+            false => (graph, vec![]),
+        };
+        let directed = Lowered::of(directed, options)?;
+        report.cycles[0] = directed.cycles;
+        if report.is_dearer() {
+            report.made = made;
+            best = directed;
+        }
+    }
+    decisions.egraph.push(report);
+    decisions.algorithms.extend(best.decisions.algorithms);
+    decisions.choices.extend(best.decisions.choices);
+    Ok(best.graph)
+}
+
+/// A graph after all passes, with what its kernels are predicted to take.
+struct Lowered {
+    graph: Graph,
+    decisions: Decisions,
+    /// Units: cycles of one core.
+    cycles: f64,
+}
+
+impl Lowered {
+    /// Errors: a defect of a pass.
+    fn of(graph: Graph, options: &PassOptions) -> Result<Self, PassError> {
+        let mut decisions = Decisions::default();
+        let graph = lower(&graph, options, &mut decisions)?;
+        Ok(Lowered {
+            cycles: cycles_of(&graph, options),
+            graph,
+            decisions,
+        })
+    }
+}
+
+/// Normal forms, and what is cheaper whatever is around it: what both the rules and the directed
+/// path begin with.
+fn normalise(graph: &Graph, options: &PassOptions) -> Result<Graph, PassError> {
+    let graph = simplify_movement(&fold_identities(graph)?)?;
     let graph = dequantise_late(&graph)?;
     // Before scales fold into what they scale.
     let graph = match options.precision.admits(Rounding::Reassociates) && options.target.dots {
@@ -149,16 +216,16 @@ pub fn optimise_and_tell(
     let graph = join_transposes(&eliminate_dead_code(&graph)?)?;
     let graph = cancel_transposes(&graph)?;
     let graph = eliminate_dead_code(&graph)?;
-    let graph = eliminate_common_subexpressions(&fold_identities(&graph)?)?;
-    let graph = match options.egraph {
-        true => {
-            let (graph, report) = egraph::rewrite_by_rules(&graph, options.precision)?;
-            decisions.egraph.push(report);
-            graph
-        }
-        false => graph,
-    };
-    let graph = absorb_transposes(&graph)?;
+    Ok(eliminate_common_subexpressions(&fold_identities(&graph)?)?)
+}
+
+/// Algorithms, layouts of operands and joined kernels: what follows the rules.
+fn lower(
+    graph: &Graph,
+    options: &PassOptions,
+    decisions: &mut Decisions,
+) -> Result<Graph, PassError> {
+    let graph = absorb_transposes(graph)?;
     let graph = match options.precision {
         Precision::Exact => graph,
         Precision::Standard | Precision::Fast(_) => {

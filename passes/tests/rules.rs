@@ -10,8 +10,9 @@ use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::{Attrs, Graph, verify_graph};
 use tensmith_ir::ops::{Sampler, op};
 use tensmith_ir::tensor::Tensor;
-use tensmith_passes::graph::egraph::{Rule, Spelling, extremes, rewrite_by_rules, rules};
-use tensmith_passes::pipeline::Precision;
+use tensmith_passes::graph::egraph::{Rule, Spelling, Stands, extremes, rewrite_by_rules, rules};
+use tensmith_passes::partition::cycles_of;
+use tensmith_passes::pipeline::{Decisions, PassOptions, Precision, optimise, optimise_and_tell};
 
 /// Random values for the inputs of a graph.
 fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
@@ -164,6 +165,41 @@ fn only_normal_forms_are_predicted_dearer() {
     }
     dearer.sort_unstable();
     assert_eq!(dearer, DEARER);
+}
+
+/// Where no form was found that stands always, the directed path is that of a compiler without
+/// rules.
+#[test]
+fn no_plan_is_predicted_dearer_than_that_of_the_directed_path() {
+    let drawn = seeds(0..300).map(|seed| (format!("seed {seed}"), draw(seed).0));
+    let of_rule = |rule: &'static Rule| {
+        let graph = |seed| rule.sample(seed, Spelling::Left).expect("left sides");
+        seeds(0..10).map(move |seed| (format!("{}, seed {seed}", rule.name), graph(seed)))
+    };
+    let with_rules = PassOptions::default();
+    let without = PassOptions {
+        egraph: false,
+        ..with_rules.clone()
+    };
+    let (mut cheaper, mut gave_way) = (0, 0);
+    for (place, graph) in drawn.chain(rules::all().flat_map(of_rule)) {
+        let mut decisions = Decisions::default();
+        let made = optimise_and_tell(graph.clone(), &with_rules, &mut decisions).expect("valid");
+        let made = cycles_of(&made, &with_rules);
+        let report = decisions.egraph.last().expect("of each graph");
+        let directed = match report.found(Stands::Always) {
+            true => report.cycles[0],
+            false => {
+                let directed = optimise(graph.clone(), &without).expect("a valid graph");
+                cycles_of(&directed, &without)
+            }
+        };
+        assert!(made <= directed, "{place}: {made}, {directed}\n{graph}");
+        cheaper += usize::from(made < directed);
+        gave_way += usize::from(report.is_dearer());
+    }
+    assert!(cheaper > 300, "rules gained for {cheaper} graphs only");
+    assert!(gave_way > 0, "the directed path was never cheaper");
 }
 
 /// A sum that others read is made once, and what is summed further comes out of it.

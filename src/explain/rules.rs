@@ -19,12 +19,17 @@ pub struct RulesReport {
     pub nodes: usize,
     /// Classes of all e-graphs.
     pub classes: usize,
-    /// What the graphs were predicted to cost before the rules.
+    /// What the kernels are predicted to take that the directed path alone would make.
     ///
-    /// Units: about vector operations on elements.
-    pub cost_before: f64,
-    /// What they are predicted to cost after them; units as before.
-    pub cost_after: f64,
+    /// Units: cycles of one core.
+    pub cycles_directed: f64,
+    /// What those are predicted to take that were made: of each graph, the cheaper of those of the
+    /// rules and of the directed path alone.
+    ///
+    /// Units: cycles of one core.
+    pub cycles: f64,
+    /// Graphs for which the directed path alone is cheaper, and was taken.
+    pub directed: usize,
     /// All rules, in the order of their families; then algorithms and layouts.
     pub rules: Vec<RuleReport>,
     /// The nodes that rules made, by their names, with the rule's.
@@ -112,8 +117,9 @@ impl RulesReport {
             rounds: reports.iter().map(|r| r.rounds).sum(),
             nodes: reports.iter().map(|r| r.nodes).sum(),
             classes: reports.iter().map(|r| r.classes).sum(),
-            cost_before: reports.iter().fold(0.0, |sum, r| sum + r.cost.0),
-            cost_after: reports.iter().fold(0.0, |sum, r| sum + r.cost.1),
+            cycles_directed: reports.iter().fold(0.0, |sum, r| sum + r.cycles[0]),
+            cycles: (reports.iter()).fold(0.0, |sum, r| sum + r.cycles[0].min(r.cycles[1])),
+            directed: reports.iter().filter(|r| r.is_dearer()).count(),
             rules: rules.chain(others).collect(),
             made,
             fusion: compiled.partition.search,
@@ -131,12 +137,17 @@ impl RulesReport {
 
     /// A line for each rule, algorithm and layout.
     pub fn text(&self) -> String {
-        // Without an e-graph nothing has a cost.
-        let cost = match self.stop.is_empty() {
+        // Without an e-graph there is nothing to compare.
+        let cycles = match self.stop.is_empty() {
             true => String::new(),
             false => format!(
-                "predicted cost {:.4e} before, {:.4e} after\n",
-                self.cost_before, self.cost_after
+                "predicted cycles {:.4e}, {:.4e} by the directed path alone{}\n",
+                self.cycles,
+                self.cycles_directed,
+                match self.directed {
+                    0 => String::new(),
+                    n => format!(", which was taken for {n} of {} graphs", self.stop.len()),
+                }
             ),
         };
         let line = |r: &RuleReport| {
@@ -155,7 +166,7 @@ impl RulesReport {
             "found  made  kind       rounding     name                       equation\n{rules}\n\
              {} regions, {} of them distinct\n\
              {} nodes in {} classes after {} rounds: {}\n\
-             {cost}{}",
+             {cycles}{}",
             self.regions,
             self.distinct_regions,
             self.nodes,

@@ -41,7 +41,7 @@
 //! ```
 //! Source: block matrices; Shoeybi et al., Megatron-LM, section 3, has one product for all three.
 use super::Rewriter;
-use crate::partition::{partition, predicted_cycles, streams_of};
+use crate::partition::{cycles_of, streams_of};
 use crate::pipeline::PassOptions;
 use crate::split::constant_values;
 use petgraph::unionfind::UnionFind;
@@ -64,21 +64,7 @@ pub fn merge_contractions(graph: &Graph, options: &PassOptions) -> Result<Graph,
     if beside.is_empty() {
         return Ok(graph);
     }
-    // The graph is the same for any number of threads, and whatever tuning says of its kernels.
-    let mut options = PassOptions {
-        tuned: None,
-        spaces: false,
-        ..options.clone()
-    };
-    options.target.threads = 1;
-    // Kernels of constants run once, when the model is compiled.
-    let cycles = |graph: &Graph| {
-        let fixed = constant_values(graph);
-        let mut partition = partition(graph, &options);
-        let runs = |root: &NodeId| !fixed[graph.node(*root).outputs[0].0 as usize];
-        partition.groups.retain(|root, _| runs(root));
-        predicted_cycles(graph, &partition, &options.target)
-    };
+    let cycles = |graph: &Graph| cycles_of(graph, options);
     let before = cycles(&graph);
     let together = merged(&graph, beside.iter().flatten())?;
     match cycles(&together) < before {

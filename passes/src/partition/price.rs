@@ -8,9 +8,11 @@
 use super::image_rows::parts_of_rows;
 use super::rules::{Info, estimate};
 use super::tiles::parts_of_tiles;
-use super::{Draft, Given, Group, Partition, Partitioner, Strips};
+use super::{Draft, Given, Group, Partition, Partitioner, Strips, partition};
 use crate::cost::{Contraction, Pass, Tile};
+use crate::pipeline::PassOptions;
 use crate::schedule::{Target, least_cycles};
+use crate::split::constant_values;
 use std::collections::BTreeSet;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Graph, Node, NodeId, ValueId};
@@ -36,6 +38,24 @@ pub fn predicted_cycles(graph: &Graph, partition: &Partition, target: &Target) -
     let prices = Prices::new(&given, target);
     let groups = partition.groups.values();
     groups.map(|g| prices.group(g)).sum()
+}
+
+/// What the kernels of a graph are predicted to take on one thread, whatever tuning says of them;
+/// those of constants run when the model is compiled, and are not counted.
+///
+/// Units: cycles of one core.
+pub fn cycles_of(graph: &Graph, options: &PassOptions) -> f64 {
+    let mut options = PassOptions {
+        tuned: None,
+        spaces: false,
+        ..options.clone()
+    };
+    options.target.threads = 1;
+    let fixed = constant_values(graph);
+    let mut partition = partition(graph, &options);
+    let runs = |root: &NodeId| !fixed[graph.node(*root).outputs[0].0 as usize];
+    partition.groups.retain(|root, _| runs(root));
+    predicted_cycles(graph, &partition, &options.target)
 }
 
 /// Prices of groups.

@@ -21,7 +21,7 @@ mod saturate;
 mod syntax;
 mod term;
 
-pub use rule::{Rounding, Rule};
+pub use rule::{Rounding, Rule, Stands};
 pub use sample::Spelling;
 pub use saturate::Stop;
 
@@ -50,10 +50,18 @@ pub struct Report {
     pub nodes: usize,
     /// Classes at the end, of all distinct regions.
     pub classes: usize,
-    /// What the graph was predicted to cost before and after, about in vector operations on
-    /// elements: more after only where the normal form of a pattern takes more of them than the
-    /// spelling that it had.
+    /// What the terms of the graph cost before and after, by which members are chosen: more after
+    /// only where the normal form of a pattern takes more operations than the spelling that it had.
+    ///
+    /// Units: about vector operations on elements.
     pub cost: (f64, f64),
+    /// Whether the graph is another one now.
+    pub changed: bool,
+    /// What the kernels are predicted to take that the directed path alone would make, with what
+    /// [`Stands::Always`], and those that it makes of what all rules found; the pipeline fills it in.
+    ///
+    /// Units: cycles of one core.
+    pub cycles: [f64; 2],
     /// How often each rule found something new, in all regions.
     pub fired: Vec<(&'static str, usize)>,
     /// The nodes of the result that a rule made, by their names, with the rule's.
@@ -65,18 +73,28 @@ pub fn admitted(precision: Precision) -> impl Iterator<Item = &'static Rule> {
     rules::all().filter(move |r| precision.admits(r.rounding))
 }
 
-fn ready(precision: Precision) -> Vec<Ready> {
-    admitted(precision).map(Ready::new).collect()
+fn ready(rules: impl Iterator<Item = &'static Rule>) -> Vec<Ready> {
+    rules.map(Ready::new).collect()
 }
 
-/// The cheapest graph that the rules find equal, and how it came about.
+/// The cheapest graph that the rules find equal which a precision admits, and how it came about.
 ///
 /// Errors: never for a valid graph.
 pub fn rewrite_by_rules(
     graph: &Graph,
     precision: Precision,
 ) -> Result<(Graph, Report), GraphError> {
-    let rules = ready(precision);
+    rewrite_by(graph, admitted(precision))
+}
+
+/// The cheapest graph that some rules find equal, and how it came about.
+///
+/// Errors: never for a valid graph.
+pub fn rewrite_by(
+    graph: &Graph,
+    rules: impl Iterator<Item = &'static Rule>,
+) -> Result<(Graph, Report), GraphError> {
+    let rules = ready(rules);
     let (uses, regions) = (graph.uses(), cut::regions(graph, &rules));
     let mut report = Report {
         regions: regions.len(),
@@ -86,6 +104,8 @@ pub fn rewrite_by_rules(
         nodes: 0,
         classes: 0,
         cost: (0.0, 0.0),
+        changed: false,
+        cycles: [0.0; 2],
         fired: rules.iter().map(|r| (r.rule.name, 0)).collect(),
         made: vec![],
     };
@@ -116,6 +136,8 @@ pub fn rewrite_by_rules(
 struct Outcome {
     graph: Graph,
     made: Made,
+    /// Whether the graph is another one than that of the part.
+    changed: bool,
     /// What is known of the outputs.
     results: Vec<Leaf>,
     run: saturate::Run,
@@ -142,6 +164,7 @@ impl Outcome {
         let (new, made) = region::export(graph, &imported, &choice, &run.origin)?;
         let results = graph.outputs.iter().map(|v| imported.leaf(*v));
         Ok(Outcome {
+            changed: !made.is_empty() || new.full_text() != graph.full_text(),
             graph: new,
             made,
             results: results.collect(),
@@ -154,6 +177,20 @@ impl Outcome {
 }
 
 impl Report {
+    /// Whether a rule found something new on which something else decides than on most.
+    pub fn found(&self, stands: Stands) -> bool {
+        let fired = self.fired.iter().filter(|(_, count)| *count > 0);
+        let mut rules = fired.filter_map(|(name, _)| rules::all().find(|r| r.name == *name));
+        rules.any(|r| r.stands == stands)
+    }
+
+    /// Whether the kernels of what the rules found are predicted to take longer than those that the
+    /// directed path alone makes, which stand then.
+    pub fn is_dearer(&self) -> bool {
+        let [directed, by_rules] = self.cycles;
+        by_rules > directed
+    }
+
     /// Counts what was done for a region and those equal to it.
     fn add_distinct(&mut self, outcome: &Outcome) {
         self.distinct += 1;
@@ -167,6 +204,7 @@ impl Report {
     fn add(&mut self, outcome: &Outcome) {
         self.cost.0 += outcome.cost.0;
         self.cost.1 += outcome.cost.1;
+        self.changed |= outcome.changed;
         for (sum, (_, count)) in self.fired.iter_mut().zip(&outcome.run.fired) {
             sum.1 += count;
         }
@@ -190,7 +228,7 @@ pub fn predicted_cost(graph: &Graph) -> f64 {
 /// Errors: never for a valid graph.
 pub fn extremes(graph: &Graph, precision: Precision) -> Result<[Graph; 2], GraphError> {
     let mut imported = region::import(graph);
-    let run = saturate::saturate(&mut imported.terms, &ready(precision));
+    let run = saturate::saturate(&mut imported.terms, &ready(admitted(precision)));
     let cheapest = extract::extract(&imported.terms, &run.normal);
     let dearest = extract::extract_dearest(&imported.terms);
     Ok([

@@ -41,6 +41,20 @@ pub struct Rule {
     pub rounding: Rounding,
     /// What it replaces by what.
     pub kind: Kind,
+    /// What decides whether that which it makes stands in the end.
+    pub stands: Stands,
+}
+
+/// What decides whether that which a rule makes stands in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// What the kernels of all rules together are predicted to take, against those of the directed
+    /// path alone.
+    IfAllAreCheaper,
+    /// What the kernels with it are predicted to take, against those without.
+    IfCheaper,
+    /// Nothing: the left side overflows, or loses all digits, where the right one does not.
+    Always,
 }
 
 /// The form of a rule.
@@ -122,6 +136,22 @@ struct Sides {
 }
 
 impl Rule {
+    /// The rule, standing in the end where the kernels with it are cheaper than those without.
+    pub const fn if_cheaper(self) -> Self {
+        Rule {
+            stands: Stands::IfCheaper,
+            ..self
+        }
+    }
+
+    /// The rule, standing whatever it costs.
+    pub const fn always(self) -> Self {
+        Rule {
+            stands: Stands::Always,
+            ..self
+        }
+    }
+
     /// What of that which it adds are normal forms.
     pub fn normal(&self) -> Normal {
         match &self.kind {

@@ -1,7 +1,7 @@
 //! Powers, quotients and factors.
 use super::super::facts::{Sign, Terms};
 use super::super::pattern::{Bindings, calls};
-use super::super::rule::{Derive, Equation, Kind, Normal, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Derive, Equation, Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::super::term::Call;
 use super::{equal, finished, float, node, normal, plain, rule};
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub const RULES: &[Rule] = &[
             rewrite: quotient,
             sample: sample_quotient,
         }),
+        stands: Stands::IfAllAreCheaper,
     },
     guarded(
         "square-of-root",
@@ -76,7 +77,8 @@ pub const RULES: &[Rule] = &[
         "interpolation",
         "(add ?x (mul ?z (sub ?y ?x)))",
         "(add (mul (sub 1 ?z) ?x) (mul ?z ?y))",
-    ),
+    )
+    .always(),
     equal(
         "common-factor",
         "(add (mul ?x ?y) (mul ?x ?z))",

@@ -2,7 +2,7 @@
 //! sums of what is above 0 and what is below.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::super::term::Call;
 use super::{finished, float, node, normal, number};
 use crate::graph::fold_identities::moderate;
@@ -100,6 +100,7 @@ const fn line(
             rewrite: line_of_bounds,
             sample,
         }),
+        stands: Stands::IfAllAreCheaper,
     }
 }
 
@@ -119,6 +120,7 @@ const fn pieces(name: &'static str, op: &'static str, equation: &'static str) ->
                 _ => |s| sample_pieces(s, "sub"),
             },
         }),
+        stands: Stands::IfAllAreCheaper,
     }
 }
 

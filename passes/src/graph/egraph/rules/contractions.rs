@@ -1,7 +1,7 @@
 //! Contractions: one order of axes, whatever transposes are around, and factors outside.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::super::term::Call;
 use super::{finished, float, node, number, structure};
 use crate::graph::fold_identities::moderate;
@@ -35,6 +35,7 @@ pub const RULES: &[Rule] = &[
             rewrite: factor_outside,
             sample: sample_factor,
         }),
+        stands: Stands::IfAllAreCheaper,
     },
     structure(
         "contraction-of-joined",
@@ -46,7 +47,8 @@ pub const RULES: &[Rule] = &[
         ),
         of_joined,
         sample_joined,
-    ),
+    )
+    .if_cheaper(),
     structure(
         "rows-of-flat-contraction",
         Rounding::Exact,

@@ -10,7 +10,7 @@ mod sums;
 mod views;
 
 use super::facts::Terms;
-use super::rule::{Derive, Equation, Kind, Normal, Rounding, Rule, Structure, Tree};
+use super::rule::{Derive, Equation, Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::term::Call;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
@@ -60,6 +60,7 @@ const fn rule(name: &'static str, equation: Equation) -> Rule {
         name,
         rounding: Rounding::Reassociates,
         kind: Kind::Equation(equation),
+        stands: Stands::IfAllAreCheaper,
     }
 }
 
@@ -112,6 +113,7 @@ const fn structure(
             rewrite,
             sample,
         }),
+        stands: Stands::IfAllAreCheaper,
     }
 }
 

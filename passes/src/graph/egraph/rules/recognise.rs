@@ -95,7 +95,8 @@ pub const RULES: &[Rule] = &[
         "(log (add 1 (exp ?x)))",
         "(add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))",
         may_be_above,
-    ),
+    )
+    .always(),
     normal(
         "softplus-of-opposite",
         "(add (sub ?x (min ?x 0)) (log (add (exp (neg (abs ?x))) 1)))",
@@ -105,17 +106,20 @@ pub const RULES: &[Rule] = &[
         "mish-of-squares",
         "(div (sub (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1) (add (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1))",
         "(tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
-    ),
+    )
+    .always(),
     normal(
         "mish-of-powers",
         "(div (mul (exp ?x) (add (exp ?x) 2)) (add 2 (mul (exp ?x) (add (exp ?x) 2))))",
         "(tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
-    ),
+    )
+    .always(),
     normal(
         "mish-as-quotient",
         "(div (mul ?y (exp ?x) (add (exp ?x) 2)) (add 2 (mul (exp ?x) (add (exp ?x) 2))))",
         "(mul ?y (tanh (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))))",
-    ),
+    )
+    .always(),
     normal(
         "hard-gate",
         "(mul 1/6 ?y (min (max (add ?x 3) 0) 6))",
@@ -159,7 +163,8 @@ pub const RULES: &[Rule] = &[
         "(div (exp ?x) (reduce_sum@a (exp ?x)))",
         "(softmax@! ?x)",
         one_axis,
-    ),
+    )
+    .always(),
     derived(
         "softmax-shifted-before",
         "(softmax@s (sub ?x (reduce_max@a ?x)))",
@@ -194,24 +199,28 @@ pub const RULES: &[Rule] = &[
         "(log (sigmoid ?x))",
         "(sub (min ?x 0) (log (add (exp (neg (abs ?x))) 1)))",
         no_negative,
-    ),
+    )
+    .always(),
     normal(
         "log-of-opposite-sigmoid",
         "(log (sigmoid (neg ?x)))",
         "(neg (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
-    ),
+    )
+    .always(),
     derived(
         "log-softmax-unshifted",
         "(sub ?x (log (reduce_sum@a (exp ?x))))",
         "(log_softmax@! ?x)",
         one_axis,
-    ),
+    )
+    .always(),
     derived(
         "variance-of-squares",
         "(sub (reduce_mean@a (mul ?x ?x)) (mul (reduce_mean@a ?x) (reduce_mean@a ?x)))",
         "(reduce_mean@a (mul (sub ?x (reduce_mean@a ?x)) (sub ?x (reduce_mean@a ?x))))",
         keeps_axes,
-    ),
+    )
+    .always(),
 ];
 
 /// Nothing, if the first variable is the negative of something.

@@ -1,7 +1,7 @@
 //! Reductions: the axes they keep, and means of sums.
 use super::super::facts::Terms;
 use super::super::pattern::{calls, near};
-use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::super::term::Call;
 use super::{REDUCTIONS, finished, float, node, structure};
 use egg::Id;
@@ -24,6 +24,7 @@ pub const RULES: &[Rule] = &[
             rewrite: keep_axes,
             sample: sample_keep_axes,
         }),
+        stands: Stands::IfAllAreCheaper,
     },
     structure(
         "drop-reduced-axes",
@@ -79,6 +80,7 @@ pub const RULES: &[Rule] = &[
             rewrite: mean_by_product,
             sample: |s| sample_mean(s, "mul"),
         }),
+        stands: Stands::IfAllAreCheaper,
     },
     Rule {
         name: "mean-of-sum-quotient",
@@ -91,6 +93,7 @@ pub const RULES: &[Rule] = &[
             rewrite: mean_by_quotient,
             sample: |s| sample_mean(s, "div"),
         }),
+        stands: Stands::IfAllAreCheaper,
     },
 ];
 
@@ -111,6 +114,7 @@ const fn twice(name: &'static str, op: &'static str, equation: &'static str) -> 
                 _ => |s| sample_twice(s, "reduce_mean"),
             },
         }),
+        stands: Stands::IfAllAreCheaper,
     }
 }
 

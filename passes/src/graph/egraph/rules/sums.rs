@@ -1,7 +1,7 @@
 //! Sums that are written as contractions, and quotients by sums that stand behind contractions.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::super::term::Call;
 use super::{finished, float, node, structure};
 use egg::Id;
@@ -18,12 +18,14 @@ pub const RULES: &[Rule] = &[
         "softmax-behind-contraction",
         "div",
         "(div (contract (exp ?x) ?y) (reduce_sum (exp ?x))) => (contract (softmax ?x) ?y), if both sum along the same axis",
-    ),
+    )
+    .always(),
     behind(
         "softmax-behind-contraction-by-product",
         "mul",
         "(mul (contract (exp ?x) ?y) (reciprocal (reduce_sum (exp ?x)))) => (contract (softmax ?x) ?y), if both sum along the same axis",
-    ),
+    )
+    .always(),
     structure(
         "contraction-of-rows",
         Rounding::Reassociates,
@@ -53,6 +55,7 @@ const fn behind(name: &'static str, op: &'static str, equation: &'static str) ->
                 _ => |s| sample_behind(s, "mul"),
             },
         }),
+        stands: Stands::IfAllAreCheaper,
     }
 }
 

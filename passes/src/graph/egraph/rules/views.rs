@@ -1,7 +1,7 @@
 //! Transposes and reshapes around what works along rows.
 use super::super::facts::Terms;
 use super::super::pattern::calls;
-use super::super::rule::{Kind, Normal, Rounding, Rule, Structure, Tree};
+use super::super::rule::{Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::super::term::Call;
 use super::{REDUCTIONS, finished, float, node, number, structure};
 use egg::Id;
@@ -33,6 +33,7 @@ pub const RULES: &[Rule] = &[
             rewrite: of_function,
             sample: sample_function,
         }),
+        stands: Stands::IfAllAreCheaper,
     },
 ];
 
