@@ -35,10 +35,10 @@ pub(super) fn gathered_tuples(cx: &mut Rewriter<'_>, node: &Node) -> Found {
         return Ok(None);
     };
     let place = |tuple: &[i64]| {
-        let pairs = tuple.iter().zip(&extents);
-        pairs.fold(Some(0), |sum: Option<i64>, (i, extent)| {
+        let mut pairs = tuple.iter().zip(&extents);
+        pairs.try_fold(0, |sum: i64, (i, extent)| {
             let i = if *i < 0 { i + extent } else { *i };
-            (0..*extent).contains(&i).then_some(sum? * extent + i)
+            (0..*extent).contains(&i).then_some(sum * extent + i)
         })
     };
     let tuples = indices.to_i64();

@@ -2,8 +2,10 @@
 //!
 //! Requires: nothing.
 //! Ensures: no tile of an axis of extent 1, no concatenation of one value along such an axis, no
-//! gather by constant indices that run in steps or repeat each index, or that turn two to four parts; no expanded operand and no
+//! gather by constant indices or tuples that run in steps or repeat each place, or that turn two to
+//! four parts; no expanded operand and no
 //! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function;
+//! no slice of a transpose that only slices read, and no transpose of what is only padded for it;
 //! no slices in steps along the last axis, if together they take all of it, and no slice of parts of
 //! an axis that a reshape splits before another one; no transpose of what is
 //! repeated, and no transpose before axes of extent 1 are left out.
@@ -342,9 +344,13 @@ fn padded(cx: &mut Rewriter<'_>, node: &Node, pad: &Node, uses: &[Vec<NodeId>]) 
         .map(Some)
 }
 
-/// A transpose of a reshape that only adds axes of extent 1, as such a reshape of a transpose.
+/// A transpose of a reshape that only adds axes of extent 1 to what is padded, as such a reshape of a
+/// transpose, which is one copy with the padding.
 fn widened(cx: &mut Rewriter<'_>, node: &Node, reshape: &Node) -> Found {
     let from = reshape.inputs[0];
+    if cx.producer(from, "pad").is_none() {
+        return Ok(None);
+    }
     let (narrow, wide) = (
         cx.ty(from).shape.clone(),
         reshape.attrs.dims("shape").to_vec(),
@@ -467,10 +473,10 @@ fn without_expansions(
 /// on what they are expanded from.
 fn expanded_later(cx: &mut Rewriter<'_>, node: &Node, wanted: &dyn Fn(&ValueId) -> bool) -> Found {
     let mut operands = cx.operands(node);
-    for k in 0..operands.len() {
-        let inner = cx.producer(operands[k], "expand");
-        if let Some(inner) = inner.filter(|_| !wanted(&node.inputs[k])) {
-            operands[k] = inner.inputs[0];
+    for (operand, old) in operands.iter_mut().zip(&node.inputs) {
+        let inner = cx.producer(*operand, "expand");
+        if let Some(inner) = inner.filter(|_| !wanted(old)) {
+            *operand = inner.inputs[0];
         }
     }
     if operands == cx.operands(node) {
