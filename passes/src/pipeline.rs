@@ -7,12 +7,12 @@ use crate::graph::egraph::{Report, Rounding, Stands};
 use crate::graph::{
     absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
     conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
-    fold_constants, fold_factors, fold_identities, fold_signs, interleave_zeros, join_transposes,
-    materialise_padding, merge_contractions, merge_convolutions, multiply_bytes, order_nodes,
-    order_operands, part_rows, repeat_channels, resize_to_repeat, round_quotients, scale_bounds,
-    scale_products, share_operands, simplify_conditions, simplify_movement, simplify_powers,
-    sink_reshapes, split_conv_transpose, split_pooling, sum_integers_in_floats, transpose_columns,
-    trim_windows, widen_masks,
+    fold_constants, fold_factors, fold_identities, fold_signs, interleave_zeros, join_columns,
+    join_transposes, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
+    order_nodes, order_operands, part_rows, repeat_channels, resize_to_repeat, round_quotients,
+    scale_bounds, scale_products, share_operands, simplify_conditions, simplify_movement,
+    simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose, split_pooling,
+    sum_integers_in_floats, transpose_columns, trim_windows, widen_masks,
 };
 use crate::partition::cycles_of;
 use crate::plan::Builder;
@@ -211,10 +211,11 @@ fn normalise(graph: &Graph, options: &PassOptions) -> Result<Graph, PassError> {
     let graph = simplify_movement(&eliminate_common_subexpressions(&graph)?)?;
     let graph = cancel_transposes(&fold_identities(&graph)?)?;
     let graph = share_operands(&eliminate_dead_code(&graph)?)?;
-    let graph = sink_reshapes(&contract_to_conv(&graph)?)?;
+    let graph = sink_reshapes(&contract_to_conv(&join_columns(&graph)?)?)?;
     let graph = part_rows(&eliminate_dead_code(&graph)?)?;
     let graph = join_transposes(&eliminate_dead_code(&graph)?)?;
     let graph = cancel_transposes(&graph)?;
+    let graph = sink_transposes(&eliminate_dead_code(&graph)?)?;
     let graph = eliminate_dead_code(&graph)?;
     Ok(eliminate_common_subexpressions(&fold_identities(&graph)?)?)
 }

@@ -2,7 +2,8 @@
 //!
 //! Requires: nothing.
 //! Ensures: no cast to bool and no comparison of a bool that was cast with 0; no complement of
-//! another complement, of `eq` and `ne`, and of comparisons of integers; where one of two values
+//! another complement, of `eq` and `ne`, and of comparisons of integers; no conjunction with what is
+//! all true, and no disjunction with what is all false; where one of two values
 //! that are chosen is a number, it is the second one, if the condition has a complement that costs
 //! nothing.
 //!
@@ -53,6 +54,7 @@ pub fn simplify_conditions(graph: &Graph) -> Result<Graph, GraphError> {
                 complement(cx, &node.name, x)?
             }
             "select" => choice(cx, node)?,
+            "and" | "or" => decided(cx, node)?,
             _ => None,
         };
         Ok(found.map(|v| vec![v]))
@@ -95,6 +97,26 @@ fn compared(cx: &mut Rewriter<'_>, node: &Node) -> Found {
             Some(found) => Ok(Some(found)),
             None => cx.add("not", &node.name, &[from], Attrs::new()).map(Some),
         };
+    }
+    Ok(None)
+}
+
+/// The operand that a conjunction or a disjunction is, as the other one is a constant that changes
+/// nothing.
+fn decided(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let operands = cx.operands(node);
+    let to = cx.old.ty(node.outputs[0]).clone();
+    let neutral = f64::from(u8::from(node.op.name == "and"));
+    for [x, c] in [[operands[0], operands[1]], [operands[1], operands[0]]] {
+        let number = cx.constant(c).and_then(uniform);
+        if to.dtype != DType::Bool || number != Some(neutral) {
+            continue;
+        }
+        if *cx.ty(x) == to {
+            return Ok(Some(x));
+        }
+        let attrs = Attrs::new().with("shape", to.shape);
+        return cx.add("expand", &node.name, &[x], attrs).map(Some);
     }
     Ok(None)
 }

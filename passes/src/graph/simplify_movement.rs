@@ -2,8 +2,10 @@
 //!
 //! Requires: nothing.
 //! Ensures: no tile of an axis of extent 1, no concatenation of one value along such an axis, no
-//! gather by constant indices that run in steps or repeat each index, or that turn two to four parts; no expanded operand and no
+//! gather by constant indices or tuples that run in steps or repeat each place, or that turn two to
+//! four parts; no expanded operand and no
 //! constant with repetitions of scalar work that repeats it anyway; no slice of a scalar function;
+//! no slice of a transpose that only slices read, and no transpose of what is only padded for it;
 //! no slices in steps along the last axis, if together they take all of it, and no slice of parts of
 //! an axis that a reshape splits before another one; no transpose of what is
 //! repeated, and no transpose before axes of extent 1 are left out.
@@ -42,6 +44,7 @@
 //! ```
 //! Source: the definitions of the ops.
 use super::Rewriter;
+use super::constant_gathers::{gathered, gathered_tuples};
 use super::shape_groups::{broadcasts, dim_groups};
 use std::collections::HashSet;
 use tensmith_ir::expr::{Expr, product};
@@ -51,10 +54,6 @@ use tensmith_ir::tensor::Tensor;
 
 type Found = Result<Option<ValueId>, GraphError>;
 
-/// Indices of more elements are not looked at.
-const MANY: usize = 1024;
-/// Slices that a gather may be joined of, at most.
-const RUNS: usize = 4;
 /// Constants of more elements are not searched for repetitions.
 const REPEATED: usize = 1 << 16;
 
@@ -67,6 +66,7 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
         let found = match node.op.name {
             "tile" | "concat" => repeated(cx, node)?,
             "gather" => gathered(cx, node)?,
+            "gather_nd" => gathered_tuples(cx, node)?,
             "reshape" => match merged(cx, node)? {
                 Some(found) => Some(found),
                 None => {
@@ -75,7 +75,7 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
                     narrowed(cx, x, &to, &node.name)?
                 }
             },
-            "transpose" => transposed(cx, node)?,
+            "transpose" => transposed(cx, node, &uses)?,
             "slice" => {
                 // What is computed for others is not computed once more.
                 let of = node.inputs[0];
@@ -90,6 +90,10 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
                     Some(found) => Some(found),
                     None => match of_pairs(cx, node, users)? {
                         Some(found) => Some(found),
+                        None if only => match of_transpose(cx, node)? {
+                            Some(found) => Some(found),
+                            None => of_split_axis(cx, node, &uses)?,
+                        },
                         None => of_split_axis(cx, node, &uses)?,
                     },
                 }
@@ -97,7 +101,15 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
             _ if node.op.class == Class::Elementwise => {
                 let scalar = |n: &NodeId| graph.node(*n).op.class == Class::Elementwise;
                 let wanted = |v: &ValueId| !uses[v.0 as usize].iter().all(scalar);
-                without_expansions(cx, node, &wanted)?
+                match without_expansions(cx, node, &wanted)? {
+                    Some(found) => Some(found),
+                    None if wanted(&node.outputs[0])
+                        || graph.outputs.contains(&node.outputs[0]) =>
+                    {
+                        None
+                    }
+                    None => expanded_later(cx, node, &wanted)?,
+                }
             }
             _ => None,
         };
@@ -125,92 +137,7 @@ fn expanded(cx: &mut Rewriter<'_>, node: &Node, x: ValueId) -> Result<ValueId, G
     cx.add("expand", &node.name, &[x], attrs)
 }
 
-/// A gather by constants as a slice, or as a repetition.
-fn gathered(cx: &mut Rewriter<'_>, node: &Node) -> Found {
-    let (x, indices) = (cx.get(node.inputs[0]), cx.get(node.inputs[1]));
-    let axis = node.attrs.int("axis") as usize;
-    let shape = cx.ty(x).shape.clone();
-    let (Some(indices), Some(extent)) = (cx.constant(indices), shape[axis].as_const()) else {
-        return Ok(None);
-    };
-    let count = indices.count();
-    if indices.shape.len() > 1 || count == 0 || count > MANY {
-        return Ok(None);
-    }
-    let indices = indices.to_i64();
-    if indices.iter().any(|i| !(0..extent).contains(i)) {
-        return Ok(None);
-    }
-    let count = count as i64;
-    let step = if count > 1 {
-        indices[1] - indices[0]
-    } else {
-        1
-    };
-    let runs = |k: usize| indices[0] + k as i64 * step;
-    if step > 0 && (0..indices.len()).all(|k| indices[k] == runs(k)) {
-        let mut starts = vec![Expr::from(0); shape.len()];
-        let (mut sizes, mut steps) = (shape.clone(), vec![1; shape.len()]);
-        (starts[axis], sizes[axis], steps[axis]) = (indices[0].into(), count.into(), step);
-        let attrs = Attrs::new()
-            .with("starts", starts)
-            .with("sizes", sizes)
-            .with("steps", steps);
-        let part = cx.add("slice", &node.name, &[x], attrs)?;
-        let shape = cx.old.ty(node.outputs[0]).shape.clone();
-        return cx.reshape(part, &shape, &node.name).map(Some);
-    }
-    if let Some(found) = turned(cx, node, x, &indices)? {
-        return Ok(Some(found));
-    }
-    let times = count / extent;
-    let each = (0..indices.len()).all(|k| indices[k] == k as i64 / times.max(1));
-    if times < 2 || times * extent != count || !each {
-        return Ok(None);
-    }
-    if extent == 1 {
-        return expanded(cx, node, x).map(Some);
-    }
-    repetition(cx, node, x, axis, times).map(Some)
-}
-
-/// A gather of all elements, whose indices are a few runs, as a concatenation of slices.
-fn turned(cx: &mut Rewriter<'_>, node: &Node, x: ValueId, indices: &[i64]) -> Found {
-    let axis = node.attrs.int("axis") as usize;
-    let shape = cx.ty(x).shape.clone();
-    let mut runs: Vec<(i64, i64)> = Vec::new();
-    for at in indices {
-        match runs.last_mut() {
-            Some((start, size)) if *start + *size == *at => *size += 1,
-            _ => runs.push((*at, 1)),
-        }
-    }
-    let mut ordered = runs.clone();
-    ordered.sort_unstable();
-    let next = ordered.iter().map(|(start, size)| start + size);
-    let disjoint = next
-        .zip(&ordered[1..])
-        .all(|(end, (start, _))| end == *start);
-    let all = shape[axis].is(indices.len() as i64) && disjoint && ordered[0].0 == 0;
-    if runs.len() > RUNS || !all {
-        return Ok(None);
-    }
-    let mut parts = Vec::new();
-    for (start, size) in runs {
-        let mut starts = vec![Expr::from(0); shape.len()];
-        let mut sizes = shape.clone();
-        (starts[axis], sizes[axis]) = (start.into(), size.into());
-        let attrs = Attrs::new()
-            .with("starts", starts)
-            .with("sizes", sizes)
-            .with("steps", vec![1; shape.len()]);
-        parts.push(cx.add("slice", &node.name, &[x], attrs)?);
-    }
-    let attrs = Attrs::new().with("axis", axis as i64);
-    cx.add("concat", &node.name, &parts, attrs).map(Some)
-}
-
-fn repetition(
+pub(super) fn repetition(
     cx: &mut Rewriter<'_>,
     node: &Node,
     x: ValueId,
@@ -283,6 +210,12 @@ fn of_split_axis(cx: &mut Rewriter<'_>, node: &Node, uses: &[Vec<NodeId>]) -> Fo
         return Ok(None);
     }
     let x = cx.get(node.inputs[0]);
+    let attrs = node.attrs.clone();
+    split_axis(cx, x, &attrs, &node.name)
+}
+
+/// A slice of a value, if it is as [`of_split_axis`] says.
+fn split_axis(cx: &mut Rewriter<'_>, x: ValueId, slice: &Attrs, label: &str) -> Found {
     let Some(from) = cx.producer(x, "reshape").map(|n| n.inputs[0]) else {
         return Ok(None);
     };
@@ -290,8 +223,8 @@ fn of_split_axis(cx: &mut Rewriter<'_>, node: &Node, uses: &[Vec<NodeId>]) -> Fo
     let Some(groups) = dim_groups(&narrow, &wide) else {
         return Ok(None);
     };
-    let [starts, sizes] = ["starts", "sizes"].map(|name| node.attrs.dims(name));
-    let in_steps = node.attrs.ints("steps").iter().any(|s| *s != 1);
+    let [starts, sizes] = ["starts", "sizes"].map(|name| slice.dims(name));
+    let in_steps = slice.ints("steps").iter().any(|s| *s != 1);
     let is_whole = |d: usize| starts[d].is(0) && sizes[d] == wide[d];
     let (mut start, mut size) = (vec![Expr::from(0); narrow.len()], narrow.clone());
     for (of, parts) in groups {
@@ -308,13 +241,38 @@ fn of_split_axis(cx: &mut Rewriter<'_>, node: &Node, uses: &[Vec<NodeId>]) -> Fo
         start[of.start] = starts[cut].clone() * piece.clone();
         size[of.start] = sizes[cut].clone() * piece;
     }
-    let shape = sizes.to_vec();
     let attrs = Attrs::new()
         .with("starts", start)
         .with("steps", vec![1; narrow.len()])
         .with("sizes", size);
-    let part = cx.add("slice", &node.name, &[from], attrs)?;
-    cx.reshape(part, &shape, &node.name).map(Some)
+    let part = cx.add("slice", label, &[from], attrs)?;
+    cx.reshape(part, sizes, label).map(Some)
+}
+
+/// A slice of a transpose that only slices read, as the transpose of a slice.
+fn of_transpose(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let x = cx.get(node.inputs[0]);
+    let Some(inner) = cx.producer(x, "transpose").cloned() else {
+        return Ok(None);
+    };
+    let (from, perm) = (inner.inputs[0], inner.attrs.ints("perm"));
+    let place = |d: usize| perm.iter().position(|p| *p == d as i64).unwrap_or(d);
+    let dims = |name: &str| -> Vec<Expr> {
+        let own = node.attrs.dims(name);
+        (0..perm.len()).map(|d| own[place(d)].clone()).collect()
+    };
+    let steps = node.attrs.ints("steps");
+    let steps: Vec<i64> = (0..perm.len()).map(|d| steps[place(d)]).collect();
+    let attrs = Attrs::new()
+        .with("starts", dims("starts"))
+        .with("sizes", dims("sizes"))
+        .with("steps", steps);
+    let part = match split_axis(cx, from, &attrs, &node.name)? {
+        Some(part) => part,
+        None => cx.add("slice", &node.name, &[from], attrs)?,
+    };
+    cx.add("transpose", &node.name, &[part], inner.attrs)
+        .map(Some)
 }
 
 /// The step of a slice along the last axis, and where it starts, if it takes one element of each
@@ -359,16 +317,81 @@ fn of_pairs(cx: &mut Rewriter<'_>, node: &Node, users: &[NodeId]) -> Found {
     cx.reshape(part, &to, &node.name).map(Some)
 }
 
+/// A transpose of what nothing else reads padded, as padding of the transpose.
+fn padded(cx: &mut Rewriter<'_>, node: &Node, pad: &Node, uses: &[Vec<NodeId>]) -> Found {
+    let alone = uses[node.inputs[0].0 as usize].len() == 1;
+    if !alone || cx.old.outputs.contains(&node.inputs[0]) {
+        return Ok(None);
+    }
+    let perm = node.attrs.ints("perm");
+    let [before, after] = ["before", "after"].map(|name| {
+        let amounts = pad.attrs.dims(name);
+        let moved = perm.iter().map(|p| amounts[*p as usize].clone());
+        moved.collect::<Vec<Expr>>()
+    });
+    let y = cx.add(
+        "transpose",
+        &node.name,
+        &[pad.inputs[0]],
+        node.attrs.clone(),
+    )?;
+    let attrs = pad
+        .attrs
+        .clone()
+        .with("before", before)
+        .with("after", after);
+    cx.add("pad", &node.name, &[y, pad.inputs[1]], attrs)
+        .map(Some)
+}
+
+/// A transpose of a reshape that only adds axes of extent 1 to what is padded, as such a reshape of a
+/// transpose, which is one copy with the padding.
+fn widened(cx: &mut Rewriter<'_>, node: &Node, reshape: &Node) -> Found {
+    let from = reshape.inputs[0];
+    if cx.producer(from, "pad").is_none() {
+        return Ok(None);
+    }
+    let (narrow, wide) = (
+        cx.ty(from).shape.clone(),
+        reshape.attrs.dims("shape").to_vec(),
+    );
+    // The axis of the narrow shape that each axis of the wide one is.
+    let mut next = 0;
+    let mut axes = Vec::new();
+    for extent in &wide {
+        let same = narrow.get(next) == Some(extent);
+        axes.push(same.then_some(next as i64));
+        next += usize::from(same);
+        if !same && !extent.is(1) {
+            return Ok(None);
+        }
+    }
+    if next < narrow.len() || narrow.len() == wide.len() {
+        return Ok(None);
+    }
+    let perm = node.attrs.ints("perm");
+    let order: Vec<i64> = perm.iter().filter_map(|p| axes[*p as usize]).collect();
+    let attrs = Attrs::new().with("perm", order);
+    let y = cx.add("transpose", &node.name, &[from], attrs)?;
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    cx.reshape(y, &to, &node.name).map(Some)
+}
+
 /// A transpose of what is repeated as a repetition of the transpose.
-fn transposed(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+fn transposed(cx: &mut Rewriter<'_>, node: &Node, uses: &[Vec<NodeId>]) -> Found {
     let x = cx.get(node.inputs[0]);
     let perm = node.attrs.ints("perm").to_vec();
-    let inner = ["expand", "repeat"]
+    let inner = ["expand", "repeat", "pad", "reshape"]
         .iter()
         .find_map(|name| cx.producer(x, name));
     let Some(inner) = inner.cloned() else {
         return Ok(None);
     };
+    match inner.op.name {
+        "reshape" => return widened(cx, node, &inner),
+        "pad" => return padded(cx, node, &inner, uses),
+        _ => {}
+    }
     let from = inner.inputs[0];
     if cx.ty(from).rank() != perm.len() {
         return Ok(None);
@@ -444,6 +467,26 @@ fn without_expansions(
     }
     let y = cx.add(node.op.name, &node.name, &operands, node.attrs.clone())?;
     Ok(Some(y))
+}
+
+/// Scalar work on expanded operands that others repeat along no axis, as the expansion of that work
+/// on what they are expanded from.
+fn expanded_later(cx: &mut Rewriter<'_>, node: &Node, wanted: &dyn Fn(&ValueId) -> bool) -> Found {
+    let mut operands = cx.operands(node);
+    for (operand, old) in operands.iter_mut().zip(&node.inputs) {
+        let inner = cx.producer(*operand, "expand");
+        if let Some(inner) = inner.filter(|_| !wanted(old)) {
+            *operand = inner.inputs[0];
+        }
+    }
+    if operands == cx.operands(node) {
+        return Ok(None);
+    }
+    let y = cx.add(node.op.name, &node.name, &operands, node.attrs.clone())?;
+    if cx.ty(y).shape == cx.old.ty(node.outputs[0]).shape {
+        return Ok(None);
+    }
+    expanded(cx, node, y).map(Some)
 }
 
 /// A constant with extent 1 for the axes along which it repeats, if there are such.

@@ -75,12 +75,14 @@ fn before_and_after() {
     check(include_str!("share_operands.rs"), &share_operands);
     check(include_str!("simplify_conditions.rs"), &simplify_conditions);
     check(include_str!("simplify_movement.rs"), &simplify_movement);
+    check(include_str!("join_columns.rs"), &join_columns);
     check(include_str!("join_transposes.rs"), &join_transposes);
     check(include_str!("scale_bounds.rs"), &scale_bounds);
     check(include_str!("fold_signs.rs"), &fold_signs);
     check(include_str!("scale_products.rs"), &scale_products);
     check(include_str!("simplify_powers.rs"), &simplify_powers);
     check(include_str!("sink_reshapes.rs"), &sink_reshapes);
+    check(include_str!("sink_transposes.rs"), &sink_transposes);
     check(
         include_str!("split_conv_transpose.rs"),
         &split_conv_transpose,
