@@ -8,7 +8,6 @@ use tensmith::compile::optimised_and_told;
 use tensmith::explain::work::names_op;
 use tensmith::files::read_npz;
 use tensmith::{Imported, LoadOptions, Model, Options, compile};
-use tensmith_passes::graph::egraph::predicted_cost;
 use tensmith_passes::partition::{partition, partition_apart, predicted_cycles};
 use tensmith_passes::{PassOptions, optimise};
 
