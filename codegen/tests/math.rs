@@ -66,6 +66,8 @@ fn operands() -> [Tensor; 2] {
 
 fn call(f: MathFn) -> String {
     let args = match f.arity() {
+        // Its domain ends at 0.
+        1 if f == MathFn::ExpNegative => "min(a0[i0, i1], 0.0f32)",
         1 => "a0[i0, i1]",
         _ => "a0[i0, i1], b1[i0, i1]",
     };

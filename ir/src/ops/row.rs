@@ -20,7 +20,7 @@ pub const OPS: &[OpDef] = &[
         "y = exp(x - max) / sum of exp(x - max) along axis",
         |cx| eval(cx, |d, sum| d.exp() / sum),
         // Rounding x - max moves the exponential by as many half units as x - max is large, here
-        // up to 8; three more for exp, the reciprocal and the product; the sum of a row adds less than its root.
+        // up to 8; four more for exp, the reciprocal and the product; the sum of a row adds less than its root.
         Tolerance::Ulp(16.0),
     ),
     row(
@@ -71,7 +71,7 @@ fn lower(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Scalar 
     let x = widened(cx, node, index);
     let shifted = Scalar::binary(BinaryOp::Sub, x, state[0].clone());
     let y = if row.op.name == "softmax" {
-        let e = Scalar::Call(MathFn::Exp, vec![shifted]);
+        let e = Scalar::Call(MathFn::ExpNegative, vec![shifted]);
         Scalar::binary(BinaryOp::Mul, e, state[1].clone())
     } else {
         Scalar::binary(BinaryOp::Sub, shifted, state[1].clone())
@@ -103,7 +103,7 @@ fn statistics(cx: &mut Define<'_>, node: NodeId, axis: usize, index: &[Expr]) ->
     let sum = cx.reduce(extents, BinaryOp::Add, zero, &mut |cx, k| {
         let x = widened(cx, node, &at(&k[0]));
         Scalar::Call(
-            MathFn::Exp,
+            MathFn::ExpNegative,
             vec![Scalar::binary(BinaryOp::Sub, x, max.clone())],
         )
     });

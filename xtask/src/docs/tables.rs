@@ -120,7 +120,8 @@ pub fn math() -> String {
          tests hold them to the bounds.\n\nThe greatest error of a result, in units in the last \
          place of the true value. Narrow floats compute in `f32` and round once more. \
          The bounds of `sin`, `cos` and `tan` hold for all `f32`, and for `f64` of magnitudes up \
-         to 2^30; results of greater ones stay in range but are not accurate.\n\n{}",
+         to 2^30; results of greater ones stay in range but are not accurate. That of \
+         `exp_negative` holds for operands of at most 0.\n\n{}",
         table.text
     )
 }

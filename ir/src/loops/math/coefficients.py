@@ -102,6 +102,8 @@ for tag, d in (("F32", 0), ("F64", 1)):
     emit(f"ASIN_{tag}", "`(asin(t)/t - 1) / z`, `z = t^2`", asin_tail, [0, mpf(1) / 4], [4, 12][d])
     emit(f"ATAN_{tag}", "`(atan(t)/t - 1) / z`, `z = t^2`", atan_tail, [0, 1], [8, 20][d])
     emit(f"ERF_{tag}", "`erf(t)/t - 1`, `z = t^2`", erf_small, [0, 1], [5, 11][d])
+emit_weighted("EXP_NEGATIVE_F32", "`(e^r - 1) / r`, weighted by `r / e^r`",
+              series(lambda r: expm1(r) / r, mpf(1)), lambda r: abs(r) / exp(r), [-ln2h, ln2h], 4)
 emit("LOG_POW_F32", "`((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`", log_tail5, [0, s2], 2)
 emit("LOG_POW_F64", "`((2*atanh(s)/s - 2) / z - 2/3) / z`, `z = s^2`", log_tail5, [0, s2], 8)
 root = lambda u: erfc(u + mpf(5) / 2)**(mpf(1) / 8)

@@ -30,6 +30,8 @@ pub(super) struct Format {
     pub large: f64,
     /// Coefficients, see the tables.
     pub exp: &'static [f64],
+    /// See the table; `None` where rounding an operand does not cover a shorter body's error.
+    pub exp_negative: Option<&'static [f64]>,
     /// See the table.
     pub log: &'static [f64],
     /// See the table.
@@ -62,6 +64,7 @@ pub(super) const F32: Format = Format {
     sinh_tiny: 1.0 / 8192.0,
     large: (1u64 << 60) as f64,
     exp: k::EXP_F32,
+    exp_negative: Some(k::EXP_NEGATIVE_F32),
     log: k::LOG_F32,
     log_pow: k::LOG_POW_F32,
     two_thirds_low: k::TWO_THIRDS_LO_F32,
@@ -86,6 +89,7 @@ pub(super) const F64: Format = Format {
     sinh_tiny: 1.0 / (1u64 << 28) as f64,
     large: (1u128 << 120) as f64,
     exp: k::EXP_F64,
+    exp_negative: None,
     log: k::LOG_F64,
     log_pow: k::LOG_POW_F64,
     two_thirds_low: k::TWO_THIRDS_LO_F64,

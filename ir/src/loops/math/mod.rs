@@ -27,6 +27,9 @@ use std::sync::LazyLock;
 pub enum MathFn {
     /// `e^x`.
     Exp,
+    /// `e^x` of an `x` that is at most 0 and was rounded: the error grows with `x`, by less than a
+    /// tenth of what rounding `x` may make. Exactly 1 for 0.
+    ExpNegative,
     /// Natural logarithm.
     Log,
     /// Hyperbolic tangent.
@@ -65,8 +68,9 @@ pub enum MathFn {
 
 impl MathFn {
     /// Every function.
-    pub const ALL: [MathFn; 18] = [
+    pub const ALL: [MathFn; 19] = [
         MathFn::Exp,
+        MathFn::ExpNegative,
         MathFn::Log,
         MathFn::Tanh,
         MathFn::Sigmoid,
@@ -90,6 +94,7 @@ impl MathFn {
     pub fn name(self) -> &'static str {
         match self {
             MathFn::Exp => "exp",
+            MathFn::ExpNegative => "exp_negative",
             MathFn::Log => "log",
             MathFn::Tanh => "tanh",
             MathFn::Sigmoid => "sigmoid",
@@ -149,6 +154,7 @@ impl MathFn {
             MathFn::Asinh | MathFn::Acosh | MathFn::Atanh => 2.5,
             MathFn::Tanh | MathFn::Sigmoid | MathFn::Sinh | MathFn::Asin => 2.5,
             MathFn::Tan => 3.0,
+            MathFn::ExpNegative => 5.0,
         }
     }
 }
@@ -187,6 +193,7 @@ fn write<'c>(function: MathFn, f: &Format, code: &'c Code) -> V<'c> {
     let x = code.param(0);
     match function {
         MathFn::Exp => exp::exp(f, x),
+        MathFn::ExpNegative => exp::exp_negative(f, x),
         MathFn::Log => log::log(f, x),
         MathFn::Tanh => exp::tanh(f, x),
         MathFn::Sigmoid => exp::sigmoid(f, x),

@@ -74,7 +74,7 @@ fn erf(x: f64) -> f64 {
 
 fn standard(f: MathFn, x: f64) -> f64 {
     match f {
-        MathFn::Exp => x.exp(),
+        MathFn::Exp | MathFn::ExpNegative => x.exp(),
         MathFn::Log => x.ln(),
         MathFn::Tanh => x.tanh(),
         MathFn::Sigmoid if x < -700.0 => x.exp(),
@@ -107,6 +107,7 @@ fn standard(f: MathFn, x: f64) -> f64 {
 
 const UNARY: &[MathFn] = &[
     MathFn::Exp,
+    MathFn::ExpNegative,
     MathFn::Log,
     MathFn::Tanh,
     MathFn::Sigmoid,
@@ -126,7 +127,13 @@ const UNARY: &[MathFn] = &[
 
 /// Whether the body makes no promise for an `F64` operand.
 fn outside(f: MathFn, x: f64) -> bool {
-    matches!(f, MathFn::Sin | MathFn::Cos | MathFn::Tan) && x.is_finite() && x.abs() > 2f64.powi(30)
+    let far = x.is_finite() && x.abs() > 2f64.powi(30);
+    far && matches!(f, MathFn::Sin | MathFn::Cos | MathFn::Tan) || !in_domain(f, x)
+}
+
+/// Whether a function is defined for an operand, be it one whose result is NaN.
+fn in_domain(f: MathFn, x: f64) -> bool {
+    f != MathFn::ExpNegative || x <= 0.0 || x.is_nan()
 }
 
 #[test]
