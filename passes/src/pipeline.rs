@@ -3,7 +3,7 @@ use crate::choice::Choice;
 use crate::error::PassError;
 use crate::graph::Algorithm;
 use crate::graph::egraph;
-use crate::graph::egraph::{Report, Rounding, Stands};
+use crate::graph::egraph::{Rounding, Stands};
 use crate::graph::{
     absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
     conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
@@ -14,7 +14,7 @@ use crate::graph::{
     simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose, split_pooling,
     sum_integers_in_floats, transpose_columns, trim_windows, widen_masks,
 };
-use crate::partition::cycles_of;
+use crate::partition::structure_cycles_of;
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
 use crate::schedule::{Schedule, Target};
@@ -132,34 +132,21 @@ pub fn optimise_and_tell(
     if !options.egraph {
         return lower(&graph, options, decisions);
     }
-    let admitted = || egraph::admitted(options.precision);
-    let (by_rules, report) = egraph::rewrite_by_rules(&graph, options.precision)?;
+    let (by_rules, mut report) = egraph::rewrite_by_rules(&graph, options.precision)?;
     let mut best = Lowered::of(by_rules, options)?;
-    let mut report = Report {
-        cycles: [best.cycles; 2],
-        ..report
-    };
-    if report.found(Stands::IfCheaper) {
-        let others = admitted().filter(|r| r.stands != Stands::IfCheaper);
-        let (without, other) = egraph::rewrite_by(&graph, others)?;
-        let without = Lowered::of(without, options)?;
-        if without.cycles < best.cycles {
-            report = Report {
-                cycles: [without.cycles; 2],
-                ..other
-            };
-            best = without;
-        }
-    }
+    report.cycles = [best.cycles; 2];
     if report.changed {
-        let always = admitted().filter(|r| r.stands == Stands::Always);
+        // Less than a kernel is no difference: the normal form of a pattern decides.
+        let kernel = options.target.cost.hand_off_cycles();
+        let always = egraph::admitted(options.precision).filter(|r| r.stands == Stands::Always);
         let (directed, made) = match report.found(Stands::Always) {
             true => egraph::rewrite_by(&graph, always).map(|(graph, r)| (graph, r.made))?,
             false => (graph, vec![]),
         };
         let directed = Lowered::of(directed, options)?;
-        report.cycles[0] = directed.cycles;
-        if report.is_dearer() {
+        report.cycles = [directed.cycles, best.cycles];
+        report.gave_way = directed.cycles + kernel <= best.cycles;
+        if report.gave_way {
             report.made = made;
             best = directed;
         }
@@ -184,7 +171,7 @@ impl Lowered {
         let mut decisions = Decisions::default();
         let graph = lower(&graph, options, &mut decisions)?;
         Ok(Lowered {
-            cycles: cycles_of(&graph, options),
+            cycles: structure_cycles_of(&graph, options),
             graph,
             decisions,
         })

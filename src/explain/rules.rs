@@ -21,12 +21,12 @@ pub struct RulesReport {
     pub classes: usize,
     /// What the kernels are predicted to take that the directed path alone would make.
     ///
-    /// Units: cycles of one core.
+    /// Units: cycles of one core, but for scalar work, of which normal forms decide.
     pub cycles_directed: f64,
-    /// What those are predicted to take that were made: of each graph, the cheaper of those of the
-    /// rules and of the directed path alone.
+    /// What those are predicted to take that were made: of each graph, those of the rules, unless the
+    /// directed path alone saves a kernel or what one takes.
     ///
-    /// Units: cycles of one core.
+    /// Units: as those of the directed path.
     pub cycles: f64,
     /// Graphs for which the directed path alone is cheaper, and was taken.
     pub directed: usize,
@@ -118,8 +118,8 @@ impl RulesReport {
             nodes: reports.iter().map(|r| r.nodes).sum(),
             classes: reports.iter().map(|r| r.classes).sum(),
             cycles_directed: reports.iter().fold(0.0, |sum, r| sum + r.cycles[0]),
-            cycles: (reports.iter()).fold(0.0, |sum, r| sum + r.cycles[0].min(r.cycles[1])),
-            directed: reports.iter().filter(|r| r.is_dearer()).count(),
+            cycles: (reports.iter()).fold(0.0, |sum, r| sum + r.cycles[usize::from(!r.gave_way)]),
+            directed: reports.iter().filter(|r| r.gave_way).count(),
             rules: rules.chain(others).collect(),
             made,
             fusion: compiled.partition.search,
@@ -141,7 +141,7 @@ impl RulesReport {
         let cycles = match self.stop.is_empty() {
             true => String::new(),
             false => format!(
-                "predicted cycles {:.4e}, {:.4e} by the directed path alone{}\n",
+                "predicted cycles without scalar work: {:.4e}, {:.4e} by the directed path alone{}\n",
                 self.cycles,
                 self.cycles_directed,
                 match self.directed {

@@ -33,9 +33,14 @@ const OPAQUE: f64 = 8.0;
 ///
 /// Units: cycles of one core.
 pub fn predicted_cycles(graph: &Graph, partition: &Partition, target: &Target) -> f64 {
+    sum(graph, partition, target, true)
+}
+
+fn sum(graph: &Graph, partition: &Partition, target: &Target, scalars: bool) -> f64 {
     let mut given = Given::new(graph);
     given.copied = partition.copied.clone();
-    let prices = Prices::new(&given, target);
+    let mut prices = Prices::new(&given, target);
+    prices.scalars = scalars;
     let groups = partition.groups.values();
     groups.map(|g| prices.group(g)).sum()
 }
@@ -45,6 +50,10 @@ pub fn predicted_cycles(graph: &Graph, partition: &Partition, target: &Target) -
 ///
 /// Units: cycles of one core.
 pub fn cycles_of(graph: &Graph, options: &PassOptions) -> f64 {
+    priced(graph, options, true)
+}
+
+fn priced(graph: &Graph, options: &PassOptions, scalars: bool) -> f64 {
     let mut options = PassOptions {
         tuned: None,
         spaces: false,
@@ -55,7 +64,16 @@ pub fn cycles_of(graph: &Graph, options: &PassOptions) -> f64 {
     let mut partition = partition(graph, &options);
     let runs = |root: &NodeId| !fixed[graph.node(*root).outputs[0].0 as usize];
     partition.groups.retain(|root, _| runs(root));
-    predicted_cycles(graph, &partition, &options.target)
+    sum(graph, &partition, &options.target, scalars)
+}
+
+/// What the kernels of a graph are predicted to take as [`cycles_of`] says, but for the scalar work:
+/// hand-offs, memory and contractions. So graphs are compared whose elements are computed by other
+/// formulas, of which one is the normal form.
+///
+/// Units: cycles of one core.
+pub fn structure_cycles_of(graph: &Graph, options: &PassOptions) -> f64 {
+    priced(graph, options, false)
 }
 
 /// Prices of groups.
@@ -67,6 +85,8 @@ pub struct Prices<'g> {
     contractions: Vec<Option<f64>>,
     /// Elements of each value.
     counts: Vec<f64>,
+    /// Whether scalar work is counted.
+    scalars: bool,
 }
 
 impl<'g> Prices<'g> {
@@ -78,6 +98,7 @@ impl<'g> Prices<'g> {
             target,
             contractions: vec![],
             counts: counts(given.graph),
+            scalars: true,
         };
         let nodes = given.graph.nodes.iter();
         let cycles = nodes.map(|node| {
@@ -151,7 +172,7 @@ impl<'g> Prices<'g> {
         for v in read {
             bytes += self.count(v) * graph.ty(v).dtype.bytes() as f64;
         }
-        cycles + self.pass(work, bytes)
+        cycles + self.pass(if self.scalars { work } else { 0.0 }, bytes)
     }
 
     /// Units: cycles of a concatenation in place: of what is copied there.

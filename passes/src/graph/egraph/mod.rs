@@ -60,8 +60,10 @@ pub struct Report {
     /// What the kernels are predicted to take that the directed path alone would make, with what
     /// [`Stands::Always`], and those that it makes of what all rules found; the pipeline fills it in.
     ///
-    /// Units: cycles of one core.
+    /// Units: cycles of one core, but for scalar work, of which normal forms decide.
     pub cycles: [f64; 2],
+    /// Whether the directed path saves a kernel or what one takes, and stands.
+    pub gave_way: bool,
     /// How often each rule found something new, in all regions.
     pub fired: Vec<(&'static str, usize)>,
     /// The nodes of the result that a rule made, by their names, with the rule's.
@@ -106,6 +108,7 @@ pub fn rewrite_by(
         cost: (0.0, 0.0),
         changed: false,
         cycles: [0.0; 2],
+        gave_way: false,
         fired: rules.iter().map(|r| (r.rule.name, 0)).collect(),
         made: vec![],
     };
@@ -182,13 +185,6 @@ impl Report {
         let fired = self.fired.iter().filter(|(_, count)| *count > 0);
         let mut rules = fired.filter_map(|(name, _)| rules::all().find(|r| r.name == *name));
         rules.any(|r| r.stands == stands)
-    }
-
-    /// Whether the kernels of what the rules found are predicted to take longer than those that the
-    /// directed path alone makes, which stand then.
-    pub fn is_dearer(&self) -> bool {
-        let [directed, by_rules] = self.cycles;
-        by_rules > directed
     }
 
     /// Counts what was done for a region and those equal to it.

@@ -51,9 +51,8 @@ pub enum Stands {
     /// What the kernels of all rules together are predicted to take, against those of the directed
     /// path alone.
     IfAllAreCheaper,
-    /// What the kernels with it are predicted to take, against those without.
-    IfCheaper,
-    /// Nothing: the left side overflows, or loses all digits, where the right one does not.
+    /// Nothing: the left side overflows, or loses all digits, where the right one does not; or
+    /// without it the steps of recurrent cells would be other tasks where their operands are joined.
     Always,
 }
 
@@ -136,14 +135,6 @@ struct Sides {
 }
 
 impl Rule {
-    /// The rule, standing in the end where the kernels with it are cheaper than those without.
-    pub const fn if_cheaper(self) -> Self {
-        Rule {
-            stands: Stands::IfCheaper,
-            ..self
-        }
-    }
-
     /// The rule, standing whatever it costs.
     pub const fn always(self) -> Self {
         Rule {

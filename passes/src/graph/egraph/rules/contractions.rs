@@ -48,7 +48,7 @@ pub const RULES: &[Rule] = &[
         of_joined,
         sample_joined,
     )
-    .if_cheaper(),
+    .always(),
     structure(
         "rows-of-flat-contraction",
         Rounding::Exact,
