@@ -139,7 +139,7 @@ pub fn optimise_and_tell(
         // Less than a kernel is no difference: the normal form of a pattern decides.
         let kernel = options.target.cost.hand_off_cycles();
         let always = egraph::admitted(options.precision).filter(|r| r.stands == Stands::Always);
-        let (directed, made) = match report.found(Stands::Always) {
+        let (directed, made) = match report.has_lasting() {
             true => egraph::rewrite_by(&graph, always).map(|(graph, r)| (graph, r.made))?,
             false => (graph, vec![]),
         };

@@ -10,7 +10,7 @@ use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::{Attrs, Graph, verify_graph};
 use tensmith_ir::ops::{Sampler, op};
 use tensmith_ir::tensor::Tensor;
-use tensmith_passes::graph::egraph::{Rule, Spelling, Stands, extremes, rewrite_by_rules, rules};
+use tensmith_passes::graph::egraph::{Rule, Spelling, extremes, rewrite_by_rules, rules};
 use tensmith_passes::partition::structure_cycles_of;
 use tensmith_passes::pipeline::{Decisions, PassOptions, Precision, optimise, optimise_and_tell};
 
@@ -167,10 +167,10 @@ fn only_normal_forms_are_predicted_dearer() {
     assert_eq!(dearer, DEARER);
 }
 
-/// Where no form was found that stands always, the directed path is that of a compiler without
-/// rules.
+/// The directed path alone, as a compiler without rules takes it, saves no kernel of a graph in which
+/// no form was found that stands whatever it costs.
 #[test]
-fn no_plan_is_predicted_dearer_than_that_of_the_directed_path() {
+fn rules_give_way_where_the_directed_path_saves_a_kernel() {
     let drawn = seeds(0..300).map(|seed| (format!("seed {seed}"), draw(seed).0));
     let of_rule = |rule: &'static Rule| {
         let graph = |seed| rule.sample(seed, Spelling::Left).expect("left sides");
@@ -181,29 +181,25 @@ fn no_plan_is_predicted_dearer_than_that_of_the_directed_path() {
         egraph: false,
         ..with_rules.clone()
     };
-    // Less is no difference: the normal form decides.
     let kernel = with_rules.target.cost.hand_off_cycles();
-    let (mut cheaper, mut gave_way) = (0, 0);
+    let (mut compared, mut gave_way) = (0, 0);
     for (place, graph) in drawn.chain(rules::all().flat_map(of_rule)) {
         let mut decisions = Decisions::default();
         let made = optimise_and_tell(graph.clone(), &with_rules, &mut decisions).expect("valid");
-        let made = structure_cycles_of(&made, &with_rules);
-        let report = decisions.egraph.last().expect("of each graph");
-        let directed = match report.found(Stands::Always) {
-            true => report.cycles[0],
-            false => {
-                let directed = optimise(graph.clone(), &without).expect("a valid graph");
-                structure_cycles_of(&directed, &without)
-            }
-        };
+        if decisions.egraph.iter().any(|r| r.has_lasting()) {
+            continue;
+        }
+        let directed = optimise(graph.clone(), &without).expect("a valid graph");
+        let [made, directed] = [made, directed].map(|g| structure_cycles_of(&g, &without));
         assert!(
             made - directed < kernel,
             "{place}: {made}, {directed}\n{graph}"
         );
-        cheaper += usize::from(made < directed);
-        gave_way += usize::from(report.gave_way);
+        compared += 1;
+        gave_way += decisions.egraph.iter().filter(|r| r.gave_way).count();
     }
-    assert!(cheaper > 50, "rules gained for {cheaper} graphs only");
+    println!("{compared} compared, of {gave_way} the directed path stands");
+    assert!(compared > 1000, "{compared}");
     assert!(gave_way > 0, "the directed path was never cheaper");
 }
 

@@ -93,6 +93,11 @@ impl Plan {
     }
 }
 
+/// Whether a transpose undoes another one.
+pub(super) fn undoes(first: &[i64], then: &[i64]) -> bool {
+    first.len() == then.len() && (0..then.len()).all(|k| first[then[k] as usize] == k as i64)
+}
+
 impl Region<'_> {
     fn rank(&self) -> usize {
         self.perm.len()
@@ -105,8 +110,7 @@ impl Region<'_> {
     }
 
     fn undoes(&self, inner: &[i64]) -> bool {
-        inner.len() == self.rank()
-            && (0..self.rank()).all(|k| inner[self.perm[k] as usize] == k as i64)
+        undoes(inner, &self.perm)
     }
 
     /// Whether an old value can be computed without transposes, and only the region wants it.

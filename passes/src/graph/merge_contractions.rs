@@ -169,16 +169,11 @@ impl Merge {
     fn part(&self, cx: &mut Rewriter<'_>, made: ValueId) -> Result<(), GraphError> {
         let mut done = Expr::from(0);
         for node in self.ends().into_iter().map(|n| cx.old.node(n)) {
-            let sizes = cx.old.ty(node.outputs[0]).shape.clone();
-            let columns = sizes.len() - 1;
-            let mut starts = vec![Expr::from(0); sizes.len()];
-            starts[columns] = done.clone();
-            done = done + sizes[columns].clone();
-            let attrs = Attrs::new()
-                .with("starts", starts)
-                .with("steps", vec![1; sizes.len()])
-                .with("sizes", sizes);
-            let part = cx.add("slice", &node.name, &[made], attrs)?;
+            let shape = cx.old.ty(node.outputs[0]).shape.clone();
+            let columns = shape.len() - 1;
+            let taken = (done.clone(), shape[columns].clone(), 1);
+            done = done + shape[columns].clone();
+            let part = cx.slice(made, columns, taken, &node.name)?;
             cx.set(node.outputs[0], part);
         }
         Ok(())

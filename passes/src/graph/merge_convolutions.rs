@@ -44,7 +44,6 @@ use crate::schedule::{Target, least_cycles};
 use crate::split::constant_values;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tensmith_ir::dtype::DType;
-use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, NodeId, ValueId};
 use tensmith_ir::ops::Class;
 
@@ -214,18 +213,7 @@ fn channels_of(
     label: &str,
     (whole, start, end): (ValueId, i64, i64),
 ) -> Result<ValueId, GraphError> {
-    let mut sizes = cx.new.ty(whole).shape.clone();
-    if start == 0 && sizes[1].is(end) {
-        return Ok(whole);
-    }
-    sizes[1] = Expr::from(end - start);
-    let mut starts = vec![Expr::from(0); sizes.len()];
-    starts[1] = start.into();
-    let attrs = Attrs::new()
-        .with("starts", starts)
-        .with("steps", vec![1; sizes.len()])
-        .with("sizes", sizes);
-    cx.add("slice", label, &[whole], attrs)
+    cx.slice(whole, 1, (start.into(), (end - start).into(), 1), label)
 }
 
 struct Finder<'g> {

@@ -138,6 +138,30 @@ impl<'g> Rewriter<'g> {
         self.add("reshape", label, &[value], attrs)
     }
 
+    /// So many elements of a value along an axis, from a first one in steps; no node if these are all.
+    ///
+    /// Errors: elements that are not there.
+    pub fn slice(
+        &mut self,
+        value: ValueId,
+        axis: usize,
+        (start, size, step): (Expr, Expr, i64),
+        label: &str,
+    ) -> Result<ValueId, GraphError> {
+        let shape = self.new.ty(value).shape.clone();
+        if start.is(0) && size == shape[axis] && step == 1 {
+            return Ok(value);
+        }
+        let mut starts = vec![Expr::from(0); shape.len()];
+        let (mut sizes, mut steps) = (shape.clone(), vec![1; shape.len()]);
+        (starts[axis], sizes[axis], steps[axis]) = (start, size, step);
+        let attrs = Attrs::new()
+            .with("starts", starts)
+            .with("sizes", sizes)
+            .with("steps", steps);
+        self.add("slice", label, &[value], attrs)
+    }
+
     /// The type of a new value.
     pub fn ty(&self, value: ValueId) -> &TensorType {
         self.new.ty(value)

@@ -307,13 +307,7 @@ fn of_pairs(cx: &mut Rewriter<'_>, node: &Node, users: &[NodeId]) -> Found {
     let to = cx.old.ty(node.outputs[0]).shape.clone();
     let split = [&to[..], &[step.into()]].concat();
     let pairs = cx.reshape(x, &split, &node.name)?;
-    let mut starts = vec![Expr::from(0); split.len()];
-    starts[to.len()] = start.into();
-    let attrs = Attrs::new()
-        .with("starts", starts)
-        .with("sizes", [&to[..], &[1.into()]].concat())
-        .with("steps", vec![1; split.len()]);
-    let part = cx.add("slice", &node.name, &[pairs], attrs)?;
+    let part = cx.slice(pairs, to.len(), (start.into(), 1.into(), 1), &node.name)?;
     cx.reshape(part, &to, &node.name).map(Some)
 }
 

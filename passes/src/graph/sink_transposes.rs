@@ -39,6 +39,7 @@
 //! ```
 //! Source: the definitions of the ops.
 use super::Rewriter;
+use super::cancel_transposes::undoes;
 use super::fold_factors::is_fixed;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
@@ -249,11 +250,6 @@ impl<'g> Plan<'g> {
     }
 }
 
-/// Whether a transpose undoes another one.
-fn undoes(first: &[i64], then: &[i64]) -> bool {
-    first.len() == then.len() && (0..then.len()).all(|k| first[then[k] as usize] == k as i64)
-}
-
 /// Whether a convolution or a pooling computes a value, with scalar work behind it perhaps.
 fn is_image(graph: &Graph, value: ValueId) -> bool {
     let mut at = value;
@@ -299,12 +295,8 @@ fn rewrite(
     let role = id.map_or(Role::Other, |id| plan.roles[id.0 as usize]);
     if role == Role::Root {
         let x = cx.get(node.inputs[0]);
-        return Ok(vec![cx.add(
-            "transpose",
-            &node.name,
-            &[x],
-            node.attrs.clone(),
-        )?]);
+        let perm = node.attrs.clone();
+        return Ok(vec![cx.add("transpose", &node.name, &[x], perm)?]);
     }
     let roots = node.inputs.iter().find_map(|v| plan.root(*v));
     let perm = plan.perm(roots.expect("invariant: the group has a transpose above"));

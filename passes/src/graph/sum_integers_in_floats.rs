@@ -41,7 +41,6 @@
 use super::Rewriter;
 use super::integer_bounds::{Known, magnitude};
 use tensmith_ir::dtype::DType;
-use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::ops::Spec;
 use tensmith_ir::tensor::Tensor;
@@ -196,10 +195,8 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, parts: &Parts) -> Result<ValueId,
     for ends in parts.ends.windows(2) {
         let mut part = Vec::new();
         for (v, axis) in operands.iter().zip(parts.axes) {
-            part.push(match parts.ends.len() {
-                2 => *v,
-                _ => cut(cx, node, *v, axis, [ends[0], ends[1]])?,
-            });
+            let taken = (ends[0].into(), (ends[1] - ends[0]).into(), 1);
+            part.push(cx.slice(*v, axis, taken, &node.name)?);
         }
         let floats = cx.add(node.op.name, &node.name, &part, node.attrs.clone())?;
         let exact = cx.add("cast", &node.name, &[floats], to(DType::I32))?;
@@ -209,24 +206,4 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, parts: &Parts) -> Result<ValueId,
         });
     }
     Ok(sum.expect("invariant: a sum has parts"))
-}
-
-/// Indices `begin..end` of an axis.
-fn cut(
-    cx: &mut Rewriter<'_>,
-    node: &Node,
-    value: ValueId,
-    axis: usize,
-    [begin, end]: [i64; 2],
-) -> Result<ValueId, GraphError> {
-    let mut sizes = cx.new.ty(value).shape.clone();
-    let mut starts = vec![Expr::from(0); sizes.len()];
-    let steps = vec![1i64; sizes.len()];
-    starts[axis] = begin.into();
-    sizes[axis] = (end - begin).into();
-    let attrs = Attrs::new()
-        .with("starts", starts)
-        .with("sizes", sizes)
-        .with("steps", steps);
-    cx.add("slice", &node.name, &[value], attrs)
 }

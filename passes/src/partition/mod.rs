@@ -25,6 +25,7 @@ mod why_not;
 
 pub use choose::Search;
 pub(crate) use inside::{few_channels, fixed_values, is_spatial, starts};
+pub(crate) use price::operations_of;
 pub use price::{cycles_of, predicted_cycles, structure_cycles_of};
 pub use why_not::WhyNot;
 

@@ -244,7 +244,7 @@ impl<'g> Prices<'g> {
         };
         asked
             * match node.op.class {
-                Class::Elementwise => of_function(node.op.name),
+                Class::Elementwise => operations_of(node.op.name),
                 Class::Movement => 1.0,
                 Class::Reduction => reads(),
                 Class::Row => ROW,
@@ -327,7 +327,7 @@ impl<'g> Prices<'g> {
 }
 
 /// Vector operations of a scalar function.
-fn of_function(name: &str) -> f64 {
+pub(crate) fn operations_of(name: &str) -> f64 {
     match name {
         "exp" | "log" | "sin" | "cos" => 8.0,
         "tanh" | "sigmoid" | "erf" => 10.0,

@@ -6,6 +6,7 @@
 //! OOPSLA 2024, for the problem; the greedy form is that of the extraction gym of the egg project.
 use super::facts::Terms;
 use super::term::{Call, Term};
+use crate::partition::operations_of;
 use egg::{Id, Language};
 use std::collections::{HashMap, HashSet};
 use tensmith_ir::expr::Atom;
@@ -182,7 +183,7 @@ pub fn cost(terms: &Terms, class: Id, term: &Term) -> f64 {
             let operands = call.args.iter().map(|id| elements(terms[*id].data.ty()));
             let operands: f64 = operands.fold(0.0, f64::max);
             NODE + match call.op.class {
-                Class::Elementwise => results * operations(call),
+                Class::Elementwise => results * operations_of(call.op.name),
                 Class::Movement if call.op.name == "reshape" => 0.0,
                 Class::Movement => 2.0 * results,
                 Class::Reduction => 2.0 * operands,
@@ -191,17 +192,6 @@ pub fn cost(terms: &Terms, class: Id, term: &Term) -> f64 {
                 Class::Opaque | Class::Control => 8.0 * (operands + results),
             }
         }
-    }
-}
-
-/// Vector operations for a vector of results.
-fn operations(call: &Call) -> f64 {
-    match call.op.name {
-        "exp" | "log" | "sin" | "cos" => 8.0,
-        "tanh" | "sigmoid" | "erf" => 10.0,
-        "pow" => 30.0,
-        "div" | "sqrt" | "reciprocal" => 4.0,
-        _ => 1.0,
     }
 }
 

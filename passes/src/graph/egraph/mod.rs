@@ -180,11 +180,11 @@ impl Outcome {
 }
 
 impl Report {
-    /// Whether a rule found something new on which something else decides than on most.
-    pub fn found(&self, stands: Stands) -> bool {
-        let fired = self.fired.iter().filter(|(_, count)| *count > 0);
-        let mut rules = fired.filter_map(|(name, _)| rules::all().find(|r| r.name == *name));
-        rules.any(|r| r.stands == stands)
+    /// Whether a rule found something new that stands always.
+    pub fn has_lasting(&self) -> bool {
+        let lasting =
+            |name: &str| rules::all().any(|r| r.name == name && r.stands == Stands::Always);
+        (self.fired.iter()).any(|(name, count)| *count > 0 && lasting(name))
     }
 
     /// Counts what was done for a region and those equal to it.
