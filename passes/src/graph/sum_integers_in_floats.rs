@@ -193,10 +193,13 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, parts: &Parts) -> Result<ValueId,
     }
     let mut sum = None;
     for ends in parts.ends.windows(2) {
-        let mut part = Vec::new();
-        for (v, axis) in operands.iter().zip(parts.axes) {
-            let taken = (ends[0].into(), (ends[1] - ends[0]).into(), 1);
-            part.push(cx.slice(*v, axis, taken, &node.name)?);
+        let mut part = operands.clone();
+        // A convolution in groups is never cut: each group has channels of its own.
+        if parts.ends.len() > 2 {
+            for (v, axis) in part.iter_mut().zip(parts.axes) {
+                let taken = (ends[0].into(), (ends[1] - ends[0]).into(), 1);
+                *v = cx.slice(*v, axis, taken, &node.name)?;
+            }
         }
         let floats = cx.add(node.op.name, &node.name, &part, node.attrs.clone())?;
         let exact = cx.add("cast", &node.name, &[floats], to(DType::I32))?;
