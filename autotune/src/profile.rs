@@ -16,7 +16,7 @@ use tensmith_ir::machine::{Machine, Rates};
 use tensmith_runtime::quota;
 
 /// The version of what is measured and how it is kept.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What was measured of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,7 +60,8 @@ pub struct Identity {
     pub quota: Option<f64>,
 }
 
-/// What vectors of one width do. Only `f32` is measured, since code has no other multiply-adds.
+/// What vectors of one width do: multiply-adds of `f32` and products of bytes, which are those that
+/// code has.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arithmetic {
@@ -70,8 +71,21 @@ pub struct Arithmetic {
     pub flops_per_s: f64,
     /// Units: FLOP/s of multiply-adds on all usable cores together.
     pub all_flops_per_s: f64,
+    /// Sums of products of bytes; `None` without an instruction for them.
+    pub dots: Option<Dots>,
     /// Units: vectors that one core loads from its level-1 cache in a second.
     pub loads_per_s: f64,
+}
+
+/// Products of 8-bit integers, one of them signed, that are added up as 32-bit integers: a product
+/// and a sum are two operations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dots {
+    /// Units: OP/s on one core.
+    pub ops_per_s: f64,
+    /// Units: OP/s on all usable cores together.
+    pub all_ops_per_s: f64,
 }
 
 /// A level of memory.
@@ -159,6 +173,13 @@ impl Identity {
         }
     }
 
+    /// The name of the file that keeps its profile.
+    fn file_name(&self) -> String {
+        let quota = self.quota.map_or(String::new(), |q| format!("-quota{q}"));
+        let Identity { machine, cores, .. } = self;
+        format!("profile-{machine}-{cores}c{quota}.json")
+    }
+
     /// What another one has changed, in words.
     fn change(&self, now: &Identity) -> Option<&'static str> {
         let changes = [
@@ -203,11 +224,10 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Where the profile of this machine is kept: a file of the user's cache folder; `None` if
-    /// there is no such folder.
+    /// Where the profile of this machine is kept: a file of the user's cache folder, one for each
+    /// number of cores and quota that processes here are given; `None` if there is no such folder.
     pub fn path() -> Option<PathBuf> {
-        let folder = crate::folders::cache()?;
-        Some(folder.join(format!("profile-{}.json", machine_key())))
+        Some(crate::folders::cache()?.join(Identity::here().file_name()))
     }
 
     /// The name of its machine: [`machine_key`].
@@ -262,6 +282,8 @@ impl Profile {
         let rate = |x: f64| x.is_finite() && x > 0.0;
         let widths = self.arithmetic.iter();
         let mut widths = widths.map(|a| [a.flops_per_s, a.all_flops_per_s, a.loads_per_s]);
+        let dots = self.arithmetic.iter().filter_map(|a| a.dots);
+        let mut dots = dots.map(|d| [d.ops_per_s, d.all_ops_per_s]);
         let levels = self.memory.iter().flat_map(|l| [l.one, l.all]);
         let mut levels = levels.map(|a| [a.bytes_per_s, a.latency_ns]);
         let hand_off = self.hand_off.iter();
@@ -276,6 +298,7 @@ impl Profile {
             && names(LevelName::Memory)
             && [self.clock_hz, self.fma_latency_ns].into_iter().all(rate)
             && widths.all(|rates| rates.into_iter().all(rate))
+            && dots.all(|rates| rates.into_iter().all(rate))
             && levels.all(|rates| rates.into_iter().all(rate))
             && hand_off.all(|ns| ns.is_finite() && ns >= 0.0)
             && [self.clock_spread, self.took_ms]

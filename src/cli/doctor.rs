@@ -10,7 +10,7 @@ use facts::{Facts, Store};
 use indicatif::{ProgressBar, ProgressStyle};
 use tensmith::units::{human_age, human_bytes, human_ns};
 use tensmith::{Error, Result};
-use tensmith_autotune::profile::{Profile, Progress};
+use tensmith_autotune::profile::{Dots, Profile, Progress};
 use tensmith_autotune::records::Health;
 use tensmith_runtime::clock::unix_seconds;
 use warnings::{Warning, warnings};
@@ -151,15 +151,29 @@ fn print_machine(facts: &Facts) {
 fn arithmetic(profile: &Profile) -> Table {
     let cores = profile.identity.cores;
     let all = format!("{cores} cores");
-    let head = ["bits", "GFLOP/s 1 core", &all, "a cycle", "loads a cycle"];
-    let mut table = table(&head, 1..6);
+    let head = [
+        "bits",
+        "f32 GFLOP/s 1 core",
+        &all,
+        "a cycle",
+        "int8 GOP/s 1 core",
+        &all,
+        "loads a cycle",
+    ];
+    let mut table = table(&head, 1..7);
     for a in &profile.arithmetic {
         let fmas = a.flops_per_s / f64::from(2 * a.bits / 32) / profile.clock_hz;
+        let giga = |dots: fn(Dots) -> f64| {
+            a.dots
+                .map_or("-".into(), |d| format!("{:.1}", dots(d) / 1e9))
+        };
         table.add_row([
             a.bits.to_string(),
             format!("{:.1}", a.flops_per_s / 1e9),
             format!("{:.1}", a.all_flops_per_s / 1e9),
             format!("{fmas:.2}"),
+            giga(|d| d.ops_per_s),
+            giga(|d| d.all_ops_per_s),
             format!("{:.2}", a.loads_per_s / profile.clock_hz),
         ]);
     }

@@ -1,5 +1,5 @@
-//! Text on the standard output and for people beside it: control characters, which names from files
-//! may have, are escaped, so that a terminal obeys no file.
+//! Text on the standard output and for people beside it: control characters and marks of direction,
+//! which names from files may have, are escaped, so that a terminal obeys no file.
 use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -30,10 +30,17 @@ macro_rules! errln {
 }
 pub(super) use {errln, out, outln};
 
-/// Text without control characters other than ends of lines and tabulators. Those that JSON has in
-/// strings are written as JSON escapes them.
+/// Text without control characters other than ends of lines and tabulators, and without marks that
+/// turn what follows around (Unicode Standard Annex 9, explicit formatting) or end a line. They are
+/// written as JSON escapes them in strings.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    let is_obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let is_mark = |c| {
+        let marks = ['\u{61c}', '\u{200e}', '\u{200f}'];
+        marks.contains(&c)
+            || ('\u{2028}'..='\u{202e}').contains(&c)
+            || ('\u{2066}'..='\u{2069}').contains(&c)
+    };
+    let is_obeyed = |c: char| (c.is_control() && c != '\n' && c != '\t') || is_mark(c);
     if !text.contains(is_obeyed) {
         return text.into();
     }
@@ -78,6 +85,7 @@ mod tests {
             "a\\u001b[2J\\u009b31m\\u000d\n\tb"
         );
         assert_eq!(plain("Größe\n"), "Größe\n");
+        assert_eq!(plain("a\u{202e}b\u{2069}"), "a\\u202eb\\u2069");
         let json = serde_json::json!("del \x7f").to_string();
         let read: String = serde_json::from_str(&plain(&json)).unwrap();
         assert_eq!(read, "del \x7f");

@@ -435,7 +435,8 @@ impl Cx<'_> {
         let (kernel, stats) = (&self.plan.kernels[number], &self.stats[number]);
         let calls = cost.count as f64;
         let bytes = boundary_bytes(kernel, &self.ranges(kernel));
-        let bound = self.machine.bound(flops.least(), bytes);
+        let peak = self.machine.peak(kernel);
+        let bound = self.machine.bound((flops.least(), peak), bytes);
         KernelReport {
             name: label.name.clone(),
             step,

@@ -74,6 +74,7 @@ fn tuning(name: &str) -> Tuning {
         machine: Machine {
             threads: 1,
             flops_per_s: 1e11,
+            dots_per_s: None,
             memory: vec![MemoryLevel {
                 name: LevelName::Memory,
                 bytes: None,

@@ -1,8 +1,8 @@
-//! The multiply-add rate of wide vectors.
+//! The rates of multiply-adds of wide vectors, and of sums of products of bytes.
 use super::{Result, internal, narrow};
 use std::ffi::c_void;
 use tensmith_codegen::target::Target;
-use tensmith_codegen::wide::vir::{Elem, FmaOp, FunctionBuilder, Width};
+use tensmith_codegen::wide::vir::{Elem, FmaOp, FunctionBuilder, Value, Width};
 use tensmith_codegen::wide::{self, WideTarget};
 use tensmith_runtime::{Context, Pool, Stopwatch};
 
@@ -33,6 +33,20 @@ pub fn fma_flops_for(threads: usize, target: &Target) -> Result<f64> {
     Ok(best)
 }
 
+/// Units: OP/s of products of bytes on `threads` threads, at the faster width; `None` where code for
+/// `target` has no instruction for them. This machine must run it.
+///
+/// Errors: as [`fma_flops_for`].
+pub fn dot_ops_for(threads: usize, target: &Target) -> Result<Option<f64>> {
+    let pool = Pool::new(threads)?;
+    let mut best = None;
+    for width in widths(target) {
+        let rate = dot_ops_at(&pool, target, width)?;
+        best = best.into_iter().chain(rate).reduce(f64::max);
+    }
+    Ok(best)
+}
+
 /// Units: bytes of the vectors that code for `target` may use, narrow ones first.
 pub(crate) fn widths(target: &Target) -> Vec<usize> {
     let widest = target.vector_bytes();
@@ -49,43 +63,96 @@ pub(crate) fn fma_flops_at(pool: &Pool, target: &Target, bytes: usize) -> Result
         32 => Width::Y256,
         _ => return narrow::flops(pool, &narrow::target(target), REPEATS),
     };
-    measure(&Probe::new(width, &target.wide_target())?, pool)
+    let probe = Probe::new(Operation::MulAdd, width, &target.wide_target())?;
+    measure(&probe, pool)
 }
 
-/// A tile of nothing but multiply-adds, in executable memory.
+/// Units: OP/s of products of bytes that are added up as 32-bit integers, a product and a sum being
+/// two, on all threads of a pool, in vectors of `bytes` bytes; `None` where code for `target` has
+/// no instruction for them.
+///
+/// Errors: as [`fma_flops_for`].
+pub(crate) fn dot_ops_at(pool: &Pool, target: &Target, bytes: usize) -> Result<Option<f64>> {
+    let width = match bytes {
+        64 => Width::Z512,
+        32 => Width::Y256,
+        _ => return Ok(None),
+    };
+    let target = target.wide_target();
+    if target.dots(width).is_none() {
+        return Ok(None);
+    }
+    measure(&Probe::new(Operation::Dot, width, &target)?, pool).map(Some)
+}
+
+/// What is measured.
+#[derive(Clone, Copy)]
+enum Operation {
+    /// Multiply-adds of `f32`.
+    MulAdd,
+    /// Sums of four products of bytes in each lane.
+    Dot,
+}
+
+impl Operation {
+    /// Units: operations of a vector of so many 32-bit lanes.
+    fn count(self, lanes: usize) -> usize {
+        match self {
+            Operation::MulAdd => 2 * lanes,
+            Operation::Dot => 8 * lanes,
+        }
+    }
+
+    /// The lanes of operands and sums.
+    fn elem(self) -> Elem {
+        match self {
+            Operation::MulAdd => Elem::F32,
+            Operation::Dot => Elem::I32,
+        }
+    }
+
+    fn add(self, f: &mut FunctionBuilder, x: Value, y: Value, sum: Value) -> Value {
+        match self {
+            Operation::MulAdd => f.fma(FmaOp::MulAdd, Elem::F32, x, y, sum),
+            Operation::Dot => f.dot(x, y, sum),
+        }
+    }
+}
+
+/// A tile of nothing but one operation, in executable memory.
 struct Probe {
     base: *mut c_void,
     bytes: usize,
-    /// Units: floating-point operations of a call.
-    flops: f64,
+    /// Units: operations of a call.
+    operations: f64,
 }
 
 type Tile = unsafe extern "C" fn(*const u64);
 
 impl Probe {
-    fn new(width: Width, target: &WideTarget) -> Result<Self> {
+    fn new(operation: Operation, width: Width, target: &WideTarget) -> Result<Self> {
         let mut f = FunctionBuilder::new("fma_probe", width);
         let (count, out) = (f.arg(0), f.arg(1));
         let zero = f.iconst(0);
         // Constants would be loaded at each use.
         let [x, y] = [0, 1].map(|k| {
             let at = wide::vir::Addr::at(out, (k * width.bytes()) as i32);
-            f.load(Elem::F32, at)
+            f.load(operation.elem(), at)
         });
         let start: Vec<_> = (0..CHAINS).map(|_| f.zero()).collect();
         let open = f.begin_loop(zero, count, 1, &start);
         let carried = open.carried.clone();
         let next: Vec<_> = carried
             .iter()
-            .map(|c| f.fma(FmaOp::MulAdd, Elem::F32, x, y, *c))
+            .map(|c| operation.add(&mut f, x, y, *c))
             .collect();
         let sums = f.end_loop(open, &next);
         for (k, sum) in sums.iter().enumerate() {
             let at = wide::vir::Addr::at(out, (k * width.bytes()) as i32);
-            f.store(Elem::F32, at, *sum);
+            f.store(operation.elem(), at, *sum);
         }
         f.ret();
-        let lanes = width.lanes(Elem::F32);
+        let each = operation.count(width.lanes(Elem::F32));
         let function = f.finish().map_err(internal)?;
         let code = wide::compile(&function, target).map_err(internal)?;
         let bytes = code.bytes.len().next_multiple_of(4096);
@@ -93,7 +160,7 @@ impl Probe {
         Ok(Probe {
             base,
             bytes,
-            flops: (2 * CHAINS * lanes) as f64 * STEPS as f64,
+            operations: (CHAINS * each) as f64 * STEPS as f64,
         })
     }
 }
@@ -139,7 +206,7 @@ fn measure(probe: &Probe, pool: &Pool) -> Result<f64> {
         // SAFETY: the entry uses no buffers but the tile's address.
         unsafe { pool.run(entry, &raw mut context) }.map_err(internal)?;
         let seconds = watch.elapsed_ns() as f64 / 1e9;
-        best = best.max(probe.flops * pool.threads() as f64 / seconds);
+        best = best.max(probe.operations * pool.threads() as f64 / seconds);
     }
     Ok(best)
 }
@@ -155,6 +222,20 @@ mod tests {
         for bytes in widths(&target) {
             let rate = fma_flops_at(&pool, &target, bytes).unwrap();
             assert!((1e9..1e13).contains(&rate), "{bytes}: {rate}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_a_rate_where_they_have_an_instruction() {
+        let target = Target::host();
+        let pool = Pool::new(1).unwrap();
+        for bytes in widths(&target) {
+            let rate = dot_ops_at(&pool, &target, bytes).unwrap();
+            let width = [None, Some(Width::Y256), Some(Width::Z512)][bytes / 32];
+            let has_dots = width.is_some_and(|w| target.wide_target().dots(w).is_some());
+            assert_eq!(rate.is_some(), has_dots, "{bytes}");
+            let plausible = |rate| (1e9..1e14).contains(&rate);
+            assert!(rate.is_none_or(plausible), "{bytes}: {rate:?}");
         }
     }
 

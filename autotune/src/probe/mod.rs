@@ -12,12 +12,12 @@ mod latency;
 mod narrow;
 
 pub use bandwidth::{LevelName, MemoryLevel, memory_levels};
-pub use fma::fma_flops_for;
+pub use fma::{dot_ops_for, fma_flops_for};
 pub use hand_off::HandOff;
 
 pub(crate) use bandwidth::{level_bandwidths, loads_per_s};
 pub(crate) use clock::{Clock, fma_latency_ns};
-pub(crate) use fma::{fma_flops_at, widths};
+pub(crate) use fma::{dot_ops_at, fma_flops_at, widths};
 pub(crate) use hand_off::Exchange;
 pub(crate) use latency::level_latencies;
 

@@ -145,6 +145,10 @@ mod tests {
             (text(|p| p.clock_hz = 0.0), "no rate"),
             (text(|p| p.memory.clear()), "no rate"),
             (text(|p| p.arithmetic[0].bits = 0), "no rate"),
+            (
+                text(|p| p.arithmetic[1].dots.as_mut().unwrap().ops_per_s = 0.0),
+                "no rate",
+            ),
             (text(|p| p.memory[0].one.latency_ns = -1.0), "no rate"),
             (" ".repeat(MAX_BYTES as usize + 1), "more than"),
         ];

@@ -1,7 +1,7 @@
 //! Measuring a profile.
-use super::{Access, Arithmetic, Identity, Level, Profile};
+use super::{Access, Arithmetic, Dots, Identity, Level, Profile};
 use crate::probe::{
-    Clock, Exchange, LevelName, Result, fma_flops_at, fma_latency_ns, level_bandwidths,
+    Clock, Exchange, LevelName, Result, dot_ops_at, fma_flops_at, fma_latency_ns, level_bandwidths,
     level_latencies, loads_per_s, widths,
 };
 use tensmith_codegen::target::Target;
@@ -144,10 +144,21 @@ impl Bench {
             Some(all) => fma_flops_at(all, target, bytes)?,
             None => flops_per_s,
         };
+        let dots = match dot_ops_at(&self.one, target, bytes)? {
+            Some(ops_per_s) => Some(Dots {
+                ops_per_s,
+                all_ops_per_s: match &self.all {
+                    Some(all) => dot_ops_at(all, target, bytes)?.unwrap_or(ops_per_s),
+                    None => ops_per_s,
+                },
+            }),
+            None => None,
+        };
         Ok(Arithmetic {
             bits: 8 * bytes as u32,
             flops_per_s,
             all_flops_per_s,
+            dots,
             loads_per_s: loads_per_s(target, bytes)?,
         })
     }
@@ -163,6 +174,10 @@ impl Round {
             more(&mut mine.flops_per_s, theirs.flops_per_s);
             more(&mut mine.all_flops_per_s, theirs.all_flops_per_s);
             more(&mut mine.loads_per_s, theirs.loads_per_s);
+            if let (Some(mine), Some(theirs)) = (&mut mine.dots, theirs.dots) {
+                more(&mut mine.ops_per_s, theirs.ops_per_s);
+                more(&mut mine.all_ops_per_s, theirs.all_ops_per_s);
+            }
         }
         for (mine, theirs) in self.memory.iter_mut().zip(other.memory) {
             for (mine, theirs) in [(&mut mine.one, theirs.one), (&mut mine.all, theirs.all)] {

@@ -17,6 +17,10 @@ pub(super) fn profile() -> Profile {
         bits,
         flops_per_s: 2e9 * fmas * f64::from(2 * bits / 32),
         all_flops_per_s: 4e9 * fmas * f64::from(2 * bits / 32),
+        dots: (bits > 128).then(|| Dots {
+            ops_per_s: 2e9 * fmas * f64::from(bits / 4),
+            all_ops_per_s: 4e9 * fmas * f64::from(bits / 4),
+        }),
         loads_per_s: 2e9 * loads,
     };
     Profile {
@@ -105,4 +109,20 @@ fn keys_tell_machines_apart_and_are_words() {
     };
     assert!(key(&strange, &[]).chars().all(|c| c.is_ascii_graphic()));
     assert_eq!(machine_key(), Identity::here().machine);
+}
+
+#[test]
+fn other_cores_have_another_file() {
+    let here = profile().identity;
+    assert_eq!(here.file_name(), "profile-made-up-2c.json");
+    let pinned = Identity {
+        cores: 1,
+        ..here.clone()
+    };
+    let limited = Identity {
+        quota: Some(1.5),
+        ..here
+    };
+    assert_eq!(pinned.file_name(), "profile-made-up-1c.json");
+    assert_eq!(limited.file_name(), "profile-made-up-2c-quota1.5.json");
 }

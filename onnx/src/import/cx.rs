@@ -10,6 +10,7 @@ use tensmith_ir::ops::{self, Class};
 use tensmith_ir::tensor::Tensor;
 
 use super::registry::find;
+use super::row_name::row_name;
 use super::value::Val;
 use super::{ImportOptions, Imported, ir_tensor, known, prune, refusal};
 use crate::error::{OnnxError, Result, UnsupportedItem, quoted};
@@ -615,13 +616,4 @@ impl<'m> Cx<'m> {
     pub(crate) fn list(&mut self, values: &[i64]) -> ValueId {
         self.constant(Tensor::from_i64(vec![values.len()], values))
     }
-}
-
-/// How the rows of a node are named: by the node, or else by its first result.
-fn row_name(node: &NodeProto) -> String {
-    if !node.name.is_empty() {
-        return node.name.clone();
-    }
-    let named = node.output.iter().find(|name| !name.is_empty());
-    named.cloned().unwrap_or_else(|| node.op_type.clone())
 }

@@ -28,6 +28,7 @@ mod reduce;
 mod refusal;
 mod registry;
 mod resize;
+mod row_name;
 mod sequence;
 mod shape;
 mod signal;

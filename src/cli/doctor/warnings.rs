@@ -200,6 +200,7 @@ mod tests {
                 bits: 256,
                 flops_per_s: 1e11,
                 all_flops_per_s: 3.9e11,
+                dots: None,
                 loads_per_s: 6e9,
             }],
             memory: vec![Level {

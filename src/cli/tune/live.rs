@@ -2,7 +2,9 @@
 //! time to time. All of it on stderr.
 use super::table::{Row, choice_line, heading, line};
 use crate::cli::out::{errln, plain};
-use std::io::{IsTerminal, Write};
+use console::{Term, truncate_str};
+use std::io::Write;
+use std::iter;
 use tensmith::tune::Watcher;
 use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::tasks::ModelTask;
@@ -24,7 +26,8 @@ pub struct Live {
     budget_ns: u64,
     watch: Stopwatch,
     drawn_ns: Option<u64>,
-    is_terminal: bool,
+    /// `None` if the view is kept in a file.
+    terminal: Option<Term>,
     /// Lines of the last drawing.
     lines: usize,
     /// The tasks that are searched.
@@ -41,7 +44,7 @@ impl Live {
             budget_ns,
             watch: Stopwatch::start(),
             drawn_ns: None,
-            is_terminal: std::io::stderr().is_terminal(),
+            terminal: Some(Term::stderr()).filter(Term::is_term),
             lines: 0,
             tasks: vec![],
             rest_ns: 0.0,
@@ -53,16 +56,16 @@ impl Live {
         self.lines = 0;
     }
 
-    fn draw(&mut self, text: &str) {
+    fn draw(&mut self, lines: &[String]) {
         let mut err = std::io::stderr().lock();
         let up = match self.lines {
             0 => String::new(),
             n => format!("\x1b[{n}A\x1b[J"),
         };
         // Nobody to tell if nobody can read it.
-        let _ = write!(err, "{up}{}", plain(text));
+        let _ = writeln!(err, "{up}{}", lines.join("\n"));
         let _ = err.flush();
-        self.lines = text.lines().count();
+        self.lines = lines.len();
     }
 
     fn rows(&self, tuner: &Tuner) -> Vec<Row> {
@@ -90,8 +93,8 @@ impl Live {
         self.tasks.iter().enumerate().map(row).collect()
     }
 
-    /// The last line: how far the search is.
-    fn status(&self, tuner: &Tuner, rows: &[Row]) -> String {
+    /// How far the search is, and what it has found.
+    fn status(&self, tuner: &Tuner, rows: &[Row]) -> [String; 2] {
         let elapsed = self.watch.elapsed_ns();
         let share = (elapsed as f64 / self.budget_ns.max(1) as f64).min(1.0);
         let full = (share * BAR as f64) as usize;
@@ -102,16 +105,35 @@ impl Live {
         let trials: u64 = rows.iter().map(|r| r.trials).sum();
         let begin = elapsed.saturating_sub(tuner.elapsed_ns());
         let end = (begin + tuner.predicted_end_ns()).min(self.budget_ns);
-        format!(
-            "[{bar}] {} of {}, {}; {trials} trials, {:.0}/s; kernels {} -> {}",
+        let far = format!(
+            "[{bar}] {} of {}, {}",
             human_ns(elapsed as f64),
             human_ns(self.budget_ns as f64),
             ends_in(end.saturating_sub(elapsed)),
+        );
+        let found = format!(
+            "{trials} trials, {:.0}/s; kernels {} -> {}",
             trials as f64 / (tuner.elapsed_ns() as f64 / 1e9).max(1e-3),
             human_ns(before),
             human_ns(now),
-        )
+        );
+        [far, found]
     }
+}
+
+/// The view on a terminal of so many rows and columns: no line is longer, since one that goes on in
+/// the next row would be counted as one.
+fn drawing(rows: &[Row], status: [String; 2], (height, width): (u16, u16)) -> Vec<String> {
+    // Beside the tasks: the heading, how many more, two last lines, and where the cursor is.
+    let shown = ROWS.min(usize::from(height).saturating_sub(5)).max(1);
+    let tasks = rows.iter().take(shown).map(line);
+    let more = match rows.len().saturating_sub(shown) {
+        0 => None,
+        n => Some(format!("and {n} more")),
+    };
+    let lines = iter::once(heading()).chain(tasks).chain(more);
+    let cut = |text: String| truncate_str(&plain(&text), usize::from(width), "").into_owned();
+    lines.chain(status).map(cut).collect()
 }
 
 /// When the search ends, as far as it can be foreseen: rounds take tenths of seconds.
@@ -160,28 +182,20 @@ impl Watcher for Live {
 
     fn round(&mut self, tuner: &Tuner) {
         let now = self.watch.elapsed_ns();
-        let pause = if self.is_terminal { DRAW_NS } else { LINE_NS };
+        let pause = self.terminal.as_ref().map_or(LINE_NS, |_| DRAW_NS);
         if self.drawn_ns.is_some_and(|then| now - then < pause) {
             return;
         }
         self.drawn_ns = Some(now);
         let rows = self.rows(tuner);
         let status = self.status(tuner, &rows);
-        if !self.is_terminal {
-            errln!("{status}");
-            return;
+        match &self.terminal {
+            None => errln!("{}", status.join("; ")),
+            Some(terminal) => {
+                let lines = drawing(&rows, status, terminal.size());
+                self.draw(&lines);
+            }
         }
-        let lines = rows.iter().take(ROWS).map(|row| format!("{}\n", line(row)));
-        let more = match rows.len().saturating_sub(ROWS) {
-            0 => String::new(),
-            n => format!("and {n} more\n"),
-        };
-        let text = format!(
-            "{}\n{}{more}{status}\n",
-            heading(),
-            lines.collect::<String>()
-        );
-        self.draw(&text);
     }
 
     fn stitch(&mut self) {
@@ -193,6 +207,40 @@ impl Watcher for Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn drawings_fit_their_terminal() {
+        let row = |_| Row {
+            name: "a convolution 畳み込み\u{1b}[2J".into(),
+            calls: 1,
+            bound_ns: 1.0,
+            before_ns: 3.0,
+            now_ns: 2.0,
+            trials: 7,
+            state: "searching".into(),
+        };
+        let rows: Vec<_> = (0..30).map(row).collect();
+        let view = |size| drawing(&rows, ["[###---] 3 s".into(), "9 trials".into()], size);
+        for (height, width) in [(24, 80), (50, 200), (10, 40), (24, 3)] {
+            let lines = view((height, width));
+            assert!(
+                lines.len() < usize::from(height),
+                "{height}: {}",
+                lines.len()
+            );
+            for line in &lines {
+                let cells = console::measure_text_width(line);
+                assert!(cells <= usize::from(width), "{width}: {line}");
+                assert!(!line.contains('\u{1b}'), "{line}");
+            }
+        }
+        assert_eq!(view((50, 200)).len(), ROWS + 4);
+        assert_eq!(
+            view((10, 40))[6..],
+            ["and 25 more", "[###---] 3 s", "9 trials"]
+        );
+        assert!(!view((2, 40)).is_empty());
+    }
 
     #[test]
     fn no_end_is_foreseen_to_the_nanosecond() {
