@@ -20,16 +20,21 @@ use tensmith_runtime::{Pool, Tensor};
 ///
 /// Errors: an unknown target; a defect of the compiler.
 pub fn optimised(graph: &Graph, options: &Options) -> Result<Graph> {
-    optimised_and_told(graph, options).map(|(graph, _)| graph)
+    let target = Target::named(options.target_name())?;
+    let passes = options.pass_options(&target, options.thread_count());
+    Ok(pipeline::optimise(graph.clone(), &passes)?)
 }
 
-/// The graph as [`optimised`] gives it, and what was chosen on the way.
+/// The graph as [`optimised`] gives it, what was chosen on the way, and what each pass did.
 ///
 /// Errors: as [`optimised`].
 pub fn optimised_and_told(graph: &Graph, options: &Options) -> Result<(Graph, Decisions)> {
     let target = Target::named(options.target_name())?;
     let passes = options.pass_options(&target, options.thread_count());
-    let mut decisions = Decisions::default();
+    let mut decisions = Decisions {
+        passes: Some(vec![]),
+        ..Decisions::default()
+    };
     let graph = pipeline::optimise_and_tell(graph.clone(), &passes, &mut decisions)?;
     Ok((graph, decisions))
 }

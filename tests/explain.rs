@@ -10,6 +10,7 @@ use tensmith::flops::direct_flops;
 use tensmith::{Profile, TensorView};
 use tensmith_ir::eval::Sizes;
 use tensmith_passes::alternatives;
+use tensmith_passes::pipeline;
 
 fn tensmith(folder: &Path, verb: &str, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_tensmith"))
@@ -240,7 +241,9 @@ fn rules_are_listed_with_what_they_did() {
     let rules = report["rules"].as_array().unwrap();
     assert_eq!(
         rules.len(),
-        tensmith_passes::graph::egraph::rules::all().count() + alternatives::ALL.len()
+        tensmith_passes::graph::egraph::rules::all().count()
+            + pipeline::passes().len()
+            + alternatives::ALL.len()
     );
     let of = |name: &str| rules.iter().find(|r| r["name"] == name).expect("a rule");
     let direct = of("direct-convolution");
@@ -257,6 +260,10 @@ fn rules_are_listed_with_what_they_did() {
     let (last, major) = (of("channels-last"), of("row-major"));
     assert_eq!(last["kind"], "layout");
     assert!(taken(last) > 0 && taken(major) < major["fired"].as_u64().unwrap());
+    let padding = of("materialise-padding");
+    assert_eq!(padding["kind"], "pass");
+    assert!(taken(padding) > 0 && padding["fired"].as_u64().unwrap() > 0);
+    assert_eq!(taken(of("multiply-bytes")), 0);
     assert_eq!(report["fusion"]["in_place"], 0);
     assert!(
         rules
@@ -270,6 +277,24 @@ fn rules_are_listed_with_what_they_did() {
     let directed = tensmith(Path::new("."), "explain", &["--rules", "--no-egraph"]);
     assert!(directed.contains("no e-graph"), "{directed}");
     assert!(!directed.contains("predicted cost"), "{directed}");
+}
+
+#[test]
+fn kernels_name_the_passes_that_made_them() {
+    let report = report(&[]);
+    let kernels = report["kernels"].as_array().unwrap();
+    let of = |op: &str| {
+        let has = |k: &&Value| k["definition"].as_str().unwrap().contains(op);
+        let rules = kernels
+            .iter()
+            .filter(has)
+            .flat_map(|k| k["rules"].as_array().unwrap());
+        rules
+            .map(|r| r.as_str().unwrap().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert!(of("pad").contains(&"materialise-padding".to_string()));
+    assert_eq!(of("pool_max"), Vec::<String>::new());
 }
 
 #[test]

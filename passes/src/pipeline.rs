@@ -1,27 +1,25 @@
-//! From a graph to a plan, one line a step.
+//! From a graph to a plan.
+mod passes;
+mod trail;
+
+pub use passes::{Pass, all as passes};
+pub use trail::PassReport;
+
 use crate::choice::Choice;
 use crate::error::PassError;
 use crate::graph::Algorithm;
 use crate::graph::egraph;
 use crate::graph::egraph::{Rounding, Stands};
-use crate::graph::{
-    absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
-    conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
-    fold_constants, fold_factors, fold_identities, fold_signs, interleave_zeros, join_columns,
-    join_transposes, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
-    order_nodes, order_operands, part_rows, repeat_channels, resize_to_repeat, round_quotients,
-    scale_bounds, scale_products, share_operands, simplify_conditions, simplify_movement,
-    simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose, split_pooling,
-    sum_integers_in_floats, transpose_columns, trim_windows, widen_masks,
-};
 use crate::partition::structure_cycles_of;
 use crate::plan::Builder;
 use crate::schedule::task::Tuned;
 use crate::schedule::{Schedule, Target};
 use crate::split::close_symbols;
+use passes::{LOWER, NORMALISE, Step};
 use std::sync::Arc;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Plan;
+use trail::Trail;
 
 /// What passes may do to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -113,6 +111,8 @@ pub struct Decisions {
     pub algorithms: Vec<Algorithm>,
     /// What tuning may choose otherwise, if [`PassOptions::spaces`] asks for it.
     pub choices: Vec<Choice>,
+    /// What passes did; `None` if nobody asks, since telling takes time.
+    pub passes: Option<Vec<PassReport>>,
 }
 
 /// Rewrites a graph as [`optimise`] does; `decisions` gets what was chosen.
@@ -128,120 +128,92 @@ pub fn optimise_and_tell(
             *region = optimise_and_tell(std::mem::take(region), options, decisions)?;
         }
     }
-    let graph = normalise(&graph, options)?;
-    if !options.egraph {
-        return lower(&graph, options, decisions);
-    }
-    let (by_rules, mut report) = egraph::rewrite_by_rules(&graph, options.precision)?;
-    let mut best = Lowered::of(by_rules, options)?;
-    report.cycles = [best.cycles; 2];
-    if report.changed {
-        // Less than a kernel is no difference: the normal form of a pattern decides.
-        let kernel = options.target.cost.hand_off_cycles();
-        let always = egraph::admitted(options.precision).filter(|r| r.stands == Stands::Always);
-        let (directed, made) = match report.has_lasting() {
-            true => egraph::rewrite_by(&graph, always).map(|(graph, r)| (graph, r.made))?,
-            false => (graph, vec![]),
-        };
-        let directed = Lowered::of(directed, options)?;
-        report.cycles = [directed.cycles, best.cycles];
-        report.gave_way = directed.cycles + kernel <= best.cycles;
-        if report.gave_way {
-            report.made = made;
-            best = directed;
+    let mut way = Way {
+        graph,
+        decisions: Decisions::default(),
+        trail: decisions.passes.as_ref().map(|_| Trail::default()),
+    };
+    way.go(NORMALISE, options)?;
+    let (best, report) = match options.egraph {
+        true => cheaper(&way, options).map(|(way, report)| (way, Some(report)))?,
+        false => {
+            way.go(LOWER, options)?;
+            (way, None)
         }
-    }
-    decisions.egraph.push(report);
+    };
+    decisions.egraph.extend(report);
     decisions.algorithms.extend(best.decisions.algorithms);
     decisions.choices.extend(best.decisions.choices);
+    if let (Some(trail), Some(reports)) = (best.trail, &mut decisions.passes) {
+        trail.end(&best.graph, reports);
+    }
     Ok(best.graph)
 }
 
-/// A graph after all passes, with what its kernels are predicted to take.
-struct Lowered {
+/// A graph on its way through passes.
+struct Way {
     graph: Graph,
     decisions: Decisions,
-    /// Units: cycles of one core.
-    cycles: f64,
+    trail: Option<Trail>,
 }
 
-impl Lowered {
+impl Way {
     /// Errors: a defect of a pass.
-    fn of(graph: Graph, options: &PassOptions) -> Result<Self, PassError> {
-        let mut decisions = Decisions::default();
-        let graph = lower(&graph, options, &mut decisions)?;
-        Ok(Lowered {
-            cycles: structure_cycles_of(&graph, options),
+    fn go(&mut self, steps: &[Step], options: &PassOptions) -> Result<(), PassError> {
+        if let Some(trail) = &mut self.trail {
+            trail.begin(&self.graph);
+        }
+        for Step(pass, _) in steps.iter().filter(|Step(_, applies)| applies(options)) {
+            self.graph = pass.run(&self.graph, options, &mut self.decisions)?;
+            if let Some(trail) = &mut self.trail {
+                trail.add(pass.name, &self.graph);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with an equal graph, to the end. Also gives what its kernels are predicted to take.
+    ///
+    /// Units: cycles of one core.
+    ///
+    /// Errors: a defect of a pass.
+    fn lowered(&self, graph: Graph, options: &PassOptions) -> Result<(Self, f64), PassError> {
+        let mut way = Way {
             graph,
-            decisions,
-        })
+            decisions: self.decisions.clone(),
+            trail: self.trail.clone(),
+        };
+        way.go(LOWER, options)?;
+        let cycles = structure_cycles_of(&way.graph, options);
+        Ok((way, cycles))
     }
 }
 
-/// Normal forms, and what is cheaper whatever is around it: what both the rules and the directed
-/// path begin with.
-fn normalise(graph: &Graph, options: &PassOptions) -> Result<Graph, PassError> {
-    let graph = simplify_movement(&fold_identities(graph)?)?;
-    let graph = dequantise_late(&graph)?;
-    // Before scales fold into what they scale.
-    let graph = match options.precision.admits(Rounding::Reassociates) && options.target.dots {
-        true => scale_products(&graph)?,
-        false => graph,
+/// The cheaper of what rules and what the directed path alone make of a graph in normal form.
+///
+/// Errors: a defect of a pass.
+fn cheaper(way: &Way, options: &PassOptions) -> Result<(Way, egraph::Report), PassError> {
+    let (by_rules, mut report) = egraph::rewrite_by_rules(&way.graph, options.precision)?;
+    if !report.changed {
+        let (best, cycles) = way.lowered(by_rules, options)?;
+        report.cycles = [cycles; 2];
+        return Ok((best, report));
+    }
+    let always = egraph::admitted(options.precision).filter(|r| r.stands == Stands::Always);
+    let (directed, made) = match report.has_lasting() {
+        true => egraph::rewrite_by(&way.graph, always).map(|(graph, r)| (graph, r.made))?,
+        false => (way.graph.clone(), vec![]),
     };
-    let graph = fold_constants(&graph, options.fold_bytes)?;
-    // Before divisions by constants are products.
-    let graph = match options.precision.admits(Rounding::Reassociates) && options.target.fma {
-        true => round_quotients(&graph)?,
-        false => graph,
-    };
-    let graph = fold_signs(&fold_identities(&simplify_conditions(&graph)?)?)?;
-    let graph = simplify_movement(&eliminate_common_subexpressions(&graph)?)?;
-    let graph = cancel_transposes(&fold_identities(&graph)?)?;
-    let graph = share_operands(&eliminate_dead_code(&graph)?)?;
-    let graph = sink_reshapes(&contract_to_conv(&join_columns(&graph)?)?)?;
-    let graph = part_rows(&eliminate_dead_code(&graph)?)?;
-    let graph = join_transposes(&eliminate_dead_code(&graph)?)?;
-    let graph = cancel_transposes(&graph)?;
-    let graph = sink_transposes(&eliminate_dead_code(&graph)?)?;
-    let graph = eliminate_dead_code(&graph)?;
-    Ok(eliminate_common_subexpressions(&fold_identities(&graph)?)?)
-}
-
-/// Algorithms, layouts of operands and joined kernels: what follows the rules.
-fn lower(
-    graph: &Graph,
-    options: &PassOptions,
-    decisions: &mut Decisions,
-) -> Result<Graph, PassError> {
-    let graph = absorb_transposes(graph)?;
-    let graph = match options.precision {
-        Precision::Exact => graph,
-        Precision::Standard | Precision::Fast(_) => {
-            let graph = fold_constants(&graph, options.fold_bytes)?;
-            let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
-            let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
-            let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
-            let graph = conv_transpose_to_conv(&split_conv_transpose(&interleave_zeros(&graph)?)?)?;
-            conv_to_winograd(&trim_windows(&graph)?, options, decisions)?
-        }
-    };
-    let graph = match options.target.dots {
-        true => multiply_bytes(&dequantise_late(&graph)?)?,
-        false => graph,
-    };
-    let graph = sum_integers_in_floats(&graph)?;
-    let graph = average_by_sums(&resize_to_repeat(&graph)?)?;
-    let graph = split_pooling(&graph, options.precision.admits(Rounding::Reassociates))?;
-    let graph = dequantise_late(&materialise_padding(&repeat_channels(&graph)?)?)?;
-    let graph = transpose_columns(&sink_reshapes(&graph)?)?;
-    let graph = merge_contractions(&eliminate_dead_code(&graph)?, options)?;
-    let graph = fold_identities(&graph)?;
-    let graph = fold_constants(&graph, options.fold_bytes)?;
-    let graph = eliminate_common_subexpressions(&graph)?;
-    // Where convolutions pad alike, they share an image now.
-    let graph = merge_convolutions(&graph, &options.target)?;
-    let graph = order_nodes(&eliminate_dead_code(&graph)?)?;
-    Ok(eliminate_common_subexpressions(&widen_masks(&graph)?)?)
+    let (best, cycles) = way.lowered(by_rules, options)?;
+    let (directed, cycles_directed) = way.lowered(directed, options)?;
+    report.cycles = [cycles_directed, cycles];
+    // Less than a kernel is no difference: the normal form of a pattern decides.
+    report.gave_way = cycles_directed + options.target.cost.hand_off_cycles() <= cycles;
+    if report.gave_way {
+        report.made = made;
+        return Ok((directed, report));
+    }
+    Ok((best, report))
 }
 
 /// Plans a graph: what kernels run, in which order, and where their data lies.

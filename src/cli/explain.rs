@@ -46,8 +46,8 @@ pub struct Explain {
     /// Writes everything as one page, with a timeline and rooflines
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
-    /// Lists the rules of the e-graph instead of running the model: how often each found something,
-    /// how many nodes it made, what it does to rounding, and its equation
+    /// Lists the rules of the e-graph, passes, algorithms and layouts instead of running the model: how
+    /// often each found something, how many nodes it made, what it does to rounding, and its equation
     #[arg(long, conflicts_with_all = ["top", "html", "why_not", "graph"])]
     rules: bool,
     /// Says why two nodes are not computed by one kernel, instead of running the model
@@ -113,7 +113,7 @@ impl Explain {
                 plan: &plan_optimised(&graph, options)?,
                 algorithms: &decisions.algorithms,
             };
-            let report = RulesReport::of(&decisions.egraph, &compiled);
+            let report = RulesReport::of(&decisions, &compiled);
             match self.json {
                 true => outln!("{}", serde_json::json!(report)),
                 false => out!("{}", report.text()),

@@ -233,7 +233,7 @@ pub(crate) fn explain_at(
         plan: &plan,
         algorithms: &decisions.algorithms,
     };
-    let egraph = rules::RulesReport::of(&decisions.egraph, &compiled);
+    let egraph = rules::RulesReport::of(&decisions, &compiled);
     let executable = imported.compile_plan(&plan, &options)?;
     let compile_ns = watch.elapsed_ns();
     let before = Machine::probe(executable.threads(), &target)?;

@@ -1,8 +1,10 @@
-//! What the rules of the e-graph did to a model, and which algorithms and layouts were chosen.
+//! What passes and the rules of the e-graph did to a model, and which algorithms and layouts were
+//! chosen.
 use serde::{Serialize, Serializer};
 use tensmith_passes::alternatives::{self, Compiled};
-use tensmith_passes::graph::egraph::{Report, rules};
+use tensmith_passes::graph::egraph::rules;
 use tensmith_passes::partition::Search;
+use tensmith_passes::pipeline::{self, Decisions};
 
 /// What the rules did, over a model and its subgraphs.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -30,9 +32,9 @@ pub struct RulesReport {
     pub cycles: f64,
     /// Graphs for which the directed path alone is cheaper, and was taken.
     pub directed: usize,
-    /// All rules, in the order of their families; then algorithms and layouts.
+    /// All rules, in the order of their families; then passes, algorithms and layouts.
     pub rules: Vec<RuleReport>,
-    /// The nodes that rules made, by their names, with the rule's.
+    /// The nodes that rules and passes made, by their names, with the rule's or the pass's.
     pub made: Vec<(String, &'static str)>,
     /// How kernels were chosen after them.
     #[serde(serialize_with = "serialise")]
@@ -59,21 +61,22 @@ fn serialise<S: Serializer>(search: &Search, to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(search.counts())
 }
 
-/// What one rule did, or how often an algorithm or a layout was taken.
+/// What one rule or pass did, or how often an algorithm or a layout was taken.
 #[derive(Clone, Debug, Serialize)]
 pub struct RuleReport {
     /// The name.
     pub name: &'static str,
-    /// `rule`, `algorithm` or `layout`.
+    /// `rule`, `pass`, `algorithm` or `layout`.
     pub kind: &'static str,
     /// What it does to rounding: exact, or reassociates.
     pub rounding: &'static str,
     /// What it replaces by what; what an algorithm or a layout is.
     pub equation: String,
     /// What an algorithm or a layout was chosen against; empty for a rule, whose terms compete with
-    /// all that are equal to them.
+    /// all that are equal to them, and for a pass, which is taken wherever it applies.
     pub against: &'static str,
-    /// How often it found something new; in how many places an algorithm or a layout was possible.
+    /// How often it found something new; how many nodes a pass replaced; in how many places an
+    /// algorithm or a layout was possible.
     pub fired: usize,
     /// How many nodes of the optimised graph it made; in how many places it was taken.
     pub made: usize,
@@ -81,8 +84,9 @@ pub struct RuleReport {
 
 impl RulesReport {
     /// Sums up what was done to a graph and its subgraphs, without rules if there was no e-graph.
-    pub fn of(reports: &[Report], compiled: &Compiled<'_>) -> Self {
-        let made: Vec<_> = reports
+    pub fn of(decisions: &Decisions, compiled: &Compiled<'_>) -> Self {
+        let reports = &decisions.egraph;
+        let mut made: Vec<_> = reports
             .iter()
             .flat_map(|r| r.made.iter().cloned())
             .collect();
@@ -98,6 +102,23 @@ impl RulesReport {
                 made: made.iter().filter(|(_, n)| *n == rule.name).count(),
             }
         });
+        let rules: Vec<_> = rules.collect();
+        let told = || decisions.passes.iter().flatten();
+        let passes = pipeline::passes().into_iter().map(|pass| {
+            let of = || told().filter(|r| r.name == pass.name);
+            RuleReport {
+                name: pass.name,
+                kind: "pass",
+                rounding: pass.rounding.name(),
+                equation: pass.text.into(),
+                against: "",
+                fired: of().map(|r| r.found).sum(),
+                made: of().map(|r| r.made.len()).sum(),
+            }
+        });
+        for report in told() {
+            made.extend(report.made.iter().map(|node| (node.clone(), report.name)));
+        }
         let others = alternatives::ALL.iter().map(|other| {
             let count = other.count(compiled);
             RuleReport {
@@ -120,13 +141,13 @@ impl RulesReport {
             cycles_directed: reports.iter().fold(0.0, |sum, r| sum + r.cycles[0]),
             cycles: (reports.iter()).fold(0.0, |sum, r| sum + r.cycles[usize::from(!r.gave_way)]),
             directed: reports.iter().filter(|r| r.gave_way).count(),
-            rules: rules.chain(others).collect(),
+            rules: rules.into_iter().chain(passes).chain(others).collect(),
             made,
             fusion: compiled.partition.search,
         }
     }
 
-    /// The rules that made nodes of these names.
+    /// The rules and passes that made nodes of these names.
     pub fn rules_of(&self, nodes: &[String]) -> Vec<&'static str> {
         let of = self.made.iter().filter(|(node, _)| nodes.contains(node));
         let mut rules: Vec<&'static str> = of.map(|(_, rule)| *rule).collect();
@@ -135,7 +156,7 @@ impl RulesReport {
         rules
     }
 
-    /// A line for each rule, algorithm and layout.
+    /// A line for each rule, pass, algorithm and layout.
     pub fn text(&self) -> String {
         // Without an e-graph there is nothing to compare.
         let cycles = match self.stop.is_empty() {
@@ -157,13 +178,13 @@ impl RulesReport {
                 other => format!("; else {other}"),
             };
             format!(
-                "{fired:>5} {made:>5}  {:<9}  {:<12} {:<26} {}{against}\n",
+                "{fired:>5} {made:>5}  {:<9}  {:<12} {:<30} {}{against}\n",
                 r.kind, r.rounding, r.name, r.equation
             )
         };
         let rules: String = self.rules.iter().map(line).collect();
         format!(
-            "found  made  kind       rounding     name                       equation\n{rules}\n\
+            "found  made  kind       rounding     name                           equation\n{rules}\n\
              {} regions, {} of them distinct\n\
              {} nodes in {} classes after {} rounds: {}\n\
              {cycles}{}",

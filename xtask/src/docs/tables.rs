@@ -7,6 +7,7 @@ use tensmith_ir::loops::math::MathFn;
 use tensmith_ir::ops::{self, AttrDef, Lower, Op, Tolerance};
 use tensmith_passes::alternatives;
 use tensmith_passes::graph::egraph::rules;
+use tensmith_passes::pipeline;
 
 const NOTE: &str = "Made by `cargo xtask docs`; do not edit.";
 
@@ -136,6 +137,14 @@ pub fn rules() -> String {
             format!("`{}`", rule.equation()),
         ]);
     }
+    let mut passes = Table::new(&["pass", "rounding", "what it replaces"]);
+    for pass in pipeline::passes() {
+        passes.row(&[
+            format!("`{}`", pass.name),
+            pass.rounding.name().into(),
+            format!("`{}`", pass.text),
+        ]);
+    }
     let mut others = Table::new(&["name", "kind", "rounding", "what it is", "chosen against"]);
     for other in &alternatives::ALL {
         others.row(&[
@@ -164,12 +173,18 @@ pub fn rules() -> String {
          state its error, and be taken where `--tolerance` admits that.\n\n\
          Each rule is tested alone on random spellings of its left side, by values and by the one \
          form that they must end as (`passes/tests/rules.rs`).\n\n{}\n\
+         ## Passes\n\n\
+         What is replaced wherever it is found, before the rules and after them, in the order of the \
+         passes (`passes/src/pipeline/passes.rs`; [passes.md](passes.md) has an example of each). \
+         `tensmith explain MODEL --rules` counts the nodes that each put something else in place of, \
+         and those of the optimised graph that it made; a node counts as another one if its name, op \
+         or attributes are.\n\n{}\n\
          ## Algorithms and layouts\n\n\
          What is chosen beside the terms of the e-graph (`passes/src/alternatives.rs`): by what the \
          cost model predicts, or wherever the structure is there. `tensmith explain MODEL --rules` \
          lists them behind the rules, with the places where each was possible and where it was \
          taken.\n\n{}",
-        table.text, others.text
+        table.text, passes.text, others.text
     )
 }
 
