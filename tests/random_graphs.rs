@@ -4,12 +4,13 @@
 mod draw;
 #[path = "../passes/tests/common/seeds.rs"]
 mod seeds;
+#[path = "../passes/tests/common/shrink.rs"]
+mod shrink;
 mod support;
 
 use draw::{draw_residual, draw_units, draw_wide, largest_magnitude};
 use seeds::seeds;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use support::cases::panic_text;
+use shrink::{check_drawn, check_found};
 use support::guarded::{Edge, Runner, run_guarded};
 use support::{X86_LEVELS, target_here};
 use tensmith::convert::{to_ir, to_runtime};
@@ -41,19 +42,19 @@ const RUNS: [(Runner, usize, Edge); 8] = [
 
 #[test]
 fn random_graphs_compute_what_the_reference_does() {
-    check_drawn(SEEDS, &draw_wide);
+    check_drawn("random_graphs", SEEDS, &draw_wide, &check);
 }
 
 /// What is dropped where it does not matter is there again in results.
 #[test]
 fn axes_of_extent_one_count() {
-    check_drawn(SEEDS, &draw_units);
+    check_drawn("axes_of_extent_one", SEEDS, &draw_units, &check);
 }
 
 /// Their results are written over the residuals, by vectors of any width.
 #[test]
 fn residuals_are_written_over() {
-    check_drawn(0..60, &draw_residual);
+    check_drawn("residuals", 0..60, &draw_residual, &check);
     for name in X86_LEVELS.into_iter().filter(|n| target_here(n).is_some()) {
         for seed in seeds(0..60) {
             let (graph, inputs) = draw_residual(seed);
@@ -74,21 +75,9 @@ fn residuals_are_written_over() {
     }
 }
 
-fn check_drawn(range: std::ops::Range<u64>, drawn: &dyn Fn(u64) -> (Graph, Vec<Tensor>)) {
-    let mut failures = Vec::new();
-    for seed in seeds(range) {
-        let (graph, inputs) = drawn(seed);
-        let result = catch_unwind(AssertUnwindSafe(|| check(&graph, &inputs)));
-        let result = result.unwrap_or_else(|e| Err(format!("panic: {}", panic_text(&*e))));
-        if let Err(reason) = result {
-            eprintln!("seed {seed}: {reason}\n{graph}");
-            failures.push(seed);
-        }
-    }
-    assert!(
-        failures.is_empty(),
-        "failures at seeds {failures:?}; one alone: TENSMITH_SEEDS=N..N+1"
-    );
+#[test]
+fn graphs_that_failed_once() {
+    check_found(&check);
 }
 
 fn check(graph: &Graph, inputs: &[Tensor]) -> Result<(), String> {

@@ -3,7 +3,9 @@ mod common;
 
 use common::draw::{draw, draw_residual, draw_units, largest_magnitude};
 use common::seeds::seeds;
+use common::shrink::{check_drawn, check_found, shrunk};
 use common::{calls_in_place, check_within};
+use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::tensor::Tensor;
 
@@ -12,25 +14,58 @@ const SEEDS: std::ops::Range<u64> = 0..2000;
 
 #[test]
 fn random_graphs() {
-    check_drawn(SEEDS, &draw);
+    check_drawn("random_graphs", SEEDS, &draw, &check);
 }
 
 #[test]
 fn axes_of_extent_one_count() {
-    check_drawn(SEEDS, &draw_units);
+    check_drawn("axes_of_extent_one_count", SEEDS, &draw_units, &check);
 }
 
-fn check_drawn(range: std::ops::Range<u64>, drawn: &dyn Fn(u64) -> (Graph, Vec<Tensor>)) {
-    for seed in seeds(range) {
-        let (graph, inputs) = drawn(seed);
-        let text = graph.to_string();
-        // A sine of a large sum is off by as much as that sum.
-        let magnitude = largest_magnitude(&graph, &inputs);
-        let run = std::panic::AssertUnwindSafe(|| check_within(&graph, &inputs, magnitude));
-        if std::panic::catch_unwind(run).is_err() {
-            panic!("seed {seed}:\n{text}");
+fn check(graph: &Graph, inputs: &[Tensor]) -> Result<(), String> {
+    // A sine of a large sum is off by as much as that sum.
+    let magnitude = largest_magnitude(graph, inputs);
+    check_within(graph, inputs, magnitude);
+    Ok(())
+}
+
+#[test]
+fn graphs_that_failed_once() {
+    check_found(&check);
+}
+
+/// A compiler that is wrong about sines of what `abs` made leaves these two of any graph.
+#[test]
+fn failures_shrink() {
+    let ops = |graph: &Graph, name: &str| graph.nodes.iter().any(|n| n.op.name == name);
+    let wrong = |graph: &Graph, inputs: &[Tensor]| -> Result<(), String> {
+        eval_graph(graph, inputs).map_err(|e| e.to_string())?;
+        let sines = graph.nodes.iter().filter(|n| n.op.name == "sin");
+        let of_abs = |v| {
+            graph
+                .producer(v)
+                .is_some_and(|p| graph.node(p).op.name == "abs")
+        };
+        match sines.flat_map(|n| &n.inputs).any(|v| of_abs(*v)) {
+            true => panic!("wrong"),
+            false => Ok(()),
         }
+    };
+    let mut found = 0;
+    for seed in SEEDS {
+        let case = draw(seed);
+        let fails =
+            ops(&case.0, "abs") && std::panic::catch_unwind(|| wrong(&case.0, &case.1)).is_err();
+        if !fails {
+            continue;
+        }
+        let (small, inputs) = shrunk(case, &wrong);
+        let names: Vec<_> = small.nodes.iter().map(|n| n.op.name).collect();
+        assert_eq!(names, ["abs", "sin"], "seed {seed}:\n{small}");
+        assert_eq!((small.outputs.len(), inputs.len()), (1, small.inputs.len()));
+        found += 1;
     }
+    assert!(found > 5, "{found}");
 }
 
 #[test]

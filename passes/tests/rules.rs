@@ -5,6 +5,7 @@ mod common;
 use common::canonical::canonical;
 use common::draw::{draw, largest_magnitude};
 use common::seeds::seeds;
+use common::shrink::check_drawn;
 use common::{assert_close, f32s, ty};
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::{Attrs, Graph, verify_graph};
@@ -70,29 +71,27 @@ fn results(graph: &Graph, x: &[Tensor]) -> Vec<Tensor> {
     eval_graph(graph, x).expect("equal graphs evaluate")
 }
 
+fn check_extremes(graph: &Graph, x: &[Tensor], magnitude: f64) {
+    let [cheapest, dearest] = extremes(graph, Precision::Standard).expect("a valid graph");
+    let pairs = results(&cheapest, x).into_iter().zip(results(&dearest, x));
+    for (k, (a, b)) in pairs.enumerate() {
+        assert_close(k, &a, &b, magnitude);
+    }
+}
+
 #[test]
 fn extremes_of_an_egraph_are_equal() {
-    for seed in seeds(0..300) {
-        let (graph, x) = draw(seed);
-        let magnitude = largest_magnitude(&graph, &x);
-        let [cheapest, dearest] = extremes(&graph, Precision::Standard).expect("a valid graph");
-        let pairs = results(&cheapest, &x)
-            .into_iter()
-            .zip(results(&dearest, &x));
-        for (k, (a, b)) in pairs.enumerate() {
-            assert_close(k, &a, &b, magnitude);
-        }
-    }
+    check_drawn("extremes", 0..300, &draw, &|graph, x| {
+        let magnitude = largest_magnitude(graph, x);
+        check_extremes(graph, x, magnitude);
+        Ok(())
+    });
     for rule in rules::all() {
         for seed in seeds(0..20) {
             let graph = rule
                 .sample(seed, Spelling::Left)
                 .expect("rules have left sides");
-            let x = inputs(&graph, seed);
-            let [cheapest, dearest] = extremes(&graph, Precision::Standard).expect("valid");
-            for (a, b) in results(&cheapest, &x).iter().zip(&results(&dearest, &x)) {
-                assert_close(0, a, b, 10.0);
-            }
+            check_extremes(&graph, &inputs(&graph, seed), 10.0);
         }
     }
 }

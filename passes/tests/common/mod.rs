@@ -6,6 +6,7 @@ pub mod draw;
 pub mod images;
 pub mod races;
 pub mod seeds;
+pub mod shrink;
 
 use std::sync::Arc;
 use tensmith_ir::dtype::DType;
