@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Graph, NodeId, ValueId};
 use tensmith_ir::loops::{Layout, LayoutDim};
-use tensmith_ir::ops::Class;
+use tensmith_ir::ops::{Class, Spec};
 
 /// A kind of choice: the parameter, and its options.
 const LAYOUT: (&str, [&str; 2]) = ("layout", ["row-major", "channels-last"]);
@@ -127,6 +127,8 @@ fn channels_last_values(graph: &Graph, groups: &[&Group], lanes: i64) -> HashSet
     let mut fixed = fixed_values(graph);
     fixed.extend(of_rows(graph, groups, &fixed));
     fixed.extend(of_small_groups(graph, groups, lanes));
+    fixed.extend(of_batches(graph, groups));
+    fixed.extend(of_narrow_rows(graph, groups, lanes));
     let free = |v: &ValueId| {
         !fixed.contains(v) && graph.producer(*v).is_some() && is_spatial(graph.ty(*v))
     };
@@ -137,19 +139,29 @@ fn channels_last_values(graph: &Graph, groups: &[&Group], lanes: i64) -> HashSet
         {
             let few = few_channels(graph.ty(graph.node(id).inputs[0]));
             let kept = |v: &ValueId| free(v) && !(few && few_channels(graph.ty(*v)));
-            last.extend(crossing(graph, group).filter(kept));
+            let beside = Aligned::of(graph, group);
+            let ends = |id: NodeId| [graph.node(id).inputs[0], graph.node(id).outputs[0]];
+            let around = |v: &ValueId| {
+                let mut ends = convolutions(graph, group).flat_map(ends);
+                ends.any(|end| beside.are(*v, end))
+            };
+            last.extend(crossing(graph, group).filter(around).filter(kept));
             last.extend(Some(graph.node(id).inputs[0]).filter(kept));
         }
     }
     loop {
         let before = last.len();
         for group in groups {
-            let values: Vec<ValueId> = crossing(graph, group).collect();
-            let touched = values.iter().any(|v| last.contains(v));
-            if touched && convolution(graph, group).is_none() {
-                let many = values.into_iter().filter(|v| !few_channels(graph.ty(*v)));
-                last.extend(many.filter(free));
+            if convolution(graph, group).is_some() {
+                continue;
             }
+            let (values, beside): (Vec<ValueId>, _) =
+                (crossing(graph, group).collect(), Aligned::of(graph, group));
+            let touched = values.iter().copied().filter(|v| last.contains(v));
+            let touched: Vec<ValueId> = touched.collect();
+            let follows = |v: &ValueId| touched.iter().any(|t| beside.are(*t, *v));
+            let many = values.into_iter().filter(|v| !few_channels(graph.ty(*v)));
+            last.extend(many.filter(follows).filter(free));
         }
         if last.len() == before {
             return last;
@@ -174,6 +186,37 @@ fn of_rows(graph: &Graph, groups: &[&Group], fixed: &HashSet<ValueId>) -> Vec<Va
     let elsewhere: HashSet<ValueId> = others.iter().flat_map(|g| reads(graph, g)).collect();
     let read = rows.iter().flat_map(|g| reads(graph, g));
     read.filter(|v| !elsewhere.contains(v)).collect()
+}
+
+/// Values around products one for each channel, such as those of the heads of attention: with channels
+/// innermost, no lanes would run along rows or columns of any of them.
+fn of_batches(graph: &Graph, groups: &[&Group]) -> Vec<ValueId> {
+    let mut found = Vec::new();
+    // Between transforms, a product is one for each element of a tile.
+    let products = groups.iter().filter(|g| convolution(graph, g).is_none());
+    for group in products {
+        for node in group.members.iter().map(|id| graph.node(*id)) {
+            if node.op.name != "contract" {
+                continue;
+            }
+            let spec = Spec::of(&node.attrs);
+            let lists = [&spec.a, &spec.b, &spec.out];
+            let by_channel = |list: &[u8]| {
+                let channel = list.get(1);
+                channel.is_some_and(|c| lists.iter().all(|l| l.contains(c)))
+            };
+            let operands = node.inputs.iter().zip([&spec.a, &spec.b]);
+            found.extend(
+                operands
+                    .filter(|(_, list)| by_channel(list))
+                    .map(|(v, _)| *v),
+            );
+            if by_channel(&spec.out) {
+                found.extend(crossing(graph, group));
+            }
+        }
+    }
+    found
 }
 
 /// Whether a convolution has groups of so few results that runs of positions, which lie side by side
@@ -217,6 +260,50 @@ fn of_small_groups(graph: &Graph, groups: &[&Group], lanes: i64) -> Vec<ValueId>
         .collect()
 }
 
+/// Values of rows along positions, of fewer channels than lanes: with channels innermost, lanes would
+/// run along these few.
+fn of_narrow_rows(graph: &Graph, groups: &[&Group], lanes: i64) -> Vec<ValueId> {
+    let narrow = |g: &&&Group| {
+        g.members.iter().any(|id| {
+            let node = graph.node(*id);
+            let ty = graph.ty(node.outputs[0]);
+            let axes = node.op.row_axes.map(|axes| axes(&node.attrs, ty.rank()));
+            let few = ty
+                .shape
+                .get(1)
+                .and_then(Expr::as_const)
+                .is_some_and(|n| n < lanes);
+            node.op.class == Class::Row && few && axes.is_some_and(|a| !a.contains(&1))
+        })
+    };
+    let groups = groups.iter().filter(narrow);
+    groups.flat_map(|g| crossing(graph, g)).collect()
+}
+
+/// Which values of a group have the same axes at the same places: what a transpose or a product is
+/// between has not.
+struct Aligned(UnionFind<u32>);
+
+impl Aligned {
+    fn of(graph: &Graph, group: &Group) -> Self {
+        let mut sets = UnionFind::new(graph.values.len());
+        for node in group.members.iter().map(|id| graph.node(*id)) {
+            if matches!(node.op.name, "transpose" | "contract") {
+                continue;
+            }
+            let values = || node.inputs.iter().chain(&node.outputs);
+            for (a, b) in values().zip(values().skip(1)) {
+                sets.union(a.0, b.0);
+            }
+        }
+        Aligned(sets)
+    }
+
+    fn are(&self, a: ValueId, b: ValueId) -> bool {
+        self.0.equiv(a.0, b.0)
+    }
+}
+
 /// The values that a group reads from others.
 fn reads<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = ValueId> + 'g {
     let inside = |v: &ValueId| {
@@ -228,12 +315,18 @@ fn reads<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = ValueId
     read.copied().filter(move |v| !inside(v))
 }
 
+/// The first convolution of a group.
 fn convolution(graph: &Graph, group: &Group) -> Option<NodeId> {
+    convolutions(graph, group).min()
+}
+
+/// The convolutions of a group, and the transforms around products that are some.
+fn convolutions<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = NodeId> + 'g {
     let is = |id: &NodeId| {
         let name = graph.node(*id).op.name;
         matches!(name, "conv" | "winograd_input" | "winograd_output")
     };
-    group.members.iter().copied().filter(is).min()
+    group.members.iter().copied().filter(is)
 }
 
 /// The values that a group reads from others, and those that it makes for others.

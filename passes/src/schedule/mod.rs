@@ -186,6 +186,10 @@ fn schedule_list(
     packable: &dyn Fn(BufferId) -> bool,
 ) {
     for _ in 0..count {
+        if let Stmt::Store { .. } = place.list(&s.kernel().body)[place.at] {
+            place.at += 1;
+            continue;
+        }
         let before = length(s, &place);
         schedule_nest(s, &place, target, packable);
         place.at += 1 + length(s, &place) - before;
@@ -297,6 +301,9 @@ fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
     let before = length(s, at);
     if let Some(choice) = index_split::choose(&Nest::at(s.kernel(), at)) {
         let _ = s.recipe("ranges", |s| index_split::schedule(s, choice));
+    }
+    if target.reassociate {
+        reorder::sums_follow_operands(s, at);
     }
     collapse::collapse_sums(s, at);
     for sum in Nest::at(s.kernel(), at).sums() {

@@ -1,7 +1,7 @@
 //! The recipe of strips: nests that hand parts of a value on in scratch memory.
 //!
 //! An anchor is a nest around several nests, one of which fills a scratch buffer that another
-//! reads. Each of them is scheduled on its own, by whatever recipe fits it; the loops around them
+//! reads; numbers that all of them read are computed first. Each of them is scheduled on its own, by whatever recipe fits it; the loops around them
 //! stay, and are dealt to threads. Halide: `compute_at` of a producer at a loop over tiles.
 use super::nest::Nest;
 use super::primitives::edit::Place;
@@ -16,7 +16,9 @@ pub fn choose(kernel: &Kernel, place: &Place) -> Option<Vec<Place>> {
         return Some(lists.map(|nested| place.inside(nested)).collect());
     }
     let nest = Nest::at(kernel, place);
-    if !nest.body.iter().all(is_nest) || !fills_scratch(kernel, nest.body) {
+    let computes = |s: &&Stmt| matches!(s, Stmt::Store { buffer, .. } if kernel.buffer(*buffer).scope == Scope::Register);
+    let once = nest.body.iter().take_while(computes).count();
+    if !nest.body[once..].iter().all(is_nest) || !fills_scratch(kernel, nest.body) {
         return None;
     }
     let inside = nest.loops.iter().fold(place.clone(), |p, _| p.inside(0));

@@ -1,0 +1,154 @@
+//! Which values lie with channels innermost, and that kernels compute with vectors wherever values
+//! lie.
+mod common;
+
+use common::{check_with, iota, pointwise, ty, vectors_of};
+use tensmith_ir::expr::{Expr, Var};
+use tensmith_ir::graph::{Attrs, Graph, ValueId};
+use tensmith_ir::loops::{Kernel, Layout, Mark, Role, Scalar, Scope, Stmt};
+use tensmith_ir::ops::op;
+use tensmith_ir::plan::Plan;
+
+fn add(g: &mut Graph, name: &str, label: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
+    g.add_one(op(name), label, inputs, attrs).expect("it fits")
+}
+
+fn planned(g: &Graph) -> Plan {
+    let shape = |v: &ValueId| g.ty(*v).static_shape().expect("static");
+    let inputs: Vec<_> = g.inputs.iter().map(|v| iota(&shape(v))).collect();
+    check_with(g, &inputs, &vectors_of(32))
+}
+
+fn kernel<'p>(plan: &'p Plan, name: &str) -> &'p Kernel {
+    let found = plan.kernels.iter().find(|k| k.name.contains(name));
+    found.unwrap_or_else(|| panic!("no kernel of `{name}`:\n{plan}"))
+}
+
+/// The layouts of the buffers of rank 4 that a kernel reads or writes.
+fn layouts(kernel: &Kernel, scope: Scope) -> Vec<&Layout> {
+    let of = kernel.buffers.iter().filter(|b| b.scope == scope);
+    of.filter(|b| b.shape.len() == 4)
+        .map(|b| &b.layout)
+        .collect()
+}
+
+/// Whether there is a loop over vectors that sums in itself: lanes of one result, added up at its end.
+fn sums_in_lanes(stmts: &[Stmt]) -> bool {
+    stmts.iter().any(|stmt| match stmt {
+        Stmt::For(l) if l.mark == Mark::Vector && l.role == Role::Reduce => true,
+        other => other.bodies().into_iter().any(|b| sums_in_lanes(b)),
+    })
+}
+
+/// Scores of heads that a convolution of one tap mixes, which are few or many.
+#[test]
+fn products_by_channel_are_row_major() {
+    for heads in [4, 16] {
+        let mut g = Graph::default();
+        let q = g.add_input("q", ty(&[1, heads, 24, 16]));
+        let k = g.add_input("k", ty(&[1, heads, 16, 24]));
+        let spec = Attrs::new().with("spec", "bhmk,bhkn->bhmn");
+        let scores = add(&mut g, "contract", "scores", &[q, k], spec);
+        let mixed = pointwise(&mut g, "mix", scores, &[heads, heads, 1, 1]);
+        let y = add(
+            &mut g,
+            "softmax",
+            "s",
+            &[mixed],
+            Attrs::new().with("axis", 3),
+        );
+        g.add_output("y", y);
+        let plan = planned(&g);
+        let product = kernel(&plan, "contract");
+        assert!(
+            layouts(product, Scope::Output)
+                .iter()
+                .all(|l| l.is_row_major()),
+            "{product}"
+        );
+        assert!(!sums_in_lanes(&product.body), "{product}");
+        // Fewer channels than lanes.
+        let rows = kernel(&plan, "softmax");
+        let read = layouts(rows, Scope::Input);
+        assert!(heads > 8 || read.iter().all(|l| l.is_row_major()), "{rows}");
+    }
+}
+
+/// Behind a transpose, axis 1 is no channel of the convolution before it.
+#[test]
+fn what_is_transposed_has_no_channels() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[1, 8, 12, 12]));
+    let c = pointwise(&mut g, "c", x, &[32, 8, 1, 1]);
+    let last = Attrs::new().with("perm", vec![0, 2, 3, 1]);
+    let t = add(&mut g, "transpose", "t", &[c], last);
+    let other = g.add_input("z", ty(&[1, 12, 12, 32]));
+    let sum = add(&mut g, "add", "sum", &[t, other], Attrs::new());
+    let w = g.add_input("w", ty(&[32, 48]));
+    let spec = Attrs::new().with("spec", "abcd,de->abce");
+    let y = add(&mut g, "contract", "y", &[sum, w], spec);
+    let y = add(&mut g, "tanh", "tanh", &[y], Attrs::new());
+    let z = add(&mut g, "exp", "exp", &[sum], Attrs::new());
+    let z = add(&mut g, "mul", "z", &[z, z], Attrs::new());
+    g.add_output("y", y);
+    g.add_output("z", z);
+    let plan = planned(&g);
+    let product = kernel(&plan, "contract");
+    for scope in [Scope::Input, Scope::Output] {
+        assert!(
+            layouts(product, scope).iter().all(|l| l.is_row_major()),
+            "{product}"
+        );
+    }
+}
+
+/// A norm of a whole image, scaled inside of the convolution that reads it: the scale is computed
+/// before the rows of the image are.
+#[test]
+fn rows_of_an_image_may_need_a_number_first() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[1, 16, 64, 64]));
+    let x = pointwise(&mut g, "before", x, &[16, 16, 1, 1]);
+    let all = Attrs::new()
+        .with("axes", vec![1, 2, 3])
+        .with("keepdims", true);
+    let square = add(&mut g, "mul", "square", &[x, x], Attrs::new());
+    let mean = add(&mut g, "reduce_mean", "mean", &[square], all);
+    let root = add(&mut g, "sqrt", "root", &[mean], Attrs::new());
+    let scale = add(&mut g, "reciprocal", "scale", &[root], Attrs::new());
+    let norm = add(&mut g, "mul", "norm", &[x, scale], Attrs::new());
+    let c = pointwise(&mut g, "c", norm, &[64, 16, 1, 1]);
+    let y = add(&mut g, "tanh", "y", &[c], Attrs::new());
+    g.add_output("y", y);
+    let plan = planned(&g);
+    let convolution = kernel(&plan, "conv_tanh");
+    assert!(!sums_in_lanes(&convolution.body), "{convolution}");
+    // The sum over the image reads it where it lies.
+    let sum = kernel(&plan, "reduce_mean");
+    let read = layouts(sum, Scope::Input);
+    assert!(read.iter().all(|l| !l.is_row_major()), "{sum}");
+    let loads = loads_of_lanes(&sum.body, None);
+    let along = |(index, lane): &(Vec<Expr>, Var)| index[1].mentions(*lane);
+    assert!(!loads.is_empty() && loads.iter().all(along), "{sum}");
+}
+
+/// The indices of the elements that are read in lanes, with the loops over these.
+fn loads_of_lanes(stmts: &[Stmt], lane: Option<Var>) -> Vec<(Vec<Expr>, Var)> {
+    let mut loads = Vec::new();
+    for stmt in stmts {
+        let lane = match stmt {
+            Stmt::For(l) if l.mark == Mark::Vector => Some(l.var),
+            _ => lane,
+        };
+        if let (Stmt::Store { value, .. }, Some(lane)) = (stmt, lane) {
+            value.visit(&mut |s| match s {
+                Scalar::Load(_, index) if index.len() == 4 => loads.push((index.clone(), lane)),
+                _ => {}
+            });
+        }
+        for body in stmt.bodies() {
+            loads.extend(loads_of_lanes(body, lane));
+        }
+    }
+    loads
+}
