@@ -688,6 +688,12 @@ impl<'g> Define<'g> {
             self.scopes.pop();
             return Scalar::Guard(conds, Box::new(inside), Box::new(default));
         }
+        if self.top().id == id
+            && let Some(element) = chosen(&self.top().stmts, &inside)
+        {
+            self.scopes.pop();
+            return Scalar::Guard(conds, Box::new(element), Box::new(default));
+        }
         let result = self.register(self.dtype_of(&default));
         self.store(result, vec![], inside);
         self.close_inside(id);
@@ -753,4 +759,31 @@ pub fn unflatten(flat: &Expr, shape: &[Expr], ranges: &Ranges) -> Vec<Expr> {
         };
     }
     index
+}
+
+/// What a register holds that a scalar reads, if it is all that statements make, and one of several
+/// elements.
+fn chosen(stmts: &[Stmt], read: &Scalar) -> Option<Scalar> {
+    fn is_element(s: &Scalar) -> bool {
+        match s {
+            Scalar::Load(..) | Scalar::Const(_) => true,
+            Scalar::Guard(_, a, b) => is_element(a) && is_element(b),
+            _ => false,
+        }
+    }
+    match (stmts, read) {
+        (
+            [
+                Stmt::Store {
+                    buffer,
+                    index,
+                    value,
+                },
+            ],
+            Scalar::Load(from, at),
+        ) if from == buffer && index.is_empty() && at.is_empty() => {
+            Some(value.clone()).filter(is_element)
+        }
+        _ => None,
+    }
 }

@@ -5,6 +5,7 @@
 //! load with a single user in its block becomes that user's memory operand when no store lies
 //! between.
 
+mod first;
 mod fold;
 mod vector;
 

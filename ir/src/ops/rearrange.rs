@@ -6,6 +6,7 @@ use super::{InferCx, Lower, OpDef, Sample, Sampler, attr};
 use crate::eval::{EvalCx, EvalError};
 use crate::expr::Expr;
 use crate::graph::{AttrKind, Attrs, TensorType};
+use crate::loops::Scalar;
 use crate::tensor::Tensor;
 
 type Types = Result<Vec<TensorType>, String>;
@@ -37,13 +38,18 @@ pub const OPS: &[OpDef] = &[
     ),
     row(
         "depth_to_space",
-        "y[n, g*m + c, p...] = x[n, (g*b + phase)*m + c, p div block ...]: the channels of each of `groups` groups are b phases of m channels, b the product of `blocks`, and phase is p mod block ..., row-major",
+        "y[n, g*m + c, p...] = x[n, (g*k + phase)*m + c, p div block ...]: the channels of each of `groups` groups are k phases of m channels, k the product of `phases`, and phase is p mod block ..., row-major; elements of phases beyond are 0",
         (1, 1),
         &[
             attr(
                 "blocks",
                 AttrKind::Ints,
                 "the extent of a block on each spatial axis",
+            ),
+            attr(
+                "phases",
+                AttrKind::Ints,
+                "how many elements of a block on each spatial axis are channels: the first ones",
             ),
             attr("groups", AttrKind::Int, "the number of groups"),
         ],
@@ -54,22 +60,35 @@ pub const OPS: &[OpDef] = &[
             let blocks = attrs.ints("blocks").to_vec();
             let groups = attrs.int("groups");
             let channels = cx.operand_type(node, 0).shape[1].clone();
-            let phases: i64 = blocks.iter().product();
+            let kept = attrs.ints("phases").to_vec();
+            let default = Scalar::num(cx.operand_type(node, 0).dtype, 0.0);
+            let phases: i64 = kept.iter().product();
             // Without channels, there is nothing to be asked for.
             let each = match channels.div(groups * phases) {
                 none if none.is(0) => Expr::from(1),
                 some => some,
             };
             let mut phase = Expr::from(0);
-            let mut own = vec![index[0].clone(), Expr::from(0)];
-            for (i, b) in index[2..].iter().zip(&blocks) {
-                phase = phase * *b + i.rem(*b);
+            let (mut own, mut conds) = (vec![index[0].clone(), Expr::from(0)], Vec::new());
+            for ((i, b), k) in index[2..].iter().zip(&blocks).zip(&kept) {
+                let at = i.rem(*b);
+                let last = Expr::from(k - 1);
+                if k < b {
+                    conds.push(last.clone() - at.clone());
+                }
+                phase = phase * *k
+                    + match k {
+                        1 => Expr::from(0),
+                        // Bounds of a product with channels of any number have no proof.
+                        _ if k < b && channels.as_const().is_none() => Expr::at_most(&at, last),
+                        _ => at,
+                    };
                 own.push(i.div(*b));
             }
             let group = index[1].div(each.clone());
             let within = index[1].rem(each.clone());
             own[1] = (group * phases + phase) * each + within;
-            cx.operand(node, 0, &own)
+            cx.guarded(&conds, default, &mut |cx| cx.operand(node, 0, &own))
         }),
         depth_samples,
         "ONNX operators, DepthToSpace: mode DCR is one group, CRD as many as there are results",
@@ -102,6 +121,7 @@ fn eval_repeat(cx: &EvalCx<'_>) -> Results {
 fn infer_depth(cx: &InferCx<'_>) -> Types {
     let x = cx.inputs[0];
     let (blocks, groups) = (cx.attrs.ints("blocks"), cx.attrs.int("groups"));
+    let kept = cx.attrs.ints("phases");
     let fine = x.rank() >= 2
         && blocks.len() == x.rank() - 2
         && blocks.iter().all(|b| (1..LARGEST).contains(b))
@@ -112,7 +132,13 @@ fn infer_depth(cx: &InferCx<'_>) -> Types {
             x.rank()
         ));
     }
-    let phases = blocks.iter().try_fold(groups, |p, b| p.checked_mul(*b));
+    let inside = kept.iter().zip(blocks).all(|(k, b)| (1..=*b).contains(k));
+    if kept.len() != blocks.len() || !inside {
+        return Err(format!(
+            "`phases` is {kept:?} for blocks {blocks:?}, want a positive number of at most the block for each"
+        ));
+    }
+    let phases = kept.iter().try_fold(groups, |p, b| p.checked_mul(*b));
     let phases = phases.ok_or_else(|| "`blocks` are too large".to_string())?;
     let each = x.shape[1].div(phases);
     if each.clone() * phases != x.shape[1] {
@@ -128,20 +154,23 @@ fn infer_depth(cx: &InferCx<'_>) -> Types {
 
 fn eval_depth(cx: &EvalCx<'_>) -> Results {
     let x = cx.inputs[0];
-    let blocks: Vec<usize> = cx
-        .attrs
-        .ints("blocks")
-        .iter()
-        .map(|b| *b as usize)
-        .collect();
+    let list = |name: &str| -> Vec<usize> {
+        let all = cx.attrs.ints(name).iter();
+        all.map(|n| *n as usize).collect()
+    };
+    let (blocks, kept) = (list("blocks"), list("phases"));
     let groups = cx.attrs.int("groups") as usize;
-    let phases: usize = blocks.iter().product();
+    let phases: usize = kept.iter().product();
     let each = x.shape[1] / (groups * phases);
     let y = pick(x, cx.output_shape(0)?, &[0; 8], &mut |index| {
         let mut from = index.to_vec();
         let mut phase = 0;
-        for (d, b) in blocks.iter().enumerate() {
-            phase = phase * b + index[d + 2] % b;
+        for (d, (b, k)) in blocks.iter().zip(&kept).enumerate() {
+            let own = index[d + 2] % b;
+            if own >= *k {
+                return None;
+            }
+            phase = phase * k + own;
             from[d + 2] = index[d + 2] / b;
         }
         let (group, channel) = (index[1] / each, index[1] % each);
@@ -161,11 +190,13 @@ fn depth_samples(s: &mut Sampler) -> Vec<Sample> {
     let spatial = s.int(1, 2) as usize;
     let blocks: Vec<i64> = (0..spatial).map(|_| s.int(1, 3)).collect();
     let (groups, each) = (s.int(1, 2), s.int(1, 5));
-    let phases: i64 = blocks.iter().product();
+    let kept: Vec<i64> = blocks.iter().map(|b| s.int(1, *b)).collect();
+    let phases: i64 = kept.iter().product();
     let mut shape = vec![s.int(1, 2) as usize, (groups * phases * each) as usize];
     shape.extend((0..spatial).map(|_| s.int(0, 4) as usize));
     let dtype = s.dtype(ANY);
     let x = s.tensor(dtype, &shape, -9.0, 9.0);
     let attrs = Attrs::new().with("blocks", blocks).with("groups", groups);
+    let attrs = attrs.with("phases", kept);
     vec![Sample::new(vec![x], attrs)]
 }

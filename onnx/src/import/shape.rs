@@ -202,6 +202,7 @@ fn depth_to_space(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     };
     let attrs = Attrs::new()
         .with("blocks", vec![block, block])
+        .with("phases", vec![block, block])
         .with("groups", groups);
     cx.row("depth_to_space", &[x], attrs).map(one)
 }

@@ -2,8 +2,8 @@
 //! channels, and moves these channels to their places: no kernel asks which taps meet an element.
 //!
 //! Requires: the standard precision: taps are summed in another order, beside products with zeros.
-//! Ensures: no transposed convolution with a fixed kernel that the stride does not exceed by far, and
-//! without dilation along axes with a stride.
+//! Ensures: no transposed convolution with a fixed kernel, and without dilation along axes with a
+//! stride, unless most weights were zeros.
 //!
 //! Before:
 //! ```text
@@ -23,7 +23,7 @@
 //!   %3 = transpose(%2) {perm=[0, 4, 2, 1, 3]} "c" : f32[1, 2, 6, 3, 1]
 //!   %4 = reshape(%3) {shape=[12, 3, 1]} "c" : f32[12, 3, 1]
 //!   %5 = conv(%0, %4) {dilations=[1], groups=1, pads_after=[0], pads_before=[0], strides=[1]} "c" : f32[1, 12, 4]
-//!   %6 = depth_to_space(%5) {blocks=[2], groups=1} "c" : f32[1, 6, 8]
+//!   %6 = depth_to_space(%5) {blocks=[2], groups=1, phases=[2]} "c" : f32[1, 6, 8]
 //!   %7 = slice(%6) {sizes=[1, 6, 7], starts=[0, 0, 1], steps=[1, 1, 1]} "c" : f32[1, 6, 7]
 //!   output "y" = %7
 //! }
@@ -34,8 +34,8 @@ use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::tensor::Tensor;
 
-/// How many weights there may be for each of the model's: those that fill up the last step of the
-/// stride are zeros.
+/// How many weights there may be for each of the model's: those that fill up the last step of a
+/// stride that the kernel exceeds are zeros.
 const GROWTH: f64 = 8.0;
 
 /// The graph with convolutions for transposed convolutions.
@@ -59,6 +59,8 @@ pub fn conv_transpose_to_conv(graph: &Graph) -> Result<Graph, GraphError> {
 struct Axis {
     kernel: i64,
     stride: i64,
+    /// Phases that taps meet: the first ones of a stride.
+    phases: i64,
     dilation: i64,
     /// The kernel's extent in steps of the stride, rounded up.
     taps: i64,
@@ -94,6 +96,7 @@ fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
         Some(Axis {
             kernel,
             stride,
+            phases: kernel.min(stride),
             dilation,
             taps,
             pad_before: (taps - 1) * dilation - skipped,
@@ -102,7 +105,7 @@ fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
         })
     };
     let axes: Vec<Axis> = kernel.iter().enumerate().map(axis).collect::<Option<_>>()?;
-    let grows = |a: &Axis| (a.taps as f64) * (a.stride as f64) / (a.kernel as f64);
+    let grows = |a: &Axis| (a.taps as f64) * (a.phases as f64) / (a.kernel as f64);
     (axes.iter().map(grows).product::<f64>() <= GROWTH).then_some(axes)
 }
 
@@ -141,11 +144,11 @@ fn phases_as_channels(
     let (rank, spatial) = (axes.len() + 2, axes.len());
     let groups = node.attrs.int("groups");
     let (mut w, dtype) = (w, cx.ty(w).dtype);
-    if axes.iter().any(|a| a.taps * a.stride != a.kernel) {
+    if axes.iter().any(|a| a.taps * a.phases != a.kernel) {
         let mut after = vec![Expr::from(0); 2];
         after.extend(
             axes.iter()
-                .map(|a| Expr::from(a.taps * a.stride - a.kernel)),
+                .map(|a| Expr::from(a.taps * a.phases - a.kernel)),
         );
         let zero = Tensor::splat(dtype, vec![], 0.0);
         let zero = cx.new.add_constant(&node.name, zero);
@@ -162,7 +165,7 @@ fn phases_as_channels(
     };
     let mut split = vec![Expr::from(groups), inner.clone(), shape[1].clone()];
     for a in axes {
-        split.extend([Expr::from(a.taps), Expr::from(a.stride)]);
+        split.extend([Expr::from(a.taps), Expr::from(a.phases)]);
     }
     w = cx.reshape(w, &split, &node.name)?;
     if axes.iter().any(|a| a.taps > 1) {
@@ -178,7 +181,7 @@ fn phases_as_channels(
         &[w],
         Attrs::new().with("perm", perm),
     )?;
-    let phases: i64 = axes.iter().map(|a| a.stride).product();
+    let phases: i64 = axes.iter().map(|a| a.phases).product();
     let mut shape = vec![shape[1].clone() * (groups * phases), inner];
     shape.extend(axes.iter().map(|a| Expr::from(a.taps)));
     cx.reshape(w, &shape, &node.name)
@@ -212,9 +215,10 @@ fn channels_to_places(
     if axes.iter().all(|a| a.stride == 1) {
         return Ok(y);
     }
-    let blocks: Vec<i64> = axes.iter().map(|a| a.stride).collect();
+    let list = |f: &dyn Fn(&Axis) -> i64| axes.iter().map(f).collect::<Vec<i64>>();
     let attrs = Attrs::new()
-        .with("blocks", blocks)
+        .with("blocks", list(&|a| a.stride))
+        .with("phases", list(&|a| a.phases))
         .with("groups", node.attrs.int("groups"));
     cx.add("depth_to_space", &node.name, &[y], attrs)
 }

@@ -1,9 +1,9 @@
 //! Computes of a transposed convolution only the elements that taps meet, where stride and dilation
 //! have a common divisor, and puts zeros between them.
 //!
-//! Along an axis, taps meet elements at multiples of the divisor from the first of the padding. A
-//! kernel of one tap has any dilation, and an operand of one element any stride: with one as long as
-//! the kernel, each phase has one tap and none meets padding.
+//! Along an axis, taps meet elements at multiples of the divisor from the first of the padding. An
+//! operand of one element has any stride: with one as long as the kernel, each phase has one tap and
+//! none meets padding.
 //!
 //! Requires: the standard precision, as what follows.
 //! Ensures: no transposed convolution with a common divisor of stride and dilation.
@@ -22,12 +22,10 @@
 //! graph "g" () {
 //!   %0 = input "x" : f32[1, 4, 5]
 //!   %1 = input "w" : f32[4, 8, 3]
-//!   %2 = conv_transpose(%0, %1) {dilations=[1], groups=1, output_padding=[0], pads_after=[0], pads_before=[1], strides=[1]} "c" : f32[1, 8, 6]
-//!   %3 = const "c" : f32[] = [0.0]
-//!   %4 = pad(%2, %3) {after=[0, 0, 0], before=[0, 8, 0], mode="constant"} "c" : f32[1, 16, 6]
-//!   %5 = depth_to_space(%4) {blocks=[2], groups=1} "c" : f32[1, 8, 12]
-//!   %6 = slice(%5) {sizes=[1, 8, 11], starts=[0, 0, 0], steps=[1, 1, 1]} "c" : f32[1, 8, 11]
-//!   output "y" = %6
+//!   %2 = conv_transpose(%0, %1) {dilations=[1], groups=1, output_padding=[0], pads_after=[1], pads_before=[0], strides=[1]} "c" : f32[1, 8, 6]
+//!   %3 = depth_to_space(%2) {blocks=[2], groups=1, phases=[1]} "c" : f32[1, 8, 12]
+//!   %4 = slice(%3) {sizes=[1, 8, 11], starts=[0, 0, 1], steps=[1, 1, 1]} "c" : f32[1, 8, 11]
+//!   output "y" = %4
 //! }
 //! ```
 //! Source: the definition of the operation.
@@ -35,7 +33,6 @@ use super::Rewriter;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 use tensmith_ir::integer::gcd;
-use tensmith_ir::tensor::Tensor;
 
 /// Blocks of zeros and an element at most, of which all but one are zeros.
 const BLOCK: i64 = 1 << 12;
@@ -55,7 +52,7 @@ pub fn interleave_zeros(graph: &Graph) -> Result<Graph, GraphError> {
     })
 }
 
-/// One spatial axis: what computes the elements `block * u + lead` of the result, for all `u`.
+/// One spatial axis: what computes the elements `block * u - start` of the result, for all `u`.
 struct Axis {
     stride: i64,
     dilation: i64,
@@ -63,7 +60,7 @@ struct Axis {
     after: i64,
     more: i64,
     block: i64,
-    lead: i64,
+    start: i64,
 }
 
 /// The spatial axes; `None` if the kernel's extents are not known.
@@ -75,20 +72,20 @@ fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
     let of = |name: &str, d: usize| node.attrs.ints(name)[d];
     let axis = |d: usize| {
         let kernel = w[d + 2].as_const().filter(|k| *k > 0)?;
-        let dilation = if kernel == 1 { 0 } else { of("dilations", d) };
+        let dilation = if kernel == 1 { 1 } else { of("dilations", d) };
         let stride = match x[d + 2].is(1) {
             true if kernel > 1 => dilation.checked_mul(kernel)?,
             true => 1,
             false => of("strides", d),
         };
         let block = gcd(dilation, stride);
-        let (stride, dilation) = (stride / block, (dilation / block).max(1));
+        let (stride, dilation) = (stride / block, dilation / block);
         let pads = of("pads_before", d);
-        let before = (pads + block - 1) / block;
+        let (before, start) = (pads / block, pads % block);
         // Elements of the result beyond a stride for each but the first of x, in blocks.
         let reach = (kernel - 1) * of("dilations", d) + 1;
         let all = reach + of("output_padding", d) - pads - of("pads_after", d);
-        let blocks = (all + block - 1).div_euclid(block);
+        let blocks = (all + start + block - 1).div_euclid(block);
         let beyond = blocks - ((kernel - 1) * dilation + 1) + before;
         Some(Axis {
             stride,
@@ -97,7 +94,7 @@ fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
             after: (-beyond).max(0),
             more: beyond.max(0),
             block,
-            lead: block * before - pads,
+            start,
         })
     };
     (0..x.len() - 2).map(axis).collect()
@@ -124,43 +121,21 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId,
     let mut y = cx.add("conv_transpose", &node.name, &[x, w], attrs)?;
     let blocks = list(&|a| a.block);
     if blocks.iter().any(|b| *b > 1) {
-        y = zeros_around(cx, node, y, axes)?;
-        let attrs = Attrs::new().with("blocks", blocks).with("groups", 1);
+        let attrs = Attrs::new()
+            .with("blocks", blocks)
+            .with("phases", list(&|_| 1))
+            .with("groups", 1);
         y = cx.add("depth_to_space", &node.name, &[y], attrs)?;
     }
     let to = cx.old.ty(node.outputs[0]).shape.clone();
     if cx.ty(y).shape == to {
         return Ok(y);
     }
+    let starts = axes.iter().map(|a| Expr::from(a.start));
+    let starts = [Expr::from(0), Expr::from(0)].into_iter().chain(starts);
     let attrs = Attrs::new()
-        .with("starts", vec![Expr::from(0); to.len()])
+        .with("starts", starts.collect::<Vec<_>>())
         .with("sizes", to.clone())
         .with("steps", vec![1; to.len()]);
     cx.add("slice", &node.name, &[y], attrs)
-}
-
-/// `[n, o, positions...]` as the channels of one phase of a block among those of the others, which
-/// are zeros.
-fn zeros_around(
-    cx: &mut Rewriter<'_>,
-    node: &Node,
-    y: ValueId,
-    axes: &[Axis],
-) -> Result<ValueId, GraphError> {
-    let ty = cx.ty(y).clone();
-    let phase = axes.iter().fold(0, |p, a| p * a.block + a.lead);
-    let others = axes.iter().map(|a| a.block).product::<i64>() - 1 - phase;
-    let zero = cx
-        .new
-        .add_constant(&node.name, Tensor::splat(ty.dtype, vec![], 0.0));
-    let channels = |phases: i64| {
-        let mut all = vec![Expr::from(0); ty.shape.len()];
-        all[1] = ty.shape[1].clone() * phases;
-        all
-    };
-    let attrs = Attrs::new()
-        .with("before", channels(phase))
-        .with("after", channels(others))
-        .with("mode", "constant");
-    cx.add("pad", &node.name, &[y, zero], attrs)
 }

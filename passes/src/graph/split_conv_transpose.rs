@@ -31,7 +31,7 @@
 //!   %9 = transpose(%8) {perm=[1, 0, 2]} "c" : f32[32, 16, 2]
 //!   %10 = conv(%2, %9) {dilations=[1], groups=1, pads_after=[0], pads_before=[0], strides=[1]} "c" : f32[1, 32, 9]
 //!   %11 = concat(%7, %10) {axis=1} "c" : f32[1, 64, 9]
-//!   %12 = depth_to_space(%11) {blocks=[2], groups=1} "c" : f32[1, 32, 18]
+//!   %12 = depth_to_space(%11) {blocks=[2], groups=1, phases=[2]} "c" : f32[1, 32, 18]
 //!   output "y" = %12
 //! }
 //! ```
@@ -77,13 +77,16 @@ struct Axis {
     kernel: i64,
     stride: i64,
     dilation: i64,
+    /// How many elements before the result the first phase is.
+    start: i64,
     /// Elements of each phase beyond those of x: the result has `stride` times as many, or fewer
-    /// by what the last phases lack.
+    /// by what the first and last phases lack.
     more: i64,
+    /// Phases of a stride; without those behind all that taps meet.
     phases: Vec<Phase>,
 }
 
-/// Elements of the result at `stride * r + p` for a phase `p`: the sums over `taps` of
+/// Elements of the result at `stride * r + p - start` for a phase `p`: the sums over `taps` of
 /// `x[r + last - dilation * tap] * w[stride * tap + first]`.
 #[derive(Clone, Copy)]
 struct Phase {
@@ -125,6 +128,9 @@ fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
         let dilation = of("dilations", d);
         let kernel = kernel.as_const().filter(|k| *k > 0)?;
         let span = (kernel - 1) * dilation + 1;
+        // The taps of a short kernel meet the first phases from where the first tap is.
+        let start = if kernel < stride { before % stride } else { 0 };
+        let before = before - start;
         let reach = span + of("output_padding", d) - before - of("pads_after", d);
         let phase = |p: i64| {
             // The tap that meets this phase of the stride, of which there is one.
@@ -136,37 +142,44 @@ fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
                 last: (p + before - first * dilation) / stride,
             })
         };
+        let phases = (0..stride.min(MOST_PHASES + 1)).map(phase);
+        let mut phases: Vec<Phase> = phases.collect::<Option<_>>()?;
+        while phases.pop_if(|p| p.taps == 0).is_some() {}
         Some(Axis {
             kernel,
             stride,
             dilation,
+            start,
             more: (reach + stride - 1).div_euclid(stride) - 1,
-            phases: (0..stride.min(MOST_PHASES + 1))
-                .map(phase)
-                .collect::<Option<_>>()?,
+            phases,
         })
     };
     let axes: Vec<Axis> = kernel.iter().enumerate().map(axis).collect::<Option<_>>()?;
-    let phases = axes.iter().fold(1i64, |n, a| n.saturating_mul(a.stride));
+    let count = |n: i64, a: &Axis| n.saturating_mul(a.phases.len() as i64);
+    let phases = axes.iter().fold(1, count);
     (phases <= MOST_PHASES).then_some(axes)
 }
 
-/// Whether there is no other way, or convolutions apart have far fewer products, with zeros included.
+/// Whether there is no other way, or convolutions apart have far fewer products, with zeros included,
+/// or have the channels of a depthwise one in their order, which are vectors.
 fn pays(graph: &Graph, node: &Node, axes: &[Axis]) -> bool {
     if !phases_join(graph, node) {
         return true;
     }
-    let is_met = axes.iter().all(|a| a.kernel >= a.stride);
-    if node.attrs.int("groups") != 1 || !is_met || axes.iter().any(|a| a.dilation > 1) {
-        return false;
-    }
+    let groups = node.attrs.int("groups");
     let w = &graph.ty(node.inputs[1]).shape;
     let (Some(channels), Some(results)) = (w[0].as_const(), w[1].as_const()) else {
         return false;
     };
     let product = |f: &dyn Fn(&Axis) -> i64| axes.iter().map(f).product::<i64>();
+    let phases = product(&|a| a.phases.len() as i64);
+    if groups > 1 && results < LANES {
+        return (2..=PHASES).contains(&phases);
+    }
+    if groups != 1 || axes.iter().any(|a| a.dilation > 1) {
+        return false;
+    }
     let vectors = |channels: i64| ((channels + LANES - 1) / LANES) as f64;
-    let phases = product(&|a| a.stride);
     let taps: Vec<i64> = axes.iter().map(Axis::joined_taps).collect();
     let joined = taps.iter().product::<i64>() as f64 * vectors(results.saturating_mul(phases));
     let apart = product(&|a| a.kernel) as f64 * vectors(results);
@@ -208,10 +221,14 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, axes: &[Axis]) -> Result<ValueId,
     }
     let y = cx.add("concat", &node.name, &parts, Attrs::new().with("axis", 1))?;
     let blocks: Vec<i64> = axes.iter().map(|a| a.stride).collect();
+    let phases: Vec<i64> = axes.iter().map(|a| a.phases.len() as i64).collect();
     let attrs = Attrs::new().with("blocks", blocks).with("groups", 1);
+    let attrs = attrs.with("phases", phases);
     let y = cx.add("depth_to_space", &node.name, &[y], attrs)?;
     let to = cx.old.ty(node.outputs[0]).shape.clone();
-    sliced(cx, node, y, (vec![Expr::from(0); to.len()], to))
+    let starts = axes.iter().map(|a| Expr::from(a.start));
+    let starts = [0.into(), 0.into()].into_iter().chain(starts).collect();
+    sliced(cx, node, y, (starts, to))
 }
 
 /// The elements of a phase that no tap meets.

@@ -12,6 +12,7 @@ mod contraction;
 mod copies;
 mod groups;
 mod index_split;
+mod interleave;
 mod narrow;
 mod nest;
 pub mod parameters;
@@ -226,7 +227,7 @@ fn schedule_nest(
     collapse::collapse(s, at, &|b| anchor && packable(b));
     if let Some(choice) = terms::choose(s, at, target, packable) {
         let steps = |s: &mut Scheduler| terms::schedule(s, target, choice);
-        if s.recipe("few columns", steps).is_ok() {
+        if s.recipe("few_columns", steps).is_ok() {
             return;
         }
     }
@@ -251,7 +252,7 @@ fn schedule_nest(
     }
     if let Some(choice) = narrow::choose(s, at, target) {
         let steps = |s: &mut Scheduler| narrow::schedule(s, target, choice);
-        if s.recipe("narrow rows", steps).is_ok() {
+        if s.recipe("narrow_rows", steps).is_ok() {
             return;
         }
     }
@@ -270,7 +271,13 @@ fn schedule_nest(
     }
     if let Some(groups) = phases::groups(s.kernel(), &Nest::at(s.kernel(), at)) {
         let steps = |s: &mut Scheduler| phases::schedule_groups(s, at, target, groups);
-        if s.recipe("groups of channels", steps).is_ok() {
+        if s.recipe("groups_of_channels", steps).is_ok() {
+            return;
+        }
+    }
+    if let Some(choice) = interleave::choose(s.kernel(), &Nest::at(s.kernel(), at), target) {
+        let steps = |s: &mut Scheduler| interleave::schedule(s, target, choice);
+        if s.recipe("interleaved_rows", steps).is_ok() {
             return;
         }
     }

@@ -133,7 +133,7 @@ pub fn schedule_groups(
 }
 
 /// Whether all results in memory are of 32 bits.
-fn stores_words(kernel: &Kernel, body: &[Stmt]) -> bool {
+pub(super) fn stores_words(kernel: &Kernel, body: &[Stmt]) -> bool {
     body.iter().all(|s| match s {
         Stmt::Store { buffer, .. } => {
             let b = kernel.buffer(*buffer);
@@ -173,7 +173,7 @@ fn is_element(s: &Scalar) -> bool {
 
 /// Iterations of a variable after which an expression repeats, if it is of remainders of it, or moves
 /// by the same step each time.
-fn period(e: &Expr, var: Var) -> Option<i64> {
+pub(super) fn period(e: &Expr, var: Var) -> Option<i64> {
     let mut all = 1;
     for atom in e.terms().iter().flat_map(|(atoms, _)| atoms) {
         if let Atom::Div(parts) | Atom::Mod(parts) = atom
@@ -187,7 +187,7 @@ fn period(e: &Expr, var: Var) -> Option<i64> {
 }
 
 /// The least common multiple.
-fn join(a: i64, b: i64) -> Option<i64> {
+pub(super) fn join(a: i64, b: i64) -> Option<i64> {
     (a / gcd(a, b).max(1)).checked_mul(b)
 }
 

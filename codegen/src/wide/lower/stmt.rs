@@ -121,9 +121,10 @@ impl<'k> Lowering<'k> {
     fn group(&self, mask: u32, value: &Scalar) -> usize {
         let mut calls = false;
         value.visit(&mut |s| calls |= matches!(s, Scalar::Call(..)));
-        let registers: i64 = match self.b.width() {
-            Width::Y256 => 16,
-            Width::Z512 => 32,
+        // Constants that the vectors share have registers where they are no operands in memory.
+        let (registers, shared): (i64, i64) = match self.b.width() {
+            Width::Y256 => (16, 0),
+            Width::Z512 => (32, 1),
         };
         let step = |l: &Lane| if l.vector { self.width_lanes() } else { 1 };
         let lanes = self.lanes.iter().enumerate();
@@ -132,7 +133,7 @@ impl<'k> Lowering<'k> {
             .map(|(_, l)| (l.extent + step(l) - 1) / step(l))
             .product();
         match calls {
-            true => ((registers - vectors) / LIVE - 1).clamp(1, GROUP) as usize,
+            true => ((registers - vectors) / LIVE - shared).clamp(1, GROUP) as usize,
             false => 1,
         }
     }

@@ -272,6 +272,11 @@ impl Selector<'_> {
                 self.code(codes::store_part(w), args);
             }
             StoreForm::Masked(m) => {
+                if w == Width::Y256
+                    && let Some(count) = self.first_lanes(m)
+                {
+                    return self.store_first(count, mem, src);
+                }
                 let mask = self.reg(m);
                 match w {
                     Width::Y256 => {

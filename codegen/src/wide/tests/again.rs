@@ -2,8 +2,8 @@
 use super::{at_widths, interp, load};
 use crate::wide::vir::*;
 
-/// As many sums of products as leave a register each for a column and an element, which are stored
-/// under a mask of constant lanes behind each of some loops over the terms.
+/// As many sums of products as leave a register each for a column and an element, to which elements
+/// are added under a mask of constant lanes behind each of some loops over the terms.
 /// Arguments: elements, columns, result, terms, tiles.
 fn sums(width: Width) -> (FunctionBuilder, usize) {
     let count = match width {
@@ -31,7 +31,9 @@ fn sums(width: Width) -> (FunctionBuilder, usize) {
     let to = outer.carried[0];
     for (k, sum) in sums.iter().enumerate() {
         let at = Addr::at(to, (k * width.bytes()) as i32);
-        f.store_form(e, StoreForm::Masked(mask), at, *sum);
+        let before = f.load_form(e, LoadForm::Masked(mask), at);
+        let sum = f.binary(BinaryOp::Add, e, *sum, before);
+        f.store(e, at, sum);
     }
     let bytes = f.iconst((count * width.bytes()) as i64);
     let to = f.int(IntOp::Add, to, bytes);

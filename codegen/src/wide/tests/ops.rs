@@ -313,6 +313,35 @@ fn lanes_of_two_vectors() {
 }
 
 #[test]
+fn stores_of_first_lanes() {
+    at_widths(|width, target| {
+        let lanes = width.lanes(Elem::F32) as i64;
+        for count in 0..=lanes + 1 {
+            let mut f = FunctionBuilder::new("first", width);
+            let (p, q) = (f.arg(0), f.arg(1));
+            let n = f.iconst(count);
+            let m = f.tail_mask(Elem::F32, n);
+            let x = f.load(Elem::F32, Addr::new(q));
+            f.store_form(Elem::F32, StoreForm::Masked(m), Addr::new(p).disp(4), x);
+            f.ret();
+            let exe = load(&f.finish().unwrap(), target);
+            let x: [f32; 16] = std::array::from_fn(|i| i as f32 + 1.0);
+            let mut y = [0f32; 18];
+            exe.call(&[y.as_mut_ptr() as u64, x.as_ptr() as u64]);
+            let live = count.min(lanes);
+            let want = |i: i64| {
+                if (1..=live).contains(&i) {
+                    i as f32
+                } else {
+                    0.0
+                }
+            };
+            assert_eq!(y.to_vec(), (0..18).map(want).collect::<Vec<_>>(), "{count}");
+        }
+    });
+}
+
+#[test]
 fn tail_masks() {
     at_widths(|width, target| {
         let mut f = FunctionBuilder::new("tail", width);

@@ -2,11 +2,11 @@
 //!
 //! The mask of the last vector of a tile is the same for each tile, so it is computed once, before
 //! all loops. Vectors of 256 bits have their masks in the registers of vectors: one that stands
-//! ready for the stores behind a sum takes the register of one of the sums, which then goes
+//! ready for the loads behind a sum takes the register of one of the sums, which then goes
 //! through memory in each step. Computing the mask takes less than one such step.
 //!
-//! Before: `m = tail_mask 6; loop { .. }; store p, v where m`. After:
-//! `loop { .. }; m = tail_mask 6; store p, v where m`.
+//! Before: `m = tail_mask 6; loop { .. }; v = load p where m`. After:
+//! `loop { .. }; m = tail_mask 6; v = load p where m`.
 use super::live::{excess, live_out};
 use super::{Block, Class, Def, Function, FunctionBuilder, Inst, Terminator, Value};
 use fixedbitset::FixedBitSet;
