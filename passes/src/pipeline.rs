@@ -7,13 +7,13 @@ use crate::graph::egraph::{Rounding, Stands};
 use crate::graph::{
     absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
     conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
-    fold_constants, fold_factors, fold_identities, fold_signs, interleave_zeros, join_columns,
-    join_transposes, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
-    order_nodes, order_operands, part_before_slices, part_rows, repeat_channels, resize_to_repeat,
-    round_quotients, scale_bounds, scale_products, share_operands, simplify_conditions,
-    simplify_movement, simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose,
-    split_pooling, sum_integers_in_floats, sum_weights, transpose_columns, trim_windows,
-    widen_masks,
+    fold_constants, fold_factors, fold_identities, fold_operands, fold_signs, interleave_zeros,
+    join_columns, join_transposes, materialise_padding, merge_contractions, merge_convolutions,
+    multiply_bytes, order_nodes, order_operands, part_before_slices, part_rows, repeat_channels,
+    resize_to_repeat, round_quotients, scale_bounds, scale_products, share_operands,
+    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, sink_transposes,
+    split_conv_transpose, split_pooling, sum_integers_in_floats, sum_weights, transpose_columns,
+    trim_windows, widen_masks,
 };
 use crate::partition::structure_cycles_of;
 use crate::plan::Builder;
@@ -221,7 +221,8 @@ fn lower(
             let graph = fold_constants(&graph, options.fold_bytes)?;
             let graph = eliminate_dead_code(&order_operands(&simplify_powers(&graph)?)?)?;
             let graph = eliminate_dead_code(&scale_bounds(&graph)?)?;
-            let graph = fold_factors(&eliminate_common_subexpressions(&graph)?)?;
+            let graph = fold_operands(&eliminate_common_subexpressions(&graph)?)?;
+            let graph = fold_factors(&eliminate_dead_code(&graph)?)?;
             let graph = sum_weights(&eliminate_dead_code(&graph)?)?;
             let graph = conv_transpose_to_conv(&split_conv_transpose(&interleave_zeros(&graph)?)?)?;
             conv_to_winograd(&trim_windows(&graph)?, options, decisions)?

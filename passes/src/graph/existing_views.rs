@@ -85,8 +85,9 @@ fn view(
         let Some(inner) = inner else { return Ok(None) };
         operands.push(inner);
     }
-    cx.add(node.op.name, &node.name, &operands, node.attrs)
-        .map(Some)
+    let made = cx.add(node.op.name, &node.name, &operands, node.attrs)?;
+    // All operands may lack first axes of extent 1.
+    cx.reshape(made, shape, &node.name).map(Some)
 }
 
 /// Whether what a value is a reshape of has reshapes to other shapes: work on it would be done once

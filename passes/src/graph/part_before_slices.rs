@@ -78,7 +78,8 @@ fn parted<'g>(graph: &'g Graph, uses: &[Vec<NodeId>], node: &Node) -> Option<(&'
     let (own, parts) = groups.into_iter().find(|(f, _)| f.contains(&axis))?;
     let outer = parts.clone().find(|d| !to[*d].is(1))?;
     let inner = product(&to[outer + 1..parts.end]);
-    if in_steps || own.len() != 1 || inner.is(1) {
+    let alone = own.into_iter().all(|d| d == axis || cut[d].is(1));
+    if in_steps || !alone || inner.is(1) {
         return None;
     }
     let whole = |extent: &Expr| {
@@ -120,4 +121,37 @@ fn is_in_memory(graph: &Graph, uses: &[Vec<NodeId>], value: ValueId) -> bool {
         }
     }
     uses[value.0 as usize].len() > 1
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::part_before_slices;
+    use tensmith_ir::eval::eval_graph;
+    use tensmith_ir::graph::parse_graph;
+    use tensmith_ir::tensor::Tensor;
+
+    /// Heads of a sequence whose batch has extent 1 are parted before; what does not begin where a
+    /// head does is not.
+    #[test]
+    fn parts_must_fit_where_the_slice_begins() {
+        for (start, parts) in [(4, true), (3, false)] {
+            let text = format!(
+                r#"graph "g" () {{
+  %0 = input "x" : f32[3, 1, 8]
+  %1 = slice(%0) {{sizes=[3, 1, 4], starts=[0, 0, {start}], steps=[1, 1, 1]}} "q" : f32[3, 1, 4]
+  %2 = reshape(%1) {{shape=[3, 2, 2]}} "h" : f32[3, 2, 2]
+  output "y" = %2
+}}
+"#
+            );
+            let graph = parse_graph(&text).unwrap();
+            let parted = part_before_slices(&graph).unwrap();
+            let last = parted.node(parted.producer(parted.outputs[0]).unwrap());
+            assert_eq!(last.op.name == "slice", parts, "{parted}");
+            let x: Vec<f32> = (0..24).map(|k| k as f32).collect();
+            let x = [Tensor::from_f32(vec![3, 1, 8], &x)];
+            let of = |g| eval_graph(g, &x).unwrap()[0].to_f64();
+            assert_eq!(of(&parted), of(&graph));
+        }
+    }
 }

@@ -498,3 +498,77 @@ fn rebuilt(cx: &mut Rewriter<'_>, terms: &[Term<'_>], node: &Node) -> Result<Val
     }
     Ok(sum.expect("invariant: a sum has terms"))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::{eliminate_dead_code, sum_weights};
+    use crate::pipeline::{PassOptions, Precision, optimise};
+    use tensmith_ir::eval::eval_graph;
+    use tensmith_ir::graph::{Graph, parse_graph};
+    use tensmith_ir::tensor::Tensor;
+
+    /// The sum of windows of 3 and 1 taps of channels by themselves, and of channels times constants.
+    fn branches() -> Graph {
+        let text = r#"graph "g" () {
+  %0 = input "x" : f32[1, 2, 6]
+  %1 = const "w" : f32[2, 1, 3] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+  %2 = const "v" : f32[2, 1, 1] = [7.0, 8.0]
+  %3 = const "s" : f32[2, 1] = [0.5, 0.25]
+  %4 = conv(%0, %1) {dilations=[2], groups=2, pads_after=[2], pads_before=[2], strides=[1]} "a" : f32[1, 2, 6]
+  %5 = conv(%0, %2) {dilations=[1], groups=2, pads_after=[0], pads_before=[0], strides=[1]} "b" : f32[1, 2, 6]
+  %6 = sub(%4, %5) {} "d" : f32[1, 2, 6]
+  %7 = mul(%0, %3) {} "m" : f32[1, 2, 6]
+  %8 = add(%6, %7) {} "y" : f32[1, 2, 6]
+  output "y" = %8
+}
+"#;
+        parse_graph(text).unwrap()
+    }
+
+    #[test]
+    fn sums_stay_as_they_are_where_operations_do() {
+        for (precision, convs) in [(Precision::Exact, 2), (Precision::Standard, 1)] {
+            let options = PassOptions {
+                precision,
+                ..PassOptions::default()
+            };
+            let graph = optimise(branches(), &options).unwrap();
+            let found = graph.nodes.iter().filter(|n| n.op.name == "conv");
+            assert_eq!(found.count(), convs, "{graph}");
+        }
+    }
+
+    #[test]
+    fn taps_meet_the_elements_that_they_met() {
+        let graph = branches();
+        let summed = eliminate_dead_code(&sum_weights(&graph).unwrap()).unwrap();
+        let convs = summed.nodes.iter().filter(|n| n.op.name == "conv");
+        assert_eq!(convs.count(), 1, "{summed}");
+        let x: Vec<f32> = (0..12).map(|k| (k * k % 7) as f32).collect();
+        let x = [Tensor::from_f32(vec![1, 2, 6], &x)];
+        let of = |g| eval_graph(g, &x).unwrap()[0].to_f64();
+        assert_eq!(of(&summed), of(&graph));
+    }
+
+    /// Two chains by matrices of low rank are fewer operations than one full matrix.
+    #[test]
+    fn products_of_low_rank_stay_where_all_are() {
+        let text = r#"graph "g" () {
+  %0 = input "x" : f32[1, 2]
+  %1 = const "a" : f32[2, 1] = [1.0, 2.0]
+  %2 = const "b" : f32[1, 2] = [3.0, 4.0]
+  %3 = const "c" : f32[2, 1] = [5.0, 6.0]
+  %4 = contract(%0, %1) {spec="ab,bc->ac"} "p" : f32[1, 1]
+  %5 = contract(%4, %2) {spec="ab,bc->ac"} "q" : f32[1, 2]
+  %6 = contract(%0, %3) {spec="ab,bc->ac"} "r" : f32[1, 1]
+  %7 = contract(%6, %2) {spec="ab,bc->ac"} "s" : f32[1, 2]
+  %8 = add(%5, %7) {} "y" : f32[1, 2]
+  output "y" = %8
+}
+"#;
+        let graph = parse_graph(text).unwrap();
+        let summed = eliminate_dead_code(&sum_weights(&graph).unwrap()).unwrap();
+        let products = summed.nodes.iter().filter(|n| n.op.name == "contract");
+        assert_eq!(products.count(), 4, "{summed}");
+    }
+}

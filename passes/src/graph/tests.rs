@@ -57,6 +57,9 @@ fn before_and_after() {
     });
     check(include_str!("fold_factors.rs"), &fold_factors);
     check(include_str!("fold_identities.rs"), &fold_identities);
+    check(include_str!("fold_operands.rs"), &|g| {
+        eliminate_dead_code(&fold_operands(g)?)
+    });
     check(include_str!("interleave_zeros.rs"), &interleave_zeros);
     check(include_str!("repeat_channels.rs"), &repeat_channels);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
