@@ -1,7 +1,7 @@
 //! Joins products of one value with several constant weights to one product, where streamed chains
 //! read the parts of its result in place: queries, keys and values; and where scalar work reads
-//! them, if fewer kernels are predicted to save more than the result costs that is between: the gates
-//! of a recurrent cell.
+//! them, or movements, if fewer kernels are predicted to save more than the result costs that is
+//! between: the gates of a recurrent cell, and queries and keys that rotary embeddings turn.
 //!
 //! Requires: no dead nodes.
 //! Ensures: no value has two products with constant matrices by the same form whose results only
@@ -40,7 +40,7 @@
 //! }
 //! ```
 //! Source: block matrices; Shoeybi et al., Megatron-LM, section 3, has one product for all three.
-use super::Rewriter;
+use super::{Rewriter, eliminate_dead_code, part_before_slices};
 use crate::partition::{cycles_of, streams_of};
 use crate::pipeline::PassOptions;
 use crate::split::constant_values;
@@ -58,23 +58,25 @@ const PARTS: usize = 8;
 ///
 /// Errors: never for a valid graph.
 pub fn merge_contractions(graph: &Graph, options: &PassOptions) -> Result<Graph, GraphError> {
-    let (streamed, _) = Finder::new(graph).merges();
-    let graph = merged(graph, &streamed)?;
-    let (_, beside) = Finder::new(&graph).merges();
+    let graph = merged(graph, &Finder::new(graph).streamed_merges())?;
+    let beside = Finder::new(&graph).merges_beside();
     if beside.is_empty() {
         return Ok(graph);
     }
-    let cycles = |graph: &Graph| cycles_of(graph, options);
-    let before = cycles(&graph);
+    let cycles = |graph: &Graph| -> Result<f64, GraphError> {
+        let parted = eliminate_dead_code(&part_before_slices(graph)?)?;
+        Ok(cycles_of(&parted, options))
+    };
+    let before = cycles(&graph)?;
     let together = merged(&graph, beside.iter().flatten())?;
-    match cycles(&together) < before {
+    match cycles(&together)? < before {
         true => return Ok(together),
         false if beside.len() == 1 => return Ok(graph),
         false => {}
     }
     let mut taken: Vec<&Merge> = Vec::new();
     for part in beside.iter().take(PARTS) {
-        if cycles(&merged(&graph, part)?) < before {
+        if cycles(&merged(&graph, part)?)? < before {
             taken.extend(part);
         }
     }
@@ -207,31 +209,37 @@ impl<'g> Finder<'g> {
         }
     }
 
-    /// Products of one value that have one form, with what follows all of them likewise: those that
-    /// streamed chains read, and those that scalar work reads, in parts that have no scalar work in
-    /// common.
-    fn merges(&self) -> (Vec<Merge>, Vec<Vec<Merge>>) {
-        let mut streamed: BTreeMap<(ValueId, String), Vec<Vec<NodeId>>> = BTreeMap::new();
-        let mut scalar = streamed.clone();
+    /// Products that streamed chains read, of one value and of one form, with what follows all of
+    /// them likewise.
+    fn streamed_merges(&self) -> Vec<Merge> {
+        let alike = self.chains(&|last| self.is_streamed(last));
+        let alike = alike.into_iter().flat_map(|all| self.alike(all));
+        alike.filter_map(|chains| self.merge(chains)).collect()
+    }
+
+    /// Products that scalar work, movements and streamed chains read, as
+    /// [`streamed_merges`](Self::streamed_merges), in parts that have no scalar work in common.
+    fn merges_beside(&self) -> Vec<Vec<Merge>> {
+        let alike = self.chains(&|last| self.is_read_by_index(last));
+        let common = alike.into_iter().map(|all| self.common(all));
+        self.parts(common.filter_map(|chains| self.merge(chains)).collect())
+    }
+
+    /// Products of one value that have one form, with the nodes that follow each, of which the last
+    /// one is as wanted.
+    fn chains(&self, wanted: &dyn Fn(NodeId) -> bool) -> Vec<Vec<Vec<NodeId>>> {
+        let mut alike: BTreeMap<(ValueId, String), Vec<Vec<NodeId>>> = BTreeMap::new();
         for id in self.graph.node_ids() {
             let node = self.graph.node(id);
             let Some(form) = self.form(node) else {
                 continue;
             };
             let chain = self.chain(id);
-            let last = chain[chain.len() - 1];
-            let alike = match self.is_streamed(last) {
-                true => &mut streamed,
-                false if self.is_read_by_scalar_work(last) => &mut scalar,
-                false => continue,
-            };
-            alike.entry((node.inputs[0], form)).or_default().push(chain);
+            if wanted(chain[chain.len() - 1]) {
+                alike.entry((node.inputs[0], form)).or_default().push(chain);
+            }
         }
-        let streamed = streamed.into_values().flat_map(|all| self.alike(all));
-        let streamed = streamed.filter_map(|chains| self.merge(chains)).collect();
-        let scalar = scalar.into_values().map(|all| self.common(all));
-        let scalar = scalar.filter_map(|chains| self.merge(chains)).collect();
-        (streamed, self.parts(scalar))
+        alike.into_values().collect()
     }
 
     /// Chains by their steps; those that lack a last summand only are with those that have it.
@@ -279,8 +287,8 @@ impl<'g> Finder<'g> {
         format!("{}{operand:?}", self.graph.node(id).op.name)
     }
 
-    /// Products by the scalar work that reads them, where fewer kernels are possible: all that reads
-    /// the results of joined ones is one kernel at least.
+    /// Products by the scalar work that reads them, where fewer kernels are possible: all scalar work
+    /// that reads the results of joined ones is one kernel at least.
     fn parts(&self, merges: Vec<Merge>) -> Vec<Vec<Merge>> {
         let mut sets: UnionFind<u32> = UnionFind::new(self.graph.nodes.len());
         for merge in &merges {
@@ -303,16 +311,32 @@ impl<'g> Finder<'g> {
             let set = sets.find(merge.ends()[0].0);
             parts.entry(set).or_default().push(merge);
         }
-        let fewer = |part: &Vec<Merge>| part.iter().map(|m| m.ends().len() - 1).sum::<usize>() > 1;
+        let fewer = |part: &Vec<Merge>| {
+            let saved: usize = part.iter().map(|m| m.ends().len() - 1).sum();
+            let mut ends = part.iter().flat_map(Merge::ends);
+            let joins = |end: NodeId| {
+                self.readers(end)
+                    .iter()
+                    .all(|n| self.is(*n, Class::Elementwise))
+            };
+            saved > usize::from(ends.all(joins))
+        };
         parts.into_values().filter(fewer).collect()
     }
 
-    /// Whether nothing but scalar work reads a result.
-    fn is_read_by_scalar_work(&self, id: NodeId) -> bool {
+    fn is(&self, id: NodeId, class: Class) -> bool {
+        self.graph.node(id).op.class == class
+    }
+
+    /// Whether nothing but scalar work, movements and streamed chains reads a result.
+    fn is_read_by_index(&self, id: NodeId) -> bool {
         let result = self.graph.node(id).outputs[0];
         let readers = self.readers(id);
-        let scalar = |n: &NodeId| self.graph.node(*n).op.class == Class::Elementwise;
-        !readers.is_empty() && readers.iter().all(scalar) && !self.graph.outputs.contains(&result)
+        let fits = |n: &NodeId| {
+            let classes = [Class::Elementwise, Class::Movement];
+            classes.iter().any(|c| self.is(*n, *c)) || self.streamed.contains(n)
+        };
+        !readers.is_empty() && readers.iter().all(fits) && !self.graph.outputs.contains(&result)
     }
 
     /// The form of a product of rows with a constant matrix.

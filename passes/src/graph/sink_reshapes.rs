@@ -4,7 +4,8 @@
 //!
 //! Requires: nothing.
 //! Ensures: scalar work on a reshaped value is done on the value itself if all other operands can be
-//! seen under its shape, and if a contraction computes it or no operand gets a reshape by that.
+//! seen under its shape, and if a contraction computes it or no operand gets a reshape by that which
+//! is not there.
 //! Nothing is reduced under a shape that only splits or joins axes that are reduced, or joins the
 //! first axis with a part of the second one. No reshape brings back what a reduction drops, or drops
 //! what a reduction that nothing else reads keeps. No operand that repeats is a reshape that only adds
@@ -45,6 +46,7 @@
 //! along their axes.
 use super::Rewriter;
 use super::conv_of_view;
+use super::existing_views::{existing_view, has_other_views, is_cut, views_of_all};
 use super::fold_factors::is_fixed;
 use super::kept_axes::kept;
 use super::shape_groups::{Groups, axes_under, dim_groups, seen_under, without_first_ones};
@@ -71,7 +73,7 @@ pub fn sink_reshapes(graph: &Graph) -> Result<Graph, GraphError> {
             return Ok(None);
         };
         let found = match node.op.class {
-            Class::Elementwise => scalar(cx, &uses, node)?,
+            Class::Elementwise => scalar(cx, &uses, &once, node)?,
             Class::Reduction => reduction(cx, node)?,
             Class::Row if node.inputs.len() == 1 => row(cx, node)?,
             Class::Contraction if node.op.name == "contract" => batches(cx, node)?,
@@ -83,6 +85,9 @@ pub fn sink_reshapes(graph: &Graph) -> Result<Graph, GraphError> {
                 let mut found = kept_or_under(cx, &once, x, &to)?;
                 if found.is_none() {
                     found = restored(cx, &once, x, &to)?;
+                }
+                if found.is_none() {
+                    found = existing_view(cx, &once, x, &to)?;
                 }
                 if found.is_none() {
                     found = in_two_steps(cx, node, users)?;
@@ -112,7 +117,12 @@ pub fn sink_reshapes(graph: &Graph) -> Result<Graph, GraphError> {
 }
 
 /// Scalar work on the value that an operand is a reshape of.
-fn scalar(cx: &mut Rewriter<'_>, uses: &[Vec<NodeId>], node: &Node) -> Found {
+fn scalar(
+    cx: &mut Rewriter<'_>,
+    uses: &[Vec<NodeId>],
+    once: &HashSet<ValueId>,
+    node: &Node,
+) -> Found {
     let operands = cx.operands(node);
     let to = cx.old.ty(node.outputs[0]).shape.clone();
     for (k, operand) in operands.iter().enumerate() {
@@ -127,7 +137,8 @@ fn scalar(cx: &mut Rewriter<'_>, uses: &[Vec<NodeId>], node: &Node) -> Found {
             continue;
         }
         let whole = cx.ty(*operand).shape == to;
-        if is_reduced(cx.old, uses, node.inputs[k], &cx.ty(base).shape) {
+        let view = node.inputs[k];
+        if is_reduced(cx.old, uses, view, &cx.ty(base).shape) || is_cut(cx.old, uses, view) {
             continue;
         }
         let Some(groups) = dim_groups(&from, &to) else {
@@ -142,6 +153,10 @@ fn scalar(cx: &mut Rewriter<'_>, uses: &[Vec<NodeId>], node: &Node) -> Found {
         let free = !split && pairs.all(|(v, s)| is_free(cx, *v, s, &from));
         if free || whole && follows_contraction(cx, base) {
             return rewrite(cx, node, &operands, &shapes, [&from, &to]).map(Some);
+        }
+        if !split && let Some(inner) = views_of_all(cx, once, &operands, (&shapes, &from))? {
+            let result = cx.add(node.op.name, &node.name, &inner, node.attrs.clone())?;
+            return cx.reshape(result, &to, &node.name).map(Some);
         }
     }
     without_views(cx, node, &operands, &to)
@@ -183,19 +198,6 @@ fn without_views(cx: &mut Rewriter<'_>, node: &Node, operands: &[ValueId], to: &
     cx.reshape(result, to, &node.name).map(Some)
 }
 
-/// Whether what a value is a reshape of has reshapes to other shapes: work on it would be done once
-/// for all of them, in a kernel of its own.
-fn has_other_views(graph: &Graph, uses: &[Vec<NodeId>], value: ValueId) -> bool {
-    let reshape = |id: NodeId| Some(graph.node(id)).filter(|n| n.op.name == "reshape");
-    let Some(own) = graph.producer(value).and_then(reshape) else {
-        return false;
-    };
-    let shape = |n: &Node| graph.ty(n.outputs[0]).shape.clone();
-    let users = uses[own.inputs[0].0 as usize].iter();
-    let mut others = users.filter_map(|n| reshape(*n));
-    others.any(|n| shape(n) != shape(own))
-}
-
 /// Whether a value is reduced in a way that has no like under another shape, so that it is wanted as
 /// it is.
 fn is_reduced(graph: &Graph, uses: &[Vec<NodeId>], value: ValueId, under: &[Expr]) -> bool {
@@ -209,13 +211,18 @@ fn is_reduced(graph: &Graph, uses: &[Vec<NodeId>], value: ValueId, under: &[Expr
 }
 
 /// Whether a value is seen under a shape without a reshape that is computed in a run.
-fn is_free(cx: &Rewriter<'_>, value: ValueId, seen: &[Expr], under: &[Expr]) -> bool {
+pub(super) fn is_free(cx: &Rewriter<'_>, value: ValueId, seen: &[Expr], under: &[Expr]) -> bool {
     as_seen(cx, value, seen, under).is_some() || is_fixed(&cx.new, value)
 }
 
 /// What a value is a reshape of, or the value, if it is seen so under a shape: as a whole, or as an
 /// operand that repeats, for which first axes of extent 1 do not count.
-fn as_seen(cx: &Rewriter<'_>, value: ValueId, seen: &[Expr], under: &[Expr]) -> Option<ValueId> {
+pub(super) fn as_seen(
+    cx: &Rewriter<'_>,
+    value: ValueId,
+    seen: &[Expr],
+    under: &[Expr],
+) -> Option<ValueId> {
     let source = cx.producer(value, "reshape").map(|n| n.inputs[0]);
     let fits = |v: &ValueId| {
         let shape = &cx.ty(*v).shape;
@@ -226,7 +233,7 @@ fn as_seen(cx: &Rewriter<'_>, value: ValueId, seen: &[Expr], under: &[Expr]) -> 
 }
 
 /// A value under a shape with the same elements, by the shortest way.
-fn viewed(
+pub(super) fn viewed(
     cx: &mut Rewriter<'_>,
     value: ValueId,
     shape: &[Expr],

@@ -57,6 +57,9 @@ fn before_and_after() {
     });
     check(include_str!("fold_factors.rs"), &fold_factors);
     check(include_str!("fold_identities.rs"), &fold_identities);
+    check(include_str!("fold_operands.rs"), &|g| {
+        eliminate_dead_code(&fold_operands(g)?)
+    });
     check(include_str!("interleave_zeros.rs"), &interleave_zeros);
     check(include_str!("repeat_channels.rs"), &repeat_channels);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
@@ -69,6 +72,7 @@ fn before_and_after() {
     check(include_str!("multiply_bytes.rs"), &multiply_bytes);
     check(include_str!("order_nodes.rs"), &order_nodes);
     check(include_str!("order_operands.rs"), &order_operands);
+    check(include_str!("part_before_slices.rs"), &part_before_slices);
     check(include_str!("part_rows.rs"), &part_rows);
     check(include_str!("resize_to_repeat.rs"), &resize_to_repeat);
     check(include_str!("round_quotients.rs"), &round_quotients);
@@ -94,6 +98,7 @@ fn before_and_after() {
         include_str!("sum_integers_in_floats.rs"),
         &sum_integers_in_floats,
     );
+    check(include_str!("sum_weights.rs"), &sum_weights);
     check(include_str!("transpose_columns.rs"), &transpose_columns);
     check(include_str!("trim_windows.rs"), &trim_windows);
     check(include_str!("widen_masks.rs"), &widen_masks);

@@ -13,7 +13,7 @@ use crate::cost::{Contraction, Pass, Tile};
 use crate::pipeline::PassOptions;
 use crate::schedule::{Target, least_cycles};
 use crate::split::constant_values;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Graph, Node, NodeId, ValueId};
 use tensmith_ir::ops::{Class, Spec};
@@ -154,7 +154,10 @@ impl<'g> Prices<'g> {
         let members: BTreeSet<NodeId> = draft.members.keys().copied().collect();
         let mut work = COPY * self.count(graph.node(draft.root).outputs[0]);
         let (mut bytes, mut cycles) = (0.0, self.hand_off());
-        let mut read: BTreeSet<ValueId> = graph.node(draft.root).outputs.iter().copied().collect();
+        let mut read: BTreeMap<ValueId, f64> = BTreeMap::new();
+        for v in &graph.node(draft.root).outputs {
+            read.insert(*v, self.count(*v));
+        }
         for id in &members {
             let node = graph.node(*id);
             match self.contractions[id.0 as usize] {
@@ -165,12 +168,14 @@ impl<'g> Prices<'g> {
                         let maker = graph.producer(**v);
                         maker.is_none_or(|n| !members.contains(&n))
                     });
-                    read.extend(outside);
+                    for v in outside {
+                        *read.entry(*v).or_default() += self.taken(node, *v);
+                    }
                 }
             }
         }
-        for v in read {
-            bytes += self.count(v) * graph.ty(v).dtype.bytes() as f64;
+        for (v, elements) in read {
+            bytes += elements.min(self.count(v)) * graph.ty(v).dtype.bytes() as f64;
         }
         cycles + self.pass(if self.scalars { work } else { 0.0 }, bytes)
     }
@@ -187,6 +192,14 @@ impl<'g> Prices<'g> {
         let bytes = self.given.graph.ty(value).dtype.bytes() as f64;
         let count = self.count(value);
         self.hand_off() + self.pass(COPY * count, 2.0 * bytes * count)
+    }
+
+    /// Elements of an operand that a node reads at most.
+    fn taken(&self, node: &Node, operand: ValueId) -> f64 {
+        match node.op.name {
+            "slice" | "gather" if operand == node.inputs[0] => self.count(node.outputs[0]),
+            _ => self.count(operand),
+        }
     }
 
     fn count(&self, value: ValueId) -> f64 {

@@ -4,12 +4,13 @@ use crate::graph::egraph::Rounding;
 use crate::graph::{
     absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
     conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
-    fold_constants, fold_factors, fold_identities, fold_signs, interleave_zeros, join_columns,
-    join_transposes, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
-    order_nodes, order_operands, part_rows, repeat_channels, resize_to_repeat, round_quotients,
-    scale_bounds, scale_products, share_operands, simplify_conditions, simplify_movement,
-    simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose, split_pooling,
-    sum_integers_in_floats, transpose_columns, trim_windows, widen_masks,
+    fold_constants, fold_factors, fold_identities, fold_operands, fold_signs, interleave_zeros,
+    join_columns, join_transposes, materialise_padding, merge_contractions, merge_convolutions,
+    multiply_bytes, order_nodes, order_operands, part_before_slices, part_rows, repeat_channels,
+    resize_to_repeat, round_quotients, scale_bounds, scale_products, share_operands,
+    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, sink_transposes,
+    split_conv_transpose, split_pooling, sum_integers_in_floats, sum_weights, transpose_columns,
+    trim_windows, widen_masks,
 };
 use tensmith_ir::graph::{Graph, GraphError};
 
@@ -194,6 +195,18 @@ const FOLD_FACTORS: Pass = Pass {
     text: "constant factors and summands around a product => its weights, and one summand",
     run: |g, _, _| fold_factors(g),
 };
+const FOLD_OPERANDS: Pass = Pass {
+    name: "fold-operands",
+    rounding: Rounding::Reassociates,
+    text: "(conv (add (mul ?x c) d) w) => (add (conv ?x c*w) e), for constants by channel",
+    run: |g, _, _| fold_operands(g),
+};
+const SUM_WEIGHTS: Pass = Pass {
+    name: "sum-weights",
+    rounding: Rounding::Reassociates,
+    text: "sums of linear maps of one value with constant weights => one of summed weights",
+    run: |g, _, _| sum_weights(g),
+};
 const INTERLEAVE_ZEROS: Pass = Pass {
     name: "interleave-zeros",
     rounding: Rounding::Reassociates,
@@ -278,6 +291,12 @@ const MERGE_CONTRACTIONS: Pass = Pass {
     text: "products of one value with several weights => one product",
     run: |g, o, _| merge_contractions(g, o),
 };
+const PART_BEFORE_SLICES: Pass = Pass {
+    name: "part-before-slices",
+    rounding: Rounding::Exact,
+    text: "(reshape (slice ?x)) => (slice (reshape ?x)), for parts of an axis that are parted again",
+    run: |g, _, _| part_before_slices(g),
+};
 const MERGE_CONVOLUTIONS: Pass = Pass {
     name: "merge-convolutions",
     rounding: Rounding::Exact,
@@ -342,7 +361,12 @@ pub(super) const LOWER: &[Step] = &[
     Step(&SCALE_BOUNDS, reassociates),
     Step(&ELIMINATE_DEAD_CODE, reassociates),
     Step(&ELIMINATE_COMMON_SUBEXPRESSIONS, reassociates),
+    Step(&FOLD_OPERANDS, reassociates),
+    Step(&ELIMINATE_DEAD_CODE, reassociates),
     Step(&FOLD_FACTORS, reassociates),
+    Step(&ELIMINATE_DEAD_CODE, reassociates),
+    Step(&SUM_WEIGHTS, reassociates),
+    Step(&ELIMINATE_DEAD_CODE, reassociates),
     Step(&INTERLEAVE_ZEROS, reassociates),
     Step(&SPLIT_CONV_TRANSPOSE, reassociates),
     Step(&CONV_TRANSPOSE_TO_CONV, reassociates),
@@ -361,6 +385,7 @@ pub(super) const LOWER: &[Step] = &[
     Step(&TRANSPOSE_COLUMNS, always),
     Step(&ELIMINATE_DEAD_CODE, always),
     Step(&MERGE_CONTRACTIONS, always),
+    Step(&PART_BEFORE_SLICES, always),
     Step(&FOLD_IDENTITIES, always),
     Step(&FOLD_CONSTANTS, always),
     Step(&ELIMINATE_COMMON_SUBEXPRESSIONS, always),

@@ -43,7 +43,7 @@ pub const RULES: &[Rule] = &[
         (
             "contract",
             &["concat"],
-            "(contract (concat ?x ?y) w) => (add (contract ?x (slice w)) (contract ?y (slice w))), if what is joined is summed",
+            "(contract (concat ?x ?y) w) => (add (contract ?x (slice w)) (contract ?y (slice w))), if what is joined is summed and in memory",
         ),
         of_joined,
         sample_joined,
@@ -326,6 +326,27 @@ fn are_of_one(terms: &Terms, parts: &[Id]) -> bool {
     first.is_some() && parts.iter().all(|p| source(p) == first)
 }
 
+/// Scalar work between a part of a concatenation and what it is computed of, at most.
+const WORK: usize = 8;
+
+/// Whether a class is scalar work that no product, reduction or row computes: a kernel of its own
+/// for a product of its own, and inside of the concatenation otherwise.
+fn is_scalar_work(terms: &Terms, class: Id, depth: usize) -> bool {
+    let shape = &terms[class].data.ty().shape;
+    let same = |id: &&Id| terms[**id].data.ty().shape == *shape && !terms[**id].data.fixed;
+    let work = |c: &Call| c.op.class == Class::Elementwise;
+    let Some(call) = calls(terms, class).find(|c| work(c)) else {
+        return false;
+    };
+    let mut operands = call.args.iter().filter(same).peekable();
+    let stands = |id: &Id| {
+        let mut makers = calls(terms, *id);
+        let moved = |c: &Call| c.op.class == Class::Movement;
+        makers.all(moved) || depth > 0 && is_scalar_work(terms, *id, depth - 1)
+    };
+    operands.peek().is_some() && operands.all(stands)
+}
+
 fn of_joined(terms: &Terms, call: &Call) -> Vec<Tree> {
     let spec = Spec::of(&call.attrs);
     let [x, w] = call.args[..] else { return vec![] };
@@ -346,7 +367,8 @@ fn of_joined(terms: &Terms, call: &Call) -> Vec<Tree> {
         if spec.out.contains(&spec.a[axis]) || !(2..=PARTS).contains(&joined.args.len()) {
             continue;
         }
-        if are_of_one(terms, &joined.args) {
+        let works = |part: &Id| is_scalar_work(terms, *part, WORK);
+        if are_of_one(terms, &joined.args) || joined.args.iter().any(works) {
             continue;
         }
         let of = &terms[w].data.ty().shape;
