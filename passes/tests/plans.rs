@@ -246,7 +246,7 @@ fn values_that_are_not_live_together_share_bytes() {
     assert_eq!(plan.arena_bytes.as_const(), Some(bound));
 }
 
-/// A block with a residual: `y = h*w3 + r`, whose result and residual are large beside `h`.
+/// A block with a residual: `y = tanh(h)*w3 + r`, whose result and residual are large beside `h`.
 fn residual() -> Plan {
     let mut g = Graph::default();
     let x = g.add_input("x", ty(&[16, 8]));
@@ -256,6 +256,7 @@ fn residual() -> Plan {
         g.add_one(op("contract"), name, &[x, w], spec).unwrap()
     };
     let h = dot(&mut g, "h", x, &[8, 8]);
+    let h = g.add_one(op("tanh"), "t", &[h], Attrs::new()).unwrap();
     let r = dot(&mut g, "r", x, &[8, 96]);
     let y = dot(&mut g, "y", h, &[8, 96]);
     let y = g.add_one(op("add"), "sum", &[y, r], Attrs::new()).unwrap();

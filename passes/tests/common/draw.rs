@@ -458,6 +458,10 @@ pub fn draw_residual(seed: u64) -> (Graph, Vec<Tensor>) {
             .expect("the types fit")
     };
     let h = layer(&mut g, "h", x, inner, inner);
+    // Without it, both terms of the sum would be products of one value.
+    let h = g
+        .add_one(op("tanh"), "t", &[h], Attrs::new())
+        .expect("the types fit");
     let r = layer(&mut g, "r", x, inner, wide);
     let y = layer(&mut g, "y", h, inner, wide);
     let y = g
