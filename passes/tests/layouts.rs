@@ -2,7 +2,7 @@
 //! lie.
 mod common;
 
-use common::{check_with, iota, pointwise, ty, vectors_of};
+use common::{check_with, conv_attrs, f32s, iota, pointwise, ty, vectors_of};
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::graph::{Attrs, Graph, ValueId};
 use tensmith_ir::loops::{Kernel, Layout, Mark, Role, Scalar, Scope, Stmt};
@@ -151,4 +151,24 @@ fn loads_of_lanes(stmts: &[Stmt], lane: Option<Var>) -> Vec<(Vec<Expr>, Var)> {
         }
     }
     loads
+}
+
+/// Transforms of tiles read channels side by side, from a copy if the image is one that others see.
+#[test]
+fn transforms_never_read_row_major_images() {
+    for padding in [0, 1] {
+        let mut g = Graph::default();
+        let extent = 34 - 2 * padding;
+        let x = g.add_input("x", ty(&[1, 32, extent as usize, extent as usize]));
+        let w = g.add_constant("w", f32s(&[32, 32, 3, 3], 0.1));
+        let pads = [padding; 2];
+        let attrs = conv_attrs(([1, 1], [1, 1]), 1, (pads, pads));
+        let y = add(&mut g, "conv", "y", &[x, w], attrs);
+        g.add_output("y", y);
+        let plan = planned(&g);
+        let transform = kernel(&plan, "winograd_input");
+        let read = layouts(transform, Scope::Input);
+        let images: Vec<_> = read.iter().filter(|l| !l.is_row_major()).collect();
+        assert!(!images.is_empty(), "{padding}: {transform}");
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Requires: nothing.
 //! Ensures: no cast to the same type, no `x * 1`, `x / 1`, `x - 0`; no transpose, reshape, expand,
-//! slice, pad, tile or concat that moves nothing; chains of transposes, of reshapes and
+//! slice, pad, tile or concat that moves nothing, but for copies of images that transforms of tiles
+//! read; chains of transposes, of reshapes and
 //! of slices are one node; transposes that only move axes of extent 1 are reshapes; a reshaped constant is a
 //! constant; no select by a constant; no bound of a float at an end of the type that it is cast to.
 //!
@@ -29,6 +30,8 @@
 //! ```
 //! Source: the definitions of the ops. `x + 0` stays for floats: it makes a negative zero positive.
 use super::Rewriter;
+use crate::partition::fixed_values;
+use std::collections::HashSet;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
@@ -41,8 +44,13 @@ const MAX_ELEMENTS: usize = 4096;
 ///
 /// Errors: never for a valid graph.
 pub fn fold_identities(graph: &Graph) -> Result<Graph, GraphError> {
+    let copies = copies(graph);
     Rewriter::run(graph, &mut |cx, node| {
-        let Some(first) = node.inputs.first() else {
+        let Some(first) = node
+            .inputs
+            .first()
+            .filter(|_| !copies.contains(&node.outputs[0]))
+        else {
             return Ok(None);
         };
         let x = cx.get(*first);
@@ -57,6 +65,26 @@ pub fn fold_identities(graph: &Graph) -> Result<Graph, GraphError> {
         };
         Ok(folded.map(|v| vec![v]))
     })
+}
+
+/// Images that transforms read, padded by nothing, of values that are row-major whoever reads them:
+/// transforms of tiles read channels side by side, and such a copy has them there.
+fn copies(graph: &Graph) -> HashSet<ValueId> {
+    let transforms = graph.nodes.iter().filter(|n| n.op.name == "winograd_input");
+    let images: Vec<ValueId> = transforms.map(|n| n.inputs[0]).collect();
+    if images.is_empty() {
+        return HashSet::new();
+    }
+    let fixed = fixed_values(graph);
+    let is_copy = |v: &ValueId| {
+        let pad = graph.producer(*v).map(|id| graph.node(id));
+        let pad = pad.filter(|n| n.op.name == "pad");
+        pad.is_some_and(|n| {
+            let of = n.inputs[0];
+            graph.producer(of).is_none() || fixed.contains(&of)
+        })
+    };
+    images.into_iter().filter(is_copy).collect()
 }
 
 /// The number that all elements of a constant are.
