@@ -1,4 +1,4 @@
-//! Kernels of row-major images as machine code against the reference evaluator, with vectors of
+//! Kernels of row-major images, and of rows of short parts, as machine code against the reference evaluator, with vectors of
 //! 128, 256 and 512 bits, on several threads, in buffers that end and begin at unmapped pages.
 #[path = "../passes/tests/common/images.rs"]
 mod images;
@@ -6,7 +6,7 @@ mod images;
 mod seeds;
 mod support;
 
-use images::{draw_pool, draw_resize};
+use images::{draw_parts, draw_pool, draw_resize};
 use seeds::seeds;
 use support::guarded::{Edge, Runner, run_guarded_for};
 use support::{X86_LEVELS, target_here};
@@ -33,6 +33,14 @@ fn random_pooling() {
 fn random_resampling() {
     for seed in seeds(SEEDS) {
         let (graph, inputs) = draw_resize(seed);
+        check(seed, &graph, &inputs);
+    }
+}
+
+#[test]
+fn random_rows_of_short_parts() {
+    for seed in seeds(SEEDS) {
+        let (graph, inputs) = draw_parts(seed);
         check(seed, &graph, &inputs);
     }
 }

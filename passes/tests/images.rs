@@ -1,7 +1,7 @@
 //! Kernels of row-major images: what they compute is what the graph says, and they are vectors.
 mod common;
 
-use common::images::{draw_pool, draw_resize};
+use common::images::{draw_parts, draw_pool, draw_resize};
 use common::seeds::seeds;
 use common::{check, check_with, iota, pointwise, ty};
 use tensmith_ir::expr::Expr;
@@ -23,6 +23,11 @@ fn random_pooling() {
 #[test]
 fn random_resampling() {
     check_drawn(&draw_resize);
+}
+
+#[test]
+fn random_rows_of_short_parts() {
+    check_drawn(&draw_parts);
 }
 
 fn check_drawn(draw: &dyn Fn(u64) -> (Graph, Vec<Tensor>)) {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{check, check_with, conv_attrs, f32s, iota, ty, vectors_of};
+use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph};
 use tensmith_ir::loops::{Kernel, Mark, Stmt};
 use tensmith_ir::ops::op;
@@ -66,7 +67,7 @@ fn what_repeats_is_copied_by_vectors() {
             let shape = [4, 6, width];
             let mut g = Graph::default();
             let x = g.add_input("x", ty(&shape));
-            let dims: Vec<tensmith_ir::expr::Expr> = repeats.iter().map(|n| (*n).into()).collect();
+            let dims: Vec<Expr> = repeats.iter().map(|n| (*n).into()).collect();
             let attrs = Attrs::new().with("repeats", dims);
             let y = g.add_one(op("tile"), "t", &[x], attrs).unwrap();
             let y = g.add_one(op("neg"), "n", &[y], Attrs::new()).unwrap();
@@ -93,6 +94,45 @@ fn operands_of_two_orders_are_put_together_by_vectors() {
         let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();
         let along = Attrs::new().with("axis", 1);
         let y = g.add_one(op("concat"), "j", &[x, y, x], along).unwrap();
+        g.add_output("y", y);
+        for_all_widths(&g, &shape, all_are_vectors);
+    }
+}
+
+/// Parts of a row that are too short for lanes, with and without functions, between positions of
+/// padding.
+#[test]
+fn rows_of_short_parts_are_put_together_by_vectors() {
+    for (widths, function, border) in [
+        (vec![1; 16], "neg", 0),
+        (vec![3, 3, 3], "sin", 0),
+        (vec![1, 3, 2], "tanh", 2),
+        (vec![6, 7], "exp", 0),
+        (vec![3; 24], "cos", 0),
+    ] {
+        let shape = [4, 40, 9];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let mut parts = Vec::new();
+        for (k, width) in widths.iter().enumerate() {
+            let attrs = Attrs::new()
+                .with("starts", [0, 0, k % 3].map(Expr::from).to_vec())
+                .with("sizes", [4, 40, *width].map(Expr::from).to_vec())
+                .with("steps", vec![1; 3]);
+            let part = g.add_one(op("slice"), "s", &[x], attrs).unwrap();
+            parts.push(g.add_one(op(function), "f", &[part], Attrs::new()).unwrap());
+        }
+        let along = Attrs::new().with("axis", 2);
+        let mut y = g.add_one(op("concat"), "j", &parts, along).unwrap();
+        if border > 0 {
+            let fill = g.add_constant("fill", f32s(&[], 0.5));
+            let ends = [0, border, 0].map(Expr::from).to_vec();
+            let attrs = Attrs::new()
+                .with("mode", "constant")
+                .with("before", ends.clone())
+                .with("after", ends);
+            y = g.add_one(op("pad"), "p", &[y, fill], attrs).unwrap();
+        }
         g.add_output("y", y);
         for_all_widths(&g, &shape, all_are_vectors);
     }

@@ -16,6 +16,7 @@ mod interleave;
 mod narrow;
 mod nest;
 pub mod parameters;
+mod parts;
 mod phases;
 pub mod primitives;
 mod reorder;
@@ -308,6 +309,12 @@ fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
     let before = length(s, at);
     if let Some(choice) = index_split::choose(&Nest::at(s.kernel(), at)) {
         let _ = s.recipe("ranges", |s| index_split::schedule(s, choice));
+    }
+    if let Some(choice) = parts::choose(s.kernel(), &Nest::at(s.kernel(), at), target) {
+        let steps = |s: &mut Scheduler| parts::schedule(s, target, choice);
+        if s.recipe("short_parts", steps).is_ok() {
+            return;
+        }
     }
     if target.reassociate {
         reorder::sums_follow_operands(s, at);

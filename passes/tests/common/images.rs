@@ -1,4 +1,4 @@
-//! Random pooling and resampling of row-major images.
+//! Random pooling and resampling of row-major images, and rows that are put together of short parts.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
 use tensmith_ir::dtype::DType;
@@ -99,6 +99,52 @@ pub fn draw_resize(seed: u64) -> (Graph, Vec<Tensor>) {
     let x = graph.add_input("x", TensorType::new(DType::F32, dims));
     let y = graph.add_one(op("resize"), "r", &[x], attrs);
     graph.add_output("y", y.expect("a resampling"));
+    let input = s.tensor(DType::F32, &shape, -1.5, 1.5);
+    (graph, vec![input])
+}
+
+/// Rows that are put together of up to six short parts, each columns of the input or a function of
+/// them, between borders of positions where there are none; and the input; the same for a seed.
+pub fn draw_parts(seed: u64) -> (Graph, Vec<Tensor>) {
+    let s = &mut Sampler::new(seed);
+    let width = s.int(1, 5) as usize;
+    let shape = [s.int(1, 3) as usize, s.int(4, 70) as usize, width];
+    let mut graph = Graph::default();
+    let dims = shape.iter().map(|d| Expr::from(*d)).collect();
+    let x = graph.add_input("x", TensorType::new(DType::F32, dims));
+    let mut parts = Vec::new();
+    for _ in 0..s.int(2, 6) {
+        let start = s.int(0, width as i64 - 1);
+        let count = s.int(1, width as i64 - start) as usize;
+        let attrs = Attrs::new()
+            .with("starts", [0, 0, start].map(Expr::from).to_vec())
+            .with(
+                "sizes",
+                [shape[0], shape[1], count].map(Expr::from).to_vec(),
+            )
+            .with("steps", vec![1; 3]);
+        let mut part = graph
+            .add_one(op("slice"), "s", &[x], attrs)
+            .expect("columns");
+        for _ in 0..s.int(0, 2) {
+            let name = *s.pick(&["sin", "tanh", "neg", "exp"]);
+            let added = graph.add_one(op(name), "f", &[part], Attrs::new());
+            part = added.expect("a function of a number");
+        }
+        parts.push(part);
+    }
+    let along = Attrs::new().with("axis", 2);
+    let mut y = (graph.add_one(op("concat"), "c", &parts, along)).expect("rows");
+    if s.int(0, 1) == 1 {
+        let fill = graph.add_constant("fill", Tensor::from_f32(vec![], &[0.5]));
+        let ends = |n: i64| vec![Expr::from(0), Expr::from(n), Expr::from(0)];
+        let attrs = Attrs::new()
+            .with("mode", "constant")
+            .with("before", ends(s.int(0, 2)))
+            .with("after", ends(s.int(0, 2)));
+        y = (graph.add_one(op("pad"), "p", &[y, fill], attrs)).expect("borders");
+    }
+    graph.add_output("y", y);
     let input = s.tensor(DType::F32, &shape, -1.5, 1.5);
     (graph, vec![input])
 }
