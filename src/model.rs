@@ -10,13 +10,9 @@ use std::path::Path;
 use tensmith_ir::graph::{Graph, ValueId};
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor as ir;
-use tensmith_onnx::import::{ImportOptions, KeepSymbolic, import};
+use tensmith_onnx::import::{ImportOptions, KeepSymbolic, SPECIALISE_ELEMENTS, import};
 use tensmith_onnx::proto::dimension;
 use tensmith_onnx::{LoadedModel, OnnxError};
-
-/// Values of inputs with more elements are not taken as constants: shapes, axes and flags have
-/// fewer.
-const SPECIALISE_ELEMENTS: usize = 64;
 
 /// A checked model.
 #[derive(Debug)]

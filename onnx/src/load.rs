@@ -13,6 +13,7 @@ use crate::error::{OnnxError, Result};
 use crate::external::{ExternalFiles, file_bytes};
 use crate::inline::inline_functions;
 use crate::model::{LoadedModel, opsets_of};
+use crate::order::sort_nodes;
 use crate::proto::ModelProto;
 use crate::scan::scan;
 use crate::tensor::TensorStore;
@@ -65,6 +66,7 @@ fn decode(bytes: Bytes, external: ExternalFiles, budget: &Budget) -> Result<Load
     })?;
     let opsets = opsets_of(&model)?;
     let unknown = read_minus_one_as_unknown(&mut model);
+    let sorted = sort_nodes(&mut model);
     let Some(mut graph) = model.graph.take() else {
         return Err(OnnxError::invalid("model", "it has no graph"));
     };
@@ -81,6 +83,11 @@ fn decode(bytes: Bytes, external: ExternalFiles, budget: &Budget) -> Result<Load
     if unknown > 0 {
         loaded.note(format!(
             "{unknown} declared dimensions of -1 are read as unknown"
+        ));
+    }
+    if sorted > 0 {
+        loaded.note(format!(
+            "{sorted} graphs whose nodes were not in topological order are sorted"
         ));
     }
     Ok(loaded)

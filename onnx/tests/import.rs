@@ -2,7 +2,8 @@
 mod common;
 
 use common::{
-    BOOL, FLOAT, INT64, body, f32s, graph, imported, int, ints, model, node, ops, symbolic, value,
+    BOOL, FLOAT, INT64, body, f32s, floats, graph, imported, int, ints, model, node, ops, symbolic,
+    value,
 };
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::Graph;
@@ -69,6 +70,42 @@ fn bound_dimensions_take_their_value() {
     let graph = &imported.graph;
     assert!(graph.ty(graph.outputs[0]).shape[0].is(5));
     assert!(imported.notes.is_empty(), "{:?}", imported.notes);
+}
+
+/// A table of positions of which as many rows are taken as there are tokens.
+#[test]
+fn a_table_bounds_the_dimension_that_takes_its_rows() {
+    let m = |rows: i64| {
+        let table: Vec<f32> = (0..2 * rows).map(|n| n as f32).collect();
+        model(graph(
+            vec![value("x", FLOAT, "seq, 2")],
+            vec![
+                node("s = Shape(x)", vec![int("end", 1)]),
+                node("t = Slice(table, zero, s, zero)", vec![]),
+                node("y = Add(x, t)", vec![]),
+                node("u = Slice(table, zero, s, zero)", vec![]),
+                node("z = Mul(u, y)", vec![]),
+            ],
+            vec![
+                floats("table", &[rows, 2], &table),
+                ints("zero", &[1], &[0]),
+            ],
+            vec![value("z", FLOAT, "seq, 2")],
+        ))
+    };
+    let imported = imported(&m(5), &symbolic());
+    let graph = &imported.graph;
+    let seq = graph.symbols.values().next().expect("one dimension");
+    assert_eq!(seq.max, 5);
+    let notes = imported.notes.join("\n");
+    assert!(notes.contains("seq is at most 5"), "{notes}");
+    assert!(notes.contains("Add"), "{notes}");
+    let y = eval_graph(graph, &[f32s(&[2, 2], &[1.0; 4])]).expect("two rows fit");
+    assert_eq!(y[0].to_f64(), [0.0, 2.0, 6.0, 12.0]);
+    eval_graph(graph, &[f32s(&[6, 2], &[1.0; 12])]).expect_err("there are five rows");
+    // One row is one for all tokens.
+    let imported = self::imported(&m(1), &symbolic());
+    assert!(imported.graph.symbols.values().all(|s| s.max > 5));
 }
 
 #[test]

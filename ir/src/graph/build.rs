@@ -92,6 +92,7 @@ impl Graph {
             constants: &constants,
             attrs: &attrs,
             regions: &regions,
+            ranges: &self.ranges(),
         };
         let outputs = op.infer_types(&cx).map_err(fail)?;
         let node = NodeId(self.nodes.len() as u32);

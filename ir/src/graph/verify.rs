@@ -116,6 +116,7 @@ fn check_types(graph: &Graph, node: &Node) -> Result<(), String> {
         constants: &constants,
         attrs: &node.attrs,
         regions: &node.regions,
+        ranges: &graph.ranges(),
     };
     let inferred = node.op.infer_types(&cx)?;
     if inferred.len() != node.outputs.len() {

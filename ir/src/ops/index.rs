@@ -147,7 +147,8 @@ fn infer_gather(cx: &InferCx<'_>) -> Types {
 fn check_elements(cx: &InferCx<'_>, axis: usize) -> Result<(), String> {
     check_indices(cx)?;
     let (x, indices) = (&cx.inputs[0].shape, &cx.inputs[1].shape);
-    let within = |d: usize| d == axis || proved_non_negative(&(x[d].clone() - indices[d].clone()));
+    let within =
+        |d: usize| d == axis || proved_non_negative(cx, &(x[d].clone() - indices[d].clone()));
     if x.len() == indices.len() && (0..x.len()).all(within) {
         return Ok(());
     }

@@ -1,5 +1,5 @@
 //! Shared dtype and shape rules.
-use crate::expr::Expr;
+use crate::expr::{Expr, Ranges};
 use crate::graph::{Attrs, Graph, TensorType};
 use crate::tensor::Tensor;
 
@@ -13,6 +13,8 @@ pub struct InferCx<'a> {
     pub attrs: &'a Attrs,
     /// Subgraphs.
     pub regions: &'a [Graph],
+    /// What is known of the size symbols.
+    pub ranges: &'a Ranges,
 }
 
 impl InferCx<'_> {

@@ -191,8 +191,7 @@ pub const OPS: &[OpDef] = &[
 
 /// Whether `e >= 0` for all values of the symbols that make `facts` non-negative: by ranges, by
 /// leaving out one fact, and by cases over minima and maxima.
-fn proves(e: &Expr, facts: &mut Vec<Expr>, depth: usize) -> bool {
-    let ranges = Ranges::new();
+fn proves(e: &Expr, ranges: &Ranges, facts: &mut Vec<Expr>, depth: usize) -> bool {
     let known = |e: &Expr| ranges.proves_non_negative(e);
     if known(e) || facts.iter().any(|f| known(&(e.clone() - f.clone()))) {
         return true;
@@ -212,15 +211,15 @@ fn proves(e: &Expr, facts: &mut Vec<Expr>, depth: usize) -> bool {
         let value = if is_min { low } else { high };
         let case = e.map_atoms(&|a| (*a == atom).then(|| value.clone()));
         facts.push(high.clone() - low.clone());
-        let proved = proves(&case, facts, depth - 1);
+        let proved = proves(&case, ranges, facts, depth - 1);
         facts.pop();
         proved
     })
 }
 
-/// Whether `e >= 0` whatever the sizes are.
-pub(super) fn proved_non_negative(e: &Expr) -> bool {
-    proves(e, &mut Vec::new(), 4)
+/// Whether `e >= 0` whatever the sizes are that an op may have.
+pub(super) fn proved_non_negative(cx: &InferCx<'_>, e: &Expr) -> bool {
+    proves(e, cx.ranges, &mut Vec::new(), 4)
 }
 
 /// Checks that a list attribute has one entry for each axis of operand 0.
@@ -295,7 +294,7 @@ fn infer_slice(cx: &InferCx<'_>) -> Types {
         if step == 0 || step == i64::MIN {
             return Err(format!("`steps` is {steps:?}, want none to be 0"));
         }
-        if !size.is(0) && !slice_fits(start, size, step, n) {
+        if !size.is(0) && !slice_fits(cx, start, size, step, n) {
             return Err(format!(
                 "axis {d}: {size} elements from {start} by {step} are not proved to lie in 0..{n}"
             ));
@@ -305,7 +304,7 @@ fn infer_slice(cx: &InferCx<'_>) -> Types {
 }
 
 /// Whether `start + i*step` lies in `0..n` for all `i` in `0..size`.
-fn slice_fits(start: &Expr, size: &Expr, step: i64, n: &Expr) -> bool {
+fn slice_fits(cx: &InferCx<'_>, start: &Expr, size: &Expr, step: i64, n: &Expr) -> bool {
     // Elements from `start` to the end that the step runs towards.
     let (near, room) = if step > 0 {
         (start.clone(), n.clone() - start.clone())
@@ -314,7 +313,8 @@ fn slice_fits(start: &Expr, size: &Expr, step: i64, n: &Expr) -> bool {
     };
     let stride = step.abs();
     let last = room.clone() - 1 - (size.clone() - 1) * stride;
-    proved_non_negative(&near) && (*size == room.ceil_div(stride) || proved_non_negative(&last))
+    let proved = |e: &Expr| proved_non_negative(cx, e);
+    proved(&near) && (*size == room.ceil_div(stride) || proved(&last))
 }
 
 fn infer_pad(cx: &InferCx<'_>) -> Types {
@@ -334,7 +334,11 @@ fn infer_pad(cx: &InferCx<'_>) -> Types {
             "`mode` is `{mode}`, want constant, edge, reflect or wrap"
         ));
     }
-    if let Some(e) = before.iter().chain(after).find(|e| !proved_non_negative(e)) {
+    if let Some(e) = before
+        .iter()
+        .chain(after)
+        .find(|e| !proved_non_negative(cx, e))
+    {
         return Err(format!("the amount {e} is not proved to be at least 0"));
     }
     let dims = before.iter().zip(&x.shape).zip(after);

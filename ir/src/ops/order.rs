@@ -96,7 +96,8 @@ fn infer_topk(cx: &InferCx<'_>) -> Types {
     let [k] = k else {
         return Err(format!("`k` has {} entries, want 1", k.len()));
     };
-    let fits = proved_non_negative(k) && proved_non_negative(&(x.shape[axis].clone() - k.clone()));
+    let proved = |e: &Expr| proved_non_negative(cx, e);
+    let fits = proved(k) && proved(&(x.shape[axis].clone() - k.clone()));
     if !fits {
         return Err(format!(
             "`k` is {k}, not proved to lie in 0 to {}",

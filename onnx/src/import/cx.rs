@@ -70,6 +70,8 @@ pub(crate) struct Cx<'m> {
     pub(crate) specialised: Vec<(String, Tensor)>,
     /// Nodes that could not be imported.
     problems: Vec<UnsupportedItem>,
+    /// Values that size symbols must not exceed, and notes that say why.
+    pub(crate) greatest: BTreeMap<String, (i64, String)>,
     /// The node that is being imported.
     pub(crate) here: Here,
     folded: usize,
@@ -92,6 +94,7 @@ impl<'m> Cx<'m> {
             notes: vec![],
             specialised: vec![],
             problems: vec![],
+            greatest: BTreeMap::new(),
             here: Here {
                 place: "model".into(),
                 name: String::new(),
@@ -120,6 +123,15 @@ impl<'m> Cx<'m> {
     /// An error: the node being imported needs what is not supported.
     pub(crate) fn unsupported(&self, what: impl Into<String>) -> OnnxError {
         OnnxError::unsupported(self.here.place.clone(), what)
+    }
+
+    /// An error: nothing proves that operands of these shapes fit the node being imported.
+    pub(crate) fn unproved(&self, shapes: &[&[Expr]], what: String) -> OnnxError {
+        let mut dims = shapes.iter().copied().flatten();
+        self.unsupported(match dims.any(|e| !e.symbols().is_empty()) {
+            true => what + "; sizes that `--dim` binds need no proof",
+            false => what,
+        })
     }
 
     /// An error: the node being imported breaks the operator's rules.
@@ -445,6 +457,20 @@ impl<'m> Cx<'m> {
         Ok(())
     }
 
+    /// Remembers that the node being imported cannot take values of a size symbol above `most`.
+    pub(crate) fn at_most(&mut self, symbol: &Symbol, most: i64) {
+        let place = &self.here.place;
+        let name = symbol.name();
+        let note = format!("dimension {name} is at most {most}, which {place} needs");
+        let known = self
+            .greatest
+            .entry(name.into())
+            .or_insert((most, note.clone()));
+        if most < known.0 {
+            *known = (most, note);
+        }
+    }
+
     /// An axis as a non-negative number below `rank`.
     pub(crate) fn axis(&self, axis: i64, rank: usize) -> Result<usize> {
         let from_start = if axis < 0 { axis + rank as i64 } else { axis };
@@ -507,9 +533,16 @@ impl<'m> Cx<'m> {
             Err(error) => {
                 let what = format!("{}: {}", op.name, error.reason);
                 let certain = refusal::is_certain(graph, op, inputs, &attrs);
+                if let Some((symbol, most)) = refusal::greatest(graph, op, inputs, &attrs) {
+                    self.at_most(&symbol, most);
+                }
                 return Err(match certain {
                     true => self.invalid(what),
-                    false => self.unsupported(what),
+                    false => {
+                        let graph = &self.frame().graph;
+                        let shapes = inputs.iter().map(|v| &graph.ty(*v).shape[..]);
+                        self.unproved(&shapes.collect::<Vec<_>>(), what)
+                    }
                 });
             }
         };

@@ -7,7 +7,7 @@ use tensmith_ir::graph::{Def, ValueId};
 use tensmith_ir::tensor::Tensor;
 
 use super::cx::Cx;
-use super::known;
+use super::{SPECIALISE_ELEMENTS, known};
 use crate::error::{Result, quoted};
 use crate::proto::NodeProto;
 
@@ -73,7 +73,8 @@ impl Cx<'_> {
         let name = node.operand(k).unwrap_or("");
         self.unsupported(format!(
             "the value of operand {k}, {}, is needed at compile time: bind it (`--inputs` gives \
-             the values of inputs, `--dim` those of dimensions)",
+             the values of inputs of up to {SPECIALISE_ELEMENTS} elements, `--dim` those of \
+             dimensions)",
             quoted(name)
         ))
     }

@@ -88,6 +88,13 @@ impl Default for ImportOptions {
     }
 }
 
+/// Values of inputs with more elements are better not taken as constants, though a caller may: shapes,
+/// axes and flags have fewer.
+pub const SPECIALISE_ELEMENTS: usize = 64;
+
+/// Imports of one model at most, each with lower bounds of sizes.
+const BOUNDS: usize = 8;
+
 /// A model as graph IR.
 #[derive(Clone, Debug)]
 pub struct Imported {
@@ -103,28 +110,66 @@ pub struct Imported {
 }
 
 /// Imports a checked model. Size symbols may be 0, or, where that leaves something unsupported, are
-/// at least 1.
+/// at least 1, or at most the rows of a table that are taken for them.
 ///
 /// Errors: `Unsupported` lists every operator without support at once, or else every node that
 /// needs a value or a proof that the import does not have; `Invalid` for attributes and operands
 /// that break an operator's rules; `Limit` for a tensor larger than the options admit.
 pub fn import(model: &LoadedModel, options: &ImportOptions) -> Result<Imported> {
     registry::check_supported(model)?;
-    match import_from(model, options, 0) {
-        Err(OnnxError::Unsupported { .. }) if options.keep_symbolic != KeepSymbolic::None => {
-            import_from(model, options, 1)
+    let all = match options.keep_symbolic {
+        KeepSymbolic::None => &[(0, 0)][..],
+        _ => &[(0, 0), (1, 0), (0, BOUNDS), (1, BOUNDS)],
+    };
+    let mut first = None;
+    for (least, bounds) in all {
+        match import_within(model, options, *least, *bounds) {
+            Err(error @ OnnxError::Unsupported { .. }) => drop(first.get_or_insert(error)),
+            result => return result,
         }
-        result => result,
     }
+    Err(first.expect("invariant: an attempt that is not returned has failed"))
 }
 
-/// Imports with size symbols that are at least `least`.
-fn import_from(model: &LoadedModel, options: &ImportOptions, least: i64) -> Result<Imported> {
+/// Imports with size symbols that are at least `least`, and at most what nodes can take that are
+/// not supported else: such bounds are found and set so many times at most.
+fn import_within(
+    model: &LoadedModel,
+    options: &ImportOptions,
+    least: i64,
+    bounds: usize,
+) -> Result<Imported> {
+    let mut options = options.clone();
+    let mut notes = model.notes().to_vec();
+    let mut greatest = BTreeMap::new();
+    let mut result = import_from(model, &options, (least, &notes), &mut greatest);
+    for _ in 0..bounds {
+        if !matches!(result, Err(OnnxError::Unsupported { .. })) || greatest.is_empty() {
+            break;
+        }
+        for (name, (most, note)) in std::mem::take(&mut greatest) {
+            options.max_dims.insert(name, most.max(least));
+            notes.push(note);
+        }
+        result = import_from(model, &options, (least, &notes), &mut greatest);
+    }
+    result
+}
+
+/// Imports with size symbols that are at least `least`; `greatest` then holds those that must not
+/// exceed a value, and notes that say why.
+fn import_from(
+    model: &LoadedModel,
+    options: &ImportOptions,
+    (least, notes): (i64, &[String]),
+    greatest: &mut BTreeMap<String, (i64, String)>,
+) -> Result<Imported> {
     let mut cx = Cx::new(model, options);
-    cx.notes.extend(model.notes().iter().cloned());
+    cx.notes.extend(notes.iter().cloned());
     inputs::add_inputs(&mut cx, least)?;
     cx.add_initializers(model.graph())?;
     cx.import_nodes(&model.graph().node)?;
+    *greatest = std::mem::take(&mut cx.greatest);
     cx.finish()
 }
 

@@ -3,6 +3,7 @@ use tensmith_ir::expr::{Expr, product};
 use tensmith_ir::graph::{Attrs, ValueId};
 
 use super::cx::Cx;
+use super::refusal;
 use super::registry::{OpImport, onnx};
 use super::value::{Val, one};
 use crate::error::Result;
@@ -158,14 +159,20 @@ fn unsqueeze(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
 fn expand(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     let x = cx.input(node, 0)?;
     let wanted = cx.dims(node, 1)?;
-    let shape = broadcast(cx, &cx.shape(x), &wanted)?;
+    let own = cx.shape(x);
+    let shape = broadcast(cx, &own, &wanted)?;
     // An extent of 1 against a larger one of `x` keeps that.
     cx.expand(x, shape).map(one)
 }
 
 /// The shape that two shapes broadcast to.
-pub(crate) fn broadcast(cx: &Cx<'_>, a: &[Expr], b: &[Expr]) -> Result<Vec<Expr>> {
-    tensmith_ir::ops::broadcast_shapes(&[a, b]).map_err(|reason| cx.unsupported(reason))
+pub(crate) fn broadcast(cx: &mut Cx<'_>, a: &[Expr], b: &[Expr]) -> Result<Vec<Expr>> {
+    tensmith_ir::ops::broadcast_shapes(&[a, b]).map_err(|reason| {
+        if let Some((symbol, most)) = refusal::greatest_to_broadcast(&cx.ranges(), &[a, b]) {
+            cx.at_most(&symbol, most);
+        }
+        cx.unproved(&[a, b], reason)
+    })
 }
 
 fn tile(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {

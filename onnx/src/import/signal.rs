@@ -212,7 +212,14 @@ fn dft(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
 }
 
 fn stft(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
-    let x = cx.input(node, 0)?;
+    let mut x = cx.input(node, 0)?;
+    // PyTorch's exporter leaves out the axis of real and imaginary parts of a real signal.
+    if cx.rank(x) == 2 {
+        x = cx.insert_axis(x, 2)?;
+    }
+    if cx.rank(x) != 3 {
+        return Err(cx.invalid(format!("a signal of rank {}", cx.rank(x))));
+    }
     let dtype = cx.dtype(x);
     let step = cx.ints(node, 1)?.first().copied().unwrap_or(0);
     let window = cx.optional(node, 2)?;
@@ -223,7 +230,7 @@ fn stft(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     };
     let length = length.unwrap_or(0);
     let samples = cx.shape(x).get(1).and_then(Expr::as_const);
-    let Some(samples) = samples.filter(|_| cx.rank(x) == 3) else {
+    let Some(samples) = samples else {
         return Err(cx.unsupported("a signal whose length is not constant"));
     };
     if step < 1 || length < 1 || length > samples {

@@ -86,6 +86,16 @@ pub fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     }
 }
 
+pub fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    TensorProto {
+        dims: dims.to_vec(),
+        data_type: FLOAT,
+        float_data: values.to_vec(),
+        name: name.into(),
+        ..Default::default()
+    }
+}
+
 pub fn truth(name: &str, value: bool) -> TensorProto {
     TensorProto {
         name: name.into(),

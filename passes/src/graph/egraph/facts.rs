@@ -3,6 +3,7 @@ use super::term::{Call, Known, Term};
 use egg::{Analysis, DidMerge, EGraph, Id};
 use std::sync::Arc;
 use tensmith_ir::eval::{EvalCx, Sizes};
+use tensmith_ir::expr::Ranges;
 use tensmith_ir::graph::TensorType;
 use tensmith_ir::ops::{Class, InferCx};
 use tensmith_ir::tensor::Tensor;
@@ -45,9 +46,14 @@ impl Leaf {
     }
 }
 
-/// The values from outside, by their numbers.
+/// What is outside of the terms.
 #[derive(Clone, Debug, Default)]
-pub struct Leaves(pub Vec<Leaf>);
+pub struct Leaves {
+    /// The values from outside, by their numbers.
+    pub leaves: Vec<Leaf>,
+    /// What is known of the size symbols.
+    pub ranges: Ranges,
+}
 
 /// Facts that hold for all members of a class.
 #[derive(Clone, Debug)]
@@ -100,6 +106,7 @@ pub fn infer(terms: &Terms, call: &Call) -> Result<Vec<TensorType>, String> {
         constants: &constants,
         attrs: &call.attrs,
         regions: &[],
+        ranges: &terms.analysis.ranges,
     })
 }
 
@@ -161,7 +168,7 @@ impl Analysis<Term> for Leaves {
     fn make(terms: &mut Terms, term: &Term, _: Id) -> Facts {
         match term {
             Term::Leaf(k) => {
-                let leaf = &terms.analysis.0[*k as usize];
+                let leaf = &terms.analysis.leaves[*k as usize];
                 Facts {
                     types: [leaf.ty.clone()].into(),
                     constant: None,

@@ -72,7 +72,10 @@ pub fn import_knowing(graph: &Graph, inputs: &[Leaf]) -> Imported {
             kinds.push(leaf);
         }
     }
-    let mut terms: Terms = EGraph::new(Leaves(kinds));
+    let mut terms: Terms = EGraph::new(Leaves {
+        leaves: kinds,
+        ranges: graph.ranges(),
+    });
     let mut written = Vec::new();
     let mut add = |term: Term| {
         let class = terms.add(term.clone());
