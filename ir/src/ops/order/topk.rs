@@ -1,4 +1,6 @@
 //! Definition of the greatest elements in loops.
+mod key;
+mod rank;
 mod select;
 mod sieve;
 
@@ -9,10 +11,12 @@ use crate::dtype::DType;
 use crate::expr::Expr;
 use crate::graph::NodeId;
 use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar, UnaryOp};
+use rank::Ranking;
 use select::Selection;
 use sieve::{Groups, Sieve};
 
-/// Keeps the best elements so far in the result itself. Few places are sorted all the time: an
+/// Short rows are put in order by counting. Of others, keeps the best elements so far in the result
+/// itself. Few places are sorted all the time: an
 /// element that takes one moves forward to it; of long rows, a sieve leaves out most elements
 /// before. More are selected by a bound and sorted. Where that needs what is not known, they are a
 /// heap with the last of the best at its root, which is sorted when all elements have been seen.
@@ -21,6 +25,11 @@ pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
     let axis = attrs.int("axis") as usize;
     let k = attrs.dims("k")[0].clone();
     let x = cx.operand_type(node, 0);
+    if let Some(wanted) = Ranking::of(x.dtype, &x.shape[axis], &k) {
+        return rows(cx, &x.shape, axis, &mut |cx, at| {
+            rank::define_row(cx, node, wanted, at);
+        });
+    }
     let few = k.as_const().filter(|k| *k <= FEW_PLACES);
     if let Some(groups) = few.and_then(|k| Groups::of(x.dtype, &x.shape, axis, k)) {
         return define_sieved(cx, node, groups);

@@ -10,8 +10,8 @@
 //! for each digit: sort found by it, by counting
 //! ```
 //! Source: D. Knuth, The Art of Computer Programming, 5.2.5 (sorting by distribution).
-use super::super::super::movement::convert;
 use super::super::InRow;
+use super::key::{key, key_fits};
 use crate::define::Define;
 use crate::dtype::DType;
 use crate::expr::Expr;
@@ -56,10 +56,6 @@ impl Selection {
     }
 }
 
-fn key_fits(dtype: DType) -> bool {
-    dtype.bytes() <= 4 && dtype != DType::Bool
-}
-
 fn int(value: i64) -> Scalar {
     Scalar::Const(Const::int(DType::I64, value.into()))
 }
@@ -74,36 +70,6 @@ fn op(op: BinaryOp, a: Scalar, b: Scalar) -> Scalar {
 
 fn read(register: BufferId) -> Scalar {
     Scalar::load(register, vec![])
-}
-
-/// The integer in the place of an element: greater for better ones, the same for equal ones.
-fn key(cx: &mut Define<'_>, dtype: DType, element: Scalar, largest: bool) -> Scalar {
-    let ascending = if dtype.is_float() {
-        let value = convert(DType::F32, dtype, element);
-        let value = cx.bind(value);
-        let bits = cx.bind(Scalar::Bitcast(DType::I32, Box::new(value.clone())));
-        let sign = op(BinaryOp::Shr, bits.clone(), word(31));
-        let flipped = op(BinaryOp::And, sign, word(i32::MAX));
-        let ordered = op(BinaryOp::Xor, bits, flipped);
-        let zero = op(BinaryOp::Eq, value.clone(), Scalar::num(DType::F32, 0.0));
-        let nan = op(BinaryOp::Ne, value.clone(), value);
-        Scalar::select(nan, word(i32::MAX), Scalar::select(zero, word(0), ordered))
-    } else if dtype == DType::U32 {
-        let signed = op(
-            BinaryOp::Xor,
-            element,
-            Scalar::Const(Const::int(DType::U32, (1u32 << 31).into())),
-        );
-        Scalar::Bitcast(DType::I32, Box::new(signed))
-    } else if dtype == DType::I32 {
-        element
-    } else {
-        Scalar::cast(DType::I32, element)
-    };
-    match largest {
-        true => ascending,
-        false => Scalar::unary(UnaryOp::Not, ascending),
-    }
 }
 
 /// Writes the best elements of a row to the results.
