@@ -229,7 +229,8 @@ impl Expr {
         Self::atom(Atom::Size(symbol))
     }
 
-    fn atom(atom: Atom) -> Self {
+    /// An atom alone.
+    pub fn atom(atom: Atom) -> Self {
         Expr {
             terms: vec![(vec![atom], 1)],
             constant: 0,
@@ -522,6 +523,16 @@ impl Expr {
         }
         if ranges.proves_within(&rest, d) {
             return (whole, rest);
+        }
+        // All values have one quotient.
+        if let Some(c) = d.as_const().filter(|c| *c > 0) {
+            let (least, most) = ranges.bounds(&rest);
+            let quotient = least.div_euclid(c);
+            if quotient == most.div_euclid(c)
+                && let Some(gone) = quotient.checked_mul(c)
+            {
+                return (whole + quotient, rest - gone);
+            }
         }
         let parted = d.as_const().and_then(|c| rest.parted_div(c, ranges));
         match parted {

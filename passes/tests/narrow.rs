@@ -3,9 +3,9 @@
 mod common;
 
 use common::{check, check_with, conv_attrs, f32s, iota, ty, vectors_of};
-use tensmith_ir::expr::Expr;
+use tensmith_ir::expr::{Atom, Expr};
 use tensmith_ir::graph::{Attrs, Graph};
-use tensmith_ir::loops::{Kernel, Mark, Stmt};
+use tensmith_ir::loops::{Kernel, Mark, Scalar, Stmt};
 use tensmith_ir::ops::op;
 use tensmith_ir::plan::Plan;
 
@@ -135,5 +135,54 @@ fn rows_of_short_parts_are_put_together_by_vectors() {
         }
         g.add_output("y", y);
         for_all_widths(&g, &shape, all_are_vectors);
+    }
+}
+
+/// Whether indices along the rows of operands are linear.
+fn reads_rows(stmts: &[Stmt]) -> bool {
+    stmts.iter().all(|stmt| {
+        let mut fine = true;
+        if let Stmt::Store { value, .. } = stmt {
+            value.visit(&mut |s| {
+                if let Scalar::Load(_, index) = s
+                    && let Some(last) = index.last()
+                {
+                    let mut atoms = last.terms().iter().flat_map(|(atoms, _)| atoms);
+                    fine &= atoms.all(|a| matches!(a, Atom::Var(_)));
+                }
+            });
+        }
+        fine && stmt.bodies().into_iter().all(|b| reads_rows(b))
+    })
+}
+
+/// Borders that repeat what is inside are parts of their own, and all are rows or blocks of the operand.
+#[test]
+fn reflected_and_wrapped_borders_are_cut_off() {
+    for mode in ["reflect", "wrap", "edge"] {
+        for filters in [None, Some(8)] {
+            let shape = [1, 8, 6, 40];
+            let mut g = Graph::default();
+            let x = g.add_input("x", ty(&shape));
+            let fill = g.add_constant("fill", f32s(&[], 0.0));
+            let ends = |n: usize| [0, 0, 0, n].map(Expr::from).to_vec();
+            let attrs = Attrs::new()
+                .with("mode", mode)
+                .with("before", ends(3))
+                .with("after", ends(5));
+            let mut y = g.add_one(op("pad"), "p", &[x, fill], attrs).unwrap();
+            // What a convolution reads lies with channels innermost.
+            if let Some(filters) = filters {
+                let w = g.add_constant("w", f32s(&[filters, 8, 3, 3], 0.1));
+                let attrs = conv_attrs(([1, 1], [1, 1]), 1, ([0, 0], [0, 0]));
+                y = g.add_one(op("conv"), "c", &[y, w], attrs).unwrap();
+            }
+            g.add_output("y", y);
+            for_all_widths(&g, &shape, |plan| {
+                all_are_vectors(plan);
+                let kernel = &plan.kernels[0];
+                assert!(reads_rows(&kernel.body), "{kernel}");
+            });
+        }
     }
 }

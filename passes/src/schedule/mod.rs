@@ -10,6 +10,7 @@ mod checks;
 mod collapse;
 mod contraction;
 mod copies;
+mod folds;
 mod groups;
 mod index_split;
 mod interleave;
@@ -260,6 +261,13 @@ fn schedule_nest(
     if let Some(choice) = borders::choose(s.kernel(), &Nest::at(s.kernel(), at)) {
         let steps = |s: &mut Scheduler| borders::schedule(s, at, choice);
         if let Ok((parts, count)) = s.recipe("borders", steps) {
+            schedule_list(s, parts, count, target, packable);
+            return;
+        }
+    }
+    if let Some(choice) = folds::choose(s.kernel(), &Nest::at(s.kernel(), at)) {
+        let steps = |s: &mut Scheduler| folds::schedule(s, at, choice);
+        if let Ok((parts, count)) = s.recipe("folds", steps) {
             schedule_list(s, parts, count, target, packable);
             return;
         }
