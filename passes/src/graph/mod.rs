@@ -55,6 +55,7 @@ mod sum_weights;
 mod tests;
 mod transpose_columns;
 mod trim_windows;
+mod widen_halves;
 mod widen_masks;
 
 pub use absorb_transposes::absorb_transposes;
@@ -101,6 +102,7 @@ pub use sum_integers_in_floats::sum_integers_in_floats;
 pub use sum_weights::sum_weights;
 pub use transpose_columns::transpose_columns;
 pub use trim_windows::trim_windows;
+pub use widen_halves::widen_halves;
 pub use widen_masks::widen_masks;
 
 use tensmith_ir::graph::{Graph, Node};

@@ -101,6 +101,7 @@ fn before_and_after() {
     check(include_str!("sum_weights.rs"), &sum_weights);
     check(include_str!("transpose_columns.rs"), &transpose_columns);
     check(include_str!("trim_windows.rs"), &trim_windows);
+    check(include_str!("widen_halves.rs"), &widen_halves);
     check(include_str!("widen_masks.rs"), &widen_masks);
 }
 

@@ -10,7 +10,7 @@ use crate::graph::{
     resize_to_repeat, round_quotients, scale_bounds, scale_products, share_operands,
     simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, sink_transposes,
     split_conv_transpose, split_pooling, sum_integers_in_floats, sum_weights, transpose_columns,
-    trim_windows, widen_masks,
+    trim_windows, widen_halves, widen_masks,
 };
 use tensmith_ir::graph::{Graph, GraphError};
 
@@ -57,6 +57,12 @@ fn dots(options: &PassOptions) -> bool {
     options.target.dots
 }
 
+const WIDEN_HALVES: Pass = Pass {
+    name: "widen-halves",
+    rounding: Rounding::Reassociates,
+    text: "operations on f16 and bf16 => on f32, rounded where results leave the graph",
+    run: |g, _, _| widen_halves(g),
+};
 const FOLD_IDENTITIES: Pass = Pass {
     name: "fold-identities",
     rounding: Rounding::Exact,
@@ -319,6 +325,7 @@ const WIDEN_MASKS: Pass = Pass {
 /// Normal forms, and what is cheaper whatever is around it: what both the rules and the directed
 /// path begin with.
 pub(super) const NORMALISE: &[Step] = &[
+    Step(&WIDEN_HALVES, reassociates),
     Step(&FOLD_IDENTITIES, always),
     Step(&SIMPLIFY_MOVEMENT, always),
     Step(&DEQUANTISE_LATE, always),
