@@ -63,6 +63,7 @@ fn before_and_after() {
     check(include_str!("interleave_zeros.rs"), &interleave_zeros);
     check(include_str!("repeat_channels.rs"), &repeat_channels);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
+    check(include_str!("keep_half_weights.rs"), &keep_half_weights);
     check(include_str!("merge_contractions.rs"), &|g| {
         merge_contractions(g, &PassOptions::default())
     });
