@@ -125,6 +125,32 @@ fn products_are_right_at_every_width() {
     }
 }
 
+/// Transposed halves keep their bits, NaN among them, and take blocks of a cache line each.
+#[test]
+fn transposed_halves_are_the_same() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(DType::F16, &[3, 50, 70]));
+    let perm = Attrs::new().with("perm", vec![0, 2, 1]);
+    let y = g.add_one(op("transpose"), "t", &[x], perm).unwrap();
+    g.add_output("y", y);
+    let bits = |k: usize| (k as u32).wrapping_mul(40503) as u16;
+    let data = |at: &dyn Fn(usize) -> usize| -> Vec<u8> {
+        (0..3 * 50 * 70)
+            .flat_map(|k| bits(at(k)).to_le_bytes())
+            .collect()
+    };
+    let x = Tensor::new(DType::F16, vec![3, 50, 70], data(&|k| k).into()).unwrap();
+    let want = data(&|k| {
+        let (image, column, row) = (k / 3500, k / 50 % 70, k % 50);
+        image * 3500 + row * 70 + column
+    });
+    let plan = compile::plan(&g, &Options::default()).unwrap();
+    for edge in [Edge::End, Edge::Begin] {
+        let found = run_guarded(&plan, std::slice::from_ref(&x), (Runner::Spmd, 2), edge).unwrap();
+        assert_eq!(found[0].data[..], want[..], "{edge:?}");
+    }
+}
+
 /// `standard` rounds what leaves the graph, `exact` each result: of 1 + 2^-11, 1 is left to add to.
 #[test]
 fn precisions_differ_by_roundings() {
