@@ -4,6 +4,7 @@
 mod support;
 
 use support::cases::models_folder;
+use support::halves::halves_of;
 use support::names::MODELS;
 use tensmith::explain::schedule::fallback_text;
 use tensmith::files::read_npz;
@@ -16,10 +17,11 @@ use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
 use tensmith_ir::ops::{Sampler, op};
 
 /// Kernels with a nest that has no vectors by its nature, and why: model, part of the name.
-const SCALAR: [(&str, &str); 3] = [
+const SCALAR: [(&str, &str); 4] = [
     // An attention mask is of 64-bit integers, which have no lanes, when it becomes numbers.
     ("minilm_l6", "cast_add_mul"),
     ("minilm_l6", "cast_expand_mul_reduce_sum_reduce_sum_max"),
+    ("minilm_l6", "cast_expand_cast_mul_reduce_sum_reduce_sum"),
     // Two columns are no vector.
     ("ppocr_cls", "contract_add"),
 ];
@@ -39,8 +41,31 @@ fn with_dot_products() {
     check("x86-64-v4-vnni");
 }
 
-/// Compiles all models for a target, whose code is not run.
+/// The same models in half precision, whose kernels are those of floats.
+#[test]
+fn halves_with_256_bits() {
+    check_models("x86-64-v3", &|graph| {
+        halves_of(graph, DType::F16).map(|h| h.stated)
+    });
+}
+
+/// As above.
+#[test]
+fn halves_with_512_bits() {
+    check_models("x86-64-v4", &|graph| {
+        halves_of(graph, DType::F16).map(|h| h.stated)
+    });
+    check_models("x86-64-v4", &|graph| {
+        halves_of(graph, DType::BF16).map(|h| h.stated)
+    });
+}
+
 fn check(name: &str) {
+    check_models(name, &|graph| Some(graph.clone()));
+}
+
+/// Compiles what is made of all models for a target; the code is not run.
+fn check_models(name: &str, of: &dyn Fn(&Graph) -> Option<Graph>) {
     let target = Target::named(name).unwrap();
     let (mut narrow, mut wide) = (Vec::new(), 0);
     for model in MODELS {
@@ -54,7 +79,10 @@ fn check(name: &str) {
             ..Options::default()
         };
         let imported = loaded.import_for(&inputs, &mut options).unwrap();
-        let plan = compile::plan(&imported.graph, &options).unwrap();
+        let Some(graph) = of(&imported.graph) else {
+            continue;
+        };
+        let plan = compile::plan(&graph, &options).unwrap();
         let code = JitCode::compile(&plan, &target).unwrap();
         for (kernel, stats) in plan.kernels.iter().zip(&code.stats) {
             wide += stats.wide_tiles;

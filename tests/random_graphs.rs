@@ -12,9 +12,11 @@ use draw::{draw_residual, draw_units, draw_wide, largest_magnitude};
 use seeds::seeds;
 use shrink::{check_drawn, check_found};
 use support::guarded::{Edge, Runner, run_guarded};
+use support::halves::{cast, halves_of, rounded};
 use support::{X86_LEVELS, target_here};
 use tensmith::convert::{to_ir, to_runtime};
 use tensmith::{Options, compile};
+use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::verify_plan;
@@ -73,6 +75,62 @@ fn residuals_are_written_over() {
             result.unwrap_or_else(|e| panic!("{name}, seed {seed}: {e}\n{graph}"));
         }
     }
+}
+
+/// The same graphs in half precision are computed as those of floats, and rounded at their ends.
+#[test]
+fn halves_are_rounded_where_they_leave() {
+    for half in [DType::F16, DType::BF16] {
+        let check = |graph: &Graph, inputs: &[Tensor]| check_halves(graph, inputs, half);
+        check_drawn("halves", SEEDS, &draw_wide, &check);
+        check_drawn("halves_of_residuals", 0..40, &draw_residual, &check);
+    }
+    let drawn = SEEDS.filter(|seed| halves_of(&draw_wide(*seed).0, DType::F16).is_some());
+    assert!(drawn.count() > 120, "few graphs have a form in halves");
+}
+
+fn check_halves(graph: &Graph, inputs: &[Tensor], half: DType) -> Result<(), String> {
+    let Some(halves) = halves_of(graph, half) else {
+        return Ok(());
+    };
+    let given: Vec<Tensor> = inputs.iter().map(|t| rounded(t, half)).collect();
+    let wide = |t: &Tensor| match t.dtype == half {
+        true => cast(t, DType::F32),
+        false => t.clone(),
+    };
+    let inputs: Vec<Tensor> = given.iter().map(wide).collect();
+    let want = eval_graph(&halves.meant, &inputs).map_err(|e| format!("reference: {e}"))?;
+    let largest = largest_magnitude(&halves.meant, &inputs);
+    let plan = compile::plan(&halves.stated, &Options::default()).map_err(|e| e.to_string())?;
+    for (runner, threads, edge) in [RUNS[0], RUNS[1]] {
+        let found = run_guarded(&plan, &given, (runner, threads), edge);
+        let found = found.map_err(|e| format!("{edge:?}: {e}"))?;
+        for (k, (w, f)) in want.iter().zip(&found).enumerate() {
+            let result = match f.dtype == half {
+                true => close_halves(w, f, largest),
+                false => close(w, f, largest),
+            };
+            result.map_err(|e| format!("{half}, output {k}: {e}\n{plan}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// As [`close`], but for the last rounding: by half of the last place, or of the least subnormal.
+fn close_halves(want: &Tensor, found: &Tensor, largest: f64) -> Result<(), String> {
+    let (place, least) = match found.dtype {
+        DType::F16 => (2f64.powi(-11), 2f64.powi(-25)),
+        _ => (2f64.powi(-8), 0.0),
+    };
+    let back = cast(&rounded(want, found.dtype), DType::F32);
+    for (k, (x, y)) in want.to_f64().iter().zip(found.to_f64()).enumerate() {
+        // Beyond the greatest half, infinity.
+        let same = y == back.to_f64()[k] || x.is_nan() && y.is_nan();
+        if !(same || (x - y).abs() <= LIMIT * largest + place * x.abs() + least) {
+            return Err(format!("element {k}: found {y:e}, want {x:e}"));
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -16,7 +16,10 @@ pub fn features() -> Vec<&'static str> {
             ("has_sse42", std::is_x86_feature_detected!("sse4.2")),
             ("has_popcnt", std::is_x86_feature_detected!("popcnt")),
             ("has_avx", std::is_x86_feature_detected!("avx")),
-            ("has_avx2", std::is_x86_feature_detected!("avx2")),
+            (
+                "has_avx2",
+                std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("f16c"),
+            ),
             ("has_fma", std::is_x86_feature_detected!("fma")),
             ("has_bmi1", std::is_x86_feature_detected!("bmi1")),
             ("has_bmi2", std::is_x86_feature_detected!("bmi2")),

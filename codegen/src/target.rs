@@ -71,6 +71,8 @@ fn wide_target(features: &[&str]) -> WideTarget {
             avx: has("has_avx"),
             avx2: has("has_avx2"),
             fma: has("has_fma"),
+            // Cranelift has no name for it; a host without it counts as one without AVX2.
+            f16c: has("has_avx2"),
             avx512f: has("has_avx512f"),
             avx512dq: has("has_avx512dq"),
             avx512bw: false,

@@ -11,6 +11,8 @@ use tensmith_ir::loops::interp::run_kernel;
 use tensmith_ir::tensor::Tensor;
 
 const SHORT: [DType; 4] = [DType::I8, DType::U8, DType::I16, DType::U16];
+/// Floats of 16 bits, whose bits lanes hold.
+const HALVES: [DType; 2] = [DType::F16, DType::BF16];
 const ROWS: usize = 5;
 /// A whole number of the least vectors, and of no others.
 const COLUMNS: usize = 44;
@@ -62,6 +64,8 @@ fn bytes_of(dtype: DType, k: usize) -> Vec<u8> {
     match dtype {
         DType::F32 => FLOATS[k % FLOATS.len()].to_le_bytes().to_vec(),
         DType::Bool => vec![u8::from(k.is_multiple_of(3))],
+        // The bits of numbers, subnormal ones, infinities and NaN.
+        DType::F16 | DType::BF16 => (k.wrapping_mul(0x9e37) as u16).to_le_bytes().to_vec(),
         _ => {
             let i = INTS[k % INTS.len()].wrapping_add((k / 16) as i64);
             i.to_le_bytes()[..dtype.bytes()].to_vec()
@@ -117,13 +121,18 @@ fn copy(from: DType, to: DType, load: &str, columns: usize) -> Kernel {
 #[test]
 fn conversions_of_all_types() {
     let words = [DType::F32, DType::I32, DType::U32];
-    let all = || SHORT.into_iter().chain(words).chain([DType::Bool]);
+    let all = || {
+        let narrow = SHORT.into_iter().chain(HALVES);
+        narrow.chain(words).chain([DType::Bool])
+    };
     for (from, to) in all().flat_map(|from| all().map(move |to| (from, to))) {
         // No lane converts between these.
-        if matches!(
-            (from, to),
-            (DType::F32, DType::U32) | (DType::U32, DType::F32)
-        ) {
+        let word = |d: DType| d.is_int() && d.bytes() == 4;
+        let apart = match (from, to) {
+            (DType::F32, DType::U32) | (DType::U32, DType::F32) => true,
+            _ => word(from) && to.is_half() || from.is_half() && to == DType::U32,
+        };
+        if apart {
             continue;
         }
         let args = [tensor(from, vec![ROWS, COLUMNS], 3)];
@@ -133,9 +142,10 @@ fn conversions_of_all_types() {
 
 #[test]
 fn elements_that_lie_apart() {
-    for d in SHORT.into_iter().chain([DType::Bool]) {
+    for d in SHORT.into_iter().chain(HALVES).chain([DType::Bool]) {
         let args = [tensor(d, vec![ROWS, 2 * COLUMNS], 1)];
-        check(&copy(d, DType::I32, "a0[i0, 2*i1]", 2 * COLUMNS), &args);
+        let word = if d.is_half() { DType::F32 } else { DType::I32 };
+        check(&copy(d, word, "a0[i0, 2*i1]", 2 * COLUMNS), &args);
         check(&copy(d, d, "a0[i0, -2*i1 + 87]", 2 * COLUMNS), &args);
         check(&copy(d, d, "a0[i0, 3]", 2 * COLUMNS), &args);
         let apart = kernel(&format!(

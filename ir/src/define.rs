@@ -21,7 +21,7 @@ use crate::loops::{
     BinaryOp, Buffer, BufferId, Cond, Const, For, Kernel, Layout, Mark, Reduction, Role, Scalar,
     Scope, Stmt,
 };
-use crate::ops::Lower;
+use crate::ops::{Class, Lower};
 use std::collections::{HashMap, HashSet};
 
 /// A place in the model that a run-time check names.
@@ -313,10 +313,25 @@ impl<'g> Define<'g> {
         let depth = self.scope_of(&key.1);
         let inner = self.scopes.split_off(depth + 1);
         let result = self.node_value(node, k, &key.1);
-        let result = self.bind(result);
+        let result = match self.is_factor(key.0, &result) {
+            true => result,
+            false => self.bind(result),
+        };
         self.top().memo.insert(key, result.clone());
         self.scopes.extend(inner);
         result
+    }
+
+    /// Whether a value is a half as `f32` that only a contraction reads: its loops say then what is
+    /// multiplied.
+    fn is_factor(&self, value: ValueId, result: &Scalar) -> bool {
+        let Scalar::Cast(DType::F32, half) = result else {
+            return false;
+        };
+        let loaded = matches!(**half, Scalar::Load(..)) && self.dtype_of(half).is_half();
+        let nodes = self.members.iter().map(|n| self.graph.node(*n));
+        let mut readers = nodes.filter(|n| n.inputs.contains(&value));
+        loaded && readers.all(|n| n.op.class == Class::Contraction)
     }
 
     /// Values that a definition needs for a whole row, such as its maximum: computed once, in

@@ -85,6 +85,11 @@ impl DType {
         matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::BF16)
     }
 
+    /// Whether this is a floating-point type of 16 bits.
+    pub fn is_half(self) -> bool {
+        matches!(self, DType::F16 | DType::BF16)
+    }
+
     /// Whether this is an integer type; `bool` is not.
     pub fn is_int(self) -> bool {
         !self.is_float() && self != DType::Bool

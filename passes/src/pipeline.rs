@@ -27,7 +27,8 @@ pub enum Precision {
     /// Operations as the model states them, in their order.
     Exact,
     /// Reductions reassociate; constant factors move into weights; algorithms whose errors stay within
-    /// 1e-4 of the largest result may compute convolutions.
+    /// 1e-4 of the largest result may compute convolutions; what is stated of `f16` and `bf16` is
+    /// computed in `f32` and rounded where it leaves the graph.
     #[default]
     Standard,
     /// As [`Precision::Standard`], with this bound instead, which also admits approximations that keep

@@ -2,8 +2,9 @@
 //!
 //! Requires: a graph in which small constant results were folded.
 //! Ensures: nodes of the rest have an operand that is known at run time only, or are cheaper to
-//! compute in place than to load (`expand`, `iota`, masks of streamed chains); nodes split off have
-//! static types.
+//! compute in place than to load (`expand`, `iota`, masks of streamed chains, halves that are read
+//! once as floats); nodes split off have static types.
+use crate::graph::reads_halves_once;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tensmith_ir::expr::{Expr, UNBOUNDED};
 use tensmith_ir::graph::{
@@ -55,6 +56,10 @@ pub fn split_constants(
     let mut constant = constant_values(graph);
     let outputs = streamed.iter().flat_map(|n| &graph.node(*n).outputs);
     outputs.for_each(|v| constant[v.0 as usize] = false);
+    let uses = graph.uses();
+    let halves = graph.nodes.iter();
+    let halves = halves.filter(|n| reads_halves_once(graph, &uses, n));
+    halves.for_each(|n| constant[n.outputs[0].0 as usize] = false);
     if !graph.nodes.iter().any(|n| is_split(n, &constant)) {
         return Ok(Split::nothing(graph));
     }

@@ -3,6 +3,7 @@
 pub mod cases;
 pub mod executors;
 pub mod guarded;
+pub mod halves;
 pub mod names;
 pub mod spelling;
 pub mod watchdog;

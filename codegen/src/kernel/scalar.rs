@@ -425,13 +425,12 @@ impl Emitter<'_, '_> {
 
     /// Conversion; halves go through the bodies of the math table.
     pub(super) fn cast_val(&mut self, to: DType, a: Val) -> Result<Val, CodegenError> {
-        let half = |d: DType| matches!(d, DType::F16 | DType::BF16);
         let from = a.dtype;
         if from == to {
             return Ok(a);
         }
         if let Some(body) = math::conversion(from, to) {
-            let narrow = |d: DType| if half(d) { DType::U16 } else { d };
+            let narrow = |d: DType| if d.is_half() { DType::U16 } else { d };
             let result = self.inline(
                 body,
                 vec![Val {
@@ -444,8 +443,9 @@ impl Emitter<'_, '_> {
                 ..result
             });
         }
-        if half(from) || half(to) {
-            let through = if half(from) { DType::F32 } else { DType::F64 };
+        if from.is_half() || to.is_half() {
+            let exact = from.is_half() || from == DType::Bool || from.bytes() < 4;
+            let through = if exact { DType::F32 } else { DType::F64 };
             let wide = self.cast_val(through, a)?;
             return self.cast_val(to, wide);
         }

@@ -1,13 +1,18 @@
 //! Elements of fewer than 32 bits in 128-bit vectors: four lanes of 32 bits hold integers of the same
-//! values, and `bool` as masks.
+//! values, `bool` as masks, and floats of 16 bits as integers of the same bits.
 use super::{Emitter, vector_type};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Value, types};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::loops::{BinaryOp, Const};
 
-/// Integers that lanes hold as 32-bit ones.
+/// What lanes hold as 32-bit integers.
 pub(super) fn is_short(dtype: DType) -> bool {
+    dtype.is_half() || is_short_integer(dtype)
+}
+
+/// Integers that lanes hold as 32-bit ones.
+fn is_short_integer(dtype: DType) -> bool {
     matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16)
 }
 
@@ -81,7 +86,7 @@ impl Emitter<'_, '_> {
         let lanes = self.mask_of(dtype, lanes);
         // Nothing saturates: lanes hold values of the type.
         let words = match dtype {
-            DType::U16 => self.b.ins().unarrow(lanes, lanes),
+            DType::U16 | DType::F16 | DType::BF16 => self.b.ins().unarrow(lanes, lanes),
             _ => self.b.ins().snarrow(lanes, lanes),
         };
         let (flags, order) = (flags.with_endianness(Endianness::Little), little());
@@ -122,7 +127,7 @@ impl Emitter<'_, '_> {
 
     /// The nearest value of a short type.
     fn clamp(&mut self, to: DType, v: Value) -> Value {
-        let Some((least, most)) = to.int_range().filter(|_| is_short(to)) else {
+        let Some((least, most)) = to.int_range().filter(|_| is_short_integer(to)) else {
             return v;
         };
         let [least, most] = [least, most].map(|limit| self.every(limit as i64));
@@ -134,7 +139,7 @@ impl Emitter<'_, '_> {
 
     /// The value of a short type that has the same low bits.
     fn wrap(&mut self, to: DType, v: Value) -> Value {
-        if !is_short(to) {
+        if !is_short_integer(to) {
             return v;
         }
         let bits = 8 * to.bytes() as i64;

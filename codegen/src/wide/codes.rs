@@ -152,6 +152,8 @@ pub(super) fn unary(w: Width, op: UnaryOp) -> (Code, Option<i64>) {
             VEX_Vcvtdq2ps_ymm_ymmm256,
             EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
         ),
+        // Selection makes several instructions of them.
+        UnaryOp::FromF16 | UnaryOp::ToF16 => (INVALID, INVALID),
     };
     // Bit 3 suppresses the inexact flag.
     let imm = match op {
@@ -441,6 +443,27 @@ pub(super) fn store_short(ty: IntTy) -> Code {
         _ => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
     }
 }
+
+/// `dst, a/mem` of binary16 in the lower half of a vector.
+pub(super) fn from_f16(w: Width) -> Code {
+    pick(
+        w,
+        Code::VEX_Vcvtph2ps_ymm_xmmm128,
+        Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae,
+    )
+}
+
+/// `dst/mem, a, imm8` of binary16 in the lower half of a vector; 0 rounds to nearest even.
+pub(super) fn to_f16(w: Width) -> Code {
+    pick(
+        w,
+        Code::VEX_Vcvtps2ph_xmmm128_ymm_imm8,
+        Code::EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae,
+    )
+}
+
+/// `dst, a` of the low halves of 512-bit lanes, side by side in the lower half of a vector.
+pub(super) const NARROW_WORDS: Code = Code::EVEX_Vpmovdw_ymmm256_k1z_zmm;
 
 /// `dst, m` of an integer, extended.
 pub(super) fn int_load(ty: IntTy) -> Code {

@@ -7,6 +7,7 @@
 
 mod first;
 mod fold;
+mod halves;
 mod vector;
 
 use self::fold::Uses;

@@ -12,6 +12,8 @@ pub struct IsaFeatures {
     pub avx2: bool,
     /// Fused multiply-add.
     pub fma: bool,
+    /// Conversions from and to IEEE binary16.
+    pub f16c: bool,
     /// 512-bit vectors and masks.
     pub avx512f: bool,
     /// 512-bit double- and quadword additions.
@@ -36,6 +38,7 @@ impl IsaFeatures {
             C::AVX => self.avx,
             C::AVX2 => self.avx2,
             C::FMA => self.fma,
+            C::F16C => self.f16c,
             C::AVX512F => self.avx512f,
             C::AVX512DQ => self.avx512dq,
             C::AVX512BW => self.avx512bw,
@@ -64,13 +67,14 @@ pub struct WideTarget {
 }
 
 impl WideTarget {
-    /// A machine with AVX2 and FMA, and nothing beyond.
+    /// A machine with AVX2, FMA and F16C, and nothing beyond.
     pub const fn avx2() -> Self {
         Self {
             features: IsaFeatures {
                 avx: true,
                 avx2: true,
                 fma: true,
+                f16c: true,
                 avx512f: false,
                 avx512dq: false,
                 avx512bw: false,

@@ -1,7 +1,8 @@
 //! Whether the iterations of a loop can be the lanes of vector registers.
 //!
-//! Lanes hold 32-bit elements (`f32`, `i32`, `u32`), and integers of 8 and 16 bits and `bool` as such,
-//! which are loaded, stored, chosen, compared and converted, but not computed with otherwise. Loads and stores
+//! Lanes hold 32-bit elements (`f32`, `i32`, `u32`), and integers of 8 and 16 bits, floats of 16 bits
+//! and `bool` as such, which are loaded, stored, chosen, compared and converted, but not computed
+//! with otherwise. Loads and stores
 //! may have any stride; control flow and index values must not depend on the lane.
 use super::math::{self, MathBody, MathFn};
 use super::{
@@ -103,7 +104,7 @@ fn is_short(dtype: DType) -> bool {
 }
 
 fn fits(dtype: DType) -> bool {
-    is_word(dtype) || is_short(dtype) || dtype == DType::Bool
+    is_word(dtype) || is_short(dtype) || dtype.is_half() || dtype == DType::Bool
 }
 
 fn cast_fits(from: DType, to: DType) -> bool {
@@ -111,6 +112,11 @@ fn cast_fits(from: DType, to: DType) -> bool {
     match (from, to) {
         (F32, I32 | Bool) | (I32, F32) => true,
         (F32, U32) | (U32, F32) => false,
+        (F32, _) if to.is_half() => true,
+        (_, F32) if from.is_half() => true,
+        // By way of `f32`.
+        (I32 | U32, _) if to.is_half() => false,
+        (_, U32) if from.is_half() => false,
         (F32, _) => is_short(to),
         (_, F32) => is_short(from) || from == Bool,
         _ => fits(from) && fits(to),

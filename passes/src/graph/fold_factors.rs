@@ -36,6 +36,7 @@
 //! Source: Jacob et al., Quantization and training of neural networks, section 3.2.
 use super::Rewriter;
 use super::fold_identities::{moderate, uniform};
+use super::keep_half_weights::are_half_weights;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 
@@ -125,6 +126,9 @@ fn weights<'a>(cx: &'a Rewriter<'_>, y: ValueId) -> Option<(&'a Node, usize)> {
         .iter()
         .find_map(|name| cx.producer(y, name))?;
     let k = (0..2).rev().find(|k| is_fixed(&cx.new, node.inputs[*k]))?;
+    if are_half_weights(&cx.new, node, k) {
+        return None;
+    }
     (node.op.name == "contract" || k == 1).then_some((node, k))
 }
 

@@ -74,6 +74,11 @@ impl<'g> Rewriter<'g> {
         self.map[old.0 as usize] = Some(new);
     }
 
+    /// Whether it is known what an old value is in the new graph.
+    pub fn is_set(&self, old: ValueId) -> bool {
+        self.map[old.0 as usize].is_some()
+    }
+
     /// States that a result of a node is a new value from here on.
     fn stand_in(&mut self, node: &Node, old: ValueId, new: ValueId) -> Result<(), GraphError> {
         let (want, found) = (self.old.ty(old), self.new.ty(new));

@@ -63,6 +63,7 @@ fn before_and_after() {
     check(include_str!("interleave_zeros.rs"), &interleave_zeros);
     check(include_str!("repeat_channels.rs"), &repeat_channels);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
+    check(include_str!("keep_half_weights.rs"), &keep_half_weights);
     check(include_str!("merge_contractions.rs"), &|g| {
         merge_contractions(g, &PassOptions::default())
     });
@@ -101,6 +102,7 @@ fn before_and_after() {
     check(include_str!("sum_weights.rs"), &sum_weights);
     check(include_str!("transpose_columns.rs"), &transpose_columns);
     check(include_str!("trim_windows.rs"), &trim_windows);
+    check(include_str!("widen_halves.rs"), &widen_halves);
     check(include_str!("widen_masks.rs"), &widen_masks);
 }
 

@@ -1,6 +1,6 @@
 //! The rules: where inside of a kernel a node would be computed, and whether that is acceptable.
 use super::{Draft, Partitioner, WhyNot};
-use crate::graph::is_depthwise;
+use crate::graph::{is_depthwise, reads_halves_once};
 use std::collections::HashMap;
 use tensmith_ir::expr::{Atom, Expr};
 use tensmith_ir::graph::{AttrValue, Graph, Node, NodeId, TensorType, ValueId};
@@ -410,7 +410,9 @@ impl Partitioner<'_> {
     fn admit_scalar_work(&self, node: &Node, info: &Info, draft: &Draft) -> Result<(), WhyNot> {
         if info.in_contraction {
             let moves = node.op.class == Class::Movement && keeps_last_axis(self.graph, node);
-            return if moves || widens_for_windows(self.graph, self.uses, node) {
+            let widens = widens_for_windows(self.graph, self.uses, node)
+                || reads_halves_once(self.graph, self.uses, node);
+            return if moves || widens {
                 Ok(())
             } else {
                 Err(WhyNot::InContraction)

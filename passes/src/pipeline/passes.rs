@@ -5,12 +5,12 @@ use crate::graph::{
     absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
     conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
     fold_constants, fold_factors, fold_identities, fold_operands, fold_signs, interleave_zeros,
-    join_columns, join_transposes, materialise_padding, merge_contractions, merge_convolutions,
-    multiply_bytes, order_nodes, order_operands, part_before_slices, part_rows, repeat_channels,
-    resize_to_repeat, round_quotients, scale_bounds, scale_products, share_operands,
-    simplify_conditions, simplify_movement, simplify_powers, sink_reshapes, sink_transposes,
-    split_conv_transpose, split_pooling, sum_integers_in_floats, sum_weights, transpose_columns,
-    trim_windows, widen_masks,
+    join_columns, join_transposes, keep_half_weights, materialise_padding, merge_contractions,
+    merge_convolutions, multiply_bytes, order_nodes, order_operands, part_before_slices, part_rows,
+    repeat_channels, resize_to_repeat, round_quotients, scale_bounds, scale_products,
+    share_operands, simplify_conditions, simplify_movement, simplify_powers, sink_reshapes,
+    sink_transposes, split_conv_transpose, split_pooling, sum_integers_in_floats, sum_weights,
+    transpose_columns, trim_windows, widen_halves, widen_masks,
 };
 use tensmith_ir::graph::{Graph, GraphError};
 
@@ -57,6 +57,12 @@ fn dots(options: &PassOptions) -> bool {
     options.target.dots
 }
 
+const WIDEN_HALVES: Pass = Pass {
+    name: "widen-halves",
+    rounding: Rounding::Reassociates,
+    text: "operations on f16 and bf16 => on f32, rounded where results leave the graph",
+    run: |g, _, _| widen_halves(g),
+};
 const FOLD_IDENTITIES: Pass = Pass {
     name: "fold-identities",
     rounding: Rounding::Exact,
@@ -309,6 +315,12 @@ const ORDER_NODES: Pass = Pass {
     text: "nodes in the order in which the outputs need them",
     run: |g, _, _| order_nodes(g),
 };
+const KEEP_HALF_WEIGHTS: Pass = Pass {
+    name: "keep-half-weights",
+    rounding: Rounding::Exact,
+    text: "(transpose (cast ?w)) => (cast (transpose ?w)), for constants of f16 and bf16",
+    run: |g, _, _| keep_half_weights(g),
+};
 const WIDEN_MASKS: Pass = Pass {
     name: "widen-masks",
     rounding: Rounding::Exact,
@@ -319,6 +331,7 @@ const WIDEN_MASKS: Pass = Pass {
 /// Normal forms, and what is cheaper whatever is around it: what both the rules and the directed
 /// path begin with.
 pub(super) const NORMALISE: &[Step] = &[
+    Step(&WIDEN_HALVES, reassociates),
     Step(&FOLD_IDENTITIES, always),
     Step(&SIMPLIFY_MOVEMENT, always),
     Step(&DEQUANTISE_LATE, always),
@@ -391,6 +404,7 @@ pub(super) const LOWER: &[Step] = &[
     Step(&ELIMINATE_COMMON_SUBEXPRESSIONS, always),
     // Where convolutions pad alike, they share an image now.
     Step(&MERGE_CONVOLUTIONS, always),
+    Step(&KEEP_HALF_WEIGHTS, always),
     Step(&ELIMINATE_DEAD_CODE, always),
     Step(&ORDER_NODES, always),
     Step(&WIDEN_MASKS, always),

@@ -4,7 +4,7 @@
 //! result, and along elements of an operand that lie far apart, while another loop runs along
 //! consecutive elements of that operand. Both loops are cut into blocks of a cache line each, so
 //! that all of a line that was loaded is used before it is lost. Wide vectors turn blocks of words in
-//! registers; what they make of them may be words or bytes, such as those of quantized tensors.
+//! registers; what they make of them may be words, halves or bytes, such as those of quantized tensors.
 //!
 //! So is a nest with a short loop along consecutive elements of an operand or of the result, such as
 //! the channels of an image: the loop around it runs in vectors, all iterations of the short one in
@@ -215,14 +215,17 @@ pub(super) fn is_scalar_work(stmts: &[Stmt]) -> bool {
     })
 }
 
-/// Whether all elements have 32 bits, or are bytes where wide vectors widen and narrow these: others
-/// are not turned in registers.
+/// Whether all elements have 32 bits, or are bytes or halves where wide vectors widen and narrow these:
+/// others are not turned in registers.
 pub(super) fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bool {
     let word = |b: &BufferId| {
         let b = kernel.buffer(*b);
         b.scope == Scope::Register || b.dtype.bytes() == 4
     };
-    let narrowed = |b: &BufferId| target.masks() && kernel.buffer(*b).dtype.is_byte();
+    let narrowed = |b: &BufferId| {
+        let dtype = kernel.buffer(*b).dtype;
+        target.masks() && (dtype.is_byte() || dtype.is_half())
+    };
     let mut fine = true;
     visit_scalars(stmts, &mut |s| {
         s.visit(&mut |s| {

@@ -31,7 +31,8 @@ pub fn turned(
                     let buffer = kernel.buffer(*b);
                     let offset = buffer.offset(index).simplify(&Ranges::new());
                     let follows = rows.iter().any(|v| step(&offset, *v) == Some(1));
-                    let turned = buffer.scope == Scope::Input && buffer.dtype.bytes() == 4;
+                    let held = buffer.dtype.bytes() == 4 || buffer.dtype.is_half();
+                    let turned = buffer.scope == Scope::Input && held;
                     let fine = !inside && turned && follows && step(&offset, lanes).is_some();
                     *fits.entry(*b).or_insert(true) &= fine;
                 }

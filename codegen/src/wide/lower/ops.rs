@@ -20,6 +20,9 @@ impl Lowering<'_> {
             let cmp = if c.bits == 0 { Cmp::Ne } else { Cmp::Eq };
             return Ok(self.b.cmp(cmp, Elem::I32, zero, zero));
         }
+        if c.dtype.is_half() {
+            return Ok(self.b.splat_i32(c.bits as i32));
+        }
         if is_short(c.dtype) {
             return Ok(self.b.splat_i32(c.as_int() as i32));
         }
@@ -201,6 +204,7 @@ impl Lowering<'_> {
         use DType::{Bool, F32, I32, U32};
         Ok(match (from, to) {
             _ if from == to => v,
+            _ if from.is_half() || to.is_half() => self.cast_half(from, to, v)?,
             (F32, I32) => self.saturate(v),
             (F32, _) if is_short(to) => self.float_to_short(to, v),
             (F32 | I32 | U32, Bool) => {

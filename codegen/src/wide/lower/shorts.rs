@@ -1,8 +1,10 @@
-//! Elements of fewer than 32 bits: lanes hold integers of the same values, and `bool` as masks.
+//! Elements of fewer than 32 bits: lanes hold integers of the same values, `bool` as masks, and
+//! floats of 16 bits as integers of the same bits.
 use super::address::{Access, LaneStep};
 use super::{Lowering, WhyNot};
 use crate::wide::vir::{BinaryOp, Cmp, Elem, IntTy, ShiftOp, StoreForm, UnaryOp, Value, Width};
 use tensmith_ir::dtype::DType;
+use tensmith_ir::loops::math;
 
 /// Types that lanes compute with.
 pub(super) fn is_word(d: DType) -> bool {
@@ -20,7 +22,7 @@ pub(super) fn in_memory(d: DType) -> Option<IntTy> {
         DType::I8 => IntTy::I8,
         DType::U8 | DType::Bool => IntTy::U8,
         DType::I16 => IntTy::I16,
-        DType::U16 => IntTy::U16,
+        DType::U16 | DType::F16 | DType::BF16 => IntTy::U16,
         _ => return None,
     })
 }
@@ -101,6 +103,26 @@ impl Lowering<'_> {
         let nan = self.b.cmp(Cmp::Unordered, Elem::F32, v, v);
         let zero = self.b.zero();
         self.b.select(Elem::I32, nan, zero, whole)
+    }
+
+    /// Conversion from or to a float of 16 bits: by way of `f32`.
+    pub(super) fn cast_half(&mut self, from: DType, to: DType, v: Value) -> Result<Value, WhyNot> {
+        let exact = from.is_half() || is_short(from) || from == DType::Bool;
+        Ok(match (from, to) {
+            (DType::F16, DType::F32) => self.b.unary(UnaryOp::FromF16, Elem::I32, v),
+            (DType::F32, DType::F16) => self.b.unary(UnaryOp::ToF16, Elem::F32, v),
+            (DType::BF16, DType::F32) | (DType::F32, DType::BF16) => {
+                let body = math::conversion(from, to);
+                let body = body.expect("invariant: the table has both");
+                let operand = if from.is_half() { DType::U16 } else { from };
+                self.inline(body, vec![(operand, v)])?
+            }
+            _ if exact => {
+                let wide = self.cast(from, DType::F32, v)?;
+                self.cast(DType::F32, to, wide)?
+            }
+            _ => return Err(WhyNot::Type(from)),
+        })
     }
 
     /// The value of a short type that has the same low bits.

@@ -1,6 +1,6 @@
 //! Which values are read where: last uses, and loads that may become memory operands.
 
-use crate::wide::vir::{Block, Def, Function, Inst, LoadForm, Value, Width};
+use crate::wide::vir::{Block, Def, Function, Inst, IntTy, LoadForm, UnaryOp, Value, Width};
 
 /// Facts about the uses of every value.
 pub(super) struct Uses {
@@ -40,6 +40,7 @@ impl Uses {
         for data in &f.blocks {
             let stores = stores_before(&data.insts);
             uses.postpone_loads(f.width, &data.insts, &stores);
+            uses.merge_stores(f, &data.insts);
             if f.width == Width::Z512 {
                 uses.merge_choices(f, &data.insts, &stores);
             }
@@ -73,8 +74,29 @@ impl Uses {
                 continue;
             }
             let user = &insts[fact.last].1;
-            if accepts_memory(user, *v) && stores[at] == stores[fact.last] {
+            let accepts = match inst {
+                Inst::LoadShort { .. } => converts(user, UnaryOp::FromF16),
+                _ => accepts_memory(user, *v),
+            };
+            if accepts && stores[at] == stores[fact.last] {
                 self.postponed[v.index()] = true;
+            }
+        }
+    }
+
+    /// Conversions to binary16 that are only stored: one instruction does both.
+    fn merge_stores(&mut self, f: &Function, insts: &[(Option<Value>, Inst)]) {
+        for (at, (_, inst)) in insts.iter().enumerate() {
+            let Inst::StoreShort { ty, value, .. } = inst else {
+                continue;
+            };
+            let fact = self.facts[value.index()];
+            let alone = fact.count == 1 && !fact.escapes && fact.last == at;
+            let narrows = f
+                .def_inst(*value)
+                .is_some_and(|i| converts(i, UnaryOp::ToF16));
+            if ty.bytes() == 2 && narrows && alone {
+                self.merged[value.index()] = true;
             }
         }
     }
@@ -106,7 +128,7 @@ impl Uses {
         }
     }
 
-    /// Whether the operation that defines `v` is left to the choice that reads it.
+    /// Whether the operation that defines `v` is left to the choice, or the store, that reads it.
     pub(super) fn merged(&self, v: Value) -> bool {
         self.merged[v.index()]
     }
@@ -147,14 +169,21 @@ fn foldable_load(inst: &Inst, width: Width) -> bool {
             LoadForm::Broadcast => width == Width::Z512,
             LoadForm::Lane | LoadForm::Masked(_) | LoadForm::Part(..) => false,
         },
+        Inst::LoadShort { ty, .. } => *ty == IntTy::U16,
         _ => false,
     }
+}
+
+/// Whether `inst` is that conversion.
+fn converts(inst: &Inst, conversion: UnaryOp) -> bool {
+    matches!(inst, Inst::Unary { op, .. } if *op == conversion)
 }
 
 /// Whether `inst` can read operand `v` from memory.
 fn accepts_memory(inst: &Inst, v: Value) -> bool {
     match inst {
-        Inst::Unary { .. } | Inst::Fma { .. } => true,
+        Inst::Unary { op, .. } => !matches!(op, UnaryOp::FromF16 | UnaryOp::ToF16),
+        Inst::Fma { .. } => true,
         Inst::Permute { .. } => true,
         Inst::Binary { op, b, .. } => *b == v || op.commutes(),
         Inst::Cmp { .. } => true,

@@ -4,8 +4,8 @@ use super::{Selector, codes, swapped};
 use crate::wide::codes::FmaForm;
 use crate::wide::minst::{Arg, Kind, MInst};
 use crate::wide::vir::{
-    BinaryOp, Class, Cmp, Elem, FmaOp, Inst, IntTy, LoadForm, MaskOp, ReduceOp, StoreForm, Value,
-    Width,
+    BinaryOp, Class, Cmp, Elem, FmaOp, Inst, IntTy, LoadForm, MaskOp, ReduceOp, StoreForm, UnaryOp,
+    Value, Width,
 };
 use iced_x86::Code;
 use regalloc2::VReg;
@@ -35,6 +35,7 @@ impl Selector<'_> {
                 let mem = Arg::Mem(self.mem(addr));
                 self.store(*form, mem, src);
             }
+            Inst::LoadShort { .. } if result.is_some_and(|v| self.uses.postponed(v)) => {}
             Inst::LoadShort { ty, mask, addr } => {
                 let args = vec![Arg::Def(self.result(result)), Arg::Mem(self.mem(addr))];
                 let code = codes::load_short(self.width(), *ty);
@@ -52,6 +53,9 @@ impl Selector<'_> {
                 addr,
                 value,
             } => {
+                if self.uses.merged(*value) {
+                    return self.store_f16(*mask, addr, *value);
+                }
                 let src = self.reg(*value);
                 let mem = Arg::Mem(self.mem(addr));
                 self.store_short(*ty, *mask, mem, src);
@@ -59,6 +63,24 @@ impl Selector<'_> {
             Inst::SplatInt(a) => {
                 let dst = self.result(result);
                 self.splat_int(dst, *a);
+            }
+            Inst::Unary {
+                op: UnaryOp::FromF16,
+                a,
+                ..
+            } => {
+                let dst = self.result(result);
+                self.convert_from_f16(dst, *a);
+            }
+            Inst::Unary {
+                op: UnaryOp::ToF16,
+                a,
+                ..
+            } => {
+                if result.is_some_and(|v| !self.uses.merged(v)) {
+                    let dst = self.result(result);
+                    self.convert_to_f16(dst, *a);
+                }
             }
             Inst::Unary { op, a, .. } => {
                 let dst = self.result(result);
@@ -151,7 +173,7 @@ impl Selector<'_> {
         self.out.push(inst);
     }
 
-    fn with_mask(&mut self, code: Code, args: Vec<Arg>, mask: VReg) -> &mut MInst {
+    pub(super) fn with_mask(&mut self, code: Code, args: Vec<Arg>, mask: VReg) -> &mut MInst {
         let mut inst = MInst::new(Kind::Code(code), args);
         inst.mask = Some(mask);
         self.out.push(inst);

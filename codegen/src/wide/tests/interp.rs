@@ -89,6 +89,8 @@ fn unary(op: UnaryOp, x: u32) -> u32 {
         UnaryOp::ToI32Nearest => to_i32(f32::from_bits(x).round_ties_even()),
         UnaryOp::ToI32Trunc => to_i32(f32::from_bits(x).trunc()),
         UnaryOp::FromI32 => (x as i32 as f32).to_bits(),
+        UnaryOp::FromF16 => half::f16::from_bits(x as u16).to_f32().to_bits(),
+        UnaryOp::ToF16 => u32::from(half::f16::from_f32(f32::from_bits(x)).to_bits()),
     }
 }
 

@@ -403,3 +403,31 @@ fn integers_of_the_general_registers() {
         }
     });
 }
+
+/// Conversions in registers, and those that a load or a store does.
+#[test]
+fn halves() {
+    let from = |f: &mut FunctionBuilder, v| f.unary(UnaryOp::FromF16, Elem::I32, v);
+    let to = |f: &mut FunctionBuilder, v| f.unary(UnaryOp::ToF16, Elem::F32, v);
+    floats("there and back", |f, x, _| {
+        let half = to(f, x);
+        from(f, half)
+    });
+    floats("stored and loaded", |f, x, y| {
+        let at = Addr::new(f.arg(2));
+        let half = to(f, x);
+        f.store_short(IntTy::U16, None, at, half);
+        if f.width() == Width::Z512 {
+            let some = f.cmp(Cmp::Lt, Elem::F32, x, y);
+            let half = to(f, y);
+            f.store_short(IntTy::U16, Some(some), at, half);
+            let part = f.load_short(IntTy::U16, Some(some), at);
+            let part = from(f, part);
+            let all = f.load_short(IntTy::U16, None, at);
+            let all = from(f, all);
+            return f.select(Elem::F32, some, part, all);
+        }
+        let all = f.load_short(IntTy::U16, None, at);
+        from(f, all)
+    });
+}

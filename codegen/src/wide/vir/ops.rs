@@ -155,6 +155,10 @@ pub enum UnaryOp {
     ToI32Trunc,
     /// I32 to F32, ties to even.
     FromI32,
+    /// The bits of an IEEE binary16, in the low half of an I32 whose rest is zero, to F32.
+    FromF16,
+    /// F32 to the bits of an IEEE binary16, ties to even, in the low half of an I32.
+    ToF16,
 }
 
 /// Lane-wise operations of two operands.

@@ -170,7 +170,7 @@ fn check_fields(inst: &Inst, width: Width) -> Result<(), String> {
                 .ok_or_else(message)
         }
         Inst::Unary { op, elem, .. } => {
-            let integer = matches!(op, UnaryOp::Abs | UnaryOp::FromI32);
+            let integer = matches!(op, UnaryOp::Abs | UnaryOp::FromI32 | UnaryOp::FromF16);
             elem_ok(integer == (*elem == Elem::I32))
         }
         Inst::Binary { op, elem, .. } => elem_ok(match op {

@@ -71,7 +71,7 @@ fn const_type(c: &Const) -> Result<DType, String> {
 
 /// Arithmetic happens in types that every target computes in: never in narrow floats.
 fn is_narrow(d: DType) -> bool {
-    matches!(d, DType::F16 | DType::BF16)
+    d.is_half()
 }
 
 fn unary_type(op: UnaryOp, a: DType) -> Result<DType, String> {

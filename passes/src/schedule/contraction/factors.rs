@@ -27,7 +27,11 @@ pub fn factors<'a>(
     let mut found = Vec::new();
     collect_sums(body, false, &mut found);
     let [(x, y)] = found[..] else { return None };
-    let factor = |s: &'a Scalar| match bytes::widened(kernel, s).unwrap_or(s) {
+    let plain = |s: &'a Scalar| {
+        let narrow = bytes::widened(kernel, s).or_else(|| widened_half(kernel, s));
+        narrow.unwrap_or(s)
+    };
+    let factor = |s: &'a Scalar| match plain(s) {
         Scalar::Load(b, index) if kernel.buffer(*b).scope != Scope::Register => Some(Factor {
             buffer: *b,
             offset: kernel.buffer(*b).offset(index).simplify(ranges),
@@ -36,8 +40,23 @@ pub fn factors<'a>(
         _ => None,
     };
     let factors = [factor(x)?, factor(y)?];
-    let floats = (factors.iter()).all(|f| kernel.buffer(f.buffer).dtype == DType::F32);
+    let is_float = |f: &Factor<'_>| {
+        let dtype = kernel.buffer(f.buffer).dtype;
+        dtype == DType::F32 || dtype.is_half()
+    };
+    let floats = factors.iter().all(is_float);
     (floats || bytes::multiply(kernel, target, &factors)).then_some(factors)
+}
+
+/// The element of a widened half.
+fn widened_half<'a>(kernel: &Kernel, s: &'a Scalar) -> Option<&'a Scalar> {
+    let Scalar::Cast(DType::F32, load) = s else {
+        return None;
+    };
+    match &**load {
+        Scalar::Load(b, _) if kernel.buffer(*b).dtype.is_half() => Some(load),
+        _ => None,
+    }
 }
 
 fn collect_sums<'a>(stmts: &'a [Stmt], reducing: bool, found: &mut Vec<(&'a Scalar, &'a Scalar)>) {
