@@ -1,6 +1,7 @@
 //! Real models run in wide vectors only: no nest stays at 128 bits or runs element by element, and
 //! no vector loop runs lane by lane, on machines with 256- and with 512-bit vectors. Nor do
-//! convolutions with row-major operands and results around them.
+//! convolutions with row-major operands and results around them, or whose weights are known at run
+//! time only.
 mod support;
 
 use support::cases::models_folder;
@@ -173,21 +174,82 @@ fn between_layouts_are_vectors() {
             for window in windows {
                 for operand in operands {
                     let graph = between_layouts(shape, window, operand);
-                    let options = Options {
-                        target: target.to_owned(),
-                        ..Options::default()
-                    };
-                    let plan = compile::plan(&graph, &options).unwrap();
-                    let code = JitCode::compile(&plan, &Target::named(target).unwrap()).unwrap();
-                    for (kernel, stats) in plan.kernels.iter().zip(&code.stats) {
-                        let why = fallback_text(kernel, stats);
-                        if !why.is_empty() {
-                            let name = &kernel.name;
-                            narrow.push(format!(
-                                "{target} {shape:?} {window:?} {operand:?} {name}: {why}"
-                            ));
-                        }
-                    }
+                    let why = fallbacks(&graph, target).into_iter();
+                    narrow.extend(
+                        why.map(|w| format!("{target} {shape:?} {window:?} {operand:?} {w}")),
+                    );
+                }
+            }
+        }
+    }
+    assert!(narrow.is_empty(), "{}", narrow.join("\n"));
+}
+
+/// The kernels of a graph that are not in wide vectors, and why.
+fn fallbacks(graph: &Graph, target: &str) -> Vec<String> {
+    let options = Options {
+        target: target.to_owned(),
+        ..Options::default()
+    };
+    let plan = compile::plan(graph, &options).unwrap();
+    let code = JitCode::compile(&plan, &Target::named(target).unwrap()).unwrap();
+    let kernels = plan.kernels.iter().zip(&code.stats);
+    let texts = kernels.map(|(kernel, stats)| (&kernel.name, fallback_text(kernel, stats)));
+    let narrow = texts.filter(|(_, why)| !why.is_empty());
+    narrow.map(|(name, why)| format!("{name}: {why}")).collect()
+}
+
+/// A convolution of an image whose weights are an input, or are computed of one.
+fn with_run_time_weights(
+    [image, weights]: [&[usize]; 2],
+    (groups, stride, border): (i64, i64, i64),
+    is_computed: bool,
+) -> Graph {
+    let mut g = Graph::default();
+    let ty = |shape: &[usize]| {
+        let shape = shape.iter().map(|d| Expr::from(*d)).collect();
+        TensorType::new(DType::F32, shape)
+    };
+    let x = g.add_input("x", ty(image));
+    let mut w = g.add_input("w", ty(weights));
+    if is_computed {
+        w = g.add_one(op("tanh"), "w0", &[w], Attrs::new()).unwrap();
+    }
+    let all = |n: i64| vec![n; image.len() - 2];
+    let attrs = Attrs::new()
+        .with("pads_before", all(border))
+        .with("pads_after", all(border))
+        .with("strides", all(stride))
+        .with("dilations", all(1))
+        .with("groups", groups);
+    let y = g.add_one(op("conv"), "y", &[x, w], attrs).unwrap();
+    g.add_output("y", y);
+    g
+}
+
+#[test]
+fn weights_known_at_run_time_are_vectors() {
+    let cases: [([&[usize]; 2], i64); 9] = [
+        ([&[1, 64, 16, 16], &[64, 64, 3, 3]], 1),
+        ([&[2, 32, 16, 16], &[40, 32, 5, 5]], 1),
+        ([&[1, 128, 16, 16], &[128, 64, 3, 3]], 2),
+        // A sample of its own for each group.
+        ([&[1, 96, 14, 14], &[64, 24, 3, 3]], 4),
+        ([&[1, 64, 16, 16], &[64, 1, 3, 3]], 64),
+        ([&[1, 48, 15, 15], &[32, 48, 1, 1]], 1),
+        ([&[1, 64, 100], &[64, 64, 3]], 1),
+        ([&[1, 16, 8, 10, 12], &[32, 16, 3, 3, 3]], 1),
+        ([&[1, 64, 40, 40], &[1, 64, 23, 23]], 1),
+    ];
+    let mut narrow = Vec::new();
+    for target in ["x86-64-v3", "x86-64-v4"] {
+        for (shapes, groups) in cases {
+            for (stride, border) in [(1, 0), (1, 1), (2, 1)] {
+                for is_computed in [false, true] {
+                    let how = (groups, stride, border);
+                    let graph = with_run_time_weights(shapes, how, is_computed);
+                    let why = fallbacks(&graph, target).into_iter();
+                    narrow.extend(why.map(|w| format!("{target} {shapes:?} {how:?} {w}")));
                 }
             }
         }

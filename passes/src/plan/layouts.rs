@@ -291,7 +291,12 @@ impl Aligned {
             if matches!(node.op.name, "transpose" | "contract") {
                 continue;
             }
-            let values = || node.inputs.iter().chain(&node.outputs);
+            // Weights lie as suits them: they are packed where the image lies otherwise.
+            let operands = match node.op.name {
+                "conv" => &node.inputs[..1],
+                _ => &node.inputs[..],
+            };
+            let values = || operands.iter().chain(&node.outputs);
             for (a, b) in values().zip(values().skip(1)) {
                 sets.union(a.0, b.0);
             }

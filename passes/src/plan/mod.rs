@@ -34,6 +34,10 @@ use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, Slot
 const COPIED_RESULT: &str = "no kernel writes the result in place: it is an input, a constant, \
                              another result as well, or wanted in another order of elements";
 
+/// Why weights are packed.
+const PACKED: &str = "it puts weights that are known at run time only into the order in which a \
+                      convolution reads them";
+
 /// Where a value of a graph is.
 #[derive(Clone)]
 enum Bound {
@@ -57,6 +61,8 @@ struct Level<'g> {
     complete: HashSet<ValueId>,
     /// Where kernels write values that are results of the graph.
     direct: HashMap<ValueId, StorageId>,
+    /// The slots of weights that were packed.
+    packed: HashMap<(SlotId, Layout), SlotId>,
     steps: Vec<Step>,
 }
 
@@ -258,6 +264,7 @@ impl<'o> Builder<'o> {
             framed: HashMap::new(),
             complete: HashSet::new(),
             direct: HashMap::new(),
+            packed: HashMap::new(),
             steps: vec![],
         };
         let values = graph.outputs.iter().zip(targets);
@@ -423,26 +430,30 @@ impl<'o> Builder<'o> {
 
     fn call(
         &mut self,
-        level: &Level<'_>,
+        level: &mut Level<'_>,
         id: KernelId,
         definition: &Definition,
         label: Label,
     ) -> Result<Step, PassError> {
         let kernel = self.plan.kernel(id);
         let name = kernel.name.clone();
-        let params: Vec<(Scope, Layout)> = kernel
+        let weights = &self.schedules[id.0 as usize].task.weights;
+        let params: Vec<(Scope, Layout, bool)> = kernel
             .params()
-            .map(|(_, b)| (b.scope, b.layout.clone()))
+            .map(|(b, buffer)| (buffer.scope, buffer.layout.clone(), weights.contains(&b)))
             .collect();
         let (mut inputs, mut outputs) = (definition.inputs.iter(), definition.outputs.iter());
         let mut args = Vec::new();
-        for (scope, layout) in params {
+        for (scope, layout, is_weights) in params {
             let value = match scope {
                 Scope::Input => inputs.next(),
                 _ => outputs.next(),
             };
             let value = value.expect("invariant: schedules keep parameters");
-            args.push(self.slot_in(level, *value, &layout, &name)?);
+            args.push(match is_weights {
+                true => self.packed_slot(level, *value, layout),
+                false => self.slot_in(level, *value, &layout, &name)?,
+            });
         }
         let site_base = self.plan.sites.len() as u32;
         self.plan.sites.extend(definition.sites.iter().cloned());
@@ -453,6 +464,31 @@ impl<'o> Builder<'o> {
             nodes: label.nodes,
             alone: label.alone,
         }))
+    }
+
+    /// The slot of weights that are known at run time only in a layout, into which a kernel packs
+    /// them before the first that reads them so.
+    fn packed_slot(&mut self, level: &mut Level<'_>, value: ValueId, layout: Layout) -> SlotId {
+        let Bound::Slot(given) = self.bound(level, value) else {
+            unreachable!("invariant: weights that are packed lie in memory")
+        };
+        if self.plan.slot(given).layout == layout {
+            return given;
+        }
+        let known = level.packed.get(&(given, layout.clone()));
+        if let Some(packed) = known {
+            return *packed;
+        }
+        let v = level.graph.value(value);
+        let packed = self.arena_slot(&v.name, &v.ty);
+        self.plan.slots[packed.0 as usize].layout = layout.clone();
+        level.packed.insert((given, layout), packed);
+        let nodes = level.graph.producer(value).into_iter();
+        let nodes = nodes.map(|id| level.graph.node(id).name.clone());
+        let label = Label::helper(nodes.collect(), PACKED);
+        let step = self.copy_step(given, packed, label);
+        level.steps.push(step);
+        packed
     }
 
     /// The kernel of the plan that a task becomes; equal ones become one.

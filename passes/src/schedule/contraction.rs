@@ -1,8 +1,8 @@
 //! The recipe of contractions: register tiles of rows times vector columns.
 //!
 //! An anchor is a nest of space loops around a sum of products of two elements. One space loop
-//! becomes the columns: the first factor lies contiguous along it (or is a constant, which then
-//! is packed to do so) and the second does not depend on it. Another becomes the rows: the second
+//! becomes the columns: the first factor lies contiguous along it (or is a constant or weights, which
+//! are packed to do so then) and the second does not depend on it. Another becomes the rows: the second
 //! factor depends on it and the first does not. A tile of rows times columns stays in registers
 //! over the whole reduction.
 mod bytes;
@@ -12,13 +12,13 @@ mod shapes;
 mod unroll;
 mod zeros;
 
-use super::Target;
 use super::nest::{Nest, all_ranges};
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
 use super::scheduler::Scheduler;
 use super::tile::{Blocks, Tile, tile};
+use super::{Packable, Target};
 use crate::cost::{self, Contraction};
 pub(super) use factors::{Factor, factors, is_loaded_once};
 use factors::{depth, nearest_terms, order_reductions};
@@ -104,13 +104,13 @@ pub struct Plan {
     bytes: bool,
 }
 
-/// What to do with the nest at a place if it is an anchor; `packable` says which inputs are
-/// constants.
+/// What to do with the nest at a place if it is an anchor; `packable` says which inputs may
+/// be packed.
 pub fn choose(
     s: &mut Scheduler,
     at: &Place,
     target: &Target,
-    packable: &dyn Fn(BufferId) -> bool,
+    packable: &dyn Packable,
 ) -> Option<Plan> {
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
@@ -238,7 +238,7 @@ pub fn schedule(s: &mut Scheduler, target: &Target, plan: Plan) -> Result<(), Re
     }
 }
 
-/// The layout of a packed constant, as the loops run through it: for each of several contractions
+/// The layout of a packed factor, as the loops run through it: for each of several contractions
 /// panels of columns, and in them the terms in their order.
 fn packed_layout(
     (index, dim): (&[Expr], usize),
@@ -268,17 +268,17 @@ fn ways(
     nest: &Nest<'_>,
     target: &Target,
     factors: &[Factor<'_>; 2],
-    packable: &dyn Fn(BufferId) -> bool,
+    packable: &dyn Packable,
 ) -> Vec<Choice> {
     let mut found: Vec<Choice> = Vec::new();
     for is_swapped in [false, true] {
         let [x, y] = sides(factors, is_swapped);
         for columns in 0..nest.loops.len() {
             let bytes = kernel.buffer(x.buffer).dtype.is_byte();
-            if let Some(access) = column_access(kernel, nest, columns, x, y, packable)
-                && (!bytes || bytes::group(nest.body, x, y).is_some())
-                && lanes_fit(kernel, nest, columns)
-            {
+            let fits = (!bytes || bytes::group(nest.body, x, y).is_some())
+                && lanes_fit(kernel, nest, columns);
+            let accesses = column_accesses(kernel, nest, columns, [x, y], packable);
+            for access in accesses.into_iter().filter(|_| fits) {
                 let mut ways = candidates(kernel, nest, target, columns, [x, y], access);
                 for way in &mut ways {
                     (way.is_swapped, way.bytes) = (is_swapped, bytes);
@@ -315,53 +315,62 @@ fn lanes_fit(kernel: &Kernel, nest: &Nest<'_>, columns: usize) -> bool {
 /// How the factor of the columns lies.
 #[derive(Clone, Copy)]
 enum Columns {
-    /// A constant to be packed, with the dimension that the columns run along, and how many of them
-    /// belong together.
-    ToPack(BufferId, usize, i64),
+    /// To be packed, with the dimension that the columns run along, how many of them belong
+    /// together, and the cycles that each run takes for it.
+    ToPack(BufferId, usize, i64, f64),
     /// Packed before, in panels of so many columns.
     Panels(i64),
     /// One after the other.
     Plain,
 }
 
-/// Whether loop `columns` can be the columns, and how their factor lies.
-fn column_access(
+/// How the factor of the columns may lie if loop `columns` is the columns: what is packed for
+/// nothing is packed.
+fn column_accesses(
+    kernel: &Kernel,
+    nest: &Nest<'_>,
+    columns: usize,
+    [x, y]: [&Factor<'_>; 2],
+    packable: &dyn Packable,
+) -> Vec<Columns> {
+    let (var, extent) = &nest.loops[columns];
+    if y.offset.mentions(*var) || extent.as_const().is_none() {
+        return vec![];
+    }
+    let packed = packed_columns(kernel, nest, columns, x, packable);
+    let free = packed.is_some() && packable.cycles(x.buffer) == 0.0;
+    let stride = x.offset.linear_coefficient(*var);
+    let is_plain = !kernel.buffer(x.buffer).dtype.is_byte() && stride.is_some_and(|c| c.is(1));
+    let plain = (is_plain && !free).then_some(Columns::Plain);
+    packed.into_iter().chain(plain).collect()
+}
+
+/// How the factor of the columns lies if it is packed, or is to be.
+fn packed_columns(
     kernel: &Kernel,
     nest: &Nest<'_>,
     columns: usize,
     x: &Factor<'_>,
-    y: &Factor<'_>,
-    packable: &dyn Fn(BufferId) -> bool,
+    packable: &dyn Packable,
 ) -> Option<Columns> {
     let var = nest.loops[columns].0;
     let extent = nest.loops[columns].1.as_const()?;
-    if y.offset.mentions(var) {
+    if !packable.admits(x.buffer) || !is_loaded_once(nest, x.buffer) {
         return None;
     }
-    if packable(x.buffer) && is_loaded_once(nest, x.buffer) {
-        let dims: Vec<usize> = (0..x.index.len())
-            .filter(|d| x.index[*d].mentions(var))
-            .collect();
-        let layout = &kernel.buffer(x.buffer).layout;
-        if let [d] = dims[..]
-            && let Some(together) = together(&x.index[d], var, extent)
-        {
-            match layout.0.last() {
-                _ if layout.is_row_major() => {
-                    return Some(Columns::ToPack(x.buffer, d, together));
-                }
-                Some(last) if (last.dim, last.step) == (d, 1) && together == i64::MAX => {
-                    return last.extent.map(Columns::Panels);
-                }
-                _ => {}
-            }
-        }
-    }
-    if kernel.buffer(x.buffer).dtype.is_byte() {
+    let mut dims = (0..x.index.len()).filter(|d| x.index[*d].mentions(var));
+    let (Some(d), None) = (dims.next(), dims.next()) else {
         return None;
+    };
+    let together = together(&x.index[d], var, extent)?;
+    let layout = &kernel.buffer(x.buffer).layout;
+    if packable.is_as_given(x.buffer, layout) {
+        let cycles = packable.cycles(x.buffer);
+        return Some(Columns::ToPack(x.buffer, d, together, cycles));
     }
-    let stride = x.offset.linear_coefficient(var)?;
-    stride.is(1).then_some(Columns::Plain)
+    let last = layout.0.last()?;
+    let fits = (last.dim, last.step) == (d, 1) && together == i64::MAX;
+    last.extent.filter(|_| fits).map(Columns::Panels)
 }
 
 /// How many indices of the columns follow each other: all where the loop is the index, those of a
@@ -388,13 +397,9 @@ fn candidates(
         Columns::Plain => 1.02,
         Columns::ToPack(..) | Columns::Panels(_) => 1.0,
     };
-    let pack = match access {
-        Columns::ToPack(buffer, dim, _) => Some((buffer, dim)),
-        Columns::Panels(_) | Columns::Plain => None,
-    };
-    let together = match access {
-        Columns::ToPack(_, _, together) => together,
-        Columns::Panels(_) | Columns::Plain => i64::MAX,
+    let (pack, together, packing) = match access {
+        Columns::ToPack(buffer, dim, together, cycles) => (Some((buffer, dim)), together, cycles),
+        Columns::Panels(_) | Columns::Plain => (None, i64::MAX, 0.0),
     };
     let far_terms = match nearest_terms(nest.body, &y.offset) {
         Some(stride) if stride >= LINE => FAR_TERMS,
@@ -481,6 +486,7 @@ fn candidates(
         }));
     }
     found.extend(lone_shapes(target).map(|shape| choice(None, shape)));
+    found.iter_mut().for_each(|c| c.cost += packing);
     if let Columns::Panels(width) = access {
         found.retain(|c| width % c.shape.width() == 0);
     }

@@ -16,6 +16,8 @@ mod index_split;
 mod interleave;
 mod narrow;
 mod nest;
+mod packable;
+mod panels;
 pub mod parameters;
 mod parts;
 mod phases;
@@ -39,6 +41,7 @@ mod window;
 use crate::cost::{Analytic, CostModel};
 pub(crate) use contraction::least_cycles;
 use nest::Nest;
+pub use packable::Packable;
 use parameters::{Parameter, Values};
 use primitives::edit::Place;
 use primitives::{Primitive, Rejected};
@@ -131,7 +134,7 @@ pub fn default_schedule(
     target: &Target,
     packable: &dyn Fn(BufferId) -> bool,
 ) -> Scheduled {
-    schedule_with(kernel, target, packable, Values::default())
+    schedule_with(kernel, target, &packable, Values::default())
 }
 
 /// Schedules a naive kernel as [`default_schedule`] does, but for parameters of which values are
@@ -139,7 +142,7 @@ pub fn default_schedule(
 pub fn schedule_with(
     kernel: Kernel,
     target: &Target,
-    packable: &dyn Fn(BufferId) -> bool,
+    packable: &dyn Packable,
     values: Values,
 ) -> Scheduled {
     let mut s = Scheduler::new(kernel, values);
@@ -186,7 +189,7 @@ fn schedule_list(
     mut place: Place,
     count: usize,
     target: &Target,
-    packable: &dyn Fn(BufferId) -> bool,
+    packable: &dyn Packable,
 ) {
     for _ in 0..count {
         if let Stmt::Store { .. } = place.list(&s.kernel().body)[place.at] {
@@ -207,12 +210,7 @@ fn length(s: &Scheduler, place: &Place) -> usize {
 
 /// Schedules the statement at a place by the first recipe that fits. A recipe that a primitive
 /// rejects leaves the nest to the next one.
-fn schedule_nest(
-    s: &mut Scheduler,
-    at: &Place,
-    target: &Target,
-    packable: &dyn Fn(BufferId) -> bool,
-) {
+fn schedule_nest(s: &mut Scheduler, at: &Place, target: &Target, packable: &dyn Packable) {
     let lists = strips::choose(s.kernel(), at).or_else(|| steps::choose(s.kernel(), at));
     if let Some(lists) = lists {
         for list in lists {
@@ -221,12 +219,17 @@ fn schedule_nest(
         }
         return;
     }
+    let parts = panels::split_panels(s, at);
+    if parts > 1 {
+        schedule_list(s, at.clone(), parts, target, packable);
+        return;
+    }
     reorder::follow_results(s, at);
     groups::split_groups(s, at, target);
     repeats::split_repeats(s, at);
     // What is packed along a loop needs an index of its own.
     let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at), target);
-    collapse::collapse(s, at, &|b| anchor && packable(b));
+    collapse::collapse(s, at, &|b| anchor && packable.admits(b));
     if let Some(choice) = terms::choose(s, at, target, packable) {
         let steps = |s: &mut Scheduler| terms::schedule(s, target, choice);
         if s.recipe("few_columns", steps).is_ok() {

@@ -2,11 +2,11 @@
 //!
 //! `for c < 8 { for p < 100 { o[c, p] = .. } }` with the first dimension of `o` innermost in memory
 //! becomes `for p < 100 { for c < 8 { o[c, p] = .. } }`. Loops of a sum follow what it reads.
-use super::nest::Nest;
+use super::nest::{Nest, all_ranges};
 use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
 use std::cmp::Reverse;
-use tensmith_ir::expr::{Expr, Var};
+use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{For, Kernel, Mark, Role, Scalar, Scope, Stmt};
 
 /// Sorts the loops of the nest of statement `at` by their strides in the first buffer that is
@@ -14,7 +14,7 @@ use tensmith_ir::loops::{For, Kernel, Mark, Role, Scalar, Scope, Stmt};
 /// that they have.
 pub fn follow_results(s: &mut Scheduler, at: &Place) {
     let nest = Nest::at(s.kernel(), at);
-    let Some(offset) = first_store(s.kernel(), nest.body) else {
+    let Some(offset) = first_store(s.kernel(), nest.body, &all_ranges(s.kernel())) else {
         return;
     };
     let order = sorted(&nest.loops, &offset);
@@ -83,12 +83,12 @@ fn sorted(loops: &[(Var, Expr)], offset: &Expr) -> Option<Vec<Var>> {
     (order != vars).then_some(order)
 }
 
-fn first_store(kernel: &Kernel, stmts: &[Stmt]) -> Option<Expr> {
+fn first_store(kernel: &Kernel, stmts: &[Stmt], ranges: &Ranges) -> Option<Expr> {
     stmts.iter().find_map(|stmt| match stmt {
         Stmt::Store { buffer, index, .. } if kernel.buffer(*buffer).scope != Scope::Register => {
-            Some(kernel.buffer(*buffer).offset(index))
+            Some(kernel.buffer(*buffer).offset(index).simplify(ranges))
         }
-        other => (other.bodies().into_iter()).find_map(|b| first_store(kernel, b)),
+        other => (other.bodies().into_iter()).find_map(|b| first_store(kernel, b, ranges)),
     })
 }
 

@@ -1,18 +1,26 @@
-//! What is scheduled: a naive kernel, and which of its inputs are constants.
+//! What is scheduled: a naive kernel, and which of its inputs may be packed.
 //!
 //! The text form is the identity of a task: wherever the same text comes up, the same schedules are
-//! possible, so what was found for one is found for all. It is the kernel's text, and a line that
-//! names the constants.
+//! possible, so what was found for one is found for all. It is the kernel's text, a line that
+//! names weights that are known at run time only, if there are any, and a line that names the
+//! constants.
 use super::parameters::{Choices, Values};
-use super::{Scheduled, Target, schedule_with};
+use super::{Packable, Scheduled, Target, schedule_with};
+use crate::cost::Pass;
 use std::fmt;
 use std::str::FromStr;
 use tensmith_ir::loops::{
-    Buffer, BufferId, Kernel, Scope, VerifyError, parse_kernel, verify_kernel,
+    Buffer, BufferId, Kernel, Layout, Scope, VerifyError, parse_kernel, verify_kernel,
 };
 
 /// The word before the names of constants.
 const CONSTANTS: &str = "constants";
+
+/// The word before the names of weights that are known at run time only.
+const WEIGHTS: &str = "weights";
+
+/// Vector operations for a vector of weights that are packed: most of them turn a block of rows.
+const PACK: f64 = 6.0;
 
 /// The parameter that says how many rows a strip has.
 pub const STRIP_ROWS: &str = "strips/rows";
@@ -24,6 +32,9 @@ pub struct Task {
     pub naive: Kernel,
     /// The inputs that are constants: their layout may change.
     pub packable: Vec<BufferId>,
+    /// The inputs that are weights known at run time only: a kernel packs them in each run where
+    /// their layout changes.
+    pub weights: Vec<BufferId>,
     /// The kernel with other strips, if it hands on values in strips. They are no part of the
     /// identity.
     pub strips: Option<StripSizes>,
@@ -57,8 +68,14 @@ impl Task {
         Task {
             naive,
             packable,
+            weights: vec![],
             strips: None,
         }
+    }
+
+    /// The task with inputs that are weights known at run time only.
+    pub fn with_weights(self, weights: Vec<BufferId>) -> Task {
+        Task { weights, ..self }
     }
 
     /// The kernel, and those that can stand in for it.
@@ -82,7 +99,7 @@ impl Task {
     }
 
     fn schedule(&self, target: &Target, values: Values) -> Scheduled {
-        let packable = |b: BufferId| self.packable.contains(&b);
+        let packable = Inputs { task: self, target };
         let Some(strips) = &self.strips else {
             return schedule_with(self.naive.clone(), target, &packable, values);
         };
@@ -97,11 +114,49 @@ impl Task {
     }
 }
 
+/// What may be packed of a task.
+struct Inputs<'t> {
+    task: &'t Task,
+    target: &'t Target,
+}
+
+impl Packable for Inputs<'_> {
+    fn admits(&self, input: BufferId) -> bool {
+        self.task.packable.contains(&input) || self.task.weights.contains(&input)
+    }
+
+    fn is_as_given(&self, input: BufferId, layout: &Layout) -> bool {
+        self.task.naive.buffer(input).layout == *layout
+    }
+
+    fn cycles(&self, input: BufferId) -> f64 {
+        if !self.task.weights.contains(&input) {
+            return 0.0;
+        }
+        let buffer = self.task.naive.buffer(input);
+        let elements = buffer.count().as_const().unwrap_or(0) as f64;
+        let pass = Pass {
+            elements,
+            operations: PACK,
+            lanes: self.target.lanes(),
+            bytes: 2.0 * elements * buffer.dtype.bytes() as f64,
+        };
+        self.target.cost.pass_cycles(&pass) + self.target.cost.hand_off_cycles()
+    }
+}
+
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{CONSTANTS}", self.naive.to_string().trim_end())?;
-        let names = self.packable.iter().map(|b| &self.naive.buffer(*b).name);
-        names.into_iter().try_for_each(|name| write!(f, " {name}"))
+        write!(f, "{}", self.naive.to_string().trim_end())?;
+        let mut line = |word: &str, buffers: &[BufferId]| {
+            write!(f, "\n{word}")?;
+            let mut names = buffers.iter().map(|b| &self.naive.buffer(*b).name);
+            names.try_for_each(|name| write!(f, " {name}"))
+        };
+        if !self.weights.is_empty() {
+            line(WEIGHTS, &self.weights)?;
+        }
+        line(CONSTANTS, &self.packable)
     }
 }
 
@@ -110,20 +165,24 @@ impl FromStr for Task {
 
     /// Errors: no kernel, no line of constants, or a constant that is no input.
     fn from_str(text: &str) -> Result<Task, String> {
-        let text = text.trim_end();
-        let (kernel, last) = (text.rsplit_once('\n')).ok_or("a task has a line of constants")?;
-        let mut words = last.split_whitespace();
-        if words.next() != Some(CONSTANTS) {
-            return Err(format!("the last line of a task begins with `{CONSTANTS}`"));
-        }
-        let naive = parse_kernel(kernel).map_err(|e| e.to_string())?;
-        let find = |name: &str| {
+        let line = |text: &str, word: &str| {
+            let (before, last) = text.trim_end().rsplit_once('\n')?;
+            let mut words = last.split_whitespace().map(String::from);
+            let begins = words.next().is_some_and(|w| w == word);
+            begins.then(|| (before.to_owned(), words.collect::<Vec<String>>()))
+        };
+        let (text, constants) = line(text, CONSTANTS)
+            .ok_or_else(|| format!("the last line of a task begins with `{CONSTANTS}`"))?;
+        let (kernel, weights) = line(&text, WEIGHTS).unwrap_or((text, vec![]));
+        let naive = parse_kernel(&kernel).map_err(|e| e.to_string())?;
+        let find = |name: &String| {
             let mut inputs = naive.params().filter(|(_, b)| b.scope == Scope::Input);
-            let found = inputs.find(|(_, b)| b.name == name).map(|(id, _)| id);
+            let found = inputs.find(|(_, b)| b.name == *name).map(|(id, _)| id);
             found.ok_or_else(|| format!("`{name}` is no input of the kernel"))
         };
-        let packable = words.map(find).collect::<Result<_, _>>()?;
-        Ok(Task::new(naive, packable))
+        let all = |names: &[String]| names.iter().map(find).collect::<Result<Vec<_>, _>>();
+        let (packable, weights) = (all(&constants)?, all(&weights)?);
+        Ok(Task::new(naive, packable).with_weights(weights))
     }
 }
 
@@ -175,6 +234,13 @@ mod tests {
             for i0 < 8 space { o[i0] = a[i0] * b[i0] } }\nconstants b";
         let task: Task = text.parse().unwrap();
         assert_eq!(task.packable, [BufferId(1)]);
+        assert_eq!(task.to_string().parse(), Ok(task));
+        let weighted = text.replace("\nconstants b", "\nweights a\nconstants b");
+        let task: Task = weighted.parse().unwrap();
+        assert_eq!(
+            (&task.packable[..], &task.weights[..]),
+            (&[BufferId(1)][..], &[BufferId(0)][..])
+        );
         assert_eq!(task.to_string().parse(), Ok(task));
         for bad in ["", "kernel", "kernel k() { }\nconstants o", "constants"] {
             assert!(bad.parse::<Task>().is_err(), "{bad}");

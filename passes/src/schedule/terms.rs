@@ -9,7 +9,6 @@
 //! Before: `for i < 8 { r = 0; for c < 64 { r = fma(a[i, c], w[c], r) }; o[i] = r }`. After:
 //! `for i < 8 jam { r = 0; for l < 16 vector { t = -0; for c < 4 { t = fma(a[i, 16*c + l], ..) };
 //! r = r + t }; o[i] = r }`.
-use super::Target;
 use super::contraction::{Factor, factors, is_loaded_once};
 use super::nest::{Nest, all_ranges};
 use super::primitives::edit::Place;
@@ -18,9 +17,10 @@ use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use super::vectorise::split_reduce;
 use super::window::STEP;
+use super::{Packable, Target};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Var;
-use tensmith_ir::loops::{BufferId, Kernel, Layout, LayoutDim, Mark, Role, Stmt};
+use tensmith_ir::loops::{Kernel, Layout, LayoutDim, Mark, Role, Stmt};
 
 /// Columns at most.
 const COLUMNS: i64 = 4;
@@ -45,13 +45,13 @@ pub struct Choice {
     packed: Option<(String, Layout)>,
 }
 
-/// What to do with the nest at a place if it is an anchor; `packable` says which inputs are
-/// constants.
+/// What to do with the nest at a place if it is an anchor; `packable` says which inputs may
+/// be packed.
 pub fn choose(
     s: &mut Scheduler,
     at: &Place,
     target: &Target,
-    packable: &dyn Fn(BufferId) -> bool,
+    packable: &dyn Packable,
 ) -> Option<Choice> {
     if !target.masks() || !target.reassociate {
         return None;
@@ -59,9 +59,13 @@ pub fn choose(
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
     let [x, y] = factors(kernel, nest.body, &all_ranges(kernel), target)?;
-    let (x, y) = if packable(x.buffer) { (y, x) } else { (x, y) };
+    let (x, y) = if packable.admits(x.buffer) {
+        (y, x)
+    } else {
+        (x, y)
+    };
     let floats = [&x, &y].map(|f| kernel.buffer(f.buffer).dtype == DType::F32);
-    if packable(x.buffer) || !packable(y.buffer) || floats != [true, true] {
+    if packable.admits(x.buffer) || !packable.admits(y.buffer) || floats != [true, true] {
         return None;
     }
     let Sides { columns, rows } = sides(nest, &x, &y)?;
@@ -72,7 +76,7 @@ pub fn choose(
     }
     let packed = match y.offset.linear_coefficient(terms[0].0)? {
         next if next.is(1) => None,
-        _ => Some(packed(kernel, nest, &y, terms[0].0)?),
+        _ => Some(packed((kernel, nest), &y, terms[0].0, packable)?),
     };
     let most = (target.registers() / 2).min(SUMS) / count;
     let tiles = columns.map(|(var, size)| Tile {
@@ -197,19 +201,19 @@ fn pays(target: &Target, terms: &[(Var, i64)], columns: i64, rows: Option<i64>) 
     along >= LANES && columns * (vectors + JOIN) <= all_columns
 }
 
-/// The layout of a constant with a dimension innermost whose index is a loop.
+/// The layout of a factor with a dimension innermost whose index is a loop.
 fn packed(
-    kernel: &Kernel,
-    nest: &Nest<'_>,
+    (kernel, nest): (&Kernel, &Nest<'_>),
     y: &Factor<'_>,
     along: Var,
+    packable: &dyn Packable,
 ) -> Option<(String, Layout)> {
     let buffer = kernel.buffer(y.buffer);
     let rank = y.index.len();
     let used: Vec<usize> = (0..rank).filter(|d| y.index[*d].mentions(along)).collect();
     let [dim] = used[..] else { return None };
     let fits = y.index[dim].as_var() == Some(along)
-        && buffer.layout.is_row_major()
+        && packable.is_as_given(y.buffer, &buffer.layout)
         && is_loaded_once(nest, y.buffer);
     let order = (0..rank).filter(|d| *d != dim).chain([dim]);
     let dims = order.map(|dim| LayoutDim {

@@ -10,7 +10,7 @@
 //! the channels of an image: the loop around it runs in vectors, all iterations of the short one in
 //! lock step, so that what is loaded or stored in between lies in whole vectors.
 use super::Target;
-use super::nest::{Nest, space, visit_scalars};
+use super::nest::{Nest, all_ranges, space, visit_scalars};
 use super::parameters::Choices;
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
@@ -244,7 +244,8 @@ pub(super) fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bo
 /// innermost loop.
 fn crosses(kernel: &Kernel, nest: &Nest<'_>, k: usize) -> bool {
     let columns = nest.loops.len() - 1;
-    let far = |o: &Expr| first_step(nest, o, columns).is_some_and(|c| c.abs() >= FEW);
+    let ranges = all_ranges(kernel);
+    let far = |o: &Expr| first_step(nest, o, columns, &ranges).is_some_and(|c| c.abs() >= FEW);
     let loads = loads(kernel, nest);
     loads
         .iter()
@@ -253,13 +254,14 @@ fn crosses(kernel: &Kernel, nest: &Nest<'_>, k: usize) -> bool {
 
 /// The offsets at which inputs are loaded.
 fn loads(kernel: &Kernel, nest: &Nest<'_>) -> Vec<Expr> {
+    let ranges = all_ranges(kernel);
     let mut found = Vec::new();
     visit_scalars(nest.body, &mut |s| {
         s.visit(&mut |s| {
             if let Scalar::Load(b, index) = s
                 && kernel.buffer(*b).scope == Scope::Input
             {
-                found.push(kernel.buffer(*b).offset(index).simplify(&Ranges::new()));
+                found.push(kernel.buffer(*b).offset(index).simplify(&ranges));
             }
         });
     });
@@ -273,17 +275,18 @@ fn stride(nest: &Nest<'_>, offset: &Expr, k: usize) -> Option<i64> {
 
 /// Elements from the first to the second iteration of loop `k`, which need not be those between
 /// others: the phases of an image that is put together lie in channels of their own.
-fn first_step(nest: &Nest<'_>, offset: &Expr, k: usize) -> Option<i64> {
+fn first_step(nest: &Nest<'_>, offset: &Expr, k: usize, ranges: &Ranges) -> Option<i64> {
     let var = nest.loops[k].0;
     let at = |n: i64| {
         let place = offset.substitute(&|v| (v == var).then(|| n.into()));
-        place.simplify(&Ranges::new())
+        place.simplify(ranges)
     };
     (at(1) - at(0)).as_const()
 }
 
 /// The offsets at which statements store, if they are all of words in memory.
 fn words_stored(kernel: &Kernel, stmts: &[Stmt]) -> Option<Vec<Expr>> {
+    let ranges = all_ranges(kernel);
     let mut found = Vec::new();
     for stmt in stmts {
         let Stmt::Store { buffer, index, .. } = stmt else {
@@ -293,7 +296,7 @@ fn words_stored(kernel: &Kernel, stmts: &[Stmt]) -> Option<Vec<Expr>> {
         if b.scope == Scope::Register || b.dtype.bytes() != 4 {
             return None;
         }
-        found.push(b.offset(index).simplify(&Ranges::new()));
+        found.push(b.offset(index).simplify(&ranges));
     }
     Some(found)
 }

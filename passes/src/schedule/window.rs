@@ -4,9 +4,8 @@
 //! An anchor is a nest around reductions whose innermost loop runs along consecutive elements of
 //! the result and of every operand that varies with it, but for operands that are turned. That loop becomes vectors, the one around
 //! it rows in lock step, so that enough sums are in flight; short windows are unrolled.
-use super::Target;
 use super::block_sums::block_sums;
-use super::nest::{Nest, space, visit_scalars};
+use super::nest::{Nest, all_ranges, space, visit_scalars};
 use super::parameters::Choices;
 use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
@@ -14,6 +13,7 @@ use super::primitives::{Primitive, Rejected};
 use super::scheduler::Scheduler;
 use super::tile::{Tile, tile};
 use super::turned::turned;
+use super::{Packable, Target};
 use std::collections::BTreeSet;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{
@@ -39,13 +39,13 @@ pub struct Choice {
     short: Vec<Var>,
 }
 
-/// What to do with the nest at a place if it is an anchor; `packable` says which inputs are
-/// constants, whose elements along the innermost loop may be made consecutive.
+/// What to do with the nest at a place if it is an anchor; `packable` says of which inputs
+/// elements along the innermost loop may be made consecutive.
 pub fn choose(
     s: &mut Scheduler,
     at: &Place,
     target: &Target,
-    packable: &dyn Fn(BufferId) -> bool,
+    packable: &dyn Packable,
 ) -> Option<Choice> {
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
@@ -156,7 +156,7 @@ fn around(nest: &Nest<'_>, k: usize) -> Option<usize> {
     (0..nest.loops.len()).rfind(|other| *other != k)
 }
 
-/// The layouts of constants with which loop `k` can be the columns: all that windows load lies one
+/// The layouts of packed inputs with which loop `k` can be the columns: all that windows load lies one
 /// after the other along it, and results do, or lie so along the innermost loop; what each result
 /// reads once lies so along any loop. Where that one is not in lock step, each lane is loaded on its
 /// own, which is little beside a window.
@@ -165,7 +165,7 @@ fn columns(
     nest: &Nest<'_>,
     target: &Target,
     k: usize,
-    packable: &dyn Fn(BufferId) -> bool,
+    packable: &dyn Packable,
 ) -> Option<Vec<(BufferId, Layout)>> {
     let (var, extent) = nest.loops[k].clone();
     extent.as_const().filter(|e| *e >= FEW)?;
@@ -221,12 +221,8 @@ pub fn reduces(body: &[Stmt]) -> bool {
     body.iter().any(reduce) && plain(body)
 }
 
-/// Constants with a dimension along the loop, and layouts that have it innermost.
-fn packed(
-    kernel: &Kernel,
-    l: &For,
-    packable: &dyn Fn(BufferId) -> bool,
-) -> Vec<(BufferId, Layout)> {
+/// Packable inputs with a dimension along the loop, and layouts that have it innermost.
+fn packed(kernel: &Kernel, l: &For, packable: &dyn Packable) -> Vec<(BufferId, Layout)> {
     let mut loads: Vec<(BufferId, Option<usize>)> = Vec::new();
     visit_loads(&l.body, &mut |b, index| {
         let along: Vec<usize> = (0..index.len())
@@ -243,9 +239,9 @@ fn packed(
     let candidates = loads.iter().filter_map(|(b, dim)| {
         let buffer = kernel.buffer(*b);
         let fits = buffer.scope == Scope::Input
-            && packable(*b)
+            && packable.admits(*b)
             && once(*b)
-            && buffer.layout.is_row_major();
+            && packable.is_as_given(*b, &buffer.layout);
         let (rank, dim) = (buffer.shape.len(), (*dim)?);
         let order = (0..rank).filter(|d| *d != dim).chain([dim]);
         let layout = order.map(|dim| LayoutDim {
@@ -273,6 +269,7 @@ fn visit_loads(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
 pub fn contiguous(kernel: &Kernel, l: &For, most: i64, packed: &dyn Fn(BufferId) -> bool) -> bool {
     let mut fine = true;
     let mut stores = 0;
+    let ranges = all_ranges(kernel);
     let mut look = |b: BufferId, index: &[Expr], store: bool| {
         if kernel.buffer(b).scope == Scope::Register {
             return;
@@ -281,7 +278,7 @@ pub fn contiguous(kernel: &Kernel, l: &For, most: i64, packed: &dyn Fn(BufferId)
         if packed(b) {
             return;
         }
-        let offset = kernel.buffer(b).offset(index).simplify(&Ranges::new());
+        let offset = kernel.buffer(b).offset(index).simplify(&ranges);
         let step = offset.linear_coefficient(l.var);
         let steps = if store { 1..=1 } else { 0..=most };
         fine &= step.is_some_and(|c| c.as_const().is_some_and(|c| steps.contains(&c)));
