@@ -703,8 +703,8 @@ impl<'g> Define<'g> {
             self.scopes.pop();
             return Scalar::Guard(conds, Box::new(inside), Box::new(default));
         }
-        if self.top().id == id
-            && let Some(element) = chosen(&self.top().stmts, &inside)
+        if let Some(scope) = self.scopes.last().filter(|s| s.id == id)
+            && let Some(element) = chosen(&self.kernel, &scope.stmts, &inside)
         {
             self.scopes.pop();
             return Scalar::Guard(conds, Box::new(element), Box::new(default));
@@ -776,29 +776,47 @@ pub fn unflatten(flat: &Expr, shape: &[Expr], ranges: &Ranges) -> Vec<Expr> {
     index
 }
 
-/// What a register holds that a scalar reads, if it is all that statements make, and one of several
-/// elements.
-fn chosen(stmts: &[Stmt], read: &Scalar) -> Option<Scalar> {
-    fn is_element(s: &Scalar) -> bool {
+/// Operations, elements and constants of a value that lanes may compute in vain.
+const CHEAP: usize = 12;
+
+/// What a register holds that a scalar reads, if statements do nothing but compute it, and take so
+/// little that lanes for which it is not wanted may compute it, too.
+fn chosen(kernel: &Kernel, stmts: &[Stmt], read: &Scalar) -> Option<Scalar> {
+    fn cost(s: &Scalar) -> usize {
         match s {
-            Scalar::Load(..) | Scalar::Const(_) => true,
-            Scalar::Guard(_, a, b) => is_element(a) && is_element(b),
-            _ => false,
+            Scalar::Call(..) => CHEAP + 1,
+            _ => s.children().iter().map(|c| cost(c)).sum::<usize>() + 1,
         }
     }
-    match (stmts, read) {
-        (
-            [
-                Stmt::Store {
-                    buffer,
-                    index,
-                    value,
-                },
-            ],
-            Scalar::Load(from, at),
-        ) if from == buffer && index.is_empty() && at.is_empty() => {
-            Some(value.clone()).filter(is_element)
+    fn inline(s: &mut Scalar, known: &HashMap<BufferId, Scalar>) {
+        if let Scalar::Load(buffer, _) = s
+            && let Some(value) = known.get(buffer)
+        {
+            *s = value.clone();
+            return;
         }
+        s.children_mut().into_iter().for_each(|c| inline(c, known));
+    }
+    let mut known = HashMap::new();
+    for stmt in stmts {
+        let Stmt::Store {
+            buffer,
+            index,
+            value,
+        } = stmt
+        else {
+            return None;
+        };
+        let mut value = value.clone();
+        inline(&mut value, &known);
+        let is_register = kernel.buffer(*buffer).scope == Scope::Register && index.is_empty();
+        if !is_register || known.contains_key(buffer) || cost(&value) > CHEAP {
+            return None;
+        }
+        known.insert(*buffer, value);
+    }
+    match read {
+        Scalar::Load(from, at) if at.is_empty() => known.remove(from),
         _ => None,
     }
 }

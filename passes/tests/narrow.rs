@@ -186,3 +186,38 @@ fn reflected_and_wrapped_borders_are_cut_off() {
         }
     }
 }
+
+/// What is computed of an operand before it is padded is part of the windows' lanes.
+#[test]
+fn windows_of_computed_operands_are_vectors() {
+    for (function, pool) in [
+        ("neg", "pool_max"),
+        ("abs", "pool_sum"),
+        ("mul", "pool_max"),
+    ] {
+        let shape = [2, 3, 40, 36];
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&shape));
+        let scale = g.add_constant("s", f32s(&[1, 3, 1, 1], 0.5));
+        let operands = if function == "mul" {
+            vec![x, scale]
+        } else {
+            vec![x]
+        };
+        let y = g
+            .add_one(op(function), "f", &operands, Attrs::new())
+            .unwrap();
+        let attrs = Attrs::new()
+            .with("kernel", vec![3, 3])
+            .with("strides", vec![2, 2])
+            .with("dilations", vec![1, 1])
+            .with("pads_before", vec![1, 1])
+            .with("pads_after", vec![1, 1]);
+        let y = g.add_one(op(pool), "p", &[y], attrs).unwrap();
+        g.add_output("y", y);
+        for_all_widths(&g, &shape, |plan| {
+            assert_eq!(plan.kernels.len(), 1, "{plan}");
+            all_are_vectors(plan);
+        });
+    }
+}
