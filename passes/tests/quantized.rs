@@ -3,11 +3,12 @@
 mod common;
 
 use common::seeds::seeds;
-use common::wide_core;
+use common::{check_with, wide_core};
 use tensmith_ir::dtype::DType;
 use tensmith_ir::eval::eval_graph;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId, verify_graph};
+use tensmith_ir::loops::{Kernel, Scope};
 use tensmith_ir::ops::{Sampler, op};
 use tensmith_ir::tensor::{Tensor, Wide};
 use tensmith_passes::graph::{dequantise_late, eliminate_dead_code};
@@ -345,4 +346,77 @@ fn kernels_of_a_block_hand_on_bytes() {
     let images = images.filter(|b| b.shape.len() == 4 && b.shape[2].as_const() > Some(3));
     let (bytes, words): (Vec<_>, Vec<_>) = images.partition(|b| b.dtype.is_byte());
     assert!(bytes.len() >= 6 && words.is_empty(), "{words:?}\n{plan}");
+}
+
+/// Convolutions of bytes whose weights, less their zero point, are bytes only when they are moved: the
+/// sums of windows are added, for one group or several.
+#[test]
+fn weights_without_sign_multiply_as_bytes() {
+    for (groups, zero, pads) in [(1, 3, [1, 2]), (4, 0, [2, 0]), (2, 7, [0, 0])] {
+        let mut g = Graph::default();
+        let ints = |dtype, shape: &[usize], by: i128| {
+            let count = shape.iter().product::<usize>() as i128;
+            let all = (0..count).map(|k| (k * by + 11) % 256).collect();
+            Tensor::from_wide(dtype, shape.to_vec(), &Wide::Int(all))
+        };
+        let shape = [2, 32, 19];
+        let of_bytes = TensorType::new(DType::U8, shape.map(Expr::from).to_vec());
+        let x = g.add_input("x", of_bytes);
+        let w = g.add_constant("w", ints(DType::U8, &[16, 32 / groups, 5], 37));
+        let to = || Attrs::new().with("to", DType::I32);
+        let number = |n: i128| Tensor::from_wide(DType::I32, vec![], &Wide::Int(vec![n]));
+        let mut wide = |name: &str, v, zero| {
+            let v = g.add_one(op("cast"), name, &[v], to()).unwrap();
+            let zero = g.add_constant(name, number(zero));
+            g.add_one(op("sub"), name, &[v, zero], Attrs::new())
+                .unwrap()
+        };
+        let (x, w) = (wide("x0", x, 120), wide("w0", w, zero));
+        let attrs = Attrs::new()
+            .with("strides", vec![1])
+            .with("dilations", vec![1])
+            .with("groups", groups as i64)
+            .with("pads_before", vec![pads[0]])
+            .with("pads_after", vec![pads[1]]);
+        let y = g.add_one(op("conv"), "y", &[x, w], attrs).unwrap();
+        g.add_output("y", y);
+        let mut options = options(true);
+        (options.target.dots, options.target.vector_bytes) = (true, 64);
+        let input = ints(DType::U8, &shape, 101);
+        let plan = check_with(&g, &[input], &options);
+        let bytes = |k: &Kernel| {
+            let inputs = k.buffers.iter().filter(|b| b.scope == Scope::Input);
+            k.name.contains("conv") && inputs.filter(|b| b.dtype.is_byte()).count() == 2
+        };
+        assert!(plan.kernels.iter().any(bytes), "{plan}");
+    }
+}
+
+/// Integers times an integer are not dequantised bytes.
+#[test]
+fn integers_times_integers_may_be_reshaped() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", TensorType::new(DType::U8, vec![4.into(), 6.into()]));
+    let wide = g
+        .add_one(op("cast"), "c", &[x], Attrs::new().with("to", DType::I32))
+        .unwrap();
+    let by = g.add_constant(
+        "by",
+        Tensor::from_wide(DType::I32, vec![], &Wide::Int(vec![128])),
+    );
+    let product = g
+        .add_one(op("mul"), "m", &[wide, by], Attrs::new())
+        .unwrap();
+    let shape: Vec<Expr> = vec![2.into(), 12.into()];
+    let y = g
+        .add_one(
+            op("reshape"),
+            "y",
+            &[product],
+            Attrs::new().with("shape", shape),
+        )
+        .unwrap();
+    g.add_output("y", y);
+    let input = Tensor::from_wide(DType::U8, vec![4, 6], &Wide::Int((0..24).collect()));
+    check_with(&g, &[input], &options(true));
 }

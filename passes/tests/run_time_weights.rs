@@ -161,6 +161,44 @@ fn depthwise_weights_are_packed() {
     assert!(!layouts.is_empty() && channels, "{plan}");
 }
 
+/// The phases of a transposed convolution read the weights where they are, packed once for all.
+#[test]
+fn phases_share_packed_weights() {
+    for groups in [1, 2] {
+        let mut g = Graph::default();
+        let x = g.add_input("x", ty(&[1, 32 * groups, 8, 8]));
+        let w = g.add_input("w", ty(&[32 * groups, 32, 3, 3]));
+        let attrs = conv_attrs(([2, 2], [1, 1]), groups as i64, ([0, 0], [0, 0]));
+        let attrs = attrs.with("output_padding", vec![0, 0]);
+        let y = add(&mut g, "conv_transpose", "y", &[x, w], attrs);
+        g.add_output("y", y);
+        let plan = planned(&g, 32);
+        assert_eq!(packings(&plan), 1, "{plan}");
+        assert_eq!(kernels(&plan, "conv").len(), 4, "{plan}");
+        let slices = plan.kernels.iter().filter(|k| k.name == "slice").count();
+        assert_eq!(slices, 0, "{plan}");
+    }
+}
+
+/// Norms of filters that are transposed then, where both orders have one shape: each norm is computed
+/// once, not for each channel.
+#[test]
+fn norms_of_transposed_filters_are_computed_once() {
+    let mut g = Graph::default();
+    let w = g.add_input("w", ty(&[2, 16, 16, 3]));
+    let axes = Attrs::new().with("axes", vec![2, 3]).with("keepdims", true);
+    let square = add(&mut g, "mul", "square", &[w, w], Attrs::new());
+    let sum = add(&mut g, "reduce_sum", "sum", &[square], axes);
+    let root = add(&mut g, "sqrt", "root", &[sum], Attrs::new());
+    let norm = add(&mut g, "div", "norm", &[w, root], Attrs::new());
+    let perm = Attrs::new().with("perm", vec![0, 2, 1, 3]);
+    let y = add(&mut g, "transpose", "y", &[norm], perm);
+    g.add_output("y", y);
+    let plan = planned(&g, 32);
+    let name = |k: &Kernel| k.name.contains("sum") && k.name.contains("transpose");
+    assert!(!plan.kernels.iter().any(name), "{plan}");
+}
+
 /// Random convolutions of one to three axes with groups, strides, dilations and padding; a group may
 /// be a sample of its own.
 #[test]

@@ -96,7 +96,8 @@ impl Dequantised {
             None => (x, scale),
         };
         let scale = uniform(cx.constant(scale)?)? as f32;
-        let same = cx.ty(x).shape == cx.ty(value).shape;
+        // Integers times an integer are no floats.
+        let same = cx.ty(x).shape == cx.ty(value).shape && cx.ty(value).dtype == DType::F32;
         let fits = same && SCALES.contains(&scale);
         let integers = Self::integers(cx, x).filter(|_| fits)?;
         Some(Dequantised {

@@ -1,5 +1,6 @@
 //! Multiplies bytes where a model multiplies them less their zero points: `sum (x - z) * w` is
 //! `sum x * w - z * sum w`, whose first sum is one of dot products, and whose last one is constant.
+//! Where weights are moved, too, the sums of what they are multiplied with are added.
 //!
 //! The first factor gets bytes without a sign, and the constant one bytes with a sign, as dot
 //! products want them: both may be moved for it, as zero points move them.
@@ -134,8 +135,7 @@ pub(super) fn product(
         false => least.checked_add(HALF)?,
     };
     let fits = most.checked_sub(moved)? < HALF;
-    let shifts = moved != 0 && node.op.name == "conv";
-    (fits && !shifts && pads_fit(graph, node, &bytes)).then_some(Product {
+    (fits && pads_fit(graph, node, &bytes)).then_some(Product {
         constant,
         bytes,
         moved,
@@ -207,7 +207,10 @@ fn rewrite(cx: &mut Rewriter<'_>, node: &Node, p: &Product) -> Result<ValueId, G
     let by = cx.integer(p.moved);
     // Not behind the sum: what is computed for each row takes the tile of the product apart.
     let moved = cx.add("mul", &[x, by], Attrs::new())?;
-    let moved = cx.sum_of(moved, 1 - p.constant)?;
+    let moved = match node.op.name {
+        "conv" => cx.sums_of_windows(moved)?,
+        _ => cx.sum_of(moved, 1 - p.constant)?,
+    };
     cx.add("add", &[sums, moved], Attrs::new())
 }
 
@@ -358,6 +361,42 @@ impl Sums<'_, '_> {
             .map(extent)
             .collect();
         self.cx.reshape(moved, &shape, &self.node.name)
+    }
+
+    /// The sums of all that the windows of a convolution see of an image, for each result: results of
+    /// a group have the same.
+    fn sums_of_windows(&mut self, image: ValueId) -> Result<ValueId, GraphError> {
+        let node = self.node;
+        let groups = node.attrs.int("groups");
+        let shape = self.cx.ty(image).shape.clone();
+        let spatial = || shape[2..].iter().cloned();
+        let apart = [shape[0].clone(), groups.into(), shape[1].div(groups)];
+        let apart: Vec<Expr> = apart.into_iter().chain(spatial()).collect();
+        let image = self.cx.reshape(image, &apart, &node.name)?;
+        let of_groups = self.reduce(image, vec![2])?;
+        let weights = &self.cx.old.ty(node.inputs[1]).shape;
+        let kernel = weights[2..].iter().map(|e| e.as_const());
+        let kernel: Vec<i64> = kernel
+            .map(|n| n.expect("invariant: weights are constant"))
+            .collect();
+        let attrs = ["strides", "dilations", "pads_before", "pads_after"];
+        let attrs = attrs.iter().fold(Attrs::new(), |all, name| {
+            all.with(name, node.attrs.ints(name).to_vec())
+        });
+        let sums = self.add("pool_sum", &[of_groups], attrs.with("kernel", kernel))?;
+        if groups == 1 {
+            return Ok(sums);
+        }
+        let to = self.cx.old.ty(node.outputs[0]).shape.clone();
+        let positions = || to[2..].iter().cloned();
+        let with = |results: Expr| -> Vec<Expr> {
+            let head = [to[0].clone(), groups.into(), results];
+            head.into_iter().chain(positions()).collect()
+        };
+        let sums = self.cx.reshape(sums, &with(1.into()), &node.name)?;
+        let attrs = Attrs::new().with("shape", with(to[1].div(groups)));
+        let sums = self.add("expand", &[sums], attrs)?;
+        self.cx.reshape(sums, &to, &node.name)
     }
 
     fn reduce(&mut self, value: ValueId, axes: Vec<usize>) -> Result<ValueId, GraphError> {

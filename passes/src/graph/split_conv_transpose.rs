@@ -176,14 +176,14 @@ fn pays(graph: &Graph, node: &Node, axes: &[Axis]) -> bool {
     if groups > 1 && results < LANES {
         return (2..=PHASES).contains(&phases);
     }
-    if groups != 1 || axes.iter().any(|a| a.dilation > 1) {
+    if axes.iter().any(|a| a.dilation > 1) {
         return false;
     }
     let vectors = |channels: i64| ((channels + LANES - 1) / LANES) as f64;
     let taps: Vec<i64> = axes.iter().map(Axis::joined_taps).collect();
     let joined = taps.iter().product::<i64>() as f64 * vectors(results.saturating_mul(phases));
     let apart = product(&|a| a.kernel) as f64 * vectors(results);
-    let few = channels < CHANNELS || phases > PHASES;
+    let few = channels < CHANNELS * groups || phases > PHASES;
     !few && taps != FILTERED && joined > GAIN * apart
 }
 
@@ -299,7 +299,12 @@ fn taps_of_phase(
     node: &Node,
     (axes, phases): (&[Axis], &[Phase]),
 ) -> Result<ValueId, GraphError> {
-    let w = cx.get(node.inputs[1]);
+    let groups = node.attrs.int("groups");
+    let rank = axes.len() as i64;
+    let mut w = cx.get(node.inputs[1]);
+    if groups > 1 {
+        w = results_first(cx, node, w)?;
+    }
     let mut sizes = cx.ty(w).shape.clone();
     let (mut starts, mut steps) = (vec![Expr::from(0); sizes.len()], vec![1; sizes.len()]);
     for (d, (axis, phase)) in axes.iter().zip(phases).enumerate() {
@@ -309,30 +314,32 @@ fn taps_of_phase(
     }
     let attrs = Attrs::new().with("starts", starts).with("sizes", sizes);
     let part = cx.add("slice", &node.name, &[w], attrs.with("steps", steps))?;
-    let groups = node.attrs.int("groups");
-    let rank = axes.len() as i64;
-    let swapped = |cx: &mut Rewriter<'_>, part: ValueId, first: Vec<i64>| {
-        let from = first.len() as i64;
-        let perm: Vec<i64> = first.into_iter().chain(from..from + rank).collect();
-        let attrs = Attrs::new().with("perm", perm);
-        cx.add("transpose", &node.name, &[part], attrs)
-    };
-    if groups == 1 {
-        return swapped(cx, part, vec![1, 0]);
+    if groups > 1 {
+        return Ok(part);
     }
-    // A group's channels are beside its results.
-    let shape = cx.ty(part).shape.clone();
+    let perm: Vec<i64> = [1, 0].into_iter().chain(2..2 + rank).collect();
+    let attrs = Attrs::new().with("perm", perm);
+    cx.add("transpose", &node.name, &[part], attrs)
+}
+
+/// `w[c, o, k...]` of several groups as `[o, c, k...]`: a group's channels are beside its results.
+/// All phases read that, so weights that are known at run time only are moved once.
+fn results_first(cx: &mut Rewriter<'_>, node: &Node, w: ValueId) -> Result<ValueId, GraphError> {
+    let groups = node.attrs.int("groups");
+    let shape = cx.ty(w).shape.clone();
     let (inner, results) = (shape[0].div(groups), shape[1].clone());
     let spatial = || shape[2..].iter().cloned();
     let apart = [Expr::from(groups), inner.clone(), results.clone()];
     let apart: Vec<Expr> = apart.into_iter().chain(spatial()).collect();
-    let part = cx.reshape(part, &apart, &node.name)?;
-    let part = swapped(cx, part, vec![0, 2, 1])?;
-    let all: Vec<Expr> = [results * groups, inner]
+    let w = cx.reshape(w, &apart, &node.name)?;
+    let perm: Vec<i64> = [0, 2, 1]
         .into_iter()
-        .chain(spatial())
+        .chain(3..1 + shape.len() as i64)
         .collect();
-    cx.reshape(part, &all, &node.name)
+    let attrs = Attrs::new().with("perm", perm);
+    let w = cx.add("transpose", &node.name, &[w], attrs)?;
+    let all = [results * groups, inner].into_iter().chain(spatial());
+    cx.reshape(w, &all.collect::<Vec<Expr>>(), &node.name)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! the same way: the incumbent takes each that gains, in order, and a branch leaves one out.
 use super::offers::Offer;
 use super::price::Prices;
-use super::rules::{keeps_last_axis, widens_for_windows};
+use super::rules::{moves_into_sums, widens_for_windows};
 use super::said::{Chosen, Said, offers};
 use super::{Given, Partition, Partitioner, Visit};
 use crate::pipeline::PassOptions;
@@ -277,7 +277,7 @@ pub fn consumers(given: &Given<'_>, id: NodeId) -> Option<Vec<NodeId>> {
     if own || node.op.class == Class::Opaque || !matches!(node.op.lower, Lower::Pointwise(_)) {
         return None;
     }
-    let moves = node.op.class == Class::Movement && keeps_last_axis(graph, node);
+    let moves = moves_into_sums(graph, &given.uses, node);
     let consumers: Vec<NodeId> = results().flat_map(|v| given.uses[v].clone()).collect();
     let joins = |c: &NodeId| {
         let reader = graph.node(*c);

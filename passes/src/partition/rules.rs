@@ -1,9 +1,9 @@
 //! The rules: where inside of a kernel a node would be computed, and whether that is acceptable.
 use super::{Draft, Partitioner, WhyNot};
 use crate::graph::{is_depthwise, reads_halves_once};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tensmith_ir::expr::{Atom, Expr};
-use tensmith_ir::graph::{AttrValue, Graph, Node, NodeId, TensorType, ValueId};
+use tensmith_ir::graph::{AttrValue, Def, Graph, Node, NodeId, TensorType, ValueId};
 use tensmith_ir::ops::{Class, Tolerance};
 
 /// Rows of at most so many elements stay in the first caches between the passes over them.
@@ -154,6 +154,42 @@ pub fn keeps_last_axis(graph: &Graph, node: &Node) -> bool {
         "expand" => from.shape.last() == to.shape.last(),
         _ => false,
     }
+}
+
+/// Whether a node may move elements inside of sums of products: it leaves neighbours neighbours, or
+/// they are of weights that are known at run time only, which are packed anyway.
+pub fn moves_into_sums(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> bool {
+    node.op.class == Class::Movement
+        && (keeps_last_axis(graph, node)
+            || moves_weights(graph, uses, node) && !is_constant(graph, node.outputs[0]))
+}
+
+/// Whether a node is a slice or a transpose of weights that only convolutions read.
+fn moves_weights(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> bool {
+    let result = node.outputs[0];
+    let users = &uses[result.0 as usize];
+    let feeds = |id: &NodeId| {
+        let reader = graph.node(*id);
+        match reader.op.name {
+            "conv" => reader.inputs[0] != result && reader.inputs[1] == result,
+            _ => moves_weights(graph, uses, reader),
+        }
+    };
+    let moves = matches!(node.op.name, "slice" | "transpose");
+    moves && !users.is_empty() && users.iter().all(feeds)
+}
+
+/// Whether a value depends on no input.
+fn is_constant(graph: &Graph, value: ValueId) -> bool {
+    let (mut todo, mut seen) = (vec![value], HashSet::new());
+    while let Some(v) = todo.pop() {
+        match &graph.value(v).def {
+            Def::Input(_) => return false,
+            Def::Node(id, _) if seen.insert(*id) => todo.extend(&graph.node(*id).inputs),
+            _ => {}
+        }
+    }
+    true
 }
 
 /// Whether a node makes words of bytes, less a constant, that only depthwise convolutions read: their
@@ -409,7 +445,7 @@ impl Partitioner<'_> {
 
     fn admit_scalar_work(&self, node: &Node, info: &Info, draft: &Draft) -> Result<(), WhyNot> {
         if info.in_contraction {
-            let moves = node.op.class == Class::Movement && keeps_last_axis(self.graph, node);
+            let moves = moves_into_sums(self.graph, self.uses, node);
             let widens = widens_for_windows(self.graph, self.uses, node)
                 || reads_halves_once(self.graph, self.uses, node);
             return if moves || widens {
@@ -525,6 +561,17 @@ impl Partitioner<'_> {
         Ok(Heavy::One)
     }
 
+    /// Whether a transpose is between a node and the results of its group: the loops around what is
+    /// hoisted are not those of its rows then, though both may have one shape.
+    fn is_turned(&self, node: &Node, draft: &Draft) -> bool {
+        let readers = node.outputs.iter().flat_map(|v| &self.uses[v.0 as usize]);
+        let mut members = readers.filter(|id| draft.members.contains_key(id));
+        members.any(|id| {
+            let reader = self.graph.node(*id);
+            reader.op.name == "transpose" || self.is_turned(reader, draft)
+        })
+    }
+
     /// Reductions join where they are computed once for each row of the result, or with the
     /// scalar work on their results.
     fn admit_reduction(&self, node: &Node, info: &Info, draft: &Draft) -> Result<Heavy, WhyNot> {
@@ -540,7 +587,8 @@ impl Partitioner<'_> {
             return Err(WhyNot::NotAtResultIndex);
         };
         let root = self.graph.ty(self.graph.node(draft.root).outputs[0]);
-        let per_row = at_result || (info.only_hoisted() && root.shape == *shape);
+        let per_row = at_result
+            || (info.only_hoisted() && root.shape == *shape && !self.is_turned(node, draft));
         if !per_row {
             return Err(WhyNot::NotAtResultIndex);
         }

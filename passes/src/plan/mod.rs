@@ -9,6 +9,7 @@ mod kernels;
 mod layouts;
 mod padding;
 mod tasks;
+mod weights;
 
 use crate::barriers::insert_barriers;
 use crate::choice::{Choice, note};
@@ -33,10 +34,6 @@ use tensmith_ir::plan::{Call, KernelId, Place, Plan, Port, SizeParam, Slot, Slot
 /// Why a result of the graph is copied.
 const COPIED_RESULT: &str = "no kernel writes the result in place: it is an input, a constant, \
                              another result as well, or wanted in another order of elements";
-
-/// Why weights are packed.
-const PACKED: &str = "it puts weights that are known at run time only into the order in which a \
-                      convolution reads them";
 
 /// Where a value of a graph is.
 #[derive(Clone)]
@@ -421,7 +418,10 @@ impl<'o> Builder<'o> {
             level.complete.insert(padded);
             Some(id)
         });
-        let kernel = joined.unwrap_or_else(|| self.scheduled_kernel(plain));
+        let kernel = joined.unwrap_or_else(|| {
+            let shared = self.with_packed_weights(level, &plain, &definition);
+            self.scheduled_kernel(shared.unwrap_or(plain))
+        });
         let label = Label { nodes, alone };
         let step = self.call(level, kernel, &definition, label)?;
         level.steps.push(step);
@@ -464,31 +464,6 @@ impl<'o> Builder<'o> {
             nodes: label.nodes,
             alone: label.alone,
         }))
-    }
-
-    /// The slot of weights that are known at run time only in a layout, into which a kernel packs
-    /// them before the first that reads them so.
-    fn packed_slot(&mut self, level: &mut Level<'_>, value: ValueId, layout: Layout) -> SlotId {
-        let Bound::Slot(given) = self.bound(level, value) else {
-            unreachable!("invariant: weights that are packed lie in memory")
-        };
-        if self.plan.slot(given).layout == layout {
-            return given;
-        }
-        let known = level.packed.get(&(given, layout.clone()));
-        if let Some(packed) = known {
-            return *packed;
-        }
-        let v = level.graph.value(value);
-        let packed = self.arena_slot(&v.name, &v.ty);
-        self.plan.slots[packed.0 as usize].layout = layout.clone();
-        level.packed.insert((given, layout), packed);
-        let nodes = level.graph.producer(value).into_iter();
-        let nodes = nodes.map(|id| level.graph.node(id).name.clone());
-        let label = Label::helper(nodes.collect(), PACKED);
-        let step = self.copy_step(given, packed, label);
-        level.steps.push(step);
-        packed
     }
 
     /// The kernel of the plan that a task becomes; equal ones become one.

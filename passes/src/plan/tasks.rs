@@ -8,7 +8,6 @@ use tensmith_ir::define::Definition;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Graph, ValueId};
 use tensmith_ir::loops::{BufferId, Kernel, Scope};
-use tensmith_ir::ops::Class;
 
 /// A frame is wide if it adds one in so many elements to an axis.
 const WIDE: i64 = 3;
@@ -93,35 +92,6 @@ impl Builder<'_> {
         let constant = pairs.filter(|(_, v)| matches!(self.bound(level, **v), Bound::Constant(_)));
         constant.map(|((id, _), _)| id).collect()
     }
-
-    /// The inputs of a task that are known at run time only, and of which it needs nothing but the
-    /// weights of convolutions: they may be packed before.
-    fn weights(&self, level: &Level<'_>, group: &Group, definition: &Definition) -> Vec<BufferId> {
-        let buffers = definition
-            .kernel
-            .params()
-            .filter(|(_, b)| b.scope == Scope::Input);
-        let pairs = buffers.zip(&definition.inputs);
-        let weights = pairs.filter(|((_, buffer), v)| {
-            let in_memory = matches!(self.bound(level, **v), Bound::Slot(_));
-            let known = buffer.count().as_const().is_some();
-            in_memory && known && are_weights(level.graph, group, **v)
-        });
-        weights.map(|((id, _), _)| id).collect()
-    }
-}
-
-/// Whether the nodes of a group read a value, or what they move it to, as weights of convolutions
-/// only.
-fn are_weights(graph: &Graph, group: &Group, value: ValueId) -> bool {
-    let nodes = group.members.iter().map(|id| graph.node(*id));
-    let mut readers = nodes.filter(|n| n.inputs.contains(&value)).peekable();
-    let is_read = readers.peek().is_some();
-    is_read
-        && readers.all(|n| match n.op.class {
-            Class::Movement => n.outputs.iter().all(|v| are_weights(graph, group, *v)),
-            _ => n.op.name == "conv" && n.inputs[0] != value && n.inputs[1] == value,
-        })
 }
 
 /// Where elements of a value that is 0 in a wide frame may not be 0: where a third of the extent

@@ -369,8 +369,9 @@ fn packed_columns(
         return Some(Columns::ToPack(x.buffer, d, together, cycles));
     }
     let last = layout.0.last()?;
-    let fits = (last.dim, last.step) == (d, 1) && together == i64::MAX;
-    last.extent.filter(|_| fits).map(Columns::Panels)
+    let width = last.extent?;
+    let whole = together == i64::MAX || together % width == 0;
+    (whole && (last.dim, last.step) == (d, 1)).then_some(Columns::Panels(width))
 }
 
 /// How many indices of the columns follow each other: all where the loop is the index, those of a

@@ -1,0 +1,124 @@
+//! Weights that are known at run time only: which inputs of a task are some, and the copies that pack
+//! them.
+//!
+//! Requires: nodes in the order in which they run.
+//! Ensures: a copy runs before the first kernel that reads weights in its layout; others read the same.
+use super::{Bound, Builder, Label, Level};
+use crate::partition::Group;
+use crate::schedule::Scheduled;
+use crate::schedule::task::Task;
+use tensmith_ir::define::Definition;
+use tensmith_ir::graph::{Graph, ValueId};
+use tensmith_ir::loops::{BufferId, Layout, Scope};
+use tensmith_ir::ops::Class;
+use tensmith_ir::plan::SlotId;
+
+/// The end of the name of the parameter that says what tile a contraction has.
+const TILE: &str = "tile";
+
+/// Why weights are packed.
+const PACKED: &str = "it puts weights that are known at run time only into the order in which a \
+                      convolution reads them";
+
+impl Builder<'_> {
+    /// The inputs of a task that are known at run time only, and of which it needs nothing but the
+    /// weights of convolutions: they may be packed before.
+    pub(super) fn weights(
+        &self,
+        level: &Level<'_>,
+        group: &Group,
+        definition: &Definition,
+    ) -> Vec<BufferId> {
+        let buffers = definition
+            .kernel
+            .params()
+            .filter(|(_, b)| b.scope == Scope::Input);
+        let pairs = buffers.zip(&definition.inputs);
+        let weights = pairs.filter(|((_, buffer), v)| {
+            let in_memory = matches!(self.bound(level, **v), Bound::Slot(_));
+            let known = buffer.count().as_const().is_some();
+            in_memory && known && are_weights(level.graph, group, **v)
+        });
+        weights.map(|((id, _), _)| id).collect()
+    }
+
+    /// The task over weights that were packed for another one, if it has a tile over these as it has
+    /// one over weights of its own.
+    pub(super) fn with_packed_weights(
+        &self,
+        level: &Level<'_>,
+        task: &Task,
+        definition: &Definition,
+    ) -> Option<Task> {
+        let (mut shared, mut known) = (task.clone(), false);
+        let inputs = task.naive.params();
+        let inputs = inputs.filter(|(_, b)| b.scope == Scope::Input);
+        let inputs = inputs.zip(&definition.inputs);
+        for ((id, _), value) in inputs.filter(|((id, _), _)| task.weights.contains(id)) {
+            let Bound::Slot(given) = self.bound(level, *value) else {
+                continue;
+            };
+            let packed = level.packed.iter().filter(|((slot, _), _)| *slot == given);
+            let panels = packed.filter(|((_, l), _)| l.0.iter().any(|d| d.extent.is_some()));
+            if let Some((_, first)) = panels.min_by_key(|(_, packed)| **packed) {
+                shared.naive.buffers[id.0 as usize].layout = self.plan.slot(*first).layout.clone();
+                known = true;
+            }
+        }
+        if !known || task.strips.is_some() {
+            return None;
+        }
+        let [own, other] = [task, &shared].map(|t| t.default_schedule(&self.options.target));
+        let is_packed = |l: &Layout| l.0.iter().any(|d| d.extent.is_some());
+        let packs = |id: &BufferId| is_packed(&own.kernel.buffer(*id).layout);
+        let tiles = |s: &Scheduled| {
+            let names = s.parameters.iter().map(|p| &p.name);
+            names.filter(|n| n.ends_with(TILE)).count()
+        };
+        let alike = tiles(&own) == tiles(&other) && tiles(&own) > 0;
+        (task.weights.iter().all(packs) && alike).then_some(shared)
+    }
+
+    /// The slot of weights that are known at run time only in a layout, into which a kernel packs
+    /// them before the first that reads them so.
+    pub(super) fn packed_slot(
+        &mut self,
+        level: &mut Level<'_>,
+        value: ValueId,
+        layout: Layout,
+    ) -> SlotId {
+        let Bound::Slot(given) = self.bound(level, value) else {
+            unreachable!("invariant: weights that are packed lie in memory")
+        };
+        if self.plan.slot(given).layout == layout {
+            return given;
+        }
+        let known = level.packed.get(&(given, layout.clone()));
+        if let Some(packed) = known {
+            return *packed;
+        }
+        let v = level.graph.value(value);
+        let packed = self.arena_slot(&v.name, &v.ty);
+        self.plan.slots[packed.0 as usize].layout = layout.clone();
+        level.packed.insert((given, layout), packed);
+        let nodes = level.graph.producer(value).into_iter();
+        let nodes = nodes.map(|id| level.graph.node(id).name.clone());
+        let label = Label::helper(nodes.collect(), PACKED);
+        let step = self.copy_step(given, packed, label);
+        level.steps.push(step);
+        packed
+    }
+}
+
+/// Whether the nodes of a group read a value, or what they move it to, as weights of convolutions
+/// only.
+fn are_weights(graph: &Graph, group: &Group, value: ValueId) -> bool {
+    let nodes = group.members.iter().map(|id| graph.node(*id));
+    let mut readers = nodes.filter(|n| n.inputs.contains(&value)).peekable();
+    let is_read = readers.peek().is_some();
+    is_read
+        && readers.all(|n| match n.op.class {
+            Class::Movement => n.outputs.iter().all(|v| are_weights(graph, group, *v)),
+            _ => n.op.name == "conv" && n.inputs[0] != value && n.inputs[1] == value,
+        })
+}
