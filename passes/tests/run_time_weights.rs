@@ -180,25 +180,6 @@ fn phases_share_packed_weights() {
     }
 }
 
-/// Norms of filters that are transposed then, where both orders have one shape: each norm is computed
-/// once, not for each channel.
-#[test]
-fn norms_of_transposed_filters_are_computed_once() {
-    let mut g = Graph::default();
-    let w = g.add_input("w", ty(&[2, 16, 16, 3]));
-    let axes = Attrs::new().with("axes", vec![2, 3]).with("keepdims", true);
-    let square = add(&mut g, "mul", "square", &[w, w], Attrs::new());
-    let sum = add(&mut g, "reduce_sum", "sum", &[square], axes);
-    let root = add(&mut g, "sqrt", "root", &[sum], Attrs::new());
-    let norm = add(&mut g, "div", "norm", &[w, root], Attrs::new());
-    let perm = Attrs::new().with("perm", vec![0, 2, 1, 3]);
-    let y = add(&mut g, "transpose", "y", &[norm], perm);
-    g.add_output("y", y);
-    let plan = planned(&g, 32);
-    let name = |k: &Kernel| k.name.contains("sum") && k.name.contains("transpose");
-    assert!(!plan.kernels.iter().any(name), "{plan}");
-}
-
 /// Random convolutions of one to three axes with groups, strides, dilations and padding; a group may
 /// be a sample of its own.
 #[test]

@@ -561,17 +561,6 @@ impl Partitioner<'_> {
         Ok(Heavy::One)
     }
 
-    /// Whether a transpose is between a node and the results of its group: the loops around what is
-    /// hoisted are not those of its rows then, though both may have one shape.
-    fn is_turned(&self, node: &Node, draft: &Draft) -> bool {
-        let readers = node.outputs.iter().flat_map(|v| &self.uses[v.0 as usize]);
-        let mut members = readers.filter(|id| draft.members.contains_key(id));
-        members.any(|id| {
-            let reader = self.graph.node(*id);
-            reader.op.name == "transpose" || self.is_turned(reader, draft)
-        })
-    }
-
     /// Reductions join where they are computed once for each row of the result, or with the
     /// scalar work on their results.
     fn admit_reduction(&self, node: &Node, info: &Info, draft: &Draft) -> Result<Heavy, WhyNot> {
@@ -587,8 +576,7 @@ impl Partitioner<'_> {
             return Err(WhyNot::NotAtResultIndex);
         };
         let root = self.graph.ty(self.graph.node(draft.root).outputs[0]);
-        let per_row = at_result
-            || (info.only_hoisted() && root.shape == *shape && !self.is_turned(node, draft));
+        let per_row = at_result || (info.only_hoisted() && root.shape == *shape);
         if !per_row {
             return Err(WhyNot::NotAtResultIndex);
         }
