@@ -2,7 +2,8 @@
 mod common;
 
 use common::{check, conv_attrs, f32s, iota, pointwise, ty};
-use tensmith_ir::graph::{Attrs, Graph, ValueId};
+use tensmith_ir::dtype::DType;
+use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
 use tensmith_ir::ops::op;
 use tensmith_passes::PassOptions;
 use tensmith_passes::partition::partition;
@@ -128,6 +129,24 @@ fn norms_over_channels_are_one_kernel_where_rows_lie_beside_each_other() {
 }
 
 /// What is computed for each row is computed once only where its kernel makes the rows.
+#[test]
+fn a_factor_of_each_row_is_made_before_sums_over_rows() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[128, 384]));
+    let mask = g.add_input("mask", TensorType {
+        dtype: DType::I64,
+        ..ty(&[128, 1])
+    });
+    let to = Attrs::new().with("to", DType::F32);
+    let mask = g.add_one(op("cast"), "cast", &[mask], to).unwrap();
+    let masked = add(&mut g, "mul", &[x, mask]);
+    let attrs = Attrs::new().with("axes", vec![0]).with("keepdims", false);
+    let sum = g.add_one(op("reduce_sum"), "sum", &[masked], attrs);
+    g.add_output("y", sum.unwrap());
+    // The sums run along rows inside of the loop over columns, whose lanes hold no 64 bits.
+    assert_eq!(kernels(&g), ["cast", "mul+reduce_sum"]);
+}
+
 #[test]
 fn roots_of_rows_stay_out_of_loops_over_them() {
     let mut g = Graph::default();

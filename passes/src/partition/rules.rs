@@ -95,6 +95,14 @@ impl Info {
         self.contexts.values().map(|a| a.copies).sum()
     }
 
+    /// The nodes that ask at indices which they make.
+    fn under(&self) -> impl Iterator<Item = NodeId> {
+        self.contexts.keys().filter_map(|c| match c {
+            Context::Under(id, _) => Some(*id),
+            Context::Result | Context::Hoisted(_) => None,
+        })
+    }
+
     fn only_at_result(&self) -> bool {
         self.contexts.keys().all(|c| *c == Context::Result)
     }
@@ -341,7 +349,7 @@ impl Partitioner<'_> {
                 info.contexts.insert(context.clone(), *asked);
             }
         } else if broadcasts {
-            let axes = self.hoisted_axes(value, to, draft);
+            let axes = self.hoisted_axes(value, to, outer, draft);
             let repeated: f64 = axes.iter().map(|d| estimate(&to.shape[*d])).product();
             let context = match axes.is_empty() {
                 true => Context::Under(consumer, operand),
@@ -364,17 +372,38 @@ impl Partitioner<'_> {
 
     /// The axes of a result along whose loops a value that broadcasts to it is computed once: the
     /// last ones, which have the innermost loops, or those of rows that the value is made of, which
-    /// get them.
-    fn hoisted_axes(&self, value: ValueId, to: &TensorType, draft: &Draft) -> Vec<usize> {
+    /// get them. `reader` is where the result is computed.
+    fn hoisted_axes(
+        &self,
+        value: ValueId,
+        to: &TensorType,
+        reader: &Info,
+        draft: &Draft,
+    ) -> Vec<usize> {
         let from = &self.graph.ty(value).shape;
         let mut axes = broadcast_axes(from, &to.shape);
         let rank = to.rank();
-        if is_suffix(&axes, rank) || self.sums_rows(value, (&axes, &to.shape), draft) {
+        if self.sums_rows(value, (&axes, &to.shape), draft) {
+            return axes;
+        }
+        // Sums along other axes than the last ones have the innermost loops.
+        if reader.under().any(|n| self.sums_apart(n)) {
+            return vec![];
+        }
+        if is_suffix(&axes, rank) {
             return axes;
         }
         let all = axes.clone();
         axes.retain(|d| (*d..rank).all(|e| all.contains(&e)));
         axes
+    }
+
+    /// Whether a node reduces rows that do not lie side by side.
+    fn sums_apart(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let is_reduction = matches!(node.op.class, Class::Reduction | Class::Row);
+        let found = is_reduction.then(|| rows(self.graph, node)).flatten();
+        matches!(found, Some(Heavy::Rows(axes, shape)) if !is_suffix(&axes, shape.len()))
     }
 
     /// Whether scalar work on a value leads up to a reduction along these axes of this shape, which

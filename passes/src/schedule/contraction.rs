@@ -8,6 +8,7 @@
 mod bytes;
 mod decide;
 mod factors;
+mod orders;
 mod shapes;
 mod unroll;
 mod zeros;
@@ -21,7 +22,7 @@ use super::tile::{Blocks, Tile, tile};
 use super::{Packable, Target};
 use crate::cost::{self, Contraction};
 pub(super) use factors::{Factor, factors, is_loaded_once};
-use factors::{depth, nearest_terms, order_reductions};
+use factors::{depth, nearest_terms, order_reductions, runs_once};
 use shapes::{SAFE_ROWS, lone_shapes, rows_fit, shapes};
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::{
@@ -127,6 +128,10 @@ pub fn choose(
         true => order_reductions(nest.body, &y.offset),
         false => vec![],
     };
+    let terms = match choice.bytes {
+        true => terms,
+        false => orders::ask(choices, "sums", terms, |v| !runs_once(nest.body, *v)),
+    };
     let is_batch = |v: &Var| {
         let of_columns = x.index.iter().any(|e| e.mentions(*v));
         of_columns && y.offset.mentions(*v)
@@ -167,14 +172,10 @@ pub fn choose(
         true => 1,
         false => choices.number("blocks", &[1, 2, 4, 8], choice.blocks),
     };
-    let orders = ["columns", "rows"];
-    let outermost = match inside.is_empty() || count > 1 {
-        true => "columns",
-        false => choices.ask("outermost", &orders, 0),
-    };
     let tiles_of = |v: &Var| {
         let (_, extent) = nest.loops.iter().find(|(w, _)| w == v)?;
-        let size = rows.filter(|r| r.var == *v).map_or(1, |r| r.size);
+        let tiled = rows.iter().chain([&columns]).find(|t| t.var == *v);
+        let size = tiled.map_or(1, |t| t.size);
         extent.as_const().map(|n| n.div_euclid(size))
     };
     let blocks = inside.iter().find_map(|v| {
@@ -185,9 +186,10 @@ pub fn choose(
             around: columns.var,
         })
     });
-    let order = match outermost {
-        "columns" => [vec![columns.var], inside].concat(),
-        _ => [inside, vec![columns.var]].concat(),
+    let order: Vec<Var> = [columns.var].into_iter().chain(inside).collect();
+    let order = match count > 1 {
+        true => order,
+        false => orders::ask(choices, "order", order, |v| tiles_of(v).is_none_or(|n| n > 1)),
     };
     let terms_of_step = unroll::steps(choices, target);
     let bytes = choice.bytes;
@@ -324,8 +326,7 @@ enum Columns {
     Plain,
 }
 
-/// How the factor of the columns may lie if loop `columns` is the columns: what is packed for
-/// nothing is packed.
+/// How the factor of the columns may lie if loop `columns` is the columns.
 fn column_accesses(
     kernel: &Kernel,
     nest: &Nest<'_>,
@@ -338,10 +339,9 @@ fn column_accesses(
         return vec![];
     }
     let packed = packed_columns(kernel, nest, columns, x, packable);
-    let free = packed.is_some() && packable.cycles(x.buffer) == 0.0;
     let stride = x.offset.linear_coefficient(*var);
     let is_plain = !kernel.buffer(x.buffer).dtype.is_byte() && stride.is_some_and(|c| c.is(1));
-    let plain = (is_plain && !free).then_some(Columns::Plain);
+    let plain = is_plain.then_some(Columns::Plain);
     packed.into_iter().chain(plain).collect()
 }
 

@@ -4,11 +4,14 @@ use crate::cost;
 use crate::schedule::parameters::Choices;
 use std::fmt;
 
-/// The way to take of those that were found: loop by loop, then the shape of the tile.
+/// The way to take of those that were found: loop by loop, then the shape of the
+/// tile, then whether the factor of its columns is packed.
 pub(super) fn choice(choices: &mut Choices, mut found: Vec<Choice>) -> Option<Choice> {
     keep(choices, "columns", &mut found, |c| c.columns)?;
     keep(choices, "rows", &mut found, |c| Rows(c.rows))?;
     keep(choices, "tile", &mut found, |c| Shape(c.shape))?;
+    let how = |c: &Choice| if c.pack.is_some() { "packed" } else { "as-is" };
+    keep(choices, "factor", &mut found, how)?;
     let best = cheapest(&found)?;
     Some(found.swap_remove(best))
 }

@@ -124,6 +124,15 @@ pub fn nearest_terms(body: &[Stmt], offset: &Expr) -> Option<i64> {
     nearest
 }
 
+/// Whether a reduction loop of a body has one term.
+pub fn runs_once(body: &[Stmt], var: Var) -> bool {
+    let mut once = false;
+    visit_stmts(body, &mut |stmt| {
+        once |= matches!(stmt, Stmt::For(l) if l.var == var && l.extent.is(1));
+    });
+    once
+}
+
 /// The reduction loops of a body in the order of their strides in a factor, the greatest outermost.
 pub fn order_reductions(body: &[Stmt], offset: &Expr) -> Vec<Var> {
     let first = body.iter().find_map(|s| match s {
