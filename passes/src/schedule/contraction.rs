@@ -176,7 +176,7 @@ pub fn choose(
         let (_, extent) = nest.loops.iter().find(|(w, _)| w == v)?;
         let tiled = rows.iter().chain([&columns]).find(|t| t.var == *v);
         let size = tiled.map_or(1, |t| t.size);
-        extent.as_const().map(|n| n.div_euclid(size))
+        extent.as_const().map(|n| (n + size - 1).div_euclid(size))
     };
     let blocks = inside.iter().find_map(|v| {
         let tiles = tiles_of(v).filter(|n| count > 1 && *n >= count)?;
@@ -189,7 +189,9 @@ pub fn choose(
     let order: Vec<Var> = [columns.var].into_iter().chain(inside).collect();
     let order = match count > 1 {
         true => order,
-        false => orders::ask(choices, "order", order, |v| tiles_of(v).is_none_or(|n| n > 1)),
+        false => orders::ask(choices, "order", order, |v| {
+            tiles_of(v).is_none_or(|n| n > 1)
+        }),
     };
     let terms_of_step = unroll::steps(choices, target);
     let bytes = choice.bytes;
