@@ -60,6 +60,7 @@ fn before_and_after() {
     check(include_str!("fold_operands.rs"), &|g| {
         eliminate_dead_code(&fold_operands(g)?)
     });
+    check(include_str!("drop_unit_rows.rs"), &drop_unit_rows);
     check(include_str!("interleave_zeros.rs"), &interleave_zeros);
     check(include_str!("repeat_channels.rs"), &repeat_channels);
     check(include_str!("materialise_padding.rs"), &materialise_padding);
@@ -83,6 +84,9 @@ fn before_and_after() {
     check(include_str!("join_columns.rs"), &join_columns);
     check(include_str!("join_transposes.rs"), &join_transposes);
     check(include_str!("scale_bounds.rs"), &scale_bounds);
+    check(include_str!("tanh_of_softplus.rs"), &|g| {
+        eliminate_dead_code(&tanh_of_softplus(g)?)
+    });
     check(include_str!("fold_signs.rs"), &fold_signs);
     check(include_str!("scale_products.rs"), &scale_products);
     check(include_str!("simplify_powers.rs"), &simplify_powers);

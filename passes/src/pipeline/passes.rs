@@ -3,14 +3,15 @@ use super::{Decisions, PassOptions};
 use crate::graph::egraph::Rounding;
 use crate::graph::{
     absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
-    conv_transpose_to_conv, dequantise_late, eliminate_common_subexpressions, eliminate_dead_code,
-    fold_constants, fold_factors, fold_identities, fold_operands, fold_signs, interleave_zeros,
-    join_columns, join_transposes, keep_half_weights, materialise_padding, merge_contractions,
-    merge_convolutions, multiply_bytes, order_nodes, order_operands, part_before_slices, part_rows,
-    repeat_channels, resize_to_repeat, round_quotients, scale_bounds, scale_products,
-    share_operands, simplify_conditions, simplify_movement, simplify_powers, sink_reshapes,
-    sink_transposes, split_conv_transpose, split_pooling, sum_integers_in_floats, sum_weights,
-    transpose_columns, trim_windows, widen_halves, widen_masks,
+    conv_transpose_to_conv, dequantise_late, drop_unit_rows, eliminate_common_subexpressions,
+    eliminate_dead_code, fold_constants, fold_factors, fold_identities, fold_operands, fold_signs,
+    interleave_zeros, join_columns, join_transposes, keep_half_weights, materialise_padding,
+    merge_contractions, merge_convolutions, multiply_bytes, order_nodes, order_operands,
+    part_before_slices, part_rows, repeat_channels, resize_to_repeat, round_quotients,
+    scale_bounds, scale_products, share_operands, simplify_conditions, simplify_movement,
+    simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose, split_pooling,
+    sum_integers_in_floats, sum_weights, tanh_of_softplus, transpose_columns, trim_windows,
+    widen_halves, widen_masks,
 };
 use tensmith_ir::graph::{Graph, GraphError};
 
@@ -195,6 +196,12 @@ const SCALE_BOUNDS: Pass = Pass {
     text: "a constant factor behind bounds => one before them, and scaled bounds",
     run: |g, _, _| scale_bounds(g),
 };
+const TANH_OF_SOFTPLUS: Pass = Pass {
+    name: "tanh-of-softplus",
+    rounding: Rounding::Reassociates,
+    text: "tanh(log(1 + e^x)), the gate of mish => a quotient of one power",
+    run: |g, _, _| tanh_of_softplus(g),
+};
 const FOLD_FACTORS: Pass = Pass {
     name: "fold-factors",
     rounding: Rounding::Reassociates,
@@ -291,6 +298,12 @@ const TRANSPOSE_COLUMNS: Pass = Pass {
     text: "the second operand of a product of rows with rows is transposed",
     run: |g, _, _| transpose_columns(g),
 };
+const DROP_UNIT_ROWS: Pass = Pass {
+    name: "drop-unit-rows",
+    rounding: Rounding::Exact,
+    text: "products with other rows beside one of extent 1 => products without it",
+    run: |g, _, _| drop_unit_rows(g),
+};
 const MERGE_CONTRACTIONS: Pass = Pass {
     name: "merge-contractions",
     rounding: Rounding::Exact,
@@ -351,6 +364,7 @@ pub(super) const NORMALISE: &[Step] = &[
     Step(&SHARE_OPERANDS, always),
     Step(&JOIN_COLUMNS, always),
     Step(&CONTRACT_TO_CONV, always),
+    Step(&DROP_UNIT_ROWS, always),
     Step(&SINK_RESHAPES, always),
     Step(&ELIMINATE_DEAD_CODE, always),
     Step(&PART_ROWS, always),
@@ -371,6 +385,7 @@ pub(super) const LOWER: &[Step] = &[
     Step(&SIMPLIFY_POWERS, reassociates),
     Step(&ORDER_OPERANDS, reassociates),
     Step(&ELIMINATE_DEAD_CODE, reassociates),
+    Step(&TANH_OF_SOFTPLUS, reassociates),
     Step(&SCALE_BOUNDS, reassociates),
     Step(&ELIMINATE_DEAD_CODE, reassociates),
     Step(&ELIMINATE_COMMON_SUBEXPRESSIONS, reassociates),
