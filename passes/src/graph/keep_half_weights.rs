@@ -39,6 +39,9 @@ use tensmith_ir::ops::Spec;
 /// Units: elements of weights, at least: fewer stay in the first cache as floats.
 const LEAST: i64 = 1 << 14;
 
+/// Movements between halves and the product that reads them, at most.
+const MOVES: usize = 8;
+
 /// The graph with conversions of constants behind movements.
 ///
 /// Errors: never for a valid graph.
@@ -116,13 +119,15 @@ fn is_read_once(graph: &Graph, node: &Node, k: usize) -> bool {
 /// Whether a constant operand of a product is made of halves by movements only, and is read once:
 /// what is folded into it would make floats of it.
 pub(super) fn are_half_weights(graph: &Graph, node: &Node, k: usize) -> bool {
-    fn of_halves(graph: &Graph, v: ValueId) -> bool {
+    fn of_halves(graph: &Graph, v: ValueId, depth: usize) -> bool {
         let Some(id) = graph.producer(v) else {
             return false;
         };
         let node = graph.node(id);
         half_before(graph, v).is_some()
-            || moves(node) && node.inputs.iter().all(|v| of_halves(graph, *v))
+            || depth > 0
+                && moves(node)
+                && node.inputs.iter().all(|v| of_halves(graph, *v, depth - 1))
     }
-    is_read_once(graph, node, k) && of_halves(graph, node.inputs[k])
+    is_read_once(graph, node, k) && of_halves(graph, node.inputs[k], MOVES)
 }

@@ -34,6 +34,9 @@ const TYPICAL_SIZE: i64 = 32;
 /// Rows of so few elements together are in the first cache however they lie.
 const TORN_ELEMENTS: f64 = 4096.0;
 
+/// Movements of weights that are looked through, one after the other.
+const MOVES: usize = 4;
+
 /// How far up a contraction is looked for.
 const EPILOGUE_DEPTH: usize = 12;
 
@@ -172,18 +175,19 @@ pub fn keeps_last_axis(graph: &Graph, node: &Node) -> bool {
 pub fn moves_into_sums(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> bool {
     node.op.class == Class::Movement
         && (keeps_last_axis(graph, node)
-            || moves_weights(graph, uses, node) && !is_constant(graph, node.outputs[0]))
+            || moves_weights(graph, uses, node, MOVES) && !is_constant(graph, node.outputs[0]))
 }
 
-/// Whether a node is a slice or a transpose of weights that only convolutions read.
-fn moves_weights(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> bool {
+/// Whether a node is a slice or a transpose of weights that only convolutions read, behind so many
+/// others at most.
+fn moves_weights(graph: &Graph, uses: &[Vec<NodeId>], node: &Node, depth: usize) -> bool {
     let result = node.outputs[0];
     let users = &uses[result.0 as usize];
     let feeds = |id: &NodeId| {
         let reader = graph.node(*id);
         match reader.op.name {
             "conv" => reader.inputs[0] != result && reader.inputs[1] == result,
-            _ => moves_weights(graph, uses, reader),
+            _ => depth > 0 && moves_weights(graph, uses, reader, depth - 1),
         }
     };
     let moves = matches!(node.op.name, "slice" | "transpose");
