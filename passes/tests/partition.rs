@@ -133,10 +133,13 @@ fn norms_over_channels_are_one_kernel_where_rows_lie_beside_each_other() {
 fn a_factor_of_each_row_is_made_before_sums_over_rows() {
     let mut g = Graph::default();
     let x = g.add_input("x", ty(&[128, 384]));
-    let mask = g.add_input("mask", TensorType {
-        dtype: DType::I64,
-        ..ty(&[128, 1])
-    });
+    let mask = g.add_input(
+        "mask",
+        TensorType {
+            dtype: DType::I64,
+            ..ty(&[128, 1])
+        },
+    );
     let to = Attrs::new().with("to", DType::F32);
     let mask = g.add_one(op("cast"), "cast", &[mask], to).unwrap();
     let masked = add(&mut g, "mul", &[x, mask]);

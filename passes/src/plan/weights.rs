@@ -37,9 +37,30 @@ impl Builder<'_> {
         let weights = pairs.filter(|((_, buffer), v)| {
             let in_memory = matches!(self.bound(level, **v), Bound::Slot(_));
             let known = buffer.count().as_const().is_some();
-            in_memory && known && are_weights(level.graph, group, **v)
+            let of_contractions = || self.are_operands(level, group, **v);
+            in_memory && known && (are_weights(level.graph, group, **v) || of_contractions())
         });
         weights.map(|((id, _), _)| id).collect()
+    }
+
+    /// Whether the nodes of a group read a value, or what they move it to, in contractions only, none
+    /// of which has a constant operand, which would be packed for nothing.
+    fn are_operands(&self, level: &Level<'_>, group: &Group, value: ValueId) -> bool {
+        let graph = level.graph;
+        let nodes = group.members.iter().map(|id| graph.node(*id));
+        let mut readers = nodes.filter(|n| n.inputs.contains(&value)).peekable();
+        let is_constant = |v: &ValueId| {
+            let inside = graph
+                .producer(*v)
+                .is_some_and(|n| group.members.contains(&n));
+            !inside && matches!(self.bound(level, *v), Bound::Constant(_))
+        };
+        let is_read = readers.peek().is_some();
+        is_read
+            && readers.all(|n| match n.op.class {
+                Class::Movement => (n.outputs.iter()).all(|v| self.are_operands(level, group, *v)),
+                _ => n.op.name == "contract" && !n.inputs.iter().any(is_constant),
+            })
     }
 
     /// The task over weights that were packed for another one, if it has a tile over these as it has
