@@ -165,6 +165,32 @@ fn roots_of_rows_stay_out_of_loops_over_them() {
 }
 
 #[test]
+fn rows_that_a_transpose_tears_are_turned_before() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[8, 96, 64]));
+    let perm = Attrs::new().with("perm", vec![0, 2, 1]);
+    let x = g.add_one(op("transpose"), "turn", &[x], perm).unwrap();
+    let axis = Attrs::new().with("axis", 2);
+    let y = g.add_one(op("softmax"), "softmax", &[x], axis).unwrap();
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["transpose", "softmax"]);
+}
+
+#[test]
+fn channels_of_a_convolution_need_no_turning_before_rows() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[1, 64, 16, 16]));
+    let w = g.add_constant("w", f32s(&[64, 64, 3, 3], 0.5));
+    let y = conv(&mut g, x, w);
+    let perm = Attrs::new().with("perm", vec![0, 2, 3, 1]);
+    let y = g.add_one(op("transpose"), "turn", &[y], perm).unwrap();
+    let axis = Attrs::new().with("axis", 3);
+    let y = g.add_one(op("softmax"), "softmax", &[y], axis).unwrap();
+    g.add_output("y", y);
+    assert_eq!(kernels(&g), ["conv", "transpose+softmax"]);
+}
+
+#[test]
 fn a_residual_before_a_layer_norm_stays_with_the_product() {
     let mut g = Graph::default();
     let x = g.add_input("x", ty(&[5, 33]));

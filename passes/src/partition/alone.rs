@@ -85,6 +85,7 @@ impl WhyNot {
                 "its rows are too long, of no static extent, or apart without others beside them"
                     .into()
             }
+            WhyNot::Turned => "rows would be read by elements that lie apart in memory".into(),
             WhyNot::Copied(n) => format!("the kernel would have {n} copies of it"),
             WhyNot::Dearer => "it is predicted to be faster as a kernel of its own".into(),
             WhyNot::InPlace => {

@@ -1,5 +1,5 @@
 //! The rules: where inside of a kernel a node would be computed, and whether that is acceptable.
-use super::{Draft, Partitioner, WhyNot};
+use super::{Draft, Partitioner, WhyNot, is_spatial};
 use crate::graph::{is_depthwise, reads_halves_once};
 use std::collections::{HashMap, HashSet};
 use tensmith_ir::expr::{Atom, Expr};
@@ -30,6 +30,9 @@ const PARTS: usize = 16;
 
 /// What a symbolic size counts as in estimates.
 const TYPICAL_SIZE: i64 = 32;
+
+/// Rows of so few elements together are in the first cache however they lie.
+const TORN_ELEMENTS: f64 = 4096.0;
 
 /// How far up a contraction is looked for.
 const EPILOGUE_DEPTH: usize = 12;
@@ -483,6 +486,9 @@ impl Partitioner<'_> {
                 Err(WhyNot::InContraction)
             };
         }
+        if matches!(draft.heavy, Heavy::Rows(..)) && self.tears_rows(node) {
+            return Err(WhyNot::Turned);
+        }
         // Each pass over rows has code for each part.
         if node.op.name == "concat" && node.inputs.len() > PARTS && draft.heavy != Heavy::None {
             return Err(WhyNot::Copied(node.inputs.len() as u32));
@@ -498,6 +504,47 @@ impl Partitioner<'_> {
             return Err(WhyNot::Repeated(repeats.ceil() as u32));
         }
         Ok(())
+    }
+
+    /// Whether a node is a transpose whose result passes over rows would read by elements that lie
+    /// apart in memory: a copy moves a block of them at a time.
+    fn tears_rows(&self, node: &Node) -> bool {
+        let elements = estimate(&self.graph.ty(node.outputs[0]).count());
+        node.op.name == "transpose"
+            && !keeps_last_axis(self.graph, node)
+            && elements > TORN_ELEMENTS
+            && !self.turns_channels_innermost(node)
+    }
+
+    /// Whether a transpose makes the channels of an image the last axis that lie innermost anyway, as
+    /// around convolutions.
+    fn turns_channels_innermost(&self, node: &Node) -> bool {
+        let image = self.graph.ty(node.inputs[0]);
+        let perm = node.attrs.ints("perm");
+        let positions = perm.iter().filter(|d| **d != 1);
+        is_spatial(image)
+            && perm.last() == Some(&1)
+            && positions.is_sorted()
+            && self.is_of_convolution(node.inputs[0], EPILOGUE_DEPTH)
+    }
+
+    /// Whether a convolution makes a value, or scalar work on the result of one.
+    fn is_of_convolution(&self, value: ValueId, depth: usize) -> bool {
+        let Some(made) = self.graph.producer(value).map(|n| self.graph.node(n)) else {
+            return false;
+        };
+        let shape = &self.graph.ty(value).shape;
+        let mut same = made
+            .inputs
+            .iter()
+            .filter(|v| self.graph.ty(**v).shape == *shape);
+        match made.op.name {
+            "conv" | "winograd_output" => true,
+            _ if made.op.class == Class::Elementwise && depth > 0 => {
+                same.any(|v| self.is_of_convolution(*v, depth - 1))
+            }
+            _ => false,
+        }
     }
 
     /// The contraction that elementwise node `end` could be computed with, looking upwards from

@@ -26,6 +26,8 @@ pub enum WhyNot {
     Repeated(u32),
     /// Its rows are too long, of no static extent, or lie apart without enough others beside them.
     Rows,
+    /// Rows would be read by elements that lie apart in memory.
+    Turned,
     /// The kernel's code would have so many copies of it.
     Copied(u32),
     /// The kernel has as many nodes as it may.

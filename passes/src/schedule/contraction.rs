@@ -192,7 +192,7 @@ pub fn choose(
         let (_, extent) = nest.loops.iter().find(|(w, _)| w == v)?;
         let tiled = rows.iter().chain([&columns]).find(|t| t.var == *v);
         let size = tiled.map_or(1, |t| t.size);
-        extent.as_const().map(|n| n.div_euclid(size))
+        extent.as_const().map(|n| (n + size - 1).div_euclid(size))
     };
     let blocks = inside.iter().find_map(|v| {
         let tiles = tiles_of(v).filter(|n| count > 1 && *n >= count)?;

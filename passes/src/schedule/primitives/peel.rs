@@ -39,7 +39,7 @@
 //!   }
 //! }
 //! ```
-use super::edit::{Known, band, copy, find, heads, replace, wrap};
+use super::edit::{Known, Place, band, copy, find, heads, replace, wrap};
 use super::registers::{Set, locals};
 use super::{Forwarded, Rejected};
 use tensmith_ir::expr::{Atom, Expr, Ranges, Var};
@@ -60,10 +60,11 @@ pub fn apply(kernel: &mut Kernel, vars: &[Var]) -> Result<Forwarded, Rejected> {
         return Err(Rejected::TooLarge(vars[0]));
     }
     let known = Known::of(kernel);
+    let around = around(kernel, &place);
     let mut tails = Vec::new();
     for var in vars {
         let (_, l) = find(kernel, *var)?;
-        let tail = Tail::of(&l.extent, &known.ranges);
+        let tail = Tail::of(&l.extent, &around, &known.ranges);
         if let Some(outer) = vars.iter().find(|v| l.extent.mentions(**v)) {
             return Err(Rejected::Depends(*var, *outer));
         }
@@ -100,7 +101,8 @@ struct Tail {
 }
 
 impl Tail {
-    fn of(extent: &Expr, ranges: &Ranges) -> Option<Tail> {
+    /// `around`: the loops that the loop stands in, from the innermost one, with their extents.
+    fn of(extent: &Expr, around: &[(Var, Expr)], ranges: &Ranges) -> Option<Tail> {
         let [(atoms, 1)] = extent.terms() else {
             return None;
         };
@@ -112,16 +114,65 @@ impl Tail {
             (_, Some(block)) => (block, pair.0.clone()),
             _ => return None,
         };
-        let size = Tail::size(block, &left, ranges);
+        let size = Tail::size(block, &left, around, ranges);
         let fine = extent.constant() == 0 && block > 0;
         fine.then_some(Tail { block, left, size })
     }
 
     /// Of `n` less whole blocks, and never less than nothing, `n mod block` is left in the tail.
-    fn size(block: i64, left: &Expr, ranges: &Ranges) -> Option<i64> {
+    fn size(block: i64, left: &Expr, around: &[(Var, Expr)], ranges: &Ranges) -> Option<i64> {
         let whole = left.terms().iter().all(|(_, c)| c % block == 0);
         let size = left.constant().rem_euclid(block);
-        (whole && size > 0 && ranges.proves_non_negative(left)).then_some(size)
+        (whole && size > 0 && is_never_negative(left, around, ranges)).then_some(size)
+    }
+}
+
+/// The loops that a place stands in, from the innermost one, with their extents.
+fn around(kernel: &Kernel, place: &Place) -> Vec<(Var, Expr)> {
+    let places = std::iter::successors(place.parent(), Place::parent);
+    let stmts = places.map(|p| &p.list(&kernel.body)[p.at]);
+    let loops = stmts.filter_map(|s| match s {
+        Stmt::For(l) => Some((l.var, l.extent.clone())),
+        _ => None,
+    });
+    loops.collect()
+}
+
+/// Whether an expression is at least zero in all iterations of the loops around it, whose extents
+/// may depend on each other: where blocks of tiles are left over, fewer tiles are.
+fn is_never_negative(e: &Expr, around: &[(Var, Expr)], ranges: &Ranges) -> bool {
+    if ranges.proves_non_negative(e) {
+        return true;
+    }
+    let Some(((var, extent), outer)) = around.split_first() else {
+        return false;
+    };
+    let coefficient = e.linear_coefficient(*var).and_then(|c| c.as_const());
+    let least = match coefficient {
+        Some(0) => vec![e.clone()],
+        Some(c) => {
+            let ends = match c > 0 {
+                true => vec![Expr::from(0)],
+                false => uppers(extent).into_iter().map(|n| n - 1).collect(),
+            };
+            let at = |end: Expr| e.substitute(&|v| (v == *var).then(|| end.clone()));
+            ends.into_iter()
+                .map(|end| at(end).simplify(ranges))
+                .collect()
+        }
+        None => vec![],
+    };
+    least.iter().any(|e| is_never_negative(e, outer, ranges))
+}
+
+/// Expressions that an extent is no greater than.
+fn uppers(extent: &Expr) -> Vec<Expr> {
+    match extent.terms() {
+        [(atoms, 1)] if extent.constant() == 0 => match &atoms[..] {
+            [Atom::Min(pair)] => vec![pair.0.clone(), pair.1.clone()],
+            _ => vec![extent.clone()],
+        },
+        _ => vec![extent.clone()],
     }
 }
 

@@ -196,6 +196,23 @@ fn loops_are_forwarded() {
     assert!(peeled.exact);
 }
 
+/// Blocks of tiles of which the last is short: the tail is in the last block only, and its extent a
+/// number there.
+#[test]
+fn tails_in_blocks_of_tiles_have_a_number_as_extent() {
+    let mut k = kernel("for i0 < 10 space { for i1 < 16 space { o[i0, i1] = a[i0, i1] } }");
+    let mut apply = |p: Primitive| p.apply(&mut k).expect("it fits");
+    let tiles = apply(Primitive::Split(Var(1), 3)).made;
+    apply(Primitive::Split(tiles[0], 4));
+    let peeled = apply(Primitive::Peel(vec![tiles[1]])).made;
+    let extent = |v: &Var| {
+        let (_, l) = super::edit::find(&k, *v).expect("it is there");
+        l.extent.as_const()
+    };
+    let extents: Vec<_> = peeled.iter().map(extent).collect();
+    assert_eq!(extents, [Some(3), Some(1)]);
+}
+
 #[test]
 fn sums_say_that_they_reorder() {
     let sum = "for i0 < 16 space { r = 0.0f32 for i1 < 16 reduce { r = r + a[i0, i1] } p[i0] = r }";
