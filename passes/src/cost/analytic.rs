@@ -19,6 +19,8 @@ const TURNED_STORE: f64 = 7.0;
 const TYPICAL_DEPTH: i64 = 256;
 /// Tiles of rows where the number of rows is not known.
 const TYPICAL_TILES: f64 = 16.0;
+/// Columns at most that are no vector, but computed one by one.
+const SCALARS: i64 = 2;
 /// The part of the shorter of arithmetic and memory that does not hide behind the longer.
 const EXPOSED: f64 = 0.5;
 /// Units: cycles of a hand-off between kernels; on a server, models on two threads were the faster
@@ -156,9 +158,19 @@ impl Analytic {
         let mut cycles = (work.columns / tile.width()) as f64 * rows(tile.vectors);
         let tail = work.columns % tile.width();
         if work.masks {
-            if tail > 0 {
-                cycles += rows((tail + tile.lanes - 1) / tile.lanes);
-            }
+            cycles += match tail {
+                0 => 0.0,
+                ..=SCALARS => self.row_tiles(
+                    Tile {
+                        vectors: tail,
+                        lanes: 1,
+                        ..tile
+                    },
+                    work.rows,
+                    (depth, ENTRY, work.column_loads),
+                ),
+                _ => rows((tail + tile.lanes - 1) / tile.lanes),
+            };
         } else {
             if tail >= tile.lanes {
                 cycles += rows(tail / tile.lanes);

@@ -141,7 +141,7 @@ fn channels_last_values(graph: &Graph, groups: &[&Group], lanes: i64) -> HashSet
     let mut last: HashSet<ValueId> = HashSet::new();
     for group in groups {
         if let Some(id) = convolution(graph, group)
-            && !has_small_groups(graph, id, lanes)
+            && !(has_groups(graph, id) && has_small_groups(graph, id, lanes))
         {
             let few = few_channels(graph.ty(graph.node(id).inputs[0]));
             let kept = |v: &ValueId| free(v) && !(few && few_channels(graph.ty(*v)));
@@ -234,7 +234,8 @@ fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
     }
     // Where positions are not side by side, each vector is picked out of several.
     let step = match node.attrs.ints("strides").last() {
-        Some(step @ 1..=NEAR) => *step as f64,
+        Some(1) => 1.0,
+        Some(step @ 2..=NEAR) if has_groups(graph, id) => *step as f64,
         _ => return false,
     };
     let [weights, shape] =
@@ -252,7 +253,12 @@ fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
     let terms = of_group * TERMS_OF_RESULT <= *channels;
     let fuller = step * FULLER * filled(of_group, lanes) < filled(*width, lanes);
     let fits = *width > NARROW && fuller;
-    (count > 1 || of_group <= FEW) && *channels > 1 && !terms && fits
+    (has_groups(graph, id) || of_group <= FEW) && *channels > 1 && !terms && fits
+}
+
+fn has_groups(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    node.op.name == "conv" && node.attrs.int("groups") > 1
 }
 
 /// Padded values that only such convolutions read.

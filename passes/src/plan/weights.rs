@@ -1,5 +1,5 @@
-//! Weights that are known at run time only: which inputs of a task are some, and the copies that pack
-//! them.
+//! Weights and other operands that are known at run time only: which inputs of a task may be packed, and
+//! the copies that pack them.
 //!
 //! Requires: nodes in the order in which they run.
 //! Ensures: a copy runs before the first kernel that reads weights in its layout; others read the same.
@@ -17,12 +17,12 @@ use tensmith_ir::plan::SlotId;
 const TILE: &str = "tile";
 
 /// Why weights are packed.
-const PACKED: &str = "it puts weights that are known at run time only into the order in which a \
-                      convolution reads them";
+const PACKED: &str = "it puts an operand that is known at run time only, such as weights, into the order in \
+                      which a convolution or a product reads it";
 
 impl Builder<'_> {
     /// The inputs of a task that are known at run time only, and of which it needs nothing but the
-    /// weights of convolutions: they may be packed before.
+    /// weights of convolutions or the operands of contractions: they may be packed before.
     pub(super) fn weights(
         &self,
         level: &Level<'_>,
