@@ -44,7 +44,8 @@ impl Builder<'_> {
     }
 
     /// Whether the nodes of a group read a value, or what they move it to, in contractions only, none
-    /// of which has a constant operand, which would be packed for nothing.
+    /// of which has a constant operand, which would be packed for nothing. Strips read what is turned
+    /// for them.
     fn are_operands(&self, level: &Level<'_>, group: &Group, value: ValueId) -> bool {
         let graph = level.graph;
         let nodes = group.members.iter().map(|id| graph.node(*id));
@@ -55,7 +56,7 @@ impl Builder<'_> {
                 .is_some_and(|n| group.members.contains(&n));
             !inside && matches!(self.bound(level, *v), Bound::Constant(_))
         };
-        let is_read = readers.peek().is_some();
+        let is_read = readers.peek().is_some() && group.strip_rows().is_none();
         is_read
             && readers.all(|n| match n.op.class {
                 Class::Movement => (n.outputs.iter()).all(|v| self.are_operands(level, group, *v)),

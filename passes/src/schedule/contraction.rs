@@ -363,6 +363,10 @@ fn column_accesses(
     let step = stride.and_then(|c| c.as_const()).filter(near);
     let words = kernel.buffer(x.buffer).dtype.bytes() == 4;
     let step = step.filter(|n| words || *n == 1 && !kernel.buffer(x.buffer).dtype.is_byte());
+    // What lies as columns want it is not copied in each run.
+    let as_it_is =
+        |c: &Columns| step == Some(1) && matches!(c, Columns::ToPack(.., cycles) if *cycles > 0.0);
+    let packed = packed.filter(|c| !as_it_is(c));
     packed.into_iter().chain(step.map(Columns::Apart)).collect()
 }
 
