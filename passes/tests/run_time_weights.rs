@@ -1,5 +1,5 @@
-//! Convolutions whose weights are known at run time only: a kernel packs them into the order that the
-//! recipes want, as constants are packed ahead.
+//! Convolutions whose weights are known at run time only, and contractions of run-time values: a kernel
+//! packs what the recipes want in another order, as constants are packed ahead, where that pays.
 mod common;
 
 use common::{check_with, conv_attrs, f32s, iota, pointwise, ty, vectors_of};
@@ -226,4 +226,110 @@ fn random_convolutions_keep_their_results() {
         packed += packings(&plan);
     }
     assert!(packed > 20, "only {packed} were packed");
+}
+
+/// The plan of a contraction of two inputs.
+fn contracted(spec: &str, shapes: [&[usize]; 2], vector_bytes: usize) -> Plan {
+    let mut g = Graph::default();
+    let [x, y] = [("x", shapes[0]), ("y", shapes[1])].map(|(n, s)| g.add_input(n, ty(s)));
+    let attrs = Attrs::new().with("spec", spec);
+    let z = add(&mut g, "contract", "z", &[x, y], attrs);
+    g.add_output("z", z);
+    planned(&g, vector_bytes)
+}
+
+/// No loop runs along elements side by side of either factor but that of the sums, which are short:
+/// one factor is packed to columns.
+#[test]
+fn operands_of_short_sums_are_packed() {
+    for vector_bytes in [32, 64] {
+        let shape: &[usize] = &[1, 100, 4, 16];
+        let plan = contracted("bqhd,bkhd->bhqk", [shape, shape], vector_bytes);
+        assert_eq!(packings(&plan), 1, "{plan}");
+        for kernel in kernels(&plan, "contract") {
+            assert!(sums_are_vectors(&kernel.body, false), "{kernel}");
+        }
+    }
+}
+
+/// Long sums are joined from lanes, where few results take as long to join as to copy.
+#[test]
+fn operands_of_long_sums_stay_as_they_are() {
+    for (spec, shapes) in [
+        ("nchw,nqhw->ncq", [&[2, 8, 15, 13][..], &[2, 10, 15, 13]]),
+        // Two columns, which lie beside each other.
+        ("ik,kj->ij", [&[65, 127], &[127, 2]]),
+    ] {
+        for vector_bytes in [32, 64] {
+            let plan = contracted(spec, shapes, vector_bytes);
+            assert_eq!(packings(&plan), 0, "{plan}");
+            let [kernel] = kernels(&plan, "contract")[..] else {
+                panic!("{plan}")
+            };
+            let mut lanes = false;
+            visit(&kernel.body, &mut |l| {
+                lanes |= l.role == Role::Reduce && l.mark == Mark::Vector;
+            });
+            assert!(lanes, "{kernel}");
+        }
+    }
+}
+
+fn visit(stmts: &[Stmt], f: &mut dyn FnMut(&tensmith_ir::loops::For)) {
+    for stmt in stmts {
+        if let Stmt::For(l) = stmt {
+            f(l);
+        }
+        stmt.bodies().into_iter().for_each(|b| visit(b, f));
+    }
+}
+
+/// What a packed copy takes is more than it saves where a factor is read about as often as it is copied.
+#[test]
+fn columns_side_by_side_are_not_packed() {
+    for vector_bytes in [16, 32, 64] {
+        let plan = contracted("ik,kj->ij", [&[12, 40], &[40, 48]], vector_bytes);
+        assert_eq!(packings(&plan), 0, "{plan}");
+    }
+}
+
+/// Random contractions of two run-time values, with axes of every kind in any order.
+#[test]
+fn random_contractions_keep_their_results() {
+    let mut packed = 0;
+    for seed in 0..80 {
+        let s = &mut Sampler::new(seed);
+        // In both and the result, in both only, and in either.
+        let mut axes: Vec<(char, usize, u8)> = vec![];
+        for (letter, most, kind) in [
+            ('b', 3, 0),
+            ('h', 4, 0),
+            ('k', 40, 1),
+            ('l', 9, 1),
+            ('m', 40, 2),
+            ('n', 40, 3),
+            ('o', 5, 3),
+        ] {
+            if s.int(0, 3) > 0 {
+                axes.push((letter, s.int(1, most) as usize, kind));
+            }
+        }
+        let mut of = |kinds: &[u8]| -> (String, Vec<usize>) {
+            let mut rest: Vec<_> = axes.iter().filter(|a| kinds.contains(&a.2)).collect();
+            let mut found = (String::new(), vec![]);
+            while !rest.is_empty() {
+                let at = s.int(0, rest.len() as i64 - 1) as usize;
+                let (letter, extent, _) = rest.remove(at);
+                found.0.push(*letter);
+                found.1.push(*extent);
+            }
+            found
+        };
+        let [x, y, z] = [of(&[0, 1, 2]), of(&[0, 1, 3]), of(&[0, 2, 3])];
+        let spec = format!("{},{}->{}", x.0, y.0, z.0);
+        for vector_bytes in [16, 32, 64] {
+            packed += packings(&contracted(&spec, [&x.1, &y.1], vector_bytes));
+        }
+    }
+    assert!(packed > 0);
 }

@@ -4,12 +4,14 @@
 //! latency of its sums; reading the factors takes what the level of memory that holds them needs.
 //! Of the shorter of both, half is hidden behind the longer; but only the first tile of rows runs
 //! while a factor comes from afar.
-use super::{Contraction, CostModel, Pass, Tile};
+use super::{Contraction, CostModel, Dots, Pass, Tile};
 use tensmith_ir::machine::{Level, Machine};
 
 /// Units: cycles that entering and leaving a tile takes: sums begin at zero, are added to what
 /// follows them, and are written while no multiply-add runs.
 const ENTRY: f64 = 24.0;
+/// Units: cycles of joining the lanes of a vector, where as much is done for other vectors.
+const JOIN: f64 = 4.0;
 /// Units: cycles of a store of the rows of one column, most of which begin and end in the middle of
 /// a line.
 const TURNED_STORE: f64 = 7.0;
@@ -17,6 +19,8 @@ const TURNED_STORE: f64 = 7.0;
 const TYPICAL_DEPTH: i64 = 256;
 /// Tiles of rows where the number of rows is not known.
 const TYPICAL_TILES: f64 = 16.0;
+/// Columns at most that are no vector, but computed one by one.
+const SCALARS: i64 = 2;
 /// The part of the shorter of arithmetic and memory that does not hide behind the longer.
 const EXPOSED: f64 = 0.5;
 /// Units: cycles of a hand-off between kernels; on a server, models on two threads were the faster
@@ -45,6 +49,53 @@ impl CostModel for Analytic {
         let first = arithmetic / row_tiles_of(work);
         let others = overlapped(arithmetic - first, self.near(work));
         overlapped(first, self.columns(work)) + others
+    }
+
+    fn dots_cycles(&self, work: &Dots) -> f64 {
+        let [whole, part, single] = work.terms;
+        let bytes = 4 * work.lanes as usize;
+        let of = |[rows, columns]: [i64; 2]| {
+            let results = (rows * columns) as f64;
+            let loads = rows as f64 + columns as f64 * work.column_loads;
+            let step = |fmas: f64, rate: f64| {
+                let busy = f64::max(results / fmas, loads / rate);
+                busy.max(self.machine.rates.fma_latency)
+            };
+            let vectors = (whole / work.lanes) as f64 + f64::from(u8::from(part > 0));
+            let joins = f64::from(u8::from(whole > 0)) + f64::from(u8::from(part > 0));
+            vectors * step(self.machine.fmas(bytes), self.machine.loads(bytes))
+                + single as f64 * step(self.machine.rates.fmas, self.machine.rates.loads)
+                + joins * JOIN * results
+                + ENTRY
+        };
+        // Whole tiles and what is left of rows and of columns.
+        let parts = |k: usize| {
+            let (size, count) = (work.tile[k].max(1), work.results[k]);
+            [
+                (size, count / size),
+                (count % size, i64::from(count % size > 0)),
+            ]
+        };
+        let mut arithmetic = 0.0;
+        for (rows, row_tiles) in parts(0) {
+            for (columns, column_tiles) in parts(1) {
+                let tiles = (row_tiles * column_tiles) as f64;
+                arithmetic += if tiles > 0.0 {
+                    tiles * of([rows, columns])
+                } else {
+                    0.0
+                };
+            }
+        }
+        let terms: i64 = work.terms.iter().sum();
+        let [rows, columns] = work.results.map(|n| ELEMENT * (n * terms) as f64);
+        let batch = work.batch as f64;
+        let machine = &self.machine;
+        let again = (work.results[0] as f64 / work.tile[0] as f64).ceil() - 1.0;
+        let first = (rows + columns) * batch;
+        let memory = machine.read_cycles(first, machine.level_of(first))
+            + machine.read_cycles(columns * again * batch, machine.level_of(columns));
+        overlapped(arithmetic * batch, memory)
     }
 
     fn row_blocks(&self, work: &Contraction) -> i64 {
@@ -101,14 +152,25 @@ impl Analytic {
             } else {
                 0.0
             };
-            self.row_tiles(tile, work.rows, (depth, ENTRY + stores))
+            let each = (depth, ENTRY + stores, work.column_loads);
+            self.row_tiles(tile, work.rows, each)
         };
         let mut cycles = (work.columns / tile.width()) as f64 * rows(tile.vectors);
         let tail = work.columns % tile.width();
         if work.masks {
-            if tail > 0 {
-                cycles += rows((tail + tile.lanes - 1) / tile.lanes);
-            }
+            cycles += match tail {
+                0 => 0.0,
+                ..=SCALARS => self.row_tiles(
+                    Tile {
+                        vectors: tail,
+                        lanes: 1,
+                        ..tile
+                    },
+                    work.rows,
+                    (depth, ENTRY, work.column_loads),
+                ),
+                _ => rows((tail + tile.lanes - 1) / tile.lanes),
+            };
         } else {
             if tail >= tile.lanes {
                 cycles += rows(tail / tile.lanes);
@@ -120,8 +182,13 @@ impl Analytic {
     }
 
     /// The tiles of all rows, for one tile of columns.
-    fn row_tiles(&self, tile: Tile, rows: Option<i64>, (depth, entry): (f64, f64)) -> f64 {
-        let of = |rows: i64| self.step(Tile { rows, ..tile }) * depth + entry;
+    fn row_tiles(
+        &self,
+        tile: Tile,
+        rows: Option<i64>,
+        (depth, entry, column_loads): (f64, f64, f64),
+    ) -> f64 {
+        let of = |rows: i64| self.step(Tile { rows, ..tile }, column_loads) * depth + entry;
         match rows {
             None => of(tile.rows) / tile.rows as f64 * TYPICAL_TILES,
             Some(n) => {
@@ -133,11 +200,12 @@ impl Analytic {
     }
 
     /// Units: cycles of one term of the sums of a tile.
-    fn step(&self, tile: Tile) -> f64 {
+    fn step(&self, tile: Tile, column_loads: f64) -> f64 {
         let bytes = tile.vector_bytes();
         let (rows, vectors) = (tile.rows as f64, tile.vectors as f64);
         let arithmetic = rows * vectors / self.machine.fmas(bytes);
-        let loads = rows / self.machine.rates.loads + vectors / self.machine.loads(bytes);
+        let columns = vectors * column_loads;
+        let loads = rows / self.machine.rates.loads + columns / self.machine.loads(bytes);
         arithmetic.max(loads).max(self.machine.rates.fma_latency)
     }
 
@@ -217,6 +285,7 @@ mod tests {
             outer: 1,
             batch: 1,
             columns: n,
+            column_loads: 1.0,
             depth: Some(n),
             turned: false,
             rows_bytes: Some(4.0 * (n * n) as f64),

@@ -15,6 +15,9 @@ pub trait CostModel: Debug + Send + Sync {
     /// Units: cycles of one core for a contraction whose sums stay in a register tile.
     fn contraction_cycles(&self, work: &Contraction) -> f64;
 
+    /// Units: cycles of one core for sums of products whose lanes are terms, joined at the end.
+    fn dots_cycles(&self, work: &Dots) -> f64;
+
     /// Into how many blocks the rows of a contraction are cut, each of which is run through all
     /// columns before the next, so that it stays in a cache; 1 where that does not pay.
     fn row_blocks(&self, work: &Contraction) -> i64;
@@ -78,6 +81,9 @@ pub struct Contraction {
     pub batch: i64,
     /// Columns.
     pub columns: i64,
+    /// Loads that a vector of columns takes, what picks it out of them included; 1 where its elements
+    /// lie side by side.
+    pub column_loads: f64,
     /// Terms of a sum; `None` if that is not known.
     pub depth: Option<i64>,
     /// Whether results of neighbouring columns lie far apart, so that each column of a tile is a
@@ -89,6 +95,26 @@ pub struct Contraction {
     /// Where the factor of the columns lies before it is read for the first time; `None`: in the
     /// fastest level that holds it.
     pub source: Option<Level>,
+}
+
+/// Sums of products of rows and columns that both lie along their terms: lanes are terms, and a
+/// tile of rows times columns is computed at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Dots {
+    /// Rows and columns of a tile.
+    pub tile: [i64; 2],
+    /// `f32` lanes of a vector.
+    pub lanes: i64,
+    /// Rows and columns.
+    pub results: [i64; 2],
+    /// Independent contractions.
+    pub batch: i64,
+    /// Loads that a vector of columns takes, what picks it out of them included; 1 where its elements
+    /// lie side by side.
+    pub column_loads: f64,
+    /// Terms of a sum that are lanes of whole vectors, those that are lanes of one that is not full,
+    /// and those that are computed one by one.
+    pub terms: [i64; 3],
 }
 
 /// A pass over memory that computes element by element.

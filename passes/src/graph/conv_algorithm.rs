@@ -406,6 +406,7 @@ impl Layer {
             outer: 1,
             batch: 1,
             columns: self.results,
+            column_loads: 1.0,
             depth: None,
             turned: false,
             rows_bytes: None,

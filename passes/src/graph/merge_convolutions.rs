@@ -372,6 +372,7 @@ impl<'g> Finder<'g> {
             outer: self.extent(node.outputs[0], 0),
             batch: 1,
             columns: filters,
+            column_loads: 1.0,
             depth: Some(count(node.inputs[1], 1)),
             turned: false,
             rows_bytes: Some(4.0 * count(node.inputs[0], 0) as f64),

@@ -273,6 +273,7 @@ impl<'g> Reader<'g> {
                 outer,
                 batch: 1,
                 columns: results,
+                column_loads: 1.0,
                 depth: Some(channels * taps),
                 turned: false,
                 rows_bytes: Some(bytes as f64),

@@ -331,6 +331,7 @@ impl<'g> Prices<'g> {
             outer,
             batch,
             columns,
+            column_loads: 1.0,
             depth: Some(depth),
             turned: false,
             rows_bytes: Some(4.0 * elements),

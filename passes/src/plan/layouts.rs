@@ -32,6 +32,12 @@ const FULLER: f64 = 1.5;
 /// Runs of so many positions are no better than channels.
 const NARROW: i64 = 8;
 
+/// Results at most of a convolution without groups that are so few.
+const FEW: i64 = 4;
+
+/// Elements from a position to the next at most that are picked out of vectors of positions.
+const NEAR: i64 = 2;
+
 /// Channels at least for each result of a group that lanes run along.
 const TERMS_OF_RESULT: i64 = 8;
 
@@ -135,7 +141,7 @@ fn channels_last_values(graph: &Graph, groups: &[&Group], lanes: i64) -> HashSet
     let mut last: HashSet<ValueId> = HashSet::new();
     for group in groups {
         if let Some(id) = convolution(graph, group)
-            && !has_small_groups(graph, id, lanes)
+            && !(has_groups(graph, id) && has_small_groups(graph, id, lanes))
         {
             let few = few_channels(graph.ty(graph.node(id).inputs[0]));
             let kept = |v: &ValueId| free(v) && !(few && few_channels(graph.ty(*v)));
@@ -219,13 +225,19 @@ fn of_batches(graph: &Graph, groups: &[&Group]) -> Vec<ValueId> {
     found
 }
 
-/// Whether a convolution has groups of so few results that runs of positions, which lie side by side
+/// Whether a convolution has groups, or is one, of so few results that runs of positions, which lie side by side
 /// in its operand, fill vectors better than the results of a group for one position.
 fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
     let node = graph.node(id);
-    if node.op.name != "conv" || node.attrs.ints("strides").last() != Some(&1) {
+    if node.op.name != "conv" {
         return false;
     }
+    // Where positions are not side by side, each vector is picked out of several.
+    let step = match node.attrs.ints("strides").last() {
+        Some(1) => 1.0,
+        Some(step @ 2..=NEAR) if has_groups(graph, id) => *step as f64,
+        _ => return false,
+    };
     let [weights, shape] =
         [node.inputs[1], node.outputs[0]].map(|v| graph.ty(v).shape.iter().map(Expr::as_const));
     let (weights, shape): (Vec<_>, Vec<_>) = (weights.collect(), shape.collect());
@@ -239,9 +251,14 @@ fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
     let of_group = results / count;
     // Lanes may run along the terms instead.
     let terms = of_group * TERMS_OF_RESULT <= *channels;
-    let fuller = FULLER * filled(of_group, lanes) < filled(*width, lanes);
+    let fuller = step * FULLER * filled(of_group, lanes) < filled(*width, lanes);
     let fits = *width > NARROW && fuller;
-    count > 1 && *channels > 1 && !terms && fits
+    (has_groups(graph, id) || of_group <= FEW) && *channels > 1 && !terms && fits
+}
+
+fn has_groups(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    node.op.name == "conv" && node.attrs.int("groups") > 1
 }
 
 /// Padded values that only such convolutions read.

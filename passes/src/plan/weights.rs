@@ -1,5 +1,5 @@
-//! Weights that are known at run time only: which inputs of a task are some, and the copies that pack
-//! them.
+//! Weights and other operands that are known at run time only: which inputs of a task may be packed, and
+//! the copies that pack them.
 //!
 //! Requires: nodes in the order in which they run.
 //! Ensures: a copy runs before the first kernel that reads weights in its layout; others read the same.
@@ -17,12 +17,12 @@ use tensmith_ir::plan::SlotId;
 const TILE: &str = "tile";
 
 /// Why weights are packed.
-const PACKED: &str = "it puts weights that are known at run time only into the order in which a \
-                      convolution reads them";
+const PACKED: &str = "it puts an operand that is known at run time only, such as weights, into the order in \
+                      which a convolution or a product reads it";
 
 impl Builder<'_> {
     /// The inputs of a task that are known at run time only, and of which it needs nothing but the
-    /// weights of convolutions: they may be packed before.
+    /// weights of convolutions or the operands of contractions: they may be packed before.
     pub(super) fn weights(
         &self,
         level: &Level<'_>,
@@ -37,9 +37,31 @@ impl Builder<'_> {
         let weights = pairs.filter(|((_, buffer), v)| {
             let in_memory = matches!(self.bound(level, **v), Bound::Slot(_));
             let known = buffer.count().as_const().is_some();
-            in_memory && known && are_weights(level.graph, group, **v)
+            let of_contractions = || self.are_operands(level, group, **v);
+            in_memory && known && (are_weights(level.graph, group, **v) || of_contractions())
         });
         weights.map(|((id, _), _)| id).collect()
+    }
+
+    /// Whether the nodes of a group read a value, or what they move it to, in contractions only, none
+    /// of which has a constant operand, which would be packed for nothing. Strips read what is turned
+    /// for them.
+    fn are_operands(&self, level: &Level<'_>, group: &Group, value: ValueId) -> bool {
+        let graph = level.graph;
+        let nodes = group.members.iter().map(|id| graph.node(*id));
+        let mut readers = nodes.filter(|n| n.inputs.contains(&value)).peekable();
+        let is_constant = |v: &ValueId| {
+            let inside = graph
+                .producer(*v)
+                .is_some_and(|n| group.members.contains(&n));
+            !inside && matches!(self.bound(level, *v), Bound::Constant(_))
+        };
+        let is_read = readers.peek().is_some() && group.strip_rows().is_none();
+        is_read
+            && readers.all(|n| match n.op.class {
+                Class::Movement => (n.outputs.iter()).all(|v| self.are_operands(level, group, *v)),
+                _ => n.op.name == "contract" && !n.inputs.iter().any(is_constant),
+            })
     }
 
     /// The task over weights that were packed for another one, if it has a tile over these as it has

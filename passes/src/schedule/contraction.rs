@@ -40,6 +40,9 @@ const AHEAD: i64 = 1024;
 /// Rows at most that tall tiles are worth their registers for.
 const FEW_ROWS: i64 = 64;
 
+/// Units: elements from a column to the next, if not one: vectors are picked out of pairs of others.
+const NEAR: i64 = 2;
+
 /// What rows cost that lie farther apart than those of another loop.
 const FAR: f64 = 1.1;
 
@@ -85,6 +88,19 @@ pub(crate) fn least_cycles(target: &Target, work: &Contraction) -> f64 {
 /// Whether the nest is a sum of products of two elements.
 pub fn is_anchor(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> bool {
     factors(kernel, nest.body, &all_ranges(kernel), target).is_some()
+}
+
+/// The cheapest way to tile the nest if it is an anchor: its cycles, and the input that it packs.
+pub fn cheapest(
+    kernel: &Kernel,
+    nest: &Nest<'_>,
+    target: &Target,
+    packable: &dyn Packable,
+) -> Option<(f64, Option<BufferId>)> {
+    let factors = factors(kernel, nest.body, &all_ranges(kernel), target)?;
+    let ways = ways(kernel, nest, target, &factors, packable);
+    let best = ways.iter().min_by(|a, b| a.cost.total_cmp(&b.cost))?;
+    Some((best.cost, best.pack.map(|(buffer, _)| buffer)))
 }
 
 /// What is decided for an anchor.
@@ -281,7 +297,7 @@ fn ways(
             let bytes = kernel.buffer(x.buffer).dtype.is_byte();
             let fits = (!bytes || bytes::group(nest.body, x, y).is_some())
                 && lanes_fit(kernel, nest, columns);
-            let accesses = column_accesses(kernel, nest, columns, [x, y], packable);
+            let accesses = column_accesses(kernel, nest, target, columns, [x, y], packable);
             for access in accesses.into_iter().filter(|_| fits) {
                 let mut ways = candidates(kernel, nest, target, columns, [x, y], access);
                 for way in &mut ways {
@@ -324,14 +340,15 @@ enum Columns {
     ToPack(BufferId, usize, i64, f64),
     /// Packed before, in panels of so many columns.
     Panels(i64),
-    /// One after the other.
-    Plain,
+    /// So many elements from each to the next.
+    Apart(i64),
 }
 
 /// How the factor of the columns may lie if loop `columns` is the columns.
 fn column_accesses(
     kernel: &Kernel,
     nest: &Nest<'_>,
+    target: &Target,
     columns: usize,
     [x, y]: [&Factor<'_>; 2],
     packable: &dyn Packable,
@@ -342,9 +359,15 @@ fn column_accesses(
     }
     let packed = packed_columns(kernel, nest, columns, x, packable);
     let stride = x.offset.linear_coefficient(*var);
-    let is_plain = !kernel.buffer(x.buffer).dtype.is_byte() && stride.is_some_and(|c| c.is(1));
-    let plain = is_plain.then_some(Columns::Plain);
-    packed.into_iter().chain(plain).collect()
+    let near = |step: &i64| *step == 1 || *step == NEAR && target.masks();
+    let step = stride.and_then(|c| c.as_const()).filter(near);
+    let words = kernel.buffer(x.buffer).dtype.bytes() == 4;
+    let step = step.filter(|n| words || *n == 1 && !kernel.buffer(x.buffer).dtype.is_byte());
+    // What lies as columns want it is not copied in each run.
+    let as_it_is =
+        |c: &Columns| step == Some(1) && matches!(c, Columns::ToPack(.., cycles) if *cycles > 0.0);
+    let packed = packed.filter(|c| !as_it_is(c));
+    packed.into_iter().chain(step.map(Columns::Apart)).collect()
 }
 
 /// How the factor of the columns lies if it is packed, or is to be.
@@ -397,12 +420,16 @@ fn candidates(
 ) -> Vec<Choice> {
     // Packed columns are read in order; the others from as many pages as there are terms.
     let scattered = match access {
-        Columns::Plain => 1.02,
+        Columns::Apart(_) => 1.02,
         Columns::ToPack(..) | Columns::Panels(_) => 1.0,
     };
     let (pack, together, packing) = match access {
         Columns::ToPack(buffer, dim, together, cycles) => (Some((buffer, dim)), together, cycles),
-        Columns::Panels(_) | Columns::Plain => (None, i64::MAX, 0.0),
+        Columns::Panels(_) | Columns::Apart(_) => (None, i64::MAX, 0.0),
+    };
+    let column_loads = match access {
+        Columns::Apart(step) if step > 1 => (step + 1) as f64,
+        _ => 1.0,
     };
     let far_terms = match nearest_terms(nest.body, &y.offset) {
         Some(stride) if stride >= LINE => FAR_TERMS,
@@ -424,6 +451,7 @@ fn candidates(
             outer: count(&outer),
             batch: count(&batch),
             columns: extent(columns).unwrap_or(1),
+            column_loads,
             depth: match kernel.buffer(y.buffer).dtype.is_byte() {
                 true => depth(nest.body).map(|n| n.saturating_add(bytes::GROUP - 1) / bytes::GROUP),
                 false => depth(nest.body),

@@ -10,6 +10,7 @@ mod checks;
 mod collapse;
 mod contraction;
 mod copies;
+mod dots;
 mod folds;
 mod groups;
 mod index_split;
@@ -228,11 +229,20 @@ fn schedule_nest(s: &mut Scheduler, at: &Place, target: &Target, packable: &dyn 
     groups::split_groups(s, at, target);
     repeats::split_repeats(s, at);
     // What is packed along a loop needs an index of its own.
-    let anchor = contraction::is_anchor(s.kernel(), &Nest::at(s.kernel(), at), target);
-    collapse::collapse(s, at, &|b| anchor && packable.admits(b));
+    let nest = &Nest::at(s.kernel(), at);
+    let anchor = contraction::is_anchor(s.kernel(), nest, target);
+    let best = contraction::cheapest(s.kernel(), nest, target, packable);
+    let pays = |b| packable.cycles(b) == 0.0 || best.is_some_and(|(_, packed)| packed == Some(b));
+    collapse::collapse(s, at, &|b| anchor && packable.admits(b) && pays(b));
     if let Some(choice) = terms::choose(s, at, target, packable) {
         let steps = |s: &mut Scheduler| terms::schedule(s, target, choice);
         if s.recipe("few_columns", steps).is_ok() {
+            return;
+        }
+    }
+    if let Some(choice) = dots::choose(s, at, target, packable) {
+        let steps = |s: &mut Scheduler| dots::schedule(s, target, choice);
+        if s.recipe("dots", steps).is_ok() {
             return;
         }
     }

@@ -153,7 +153,7 @@ fn sides(nest: &Nest<'_>, x: &Factor<'_>, y: &Factor<'_>) -> Option<Sides> {
 
 /// The loops of the sums with their extents, the one first along which the first factor lies
 /// contiguous.
-fn terms(body: &[Stmt], x: &Factor<'_>) -> Option<Vec<(Var, i64)>> {
+pub(super) fn terms(body: &[Stmt], x: &Factor<'_>) -> Option<Vec<(Var, i64)>> {
     let mut found = Vec::new();
     let outermost = body.iter().find_map(|s| match s {
         Stmt::For(l) if l.role == Role::Reduce => Some(l),
@@ -202,7 +202,7 @@ fn pays(target: &Target, terms: &[(Var, i64)], columns: i64, rows: Option<i64>) 
 }
 
 /// The layout of a factor with a dimension innermost whose index is a loop.
-fn packed(
+pub(super) fn packed(
     (kernel, nest): (&Kernel, &Nest<'_>),
     y: &Factor<'_>,
     along: Var,
