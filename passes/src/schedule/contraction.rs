@@ -359,7 +359,12 @@ fn column_accesses(
     }
     let packed = packed_columns(kernel, nest, columns, x, packable);
     let stride = x.offset.linear_coefficient(*var);
-    let near = |step: &i64| *step == 1 || *step == NEAR && target.masks();
+    // What is picked out of others is for rows that would not fill a vector as columns.
+    let is_row = |v: &Var| y.offset.mentions(*v) && !x.offset.mentions(*v);
+    let rows = nest.loops.iter().filter(|(v, _)| is_row(v));
+    let rows: Option<i64> = rows.map(|(_, extent)| extent.as_const()).product();
+    let few = target.masks() && rows.is_some_and(|n| n < target.lanes());
+    let near = |step: &i64| *step == 1 || *step == NEAR && few;
     let step = stride.and_then(|c| c.as_const()).filter(near);
     let words = kernel.buffer(x.buffer).dtype.bytes() == 4;
     let step = step.filter(|n| words || *n == 1 && !kernel.buffer(x.buffer).dtype.is_byte());
