@@ -256,3 +256,54 @@ fn weights_known_at_run_time_are_vectors() {
     }
     assert!(narrow.is_empty(), "{}", narrow.join("\n"));
 }
+
+/// A graph of one operation on one row-major input.
+fn of_image(name: &str, image: &[usize], attrs: Attrs) -> Graph {
+    let mut g = Graph::default();
+    let shape = image.iter().map(|d| Expr::from(*d)).collect();
+    let x = g.add_input("x", TensorType::new(DType::F32, shape));
+    let y = g.add_one(op(name), "y", &[x], attrs).unwrap();
+    g.add_output("y", y);
+    g
+}
+
+#[test]
+fn windows_that_skip_elements_of_rows_are_vectors() {
+    let cases: [(&[usize], i64, i64, i64); 9] = [
+        (&[2, 32, 48, 50], 3, 3, 0),
+        (&[2, 32, 48, 48], 4, 4, 0),
+        (&[2, 16, 100, 100], 5, 5, 0),
+        (&[2, 16, 100, 100], 5, 2, 2),
+        (&[2, 16, 100, 100], 3, 4, 0),
+        (&[2, 16, 96, 98], 7, 7, 0),
+        (&[2, 16, 128, 128], 8, 8, 0),
+        (&[2, 64, 1000], 5, 5, 0),
+        (&[1, 4, 20, 30, 61], 3, 3, 0),
+    ];
+    let mut narrow = Vec::new();
+    for target in ["x86-64-v3", "x86-64-v4"] {
+        for case @ (image, window, stride, border) in cases {
+            for name in ["pool_max", "pool_sum"] {
+                let all = |n: i64| vec![n; image.len() - 2];
+                let attrs = Attrs::new()
+                    .with("kernel", all(window))
+                    .with("strides", all(stride))
+                    .with("dilations", all(1))
+                    .with("pads_before", all(border))
+                    .with("pads_after", all(border));
+                let why = fallbacks(&of_image(name, image, attrs), target).into_iter();
+                narrow.extend(why.map(|w| format!("{target} {name} {case:?} {w}")));
+            }
+        }
+        let exprs = |all: [i64; 3]| all.map(Expr::from).to_vec();
+        for stride in 2..=8 {
+            let attrs = Attrs::new()
+                .with("starts", exprs([0, 0, 1]))
+                .with("sizes", exprs([4, 50, 33]))
+                .with("steps", vec![1, 1, stride]);
+            let why = fallbacks(&of_image("slice", &[4, 50, 300], attrs), target).into_iter();
+            narrow.extend(why.map(|w| format!("{target} slice {stride} {w}")));
+        }
+    }
+    assert!(narrow.is_empty(), "{}", narrow.join("\n"));
+}

@@ -102,7 +102,7 @@ fn loads_and_stores_at_uneven_distances_are_turned() {
 
 #[test]
 fn loads_near_each_other_are_picked_out_of_vectors() {
-    for step in [-1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17] {
+    for step in [-3, -1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 16, 17] {
         for columns in [5, 8, 9, 16, 30, 33] {
             let last = (columns - 1) * i64::abs(step);
             let first = if step < 0 { last } else { 0 };
@@ -110,6 +110,23 @@ fn loads_near_each_other_are_picked_out_of_vectors() {
                 "kernel k() {{ in a: f32[2, {}] out o: f32[2, {columns}] for i0 < 2 space {{ \
                  for i1 < {columns} space vector {{ o[i0, i1] = a[i0, {step}*i1 + {first}] }} }} }}",
                 last + 1
+            );
+            check(&text, &[]);
+        }
+    }
+}
+
+/// Windows of which each begins `step` elements behind the one before.
+#[test]
+fn taps_of_windows_are_chosen_out_of_vectors() {
+    for step in 2..=9 {
+        for (taps, columns) in [(2, 5), (3, 16), (5, 17), (4, 24), (7, 50)] {
+            let width = (columns - 1) * step + taps;
+            let text = format!(
+                "kernel k() {{ in a: f32[3, 2, {width}] out o: f32[3, {columns}] reg r: f32[] \
+                 for i0 < 3 space jam {{ for i1 < {columns} space vector {{ r = -inf_f32 \
+                 for i2 < 2 reduce {{ for i3 < {taps} reduce unroll {{ \
+                 r = max(r, a[i0, i2, {step}*i1 + i3]) }} }} o[i0, i1] = r }} }} }}"
             );
             check(&text, &[]);
         }

@@ -3,7 +3,7 @@ mod common;
 
 use common::images::{draw_parts, draw_pool, draw_resize};
 use common::seeds::seeds;
-use common::{check, check_with, iota, pointwise, ty};
+use common::{check, check_with, iota, pointwise, ty, vectors_of};
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph};
 use tensmith_ir::loops::{Mark, Scalar, Scope, Stmt};
@@ -86,6 +86,39 @@ fn windows_that_reach_out_leave_vectors_without_guards() {
         let (all, guarded) = stores_of_lanes(&plan.kernels[0].body, false);
         assert!(all > 0, "{name} of {pads:?} is scalar");
         assert_eq!(guarded, 0, "{name} of {pads:?}");
+    }
+}
+
+/// Elements that windows skip lie between those of neighbouring lanes, more of them where vectors
+/// are wider.
+#[test]
+fn windows_that_skip_elements_of_rows_are_vectors() {
+    for (name, window, stride, dilation) in [
+        ("pool_max", 3, 3, 1),
+        ("pool_sum", 4, 4, 1),
+        ("pool_max", 5, 5, 1),
+        ("pool_sum", 5, 2, 1),
+        ("pool_max", 3, 7, 2),
+        ("pool_sum", 2, 6, 1),
+    ] {
+        let mut g = Graph::default();
+        let shape = [2, 3, 40, 157];
+        let x = g.add_input("x", ty(&shape));
+        let attrs = Attrs::new()
+            .with("kernel", vec![window, window])
+            .with("strides", vec![stride, stride])
+            .with("dilations", vec![dilation, dilation])
+            .with("pads_before", vec![0, 0])
+            .with("pads_after", vec![0, 0]);
+        let y = g.add_one(op(name), "p", &[x], attrs).unwrap();
+        g.add_output("y", y);
+        check(&g, &[iota(&shape)]);
+        for bytes in [32, 64] {
+            let plan = check_with(&g, &[iota(&shape)], &vectors_of(bytes));
+            for kernel in plan.kernels.iter().filter(|_| stride <= 5 || bytes == 64) {
+                assert!(stores_of_lanes(&kernel.body, false).0 > 0, "{kernel}");
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Takes the greatest element of a large window as that of its rows' greatest elements, which
 //! windows that overlap share, and its sum as that of its rows' sums; so along every axis, that
-//! with the fewest taps first.
+//! with the fewest taps first. Taps along rows whose windows lie several elements apart count once
+//! for each vector that a vector of them is chosen out of.
 //!
 //! Requires: for sums, the standard precision: their terms are added up in another order.
 //! Ensures: nothing of its own.
@@ -30,6 +31,8 @@ use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, ValueId};
 
 /// A pass over memory between both parts must save at least so many times the taps.
 const GAIN: f64 = 2.0;
+/// Elements from a result's taps in a row to the next one's at most that are chosen out of vectors.
+const NEAR: i64 = 7;
 /// Results of such a row at most are few lanes of a vector, where those of a column are rows.
 const NARROW: i64 = 8;
 
@@ -75,22 +78,35 @@ struct Axis {
     /// Its place among the spatial axes.
     at: usize,
     kernel: i64,
+    /// Vectors of the operand, at most, that have the elements of a vector of taps.
+    vectors: i64,
     /// Elements of the operand and of the result, or so many for one another.
     extents: [i64; 2],
+}
+
+impl Axis {
+    /// What its taps of a result take.
+    fn taps(&self) -> f64 {
+        (self.kernel * self.vectors) as f64
+    }
 }
 
 /// The axes of the parts of a window, one after the other: as long as that takes far fewer taps, the
 /// axis with which it takes the fewest is a part of its own.
 fn parts(graph: &Graph, node: &Node) -> Vec<Vec<usize>> {
     let kernel = node.attrs.ints("kernel").iter().enumerate();
+    let rank = kernel.len();
     let mut left: Vec<Axis> = kernel
         .map(|(at, kernel)| {
             let extent = |v: ValueId| graph.ty(v).shape[at + 2].as_const();
             let extents = extent(node.inputs[0]).zip(extent(node.outputs[0]));
-            let (from, to) = extents.unwrap_or((node.attrs.ints("strides")[at], 1));
+            let stride = node.attrs.ints("strides")[at];
+            let (from, to) = extents.unwrap_or((stride, 1));
+            let strided = at + 1 == rank && stride <= NEAR && to > NARROW;
             Axis {
                 at,
                 kernel: *kernel,
+                vectors: if strided { stride } else { 1 },
                 extents: [from, to],
             }
         })
@@ -100,7 +116,7 @@ fn parts(graph: &Graph, node: &Node) -> Vec<Vec<usize>> {
         let taps = |k: &usize| taps_apart(&left, *k);
         let all: f64 = left
             .iter()
-            .map(|a| a.kernel as f64 * a.extents[1] as f64)
+            .map(|a| a.taps() * a.extents[1] as f64)
             .product();
         // Of equal ones the last, along rows.
         let least = (0..left.len())
@@ -122,10 +138,10 @@ fn parts(graph: &Graph, node: &Node) -> Vec<Vec<usize>> {
 /// Taps of a part along axis `k`, and of one along the others.
 fn taps_apart(all: &[Axis], k: usize) -> f64 {
     let others = || all.iter().enumerate().filter(|(other, _)| *other != k);
-    let own = all[k].kernel as f64;
+    let own = all[k].taps();
     let read: f64 = others().map(|(_, a)| a.extents[0] as f64).product();
     let made: f64 = all.iter().map(|a| a.extents[1] as f64).product();
-    let rest: f64 = others().map(|(_, a)| a.kernel as f64).product();
+    let rest: f64 = others().map(|(_, a)| a.taps()).product();
     own * read * all[k].extents[1] as f64 + rest * made
 }
 

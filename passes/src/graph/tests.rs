@@ -640,3 +640,26 @@ fn windows_are_split_along_all_axes() {
     assert_eq!(parts([1, 3, 9]), [[1, 1, 9], [1, 3, 1]]);
     assert_eq!(parts([1, 3, 3]), [[1, 3, 3]]);
 }
+
+/// Windows that begin several elements apart in rows meet rows last: their taps there are chosen out
+/// of as many vectors.
+#[test]
+fn windows_that_skip_elements_are_split_along_columns_first() {
+    let parts = |kernel: [i64; 2], stride: i64| {
+        let extent = |k: i64| (60 - k) / stride + 1;
+        let (h, w) = (extent(kernel[0]), extent(kernel[1]));
+        let text = format!(
+            "graph \"g\" () {{\n  %0 = input \"x\" : f32[1, 2, 60, 60]\n  %1 = pool_max(%0) {{dilations=[1, 1], kernel={kernel:?}, pads_after=[0, 0], pads_before=[0, 0], strides=[{stride}, {stride}]}} \"p\" : f32[1, 2, {h}, {w}]\n  output \"y\" = %1\n}}\n"
+        );
+        let graph = parse_graph(&text).expect("the text is valid");
+        let split = split_pooling(&graph, true).expect("valid");
+        verify_graph(&split).expect("the graph is valid");
+        let kernels = split.nodes.iter().map(|n| n.attrs.ints("kernel").to_vec());
+        kernels.collect::<Vec<_>>()
+    };
+    assert_eq!(parts([5, 5], 2), [[5, 1], [1, 5]]);
+    assert_eq!(parts([5, 5], 5), [[5, 1], [1, 5]]);
+    assert_eq!(parts([5, 5], 1), [[1, 5], [5, 1]]);
+    assert_eq!(parts([3, 3], 2), [[3, 3]]);
+    assert_eq!(parts([4, 4], 4), [[4, 4]]);
+}

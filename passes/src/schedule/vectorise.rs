@@ -77,7 +77,7 @@ fn eligible(kernel: &Kernel, target: &Target, l: &For) -> bool {
         .any(|s| matches!(s, Stmt::For(_) | Stmt::While { .. } | Stmt::Check { .. }));
     let around_sums = l.role == Role::Space
         && window::reduces(&l.body)
-        && window::contiguous(kernel, l, window::STEP, &|_| false);
+        && window::contiguous(kernel, l, window::steps(target), &|_| false);
     let long = l.extent.as_const().is_none_or(|e| e >= FEW);
     let role = match l.role {
         Role::Space => contiguous(kernel, l) && indices_fit(l, target),

@@ -2,8 +2,9 @@
 //! outer axes.
 //!
 //! An anchor is a nest around reductions whose innermost loop runs along consecutive elements of
-//! the result and of every operand that varies with it, but for operands that are turned. That loop becomes vectors, the one around
-//! it rows in lock step, so that enough sums are in flight; short windows are unrolled.
+//! the result, and along elements of every operand that varies with it that lie side by side or a
+//! few apart, but for operands that are turned. That loop becomes vectors, the one around it rows in
+//! lock step, so that enough sums are in flight; short windows are unrolled.
 use super::block_sums::block_sums;
 use super::nest::{Nest, all_ranges, space, visit_scalars};
 use super::parameters::Choices;
@@ -29,6 +30,9 @@ const UNROLLED: i64 = 25;
 const FEW: i64 = 4;
 /// Elements from one column of an operand to the next at most: as many vectors are loaded for one.
 pub const STEP: i64 = 2;
+/// The same for words of vectors of 256 and of 512 bits: lanes are chosen out of so many vectors,
+/// which beyond that takes about as long as one by one.
+const STEP_OF_WORDS: [i64; 2] = [5, 7];
 
 /// What is decided for an anchor.
 pub struct Choice {
@@ -180,7 +184,7 @@ fn columns(
         let result = kernel.buffer(b).scope == Scope::Output;
         packed.iter().any(|(p, _)| *p == b) || turned.contains(&b) || result && !innermost
     };
-    (vectorisable(kernel, l) && contiguous(kernel, l, STEP, &done)).then_some(packed)
+    (vectorisable(kernel, l) && contiguous(kernel, l, steps(target), &done)).then_some(packed)
 }
 
 /// Schedules the nest as was decided.
@@ -264,8 +268,16 @@ fn visit_loads(stmts: &[Stmt], f: &mut dyn FnMut(BufferId, &[Expr])) {
     });
 }
 
+/// Elements from one column of words to the next at most, for this target.
+pub fn steps(target: &Target) -> i64 {
+    match target.masks() {
+        true => STEP_OF_WORDS[usize::from(target.vector_bytes >= 64)],
+        false => STEP,
+    }
+}
+
 /// Whether every element that varies with the loop lies beside the next one's, or up to `most`
-/// elements before it if it is loaded; `packed` names the buffers that will be laid out so.
+/// elements before it if it is loaded, a few if it is no word; `packed` names the buffers that will be laid out so.
 pub fn contiguous(kernel: &Kernel, l: &For, most: i64, packed: &dyn Fn(BufferId) -> bool) -> bool {
     let mut fine = true;
     let mut stores = 0;
@@ -280,7 +292,12 @@ pub fn contiguous(kernel: &Kernel, l: &For, most: i64, packed: &dyn Fn(BufferId)
         }
         let offset = kernel.buffer(b).offset(index).simplify(&ranges);
         let step = offset.linear_coefficient(l.var);
-        let steps = if store { 1..=1 } else { 0..=most };
+        let words = kernel.buffer(b).dtype.bytes() == 4;
+        let steps = match (store, words) {
+            (true, _) => 1..=1,
+            (false, true) => 0..=most,
+            (false, false) => 0..=most.min(STEP),
+        };
         fine &= step.is_some_and(|c| c.as_const().is_some_and(|c| steps.contains(&c)));
     };
     visit_loads(&l.body, &mut |b, index| look(b, index, false));

@@ -2,17 +2,14 @@
 use super::address::Access;
 use super::{Lowering, WhyNot};
 use crate::wide::vir::{Addr, BinaryOp, Cmp, Elem, IntTy, LoadForm, Value, Width};
-use std::collections::HashSet;
 use tensmith_ir::expr::{Expr, Var};
 
 /// Units: bytes of an element.
 pub(super) const ELEMENT: i64 = 4;
 
-/// Vectors that one vector is picked out of, at most, where it could be a column of a block: their
-/// elements go to lanes of their own, so that one permutation puts all in order.
-const MOST_APART: i64 = 5;
-/// The same where each vector takes a permutation.
-const MOST_MIXED: i64 = 3;
+/// Vectors of 256 and of 512 bits that one vector is chosen out of, at most, where it could be a
+/// column of a block.
+const MOST_VECTORS: [usize; 2] = [3, 5];
 
 /// How the elements of a vector lie.
 struct Spread {
@@ -22,10 +19,49 @@ struct Spread {
     at: Vec<i64>,
     /// Elements from the first to the last.
     span: i64,
-    /// Vectors from the first to the last.
-    vectors: i64,
-    /// Whether no two elements have the same place in their vectors.
-    apart: bool,
+    /// The vectors in memory that have them.
+    parts: Vec<Part>,
+}
+
+/// A vector in memory that has elements in lanes where no other one has any, so that one permutation
+/// puts all in order.
+struct Part {
+    /// Units: elements from the one that lies first.
+    start: i64,
+    /// Which lanes are those of elements.
+    bits: u32,
+}
+
+impl Part {
+    /// The vectors that have the elements at these places, `span` from the first to the last: each
+    /// begins where it has the most of the next ones in free lanes, and ends with the last one if it
+    /// can.
+    fn cover(at: &[i64], span: i64, width: i64) -> Vec<Part> {
+        let mut left = at.to_vec();
+        left.sort_unstable();
+        left.dedup();
+        let (mut left, mut taken) = (&left[..], 0u32);
+        let mut parts = Vec::new();
+        while let Some(first) = left.first() {
+            let starts = (0..=*first).rev().take(width as usize);
+            let free = |start: i64| {
+                let lanes = left.iter().map(move |k| k - start);
+                let lanes = lanes.take_while(|lane| *lane < width && taken >> lane & 1 == 0);
+                lanes.fold(0u32, |bits, lane| bits | 1 << lane)
+            };
+            let all = starts.map(|start| Part {
+                start,
+                bits: free(start),
+            });
+            let whole = |p: &Part| p.start + width <= span;
+            let best = all.max_by_key(|p| (p.bits.count_ones(), whole(p), p.start));
+            let Some(part) = best else { break };
+            left = &left[part.bits.count_ones() as usize..];
+            taken |= part.bits;
+            parts.push(part);
+        }
+        parts
+    }
 }
 
 impl Lowering<'_> {
@@ -105,77 +141,64 @@ impl Lowering<'_> {
         Ok(self.b.load(Elem::F32, self.scratch(0)))
     }
 
-    /// Whether the elements of the vector at hand lie in so few vectors that picking them out of
+    /// Whether the elements of the vector at hand lie in so few vectors that choosing them out of
     /// these takes less than turning a block.
     pub(super) fn is_near(&self, access: &Access, mask: u32) -> bool {
         let offsets = self.lane_offsets(access, self.live_lanes(mask));
         let spread = offsets.and_then(|o| self.spread(&o));
-        spread.is_some_and(|s| match s.apart {
-            true => s.vectors <= MOST_APART,
-            false => s.vectors <= MOST_MIXED,
-        })
+        let most = MOST_VECTORS[usize::from(self.b.width() == Width::Z512)];
+        spread.is_some_and(|s| s.parts.len() <= most)
     }
 
     /// How elements lie that are so many bytes from the first one, if at whole elements.
     fn spread(&self, offsets: &[i64]) -> Option<Spread> {
-        let width = self.width_lanes();
         let least = offsets.iter().copied().min().unwrap_or(0);
         let whole = offsets.iter().all(|o| (o - least) % ELEMENT == 0);
         let at: Vec<i64> = offsets.iter().map(|o| (o - least) / ELEMENT).collect();
         let span = 1 + at.iter().copied().max().unwrap_or(0);
-        let mut taken = HashSet::new();
-        let apart = at.iter().all(|k| taken.insert(k % width));
-        whole.then_some(Spread {
-            vectors: (span + width - 1) / width,
+        whole.then(|| Spread {
+            parts: Part::cover(&at, span, self.width_lanes()),
             least,
             at,
             span,
-            apart,
         })
     }
 
-    /// The elements at constant distances out of the vectors from the first to the last of them,
-    /// where that takes less than one by one.
+    /// The elements at constant distances out of the vectors that have them, where that takes less
+    /// than one by one.
     fn permuted(&mut self, access: &Access, offsets: &[i64]) -> Result<Option<Value>, WhyNot> {
         let width = self.width_lanes();
         let Some(s) = self.spread(offsets) else {
             return Ok(None);
         };
-        let permutes = if s.apart { 1 } else { s.vectors };
-        let moves = s.vectors + (s.vectors - 1) + 2 * permutes;
-        if s.vectors > 2 && moves > 2 * offsets.len() as i64 {
+        let two = s.span > width && s.span <= 2 * width;
+        if s.parts.len() > 2 && s.parts.len() >= offsets.len() {
             return Ok(None);
         }
         let first = self.addr(access, 0)?;
-        if s.vectors == 2 && self.b.width() == Width::Z512 {
+        if two && self.b.width() == Width::Z512 {
             return self.picked(first, &s).map(Some);
         }
+        let mut places = vec![0; s.at.len()];
         let mut found = None;
-        for k in 0..s.vectors {
-            let start = k * width;
-            let mut part = self.part(
-                first,
-                s.least + start * ELEMENT,
-                (s.span - start).min(width),
-            )?;
-            let within = |at: &i64| at.div_euclid(width) == k;
-            let mut bits = 0;
-            for (j, at) in s.at.iter().enumerate().filter(|(_, at)| within(at)) {
-                bits |= 1 << if s.apart { at % width } else { j as i64 };
+        for part in &s.parts {
+            for (place, at) in places.iter_mut().zip(&s.at) {
+                let lane = at - part.start;
+                if (0..width).contains(&lane) && part.bits >> lane & 1 != 0 {
+                    *place = lane;
+                }
             }
-            if !s.apart {
-                part = self.pick(part, &s.at);
-            }
+            let live = (s.span - part.start).min(width);
+            let v = self.part(first, s.least + part.start * ELEMENT, live)?;
             found = Some(match found {
-                None => part,
+                None => v,
                 Some(others) => {
-                    let own = self.lane_mask(bits);
-                    self.b.select(Elem::F32, own, part, others)
+                    let own = self.lane_mask(part.bits);
+                    self.b.select(Elem::F32, own, v, others)
                 }
             });
         }
-        let found = found.map(|v| if s.apart { self.pick(v, &s.at) } else { v });
-        Ok(found)
+        Ok(found.map(|v| self.pick(v, &places)))
     }
 
     /// The elements out of two vectors, the second of which ends with the last of them.
@@ -219,5 +242,45 @@ impl Lowering<'_> {
         });
         self.masks.insert(bits, v);
         v
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Part;
+
+    /// How many vectors have these elements, each of them once, and in a lane of its own.
+    fn count(at: &[i64], width: i64) -> usize {
+        let span = 1 + at.iter().max().unwrap();
+        let parts = Part::cover(at, span, width);
+        let mut lanes = 0;
+        let mut found: Vec<i64> = Vec::new();
+        for p in &parts {
+            assert!(p.start >= 0 && p.bits != 0 && lanes & p.bits == 0, "{at:?}");
+            assert!(u64::from(p.bits) < 1 << width, "{at:?}");
+            lanes |= p.bits;
+            let own = (0..width).filter(|lane| p.bits >> lane & 1 != 0);
+            found.extend(own.map(|lane| p.start + lane));
+        }
+        let mut all = at.to_vec();
+        all.sort_unstable();
+        all.dedup();
+        found.sort_unstable();
+        assert_eq!(found, all);
+        parts.len()
+    }
+
+    #[test]
+    fn elements_go_to_lanes_of_their_own() {
+        for width in [8, 16] {
+            for step in 1..=8 {
+                let at: Vec<i64> = (0..width).map(|j| step * j).collect();
+                assert_eq!(count(&at, width), step as usize);
+            }
+            let far: Vec<i64> = (0..width).map(|j| 100 * j * j).collect();
+            assert_eq!(count(&far, width), width as usize);
+            let twice: Vec<i64> = (0..width).map(|j| j / 2 * 7).collect();
+            assert!(count(&twice, width) <= 4);
+        }
     }
 }

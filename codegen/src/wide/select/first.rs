@@ -1,9 +1,11 @@
-//! Stores of the first lanes of a 256-bit vector, by stores of 128, 64 and 32 bits: a store under a
-//! mask takes some processors as long as dozens of others.
+//! Masks of 256-bit vectors that are constants, and so need no register.
+//!
+//! The first lanes are stored by stores of 128, 64 and 32 bits: a store under a mask takes some
+//! processors as long as dozens of others.
 use super::Selector;
 use crate::wide::codes;
 use crate::wide::minst::{Arg, Mem};
-use crate::wide::vir::{Class, Inst, Value, Width};
+use crate::wide::vir::{Class, Cmp, Elem, Inst, Value, Width};
 use iced_x86::Code;
 
 /// Lanes of 128 bits, and of 64.
@@ -22,6 +24,26 @@ impl Selector<'_> {
             return None;
         };
         Some(*count).filter(|n| (1..2 * HALF).contains(n))
+    }
+
+    /// The lanes of a mask that compares constants with zero.
+    pub(super) fn constant_lanes(&self, mask: Value) -> Option<i64> {
+        let Inst::Cmp {
+            cmp: Cmp::Ne,
+            elem: Elem::I32,
+            a,
+            b,
+        } = self.f.def_inst(mask)?
+        else {
+            return None;
+        };
+        let (Inst::Lanes { bits, .. }, Inst::Splat { bits: 0, .. }) =
+            (self.f.def_inst(*a)?, self.f.def_inst(*b)?)
+        else {
+            return None;
+        };
+        let set = bits.iter().enumerate().filter(|(_, lane)| **lane != 0);
+        Some(set.fold(0, |lanes, (k, _)| lanes | 1 << k))
     }
 
     /// Stores the first lanes of a 256-bit vector.

@@ -479,6 +479,15 @@ impl Selector<'_> {
         if let Some(inst) = f.def_inst(a).filter(|_| self.uses.merged(a)) {
             return self.merge(dst, (mask, b), inst);
         }
+        let constant = match self.width() {
+            Width::Y256 => self.constant_lanes(mask),
+            Width::Z512 => None,
+        };
+        if let Some(lanes) = constant {
+            let (other, then) = (Arg::Use(self.reg(b)), self.reg_mem(a).arg);
+            let args = vec![Arg::Def(dst), other, then, Arg::Imm(lanes)];
+            return self.code(Code::VEX_Vblendps_ymm_ymm_ymmm256_imm8, args);
+        }
         let mask = self.reg(mask);
         let other = Arg::Use(self.reg(b));
         let then = self.reg_mem(a);
