@@ -225,8 +225,8 @@ fn of_batches(graph: &Graph, groups: &[&Group]) -> Vec<ValueId> {
     found
 }
 
-/// Whether a convolution has groups, or is one, of so few results that runs of positions, which lie side by side
-/// in its operand, fill vectors better than the results of a group for one position.
+/// Whether a convolution has groups, or is one, of so few results that runs of positions, which lie
+/// side by side in its operand, fill vectors better than the results of a group for one position.
 fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
     let node = graph.node(id);
     if node.op.name != "conv" {
@@ -252,7 +252,9 @@ fn has_small_groups(graph: &Graph, id: NodeId, lanes: i64) -> bool {
     // Lanes may run along the terms instead.
     let terms = of_group * TERMS_OF_RESULT <= *channels;
     let fuller = step * FULLER * filled(of_group, lanes) < filled(*width, lanes);
-    let fits = *width > NARROW && fuller;
+    // One result of each group, and the groups are lanes.
+    let alone = step > 1.0 && of_group == 1;
+    let fits = *width > NARROW && fuller && !alone;
     (has_groups(graph, id) || of_group <= FEW) && *channels > 1 && !terms && fits
 }
 

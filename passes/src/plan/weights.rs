@@ -8,9 +8,9 @@ use crate::partition::Group;
 use crate::schedule::Scheduled;
 use crate::schedule::task::Task;
 use tensmith_ir::define::Definition;
-use tensmith_ir::graph::{Graph, ValueId};
+use tensmith_ir::graph::{Graph, Node, ValueId};
 use tensmith_ir::loops::{BufferId, Layout, Scope};
-use tensmith_ir::ops::Class;
+use tensmith_ir::ops::{Class, Spec};
 use tensmith_ir::plan::SlotId;
 
 /// The end of the name of the parameter that says what tile a contraction has.
@@ -19,6 +19,22 @@ const TILE: &str = "tile";
 /// Why weights are packed.
 const PACKED: &str = "it puts an operand that is known at run time only, such as weights, into the order in \
                       which a convolution or a product reads it";
+
+/// What is read less often is not copied: sums along its terms read it as it lies.
+const REUSED: i64 = 4;
+
+/// Whether a contraction reads each element of an operand for several results.
+fn are_reused(graph: &Graph, node: &Node, value: ValueId) -> bool {
+    let spec = Spec::of(&node.attrs);
+    let result = spec.out.iter().zip(&graph.ty(node.outputs[0]).shape);
+    let reads = |own: &[u8]| -> i64 {
+        let others = result.clone().filter(|(c, _)| !own.contains(c));
+        others.filter_map(|(_, e)| e.as_const()).product()
+    };
+    let operands = node.inputs.iter().zip([&spec.a, &spec.b]);
+    let mut own = operands.filter(|(v, _)| **v == value);
+    own.all(|(_, letters)| reads(letters) >= REUSED)
+}
 
 impl Builder<'_> {
     /// The inputs of a task that are known at run time only, and of which it needs nothing but the
@@ -60,7 +76,11 @@ impl Builder<'_> {
         is_read
             && readers.all(|n| match n.op.class {
                 Class::Movement => (n.outputs.iter()).all(|v| self.are_operands(level, group, *v)),
-                _ => n.op.name == "contract" && !n.inputs.iter().any(is_constant),
+                _ => {
+                    n.op.name == "contract"
+                        && !n.inputs.iter().any(is_constant)
+                        && are_reused(graph, n, value)
+                }
             })
     }
 

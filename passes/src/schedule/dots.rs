@@ -171,6 +171,11 @@ fn ways_of(
             _ => batch *= extent(k)?,
         }
     }
+    // Of one row or column, each element is read once, which sums of rows do as they lie.
+    let side_by_side = packed.is_none() && column_loads == 1.0;
+    if side_by_side && (rows.is_none() || columns.is_none()) {
+        return None;
+    }
     let results = [rows, columns].map(|k| k.map_or(Some(1), extent));
     let results = [results[0]?, results[1]?];
     let lanes = target.lanes();

@@ -78,6 +78,14 @@ pub fn choose(
         next if next.is(1) => None,
         _ => Some(packed((kernel, nest), &y, terms[0].0, packable)?),
     };
+    // Of one column that lies along the terms, rows as they lie are as good one by one.
+    let is_plain = x
+        .index
+        .iter()
+        .all(|e| e.as_var().is_some() || e.as_const().is_some());
+    if count == 1 && is_plain && packed.is_none() && packable.cycles(y.buffer) > 0.0 {
+        return None;
+    }
     let most = (target.registers() / 2).min(SUMS) / count;
     let tiles = columns.map(|(var, size)| Tile {
         var,
