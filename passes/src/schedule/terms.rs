@@ -68,6 +68,14 @@ pub fn choose(
     if packable.admits(x.buffer) || !packable.admits(y.buffer) || floats != [true, true] {
         return None;
     }
+    // Products of two values known at run time are no windows: other recipes weigh copies of them.
+    let is_plain = x
+        .index
+        .iter()
+        .all(|e| e.as_var().is_some() || e.as_const().is_some());
+    if is_plain && packable.cycles(y.buffer) > 0.0 {
+        return None;
+    }
     let Sides { columns, rows } = sides(nest, &x, &y)?;
     let count = columns.map_or(1, |(_, n)| n);
     let terms = terms(nest.body, &x)?;
@@ -78,14 +86,6 @@ pub fn choose(
         next if next.is(1) => None,
         _ => Some(packed((kernel, nest), &y, terms[0].0, packable)?),
     };
-    // Of one column that lies along the terms, rows as they lie are as good one by one.
-    let is_plain = x
-        .index
-        .iter()
-        .all(|e| e.as_var().is_some() || e.as_const().is_some());
-    if count == 1 && is_plain && packed.is_none() && packable.cycles(y.buffer) > 0.0 {
-        return None;
-    }
     let most = (target.registers() / 2).min(SUMS) / count;
     let tiles = columns.map(|(var, size)| Tile {
         var,
