@@ -160,15 +160,8 @@ impl Analytic {
         if work.masks {
             cycles += match tail {
                 0 => 0.0,
-                ..=SCALARS => self.row_tiles(
-                    Tile {
-                        vectors: tail,
-                        lanes: 1,
-                        ..tile
-                    },
-                    work.rows,
-                    (depth, ENTRY, work.column_loads),
-                ),
+                // Each takes as many instructions as a vector.
+                ..=SCALARS => tail as f64 * rows(1),
                 _ => rows((tail + tile.lanes - 1) / tile.lanes),
             };
         } else {

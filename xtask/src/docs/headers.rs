@@ -50,7 +50,8 @@ of sums say so; all others keep every bit. Before and After are run as tests.
 
 Not among them: *fusing kernels*, which the partition \
 does on the graph; *tensorizing*, as code generation takes every nest of lanes that it can to the \
-wide-vector emitter.
+wide-vector emitter; *padding* the tail of a split, as tails have masks (`vectorize`), or code of \
+their own (`peel`, `cut`), and compute nothing in vain.
 ";
 
 /// A comment that describes a pass has one of these.
