@@ -86,13 +86,14 @@ fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
     let timed = measured(&export).into_iter();
     let (kernels, choices): (Vec<_>, Vec<_>) = timed.partition(|(task, _)| is_kernel(task));
     assert_eq!(kernels.len() as f64, measured_of(&said));
-    // So is every option of a choice that was tried, the model's convolution has two others.
+    // So is every option of a choice that was tried. The model's convolution has two others; one of
+    // which the machine's rates promise nothing is not tried.
     let tried = said["choices"].as_array().unwrap();
     let algorithms = tried.iter().filter(|c| {
         let about = c["about"].as_str().unwrap();
         about.starts_with("convolution ")
     });
-    assert_eq!(algorithms.count(), 2, "{said}");
+    assert!((1..=2).contains(&algorithms.count()), "{said}");
     // What was faster by itself is no record if the whole was not kept: it is tried again.
     let taken = tried.iter().filter(|c| c["accepted"] == true).count();
     let is_recorded = |c: &Value| {
