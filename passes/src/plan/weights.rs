@@ -1,5 +1,5 @@
-//! Weights and other operands that are known at run time only: which inputs of a task may be packed, and
-//! the copies that pack them.
+//! Weights and other operands that are known at run time only: which inputs of a task may be packed,
+//! and the copies that pack them.
 //!
 //! Requires: nodes in the order in which they run.
 //! Ensures: a copy runs before the first kernel that reads weights in its layout; others read the same.
@@ -59,9 +59,9 @@ impl Builder<'_> {
         weights.map(|((id, _), _)| id).collect()
     }
 
-    /// Whether the nodes of a group read a value, or what they move it to, in contractions only, none
-    /// of which has a constant operand, which would be packed for nothing. Strips read what is turned
-    /// for them.
+    /// Whether the nodes of a group read a value, or what they move it to, in contractions only that
+    /// read each element several times, and none of which has a constant operand, which would be
+    /// packed for nothing. Strips read what is turned for them.
     fn are_operands(&self, level: &Level<'_>, group: &Group, value: ValueId) -> bool {
         let graph = level.graph;
         let nodes = group.members.iter().map(|id| graph.node(*id));

@@ -72,10 +72,10 @@ pub fn choose(
     if floats != [true, true] || is_free(&x) || is_free(&y) || nest.loops.is_empty() {
         return None;
     }
-    let mut ways = ways(kernel, nest, target, [&x, &y], packable);
-    ways.extend(self::ways(kernel, nest, target, [&y, &x], packable));
+    let sides = [[&x, &y], [&y, &x]].into_iter();
+    let ways = sides.filter_map(|sides| ways(kernel, nest, target, sides, packable));
     let cheaper = |a: &Way, b: &Way| a.cost.total_cmp(&b.cost);
-    let best = ways.into_iter().min_by(cheaper)?;
+    let best = ways.flatten().min_by(cheaper)?;
     let columns = contraction::cheapest(kernel, nest, target, packable);
     if columns.is_some_and(|(cycles, _)| cycles <= best.cost) {
         return None;
@@ -116,16 +116,6 @@ pub fn schedule(s: &mut Scheduler, target: &Target, choice: Choice) -> Result<()
 
 /// The ways to schedule an anchor with rows of `x` and columns of `y`, which may be packed.
 fn ways(
-    kernel: &Kernel,
-    nest: &Nest<'_>,
-    target: &Target,
-    [x, y]: [&Factor<'_>; 2],
-    packable: &dyn Packable,
-) -> Vec<Way> {
-    ways_of(kernel, nest, target, [x, y], packable).unwrap_or_default()
-}
-
-fn ways_of(
     kernel: &Kernel,
     nest: &Nest<'_>,
     target: &Target,
