@@ -39,6 +39,7 @@ fn task(name: &str, flops: f64) -> TaskReport {
         in_model: Some(0.75),
         curve: vec![(1.0, 4, 0.8), (2.0, 8, 0.5)],
         end: None,
+        is_failed: false,
     }
 }
 

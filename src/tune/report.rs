@@ -29,6 +29,8 @@ pub struct TaskReport {
     pub curve: Vec<(f64, u64, f64)>,
     /// Why it was not searched to the end of the time.
     pub end: Option<String>,
+    /// Whether that is because it could not be measured.
+    pub is_failed: bool,
 }
 
 impl TaskReport {

@@ -20,7 +20,7 @@ use tensmith_autotune::allocate::StopReason;
 use tensmith_autotune::measure::Program;
 use tensmith_autotune::measure::protocol::{Failed, Failure};
 use tensmith_autotune::records::{Database, Key, Outcome, Trial};
-use tensmith_autotune::tuner::{Config, Observer, Subject, Times, Tuner};
+use tensmith_autotune::tuner::{Config, End, Observer, Subject, Times, Tuner};
 use tensmith_autotune::{Budget, Effort};
 use tensmith_passes::pipeline::Precision;
 use tensmith_passes::schedule::parameters::Values;
@@ -462,8 +462,9 @@ impl<'d> Search<'d> {
                 is_accepted: fitted.is_some_and(|f| f.is_accepted),
                 in_model: fitted.and_then(|f| f.ratio).map(|r| r.estimate),
                 curve: t.map(|t| t.curve.clone()).unwrap_or_default(),
+                is_failed: t.is_some_and(|t| matches!(t.end, Some(End::Failed(_)))),
                 end: match t {
-                    Some(t) => t.end.clone(),
+                    Some(t) => t.end.as_ref().map(End::to_string),
                     None => task.obstacle().map(String::from),
                 },
             }

@@ -123,6 +123,8 @@ impl Process {
         let mut command = Command::new(file);
         // An interrupt is for the tuner, which ends its workers.
         command.args(&program.arguments).process_group(0);
+        // Below `perf record` compiled code would be listed in a file, which a worker may not write.
+        command.env_remove("PERF_BUILDID_DIR");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().map_err(failed)?;
         let input = child.stdin.take().expect("invariant: it is a pipe");

@@ -15,6 +15,7 @@ use crate::measure::{Program, Worker};
 use crate::search::{Neighbour, Outcome, Search};
 use crate::space::Space;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -98,10 +99,28 @@ pub struct Progress {
     /// When the fastest member changed: seconds since the begin, trials, and the ratio from then on.
     pub curve: Vec<(f64, u64, f64)>,
     /// Why it is not tuned any further, if that is so.
-    pub end: Option<String>,
+    pub end: Option<End>,
     space: KernelSpace,
     search: Option<Search>,
     recalled: Vec<(Values, Outcome)>,
+}
+
+/// Why a task is not tuned any further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All members of its space were tried.
+    AllTried,
+    /// It cannot be measured, with the reason.
+    Failed(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            End::AllTried => "all members were tried",
+            End::Failed(why) => why,
+        })
+    }
 }
 
 /// The search over all tasks.
@@ -213,9 +232,7 @@ impl Tuner {
                     let before = self.tasks[task].trials;
                     let done = self.round(task, n, observer);
                     let t = &mut self.tasks[task];
-                    if let Err(why) = &done {
-                        t.end = Some(why.clone());
-                    }
+                    t.end = done.clone().err();
                     let round = allocate::Round {
                         spent_ns: (self.watch.elapsed_ns() - begin) as f64 / part,
                         trials: t.trials - before,
@@ -290,12 +307,12 @@ impl Tuner {
     /// Sets the worker to a task, and begins its search if that is new.
     ///
     /// Errors: why the task cannot be measured.
-    fn begin(&mut self, task: usize) -> Result<(), String> {
+    fn begin(&mut self, task: usize) -> Result<(), End> {
         if self.current != Some(task) {
             self.current = None;
             let request = self.request(task);
             let set = self.worker.task(request, TASK_PATIENCE);
-            set.map_err(|e| format!("{}: {}", e.kind, e.why))?;
+            set.map_err(|e| End::Failed(format!("{}: {}", e.kind, e.why)))?;
             self.current = Some(task);
         }
         if self.tasks[task].search.is_none() {

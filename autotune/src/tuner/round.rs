@@ -1,5 +1,5 @@
 //! A round: a batch of candidates of one task, and whether one of them takes the incumbent's place.
-use super::{Observer, Times, Tuner};
+use super::{End, Observer, Times, Tuner};
 use crate::measure::protocol::{CompareRequest, Failed, Failure, Samples};
 use crate::search::Outcome;
 use crate::space::Space;
@@ -37,13 +37,13 @@ impl Tuner {
         task: usize,
         n: usize,
         observer: &mut dyn Observer,
-    ) -> Result<(), String> {
+    ) -> Result<(), End> {
         self.begin(task)?;
         let t = &mut self.tasks[task];
-        let search = t.search.as_mut().ok_or("its search has not begun")?;
+        let search = t.search.as_mut().expect("invariant: it has begun");
         let batch = search.next(&t.space, n);
         if batch.is_empty() {
-            return Err("all members were tried".into());
+            return Err(End::AllTried);
         }
         let entry = |values| Entry {
             values,

@@ -214,6 +214,12 @@ impl Analytic {
         self.machine.read_cycles(weights, source)
     }
 
+    /// The part of so many bytes that the first cache does not hold from one pass over them to the
+    /// next, beside what else is read: none of half of it, all of the whole.
+    fn beyond_l1(&self, bytes: f64) -> f64 {
+        (2.0 * bytes / self.machine.l1_bytes as f64 - 1.0).clamp(0.0, 1.0)
+    }
+
     /// Units: cycles of reading the other factor, and of reading the columns again.
     fn near(&self, work: &Contraction) -> f64 {
         let depth = depth_of(work);
@@ -221,7 +227,7 @@ impl Analytic {
         let (blocks, batch) = (self.row_blocks(work) as f64, work.batch as f64);
         let panel = ELEMENT * depth * work.tile.width().min(work.columns) as f64;
         let columns = self.columns_bytes(work) * batch;
-        let again = columns * (row_tiles_of(work) - blocks).max(0.0);
+        let again = columns * (row_tiles_of(work) - blocks).max(0.0) * self.beyond_l1(panel);
         let again = machine.read_cycles(again, machine.level_of(panel));
         let far = machine.read_cycles(columns * (blocks - 1.0), machine.level_of(columns));
         let panels = (work.columns as f64 / work.tile.width() as f64).ceil();

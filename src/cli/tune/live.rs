@@ -9,7 +9,7 @@ use tensmith::tune::Watcher;
 use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::tasks::ModelTask;
 use tensmith::units::human_ns;
-use tensmith_autotune::tuner::Tuner;
+use tensmith_autotune::tuner::{End, Tuner};
 use tensmith_runtime::Stopwatch;
 
 /// Tasks that are shown.
@@ -72,7 +72,8 @@ impl Live {
         let state = |k: usize| {
             let t = &tuner.tasks()[k];
             match &t.end {
-                Some(_) => "done",
+                Some(End::AllTried) => "done",
+                Some(End::Failed(_)) => "failed",
                 None if tuner.last() == Some(k) => "searching",
                 None if t.trials == 0 => "waiting",
                 None => "paused",

@@ -98,6 +98,16 @@ pub fn text(tuning: &Tuning) -> String {
     if !failures.is_empty() {
         let _ = writeln!(out, "failed candidates: {failures}");
     }
+    let unmeasured: Vec<&TaskReport> = tuning.tasks.iter().filter(|t| t.is_failed).collect();
+    if let [first, ..] = unmeasured[..] {
+        let _ = writeln!(
+            out,
+            "{} of {searched} tasks could not be measured; {}: {}",
+            unmeasured.len(),
+            first.task.name,
+            first.end.as_deref().unwrap_or_default(),
+        );
+    }
     let [before, after] = tuning.stitched.latency_ns.map(human_ns);
     match tuning.stitched.ratio {
         Some(r) if tuning.stitched.kept != Kept::Untuned => {
