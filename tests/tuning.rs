@@ -500,9 +500,9 @@ fn what_is_not_proven_in_time_is_not_accepted() {
     let late = Until::never().by(0);
     for until in [&asked, &late] {
         let variants = [untuned.clone(), untuned.clone()];
-        assert!(Sides::new(&variants, until).unwrap().is_none());
+        assert!(Sides::new(&variants, 1e6, until).unwrap().is_none());
         // No inputs: nothing is run.
-        let made = Sides::new(&variants, &Until::never()).unwrap();
+        let made = Sides::new(&variants, 1e6, &Until::never()).unwrap();
         let mut made = made.unwrap();
         assert!(made.whole(&[], 1, until).unwrap().is_none());
         assert!(made.by_task(&[], 1, until).unwrap().is_none());

@@ -35,7 +35,13 @@ impl KernelSpace {
         }
     }
 
-    fn default(&self) -> Option<&Description> {
+    /// Takes other coefficients of the analytic model.
+    pub fn set_coefficients(&mut self, coefficients: Coefficients) {
+        self.coefficients = coefficients;
+    }
+
+    /// What the models see of the default schedule; `None` if there is none.
+    pub fn default(&self) -> Option<&Description> {
         let describe = || {
             let scheduled = self.task.member(&self.target, Values::default()).ok()?;
             Some(Description::new(&scheduled.kernel, &self.setting))

@@ -202,6 +202,10 @@ impl Identity {
     }
 }
 
+/// No figure is as large: neither bytes, operations or cycles a second, nor nanoseconds or
+/// milliseconds.
+const MOST: f64 = 1e15;
+
 impl Profile {
     /// The profile that was kept for this machine, or a new measurement of some seconds, which is
     /// kept. A kept one that cannot be used is noted and measured again.
@@ -279,7 +283,7 @@ impl Profile {
 
     /// Whether every figure is one that a measurement can give.
     fn is_sound(&self) -> bool {
-        let rate = |x: f64| x.is_finite() && x > 0.0;
+        let rate = |x: f64| x > 0.0 && x < MOST;
         let widths = self.arithmetic.iter();
         let mut widths = widths.map(|a| [a.flops_per_s, a.all_flops_per_s, a.loads_per_s]);
         let dots = self.arithmetic.iter().filter_map(|a| a.dots);
@@ -300,10 +304,10 @@ impl Profile {
             && widths.all(|rates| rates.into_iter().all(rate))
             && dots.all(|rates| rates.into_iter().all(rate))
             && levels.all(|rates| rates.into_iter().all(rate))
-            && hand_off.all(|ns| ns.is_finite() && ns >= 0.0)
+            && hand_off.all(|ns| (0.0..MOST).contains(&ns))
             && [self.clock_spread, self.took_ms]
                 .into_iter()
-                .all(|x| x.is_finite() && x >= 0.0)
+                .all(|x| (0.0..MOST).contains(&x))
     }
 }
 

@@ -5,6 +5,7 @@ mod support;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 use support::{database, export, fill, import, key, trial};
 use tensmith_autotune::records::{Added, Database, Outcome, RecordError, Selection, Trial};
 
@@ -234,6 +235,87 @@ fn foreign_tables_and_rows_are_found() {
     ] {
         assert!(!problems(change).is_empty(), "{change}");
     }
+}
+
+#[test]
+fn an_export_leaves_out_rows_that_are_damaged_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    fill(&Database::open(&path).unwrap(), "m1", 0..10);
+    let sql = rusqlite::Connection::open(&path).unwrap();
+    sql.execute_batch("UPDATE trials SET median_ns = -1 WHERE choice LIKE '%tile=3x%'")
+        .unwrap();
+    let database = Database::open(&path).unwrap();
+    let mut lines = Vec::new();
+    let done = database.export(&mut lines).unwrap();
+    assert_eq!((done.records, done.damaged), (9, 1));
+    let other = support::database(folder.path(), "b");
+    assert_eq!(import(&other, &lines).records.added, 9);
+}
+
+#[test]
+fn rows_without_their_task_and_formats_that_no_version_has_are_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    for change in [
+        "PRAGMA foreign_keys = OFF; DELETE FROM tasks",
+        "PRAGMA user_version = 0",
+        "PRAGMA user_version = -1",
+    ] {
+        let _ = std::fs::remove_file(&path);
+        fill(&Database::open(&path).unwrap(), "m1", 0..10);
+        let sql = rusqlite::Connection::open(&path).unwrap();
+        sql.execute_batch(change).unwrap();
+        drop(sql);
+        let tried = Database::open(&path).and_then(|d| {
+            d.insert(&key("kernel k1() {\n}\n", "m1"), &trial(1))?;
+            let health = d.check()?;
+            assert!(!health.problems.is_empty(), "{change}");
+            Ok(())
+        });
+        let is_told = match tried {
+            Ok(()) => true,
+            Err(e) => matches!(e, RecordError::Damaged { .. }),
+        };
+        assert!(is_told, "{change}");
+    }
+}
+
+#[test]
+fn values_of_which_a_candidate_failed_are_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = support::database(folder.path(), "a");
+    let key = key("kernel k() {\n}\n", "m1");
+    let accepted = Trial {
+        outcome: Outcome::Accepted,
+        ..trial(1)
+    };
+    database.insert(&key, &accepted).unwrap();
+    assert_eq!(database.accepted(&key).unwrap(), Some(trial(1).values));
+    let failed = Trial {
+        outcome: Outcome::WrongResult,
+        ..trial(1)
+    };
+    database.insert(&key, &failed).unwrap();
+    assert_eq!(database.accepted(&key).unwrap(), None);
+}
+
+#[test]
+fn a_lock_is_waited_for_as_long_as_was_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let database = Database::open_within(&path, Duration::from_millis(50)).unwrap();
+    let sql = rusqlite::Connection::open(&path).unwrap();
+    sql.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = database.insert(&key("kernel k() {\n}\n", "m1"), &trial(1));
+    assert!(
+        matches!(refused, Err(RecordError::Busy { .. })),
+        "{refused:?}"
+    );
+    sql.execute_batch("COMMIT").unwrap();
+    database
+        .insert(&key("kernel k() {\n}\n", "m1"), &trial(1))
+        .unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tensmith::{Options, Result, compile, native};
 use tensmith_codegen::module::{kernel_asm, kernel_clif};
 use tensmith_codegen::target::Target;
 use tensmith_ir::graph::Graph;
+use tensmith_passes::choice::Choice;
 use tensmith_passes::partition::Partition;
 use tensmith_passes::schedule::Schedule;
 use tensmith_runtime::Stopwatch;
@@ -62,6 +63,7 @@ impl Compile {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
         let watch = Stopwatch::start();
+        self.model.check_outputs(&[("--output", &self.output)])?;
         let model = self.model.load()?;
         let mut options = self.model.options()?;
         let imported = match self.inputs {
@@ -106,7 +108,11 @@ fn emit(stage: Stage, graph: &Graph, options: &Options) -> Result<String> {
             return Ok(text(&graph, &partition));
         }
         Stage::Schedule => return schedules(&optimised()?, options, &trace),
-        Stage::Spaces => return schedules(&optimised()?, options, &space),
+        Stage::Spaces => {
+            let kernels = schedules(&optimised()?, options, &space)?;
+            let choices = compile::choices(graph, options)?;
+            return Ok(kernels + &choices.iter().map(choice).collect::<String>());
+        }
         Stage::Plan => return Ok(compile::plan(graph, options)?.to_string()),
         _ => {}
     }
@@ -152,6 +158,17 @@ fn space(s: &Schedule) -> String {
     }
     out.push('\n');
     out
+}
+
+fn choice(choice: &Choice) -> String {
+    let p = &choice.parameter;
+    format!(
+        "choice {}\n// {} = {} of {}\n\n",
+        choice.about,
+        p.name,
+        p.value(),
+        p.options.join(" ")
+    )
 }
 
 fn tasks(graph: &Graph, partition: &Partition) -> String {

@@ -73,6 +73,7 @@ enum Drawing {
 impl Explain {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
+        self.model.check_outputs(&[("--html", &self.html)])?;
         let model = self.model.load()?;
         let given = self.inputs.read(&model)?;
         let prepared = given.prepare(&model, self.model.options()?, true)?;

@@ -39,6 +39,8 @@ pub struct Run {
 impl Run {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
+        let outputs = [("--output", &self.output), ("--trace", &self.trace)];
+        self.model.check_outputs(&outputs)?;
         let model = self.model.load()?;
         let given = self.inputs.read(&model)?;
         let prepared = given.prepare(&model, self.model.options()?, false)?;

@@ -179,6 +179,18 @@ impl ModelArgs {
         Model::load(&self.model, &LoadOptions::default())
     }
 
+    /// Errors: one of these options, with what it says, would write over the model.
+    pub fn check_outputs(&self, outputs: &[(&str, &Option<PathBuf>)]) -> Result<()> {
+        let model = || [("the model", self.model.clone())];
+        let said = outputs
+            .iter()
+            .filter_map(|(option, path)| Some((option, path.as_ref()?)));
+        for (option, path) in said {
+            check_output(path, option, model())?;
+        }
+        Ok(())
+    }
+
     fn precision(&self) -> Result<Precision> {
         match (self.precision, self.tolerance) {
             (Rounding::Fast, Some(bound)) => Ok(Precision::Fast(bound)),
@@ -291,4 +303,44 @@ impl DatabaseArgs {
         }
         Ok(database)
     }
+}
+
+/// Whether two paths name one file, which need not be there.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| -> Option<PathBuf> {
+        if let Ok(found) = path.canonicalize() {
+            return Some(found);
+        }
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    place(a).is_some_and(|a| place(b) == Some(a))
+}
+
+/// Errors: what an option says is to be written is a file that is needed, which `needed` names.
+pub fn check_output(
+    path: &Path,
+    option: &str,
+    needed: impl IntoIterator<Item = (&'static str, PathBuf)>,
+) -> Result<()> {
+    match needed
+        .into_iter()
+        .find(|(_, file)| is_same_file(path, file))
+    {
+        None => Ok(()),
+        Some((what, _)) => Err(Error::Usage(format!(
+            "{} is {what}: {option} needs another file",
+            path.display()
+        ))),
+    }
+}
+
+/// The files of a database of records, with what they are.
+pub fn files_of_database(path: &Path) -> [(&'static str, PathBuf); 3] {
+    ["", "-wal", "-shm"].map(|end| {
+        let mut file = path.as_os_str().to_owned();
+        file.push(end);
+        ("the database of records", file.into())
+    })
 }

@@ -3,12 +3,12 @@ mod live;
 mod table;
 
 use super::inputs::InputArgs;
-use super::shared::{ModelArgs, print_notes};
+use super::shared::{ModelArgs, check_output, files_of_database, print_notes};
 use crate::cli::out::{errln, out, outln};
 use clap::Args;
 use live::Live;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tensmith::files::{check_writable, write_atomic};
@@ -33,7 +33,8 @@ use tensmith_autotune::records::default_path;
 
 What is found is kept in the database of records, and used by `compile`, `run` and all other verbs
 with the same target, number of threads and machine. A kernel is computed in another way only if the
-model was seen to become faster with it. Ctrl-C ends the search and keeps what was found.")]
+model was seen to become faster with it. Ctrl-C, or a signal to end (SIGTERM, SIGHUP), ends the search
+and keeps what was found.")]
 pub struct Tune {
     #[command(flatten)]
     model: ModelArgs,
@@ -79,26 +80,14 @@ fn parse_share(text: &str) -> std::result::Result<(usize, usize), String> {
     }
 }
 
-/// Whether two paths name one file, which need not be there.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    let place = |path: &Path| -> Option<PathBuf> {
-        if let Ok(found) = path.canonicalize() {
-            return Some(found);
-        }
-        let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
-        Some(folder.join(path.file_name()?))
-    };
-    place(a).is_some_and(|a| place(b) == Some(a))
-}
-
 impl Tune {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
         // Before any time is spent.
         if let Some(page) = &self.html {
             check_writable(page)?;
-            self.check_page(page)?;
+            self.model.check_outputs(&[("--html", &self.html)])?;
+            check_output(page, "--html", files_of_database(&self.records()?))?;
         }
         let model = self.model.load()?;
         let given = self.inputs.read(&model)?;
@@ -122,30 +111,7 @@ impl Tune {
         }
         errln!("records: {}", settings.records.display());
         self.note(&tuning);
-        Ok(())
-    }
-
-    /// Errors: the page would take the place of something else that the search needs.
-    fn check_page(&self, page: &Path) -> Result<()> {
-        let records = self.records()?;
-        let beside = |end: &str| {
-            let mut path = records.clone().into_os_string();
-            path.push(end);
-            PathBuf::from(path)
-        };
-        let needed = [
-            ("the model", self.model.model.clone()),
-            ("the database of records", records.clone()),
-            ("the database of records", beside("-wal")),
-            ("the database of records", beside("-shm")),
-        ];
-        match needed.iter().find(|(_, path)| is_same_file(page, path)) {
-            None => Ok(()),
-            Some((what, _)) => Err(Error::Usage(format!(
-                "{} is {what}: --html needs another file",
-                page.display()
-            ))),
-        }
+        tuning.lost.map_or(Ok(()), Err)
     }
 
     /// The database of records.

@@ -326,14 +326,14 @@ impl Trials<'_> {
     /// The ratio of models made anew; `None` if there is no time for it.
     fn decide(&self, variants: &[Variant<'_>; 2]) -> Result<Option<Interval>> {
         let until = self.limits.until;
-        let latency_ns = self.limits.latency_ns as u64;
-        let needed = 4 * self.limits.compile_ns + Sides::least_runs(2) * latency_ns;
+        let latency_ns = self.limits.latency_ns;
+        let needed = 4 * self.limits.compile_ns + Sides::least_ns(2, latency_ns);
         if !until.holds(needed) {
             return Ok(None);
         }
-        let least = 4 * PAIRS as u64 * latency_ns;
+        let least = 4 * PAIRS as u64 * latency_ns as u64;
         let duration = least.max(self.limits.budget_ns / TRIALS);
-        let Some(mut sides) = Sides::new(variants, until)? else {
+        let Some(mut sides) = Sides::new(variants, latency_ns, until)? else {
             return Ok(None);
         };
         let times = sides.whole(self.inputs, duration, until)?;

@@ -90,6 +90,7 @@ fn tuning(name: &str) -> Tuning {
         search_ns: 3_000_000_000,
         total_ns: 4_000_000_000,
         workers: 1,
+        lost: None,
     }
 }
 

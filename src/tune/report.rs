@@ -2,6 +2,7 @@
 use super::choices::TriedChoice;
 use super::stitch::Stitched;
 use super::tasks::ModelTask;
+use crate::error::Error;
 use crate::explain::machine::Machine;
 use std::collections::BTreeMap;
 use tensmith_autotune::allocate::StopReason;
@@ -57,7 +58,7 @@ impl TaskReport {
             (None, false) => match &self.end {
                 Some(why) => format!("untuned: {why}"),
                 None if !self.is_searched => "untuned: of another share".into(),
-                None if self.trials == 0 => "untuned: no time for it".into(),
+                None if self.trials == 0 => "untuned: nothing was tried".into(),
                 None if self.best.is_some() => "untuned: not tried in the model".into(),
                 None => "untuned: nothing faster".into(),
             },
@@ -66,7 +67,7 @@ impl TaskReport {
 }
 
 /// What became of a model.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tuning {
     /// The model's name.
     pub model: String,
@@ -92,6 +93,8 @@ pub struct Tuning {
     pub total_ns: u64,
     /// Processes that were started to measure.
     pub workers: usize,
+    /// Why the search could keep no more, if that ended it: then nothing is tried in the model.
+    pub lost: Option<Error>,
 }
 
 impl Tuning {

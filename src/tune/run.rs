@@ -16,6 +16,7 @@ use crate::units::human_ns;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tensmith_autotune::allocate::StopReason;
 use tensmith_autotune::measure::Program;
 use tensmith_autotune::measure::protocol::{Failed, Failure};
@@ -32,6 +33,8 @@ const FIRST_NS: u64 = 500_000_000;
 const CHOICES_SHARE: f64 = 0.2;
 /// The part of a budget that is kept for trying what was found in the model.
 const STITCH_SHARE: f64 = 0.12;
+/// The part of a budget, as its inverse, that others may keep the records locked for at a time.
+const PATIENCE_PART: u64 = 8;
 /// Units: nanoseconds of measuring for that, at least and at most.
 const STITCH_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
 /// What is kept for it over what it is expected to take: machines are not always as fast.
@@ -100,7 +103,9 @@ pub fn tune(
         profile: false,
         ..options.clone()
     };
-    let database = Database::open(&settings.records)?;
+    // A lock of others is not to take the time of the search.
+    let patience = Duration::from_nanos(settings.budget_ns / PATIENCE_PART);
+    let database = Database::open_within(&settings.records, patience)?;
     let until = Until::new(watch, settings.budget_ns, &settings.stop);
     let mut report = measure(imported, &options, inputs, &until, settings.budget_ns)?;
     let compile_ns = report.compile_ns;
@@ -121,6 +126,12 @@ pub fn tune(
             seconds(2 * needed),
             human_ns(latency_ns),
         ));
+    }
+    if settings.share.is_some() && !before.is_empty() {
+        watcher.note(
+            "the tasks that are shared are those of the choices that are accepted in these records: \
+             all shares need the same ones",
+        );
     }
     if settings.share.is_none()
         && let Some(trial) = trial
@@ -153,9 +164,12 @@ pub fn tune(
         .budget_ns
         .saturating_sub(watch.elapsed_ns() + kept_ns);
     let mut search = Search::begin(&tasks, &searched, &options, settings, &database, deadline)?;
-    let stop = search.run(watcher)?;
+    let stop = search.run(watcher);
+    let lost = search.sink.error.take();
     let search_ns = search.tuner.elapsed_ns();
-    watcher.stitch();
+    if lost.is_none() {
+        watcher.stitch();
+    }
     let candidates = search.candidates();
     let limits = stitch::Limits {
         measure_ns: match until.is_asked() {
@@ -168,7 +182,7 @@ pub fn tune(
         compile_ns,
     };
     let found = &choices.found;
-    let mut stitched = match trial {
+    let mut stitched = match trial.filter(|_| lost.is_none()) {
         Some(_) => stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?,
         None => Stitched::cut(&earlier),
     };
@@ -180,7 +194,9 @@ pub fn tune(
     if !stitched.is_cut {
         keep(&database, &tried, &stitched.found, &options)?;
     }
-    choices.keep(&records, stitched.kept == Kept::New, latency_ns)?;
+    if lost.is_none() {
+        choices.keep(&records, stitched.kept == Kept::New, latency_ns)?;
+    }
     Ok(Tuning {
         model: report.model.clone(),
         target: report.target.clone(),
@@ -194,6 +210,7 @@ pub fn tune(
         search_ns,
         total_ns: watch.elapsed_ns(),
         workers: search.tuner.starts(),
+        lost,
     })
 }
 
@@ -218,7 +235,7 @@ fn measure(
                  took {}; tuning begins to make sense with --budget {}",
                 human_ns(run_ns as f64),
                 human_ns(until.elapsed_ns() as f64),
-                seconds(2 * (until.elapsed_ns() + 2 * Sides::least_runs(2) * run_ns)),
+                seconds(2 * (until.elapsed_ns() + 2 * Sides::least_ns(2, run_ns as f64))),
             ))),
         },
     };
@@ -258,7 +275,7 @@ impl Reserve {
         let measure_ns = (budget_ns as f64 * STITCH_SHARE) as u64;
         let measure_ns = measure_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
         // Each variant is made twice.
-        let runs_ns = Sides::least_runs(variants) as f64 * latency_ns;
+        let runs_ns = Sides::least_ns(variants, latency_ns) as f64;
         let compile_ns = (2 * variants * compile_ns) as f64;
         let whole_ns = SPARE * (runs_ns.max(measure_ns as f64 / 2.0) + compile_ns);
         Reserve {
@@ -427,16 +444,12 @@ impl<'d> Search<'d> {
         })
     }
 
-    fn run(&mut self, watcher: &mut dyn Watcher) -> Result<StopReason> {
+    fn run(&mut self, watcher: &mut dyn Watcher) -> StopReason {
         let mut both = Both {
             sink: &mut self.sink,
             watcher,
         };
-        let stop = self.tuner.run(&mut both);
-        match self.sink.error.take() {
-            Some(error) => Err(error),
-            None => Ok(stop),
-        }
+        self.tuner.run(&mut both)
     }
 
     /// What is worth trying in the model.

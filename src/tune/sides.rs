@@ -5,6 +5,7 @@
 //! opposite order, and rounds are of the first and of the second ones in turns. A model that ran a
 //! short while ago is faster, too, since it finds its weights in caches. So each model comes again
 //! after as many others: the first ones always run in their order, the second ones in the opposite.
+//! And as models are used again and again, one that is fast runs once before its times count.
 use super::until::Until;
 use crate::compile::{optimised, plan_with_schedules};
 use crate::error::Result;
@@ -19,7 +20,7 @@ use tensmith_codegen::entry::numbered_steps;
 use tensmith_ir::graph::Graph;
 use tensmith_ir::plan::Step;
 use tensmith_passes::schedule::task::Tuned;
-use tensmith_runtime::stats::Interval;
+use tensmith_runtime::stats::{Interval, median};
 use tensmith_runtime::{Profile, Stopwatch, Tensor, TensorView};
 
 /// A model that takes less than this part of another one's time is faster. Two equal ones may differ
@@ -27,6 +28,36 @@ use tensmith_runtime::{Profile, Stopwatch, Tensor, TensorView};
 const FASTER: f64 = 0.995;
 /// Rounds at least, and at most.
 const ROUNDS: [usize; 2] = [15, 400];
+/// Units: nanoseconds of a run that reads more than caches hold from one run to the next: what ran
+/// before it makes no difference.
+const LONG_NS: f64 = 20e6;
+/// Units: nanoseconds of the runs of a turn whose times count, together, if one is shorter.
+const TURN_NS: f64 = 500e3;
+/// Runs of a turn whose times count, at most.
+const MOST_RUNS: f64 = 16.0;
+
+/// What a model does when it is its turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Turn {
+    /// Whether it runs once before.
+    is_warmed: bool,
+    /// Runs whose times count, as their median.
+    runs: usize,
+}
+
+impl Turn {
+    /// Of models of so many nanoseconds.
+    fn of(latency_ns: f64) -> Turn {
+        Turn {
+            is_warmed: latency_ns < LONG_NS,
+            runs: (TURN_NS / latency_ns.max(1.0)).clamp(1.0, MOST_RUNS) as usize,
+        }
+    }
+
+    fn all_runs(self) -> u64 {
+        self.runs as u64 + u64::from(self.is_warmed)
+    }
+}
 
 /// A model to be compiled with what was found for it, and the graph that this makes of it.
 #[derive(Clone)]
@@ -101,13 +132,19 @@ impl Variant<'_> {
 /// Two models of each variant.
 pub struct Sides {
     sets: [Vec<Side>; 2],
+    turn: Turn,
 }
 
 impl Sides {
-    /// Compiles each variant twice; `None` if there is no time for it.
+    /// Compiles each variant twice, of a model of so many nanoseconds; `None` if there is no time for
+    /// it.
     ///
     /// Errors: as compilation.
-    pub fn new(variants: &[Variant<'_>], until: &Until<'_>) -> Result<Option<Sides>> {
+    pub fn new(
+        variants: &[Variant<'_>],
+        latency_ns: f64,
+        until: &Until<'_>,
+    ) -> Result<Option<Sides>> {
         let mut made = Vec::new();
         for variant in variants.iter().chain(variants.iter().rev()) {
             if until.is_over() {
@@ -119,6 +156,7 @@ impl Sides {
         second.reverse();
         Ok(Some(Sides {
             sets: [made, second],
+            turn: Turn::of(latency_ns),
         }))
     }
 
@@ -132,15 +170,16 @@ impl Sides {
         Ok(())
     }
 
-    /// Calls `one` with each variant and its number, round by round for so long, after a run of
-    /// each. Whether there was time for the rounds that a verdict needs.
+    /// Calls `one` with each variant, its number and the runs that it is to time, round by round for
+    /// so long, after a run of each. Whether there was time for the rounds that a verdict needs.
     fn rounds(
         &mut self,
         inputs: &[TensorView<'_>],
         duration_ns: u64,
         until: &Until<'_>,
-        mut one: impl FnMut(&mut Side, usize) -> Result<()>,
+        mut one: impl FnMut(&mut Side, usize, usize) -> Result<()>,
     ) -> Result<bool> {
+        let turn = self.turn;
         for side in self.sets.iter_mut().flatten() {
             if until.is_over() {
                 return Ok(false);
@@ -158,14 +197,18 @@ impl Sides {
                 if !is_enough && until.is_over() {
                     return Ok(false);
                 }
-                one(&mut set[number], number)?;
+                let side = &mut set[number];
+                if turn.is_warmed {
+                    side.run(inputs)?;
+                }
+                one(side, number, turn.runs)?;
             }
         }
         Ok(true)
     }
 
-    /// Units: nanoseconds of runs of each variant, a run of each in a round; `None` if there was no
-    /// time for enough of them.
+    /// Units: nanoseconds of runs of each variant, one turn of each in a round; `None` if there was
+    /// no time for enough of them.
     ///
     /// Errors: as runs.
     pub fn whole(
@@ -175,8 +218,9 @@ impl Sides {
         until: &Until<'_>,
     ) -> Result<Option<Vec<Vec<f64>>>> {
         let mut times = vec![Vec::new(); self.sets[0].len()];
-        let done = self.rounds(inputs, duration_ns, until, |side, number| {
-            times[number].push(side.run(inputs)?);
+        let done = self.rounds(inputs, duration_ns, until, |side, number, runs| {
+            let runs = (0..runs).map(|_| side.run(inputs));
+            times[number].push(median(&runs.collect::<Result<Vec<f64>>>()?));
             Ok(())
         })?;
         Ok(done.then_some(times))
@@ -195,20 +239,28 @@ impl Sides {
     ) -> Result<Option<BTreeMap<String, Vec<Vec<f64>>>>> {
         let count = self.sets[0].len();
         let mut times: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
-        let done = self.rounds(inputs, duration_ns, until, |side, number| {
-            for (task, ns) in side.task_times(inputs)? {
+        let done = self.rounds(inputs, duration_ns, until, |side, number, runs| {
+            let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+            for _ in 0..runs {
+                for (task, ns) in side.task_times(inputs)? {
+                    all.entry(task).or_default().push(ns);
+                }
+            }
+            for (task, ns) in all {
                 let of_task = times.entry(task);
-                of_task.or_insert_with(|| vec![Vec::new(); count])[number].push(ns);
+                let of_task = of_task.or_insert_with(|| vec![Vec::new(); count]);
+                of_task[number].push(median(&ns));
             }
             Ok(())
         })?;
         Ok(done.then_some(times))
     }
 
-    /// Runs of all variants that [`Sides::whole`] and [`Sides::by_task`] take at least, of so many
-    /// variants.
-    pub fn least_runs(variants: u64) -> u64 {
-        variants * (2 + ROUNDS[0] as u64)
+    /// Units: nanoseconds that [`Sides::whole`] and [`Sides::by_task`] take at least, of so many
+    /// variants of a model of so many nanoseconds.
+    pub fn least_ns(variants: u64, latency_ns: f64) -> u64 {
+        let runs = 2 + ROUNDS[0] as u64 * Turn::of(latency_ns).all_runs();
+        ((variants * runs) as f64 * latency_ns) as u64
     }
 }
 
@@ -292,6 +344,14 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fast_models_are_warm_and_timed_more_than_once() {
+        let all = |ns| Turn::of(ns).all_runs();
+        assert_eq!([all(1e3), all(1e5), all(1e6), all(1e8)], [17, 6, 2, 1]);
+        let least = [Sides::least_ns(2, 1e6), Sides::least_ns(2, 1e8)];
+        assert_eq!(least, [2 * 32_000_000, 2 * 1_700_000_000]);
+    }
 
     /// Caches favour what ran a short while ago.
     #[test]

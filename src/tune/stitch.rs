@@ -130,7 +130,7 @@ pub fn stitch(
         if !earlier.kernels.is_empty() {
             variants.push(with(&earlier.kernels));
         }
-        let times = match Sides::new(&variants, until)? {
+        let times = match Sides::new(&variants, limits.latency_ns, until)? {
             Some(mut sides) => sides.by_task(inputs, limits.measure_ns / 2, until)?,
             None => None,
         };
@@ -160,7 +160,7 @@ pub fn stitch(
     if !earlier.all.is_empty() {
         variants.push(untuned.with(earlier.all.clone().option())?);
     }
-    let Some(mut sides) = Sides::new(&variants, until)? else {
+    let Some(mut sides) = Sides::new(&variants, limits.latency_ns, until)? else {
         return Ok(Stitched::cut(earlier));
     };
     let mut is_first = true;
@@ -177,7 +177,7 @@ pub fn stitch(
         stitched.kept = kept;
         stitched.latency_ns = [0, side].map(|side| median(&times[side]));
         stitched.ratio = paired_ratio(&times[0], &times[side.max(1)]);
-        let runs = Sides::least_runs(variants.len() as u64) * limits.latency_ns as u64;
+        let runs = Sides::least_ns(variants.len() as u64, limits.latency_ns);
         let again = runs.max(limits.measure_ns / 2) + 2 * limits.compile_ns;
         if kept == Kept::New || faster.len() < 2 || !until.holds(again) {
             break;

@@ -37,9 +37,11 @@ pub(super) fn load(
 }
 
 fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    // Whoever opens a pipe waits for its writer.
+    let file = match std::fs::metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
+        Ok(found) if !found.is_file() => return Err(std::io::Error::other("it is no file")),
+        found => found.and_then(|_| File::open(path))?,
     };
     let mut text = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut text)?;

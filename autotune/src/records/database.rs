@@ -1,11 +1,13 @@
 //! The database: looking records up, and inserting them.
 use super::error::{RecordError, Result};
+use super::open::PATIENCE;
 use super::rules::{LAST_S, parse_values};
 use super::{Key, Outcome, Record, Trial, open};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tensmith_passes::schedule::parameters::Values;
 
 /// A file of records. Several processes may have it open.
@@ -13,6 +15,8 @@ use tensmith_passes::schedule::parameters::Values;
 pub struct Database {
     pub(super) sql: Connection,
     pub(super) path: PathBuf,
+    /// How long to wait for others that write.
+    patience: Duration,
 }
 
 /// What became of records that were inserted together.
@@ -51,10 +55,20 @@ impl Database {
     /// Errors: the file cannot be opened, is damaged, of a later version, or no database of
     /// records.
     pub fn open(path: &Path) -> Result<Self> {
-        let sql = open::writable(path)?;
+        Database::open_within(path, PATIENCE)
+    }
+
+    /// As [`Database::open`], but waits for others that write for so long only, ten seconds at most,
+    /// now and later.
+    ///
+    /// Errors: as [`Database::open`].
+    pub fn open_within(path: &Path, patience: Duration) -> Result<Self> {
+        let patience = patience.min(PATIENCE);
+        let sql = open::writable(path, patience)?;
         Ok(Database {
             sql,
             path: path.into(),
+            patience,
         })
     }
 
@@ -66,6 +80,7 @@ impl Database {
         Ok(sql.map(|sql| Database {
             sql,
             path: path.into(),
+            patience: PATIENCE,
         }))
     }
 
@@ -108,14 +123,25 @@ impl Database {
 
     /// As [`Database::trials`], by the row of a key.
     pub(super) fn trials_of(&self, key: i64) -> Result<Vec<Trial>> {
+        self.whole_trials(key, &mut Err)
+    }
+
+    fn whole_trials(
+        &self,
+        key: i64,
+        damaged: &mut dyn FnMut(RecordError) -> Result<()>,
+    ) -> Result<Vec<Trial>> {
         let text = format!(
             "SELECT {TRIAL} FROM trials t WHERE t.key = ?1
              ORDER BY t.when_s, t.choice, t.outcome, t.samples, t.median_ns, t.default_ns"
         );
         let mut trials = Vec::new();
-        self.each(&text, [key], |row| {
-            trials.push(trial_of(row).map_err(|e| self.damaged(&e))?);
-            Ok(())
+        self.each(&text, [key], |row| match trial_of(row) {
+            Ok(trial) => {
+                trials.push(trial);
+                Ok(())
+            }
+            Err(e) => damaged(self.damaged(&e)),
         })?;
         Ok(trials)
     }
@@ -168,7 +194,7 @@ impl Database {
 
     /// Waits until no other process writes, and keeps them from it.
     pub(super) fn begin(&self) -> Result<Transaction<'_>> {
-        open::again(&self.path, || {
+        open::again((&self.path, self.patience), || {
             Transaction::new_unchecked(&self.sql, TransactionBehavior::Immediate)
                 .map_err(|e| self.error(&e))
         })
@@ -177,12 +203,21 @@ impl Database {
     /// Calls `visit` with every record, ordered by all that is in it, as of one moment.
     ///
     /// Errors: as [`Database::best`], and those of `visit`.
-    pub fn for_each(&self, mut visit: impl FnMut(Record) -> Result<()>) -> Result<()> {
+    pub fn for_each(&self, visit: impl FnMut(Record) -> Result<()>) -> Result<()> {
+        self.for_each_whole(visit, &mut Err)
+    }
+
+    /// As [`Database::for_each`]; `damaged` says whether to go on after a row that is.
+    pub(super) fn for_each_whole(
+        &self,
+        mut visit: impl FnMut(Record) -> Result<()>,
+        damaged: &mut dyn FnMut(RecordError) -> Result<()>,
+    ) -> Result<()> {
         let moment = Transaction::new_unchecked(&self.sql, TransactionBehavior::Deferred);
         let _moment = moment.map_err(|e| self.error(&e))?;
         for task in self.ids("SELECT id FROM tasks ORDER BY text", [])? {
-            for (id, key) in self.keys_of(task)? {
-                for trial in self.trials_of(id)? {
+            for (id, key) in self.whole_keys(task, damaged)? {
+                for trial in self.whole_trials(id, damaged)? {
                     visit(Record {
                         key: key.clone(),
                         trial,
@@ -205,13 +240,24 @@ impl Database {
 
     /// The keys of a task, in order, with their rows.
     pub(super) fn keys_of(&self, task: i64) -> Result<Vec<(i64, Key)>> {
+        self.whole_keys(task, &mut Err)
+    }
+
+    fn whole_keys(
+        &self,
+        task: i64,
+        damaged: &mut dyn FnMut(RecordError) -> Result<()>,
+    ) -> Result<Vec<(i64, Key)>> {
         let query = "SELECT k.id, k.target, k.threads, k.machine, k.compiler, tasks.text
                      FROM keys k JOIN tasks ON tasks.id = k.task WHERE k.task = ?1
                      ORDER BY k.target, k.threads, k.machine, k.compiler";
         let mut keys = Vec::new();
-        self.each(query, [task], |row| {
-            keys.push(key_of(row).map_err(|e| self.damaged(&e))?);
-            Ok(())
+        self.each(query, [task], |row| match key_of(row) {
+            Ok(key) => {
+                keys.push(key);
+                Ok(())
+            }
+            Err(e) => damaged(self.damaged(&e)),
         })?;
         Ok(keys)
     }
@@ -245,7 +291,7 @@ impl Database {
     }
 
     /// The values with which compilations compute the key's task: those that a model became faster
-    /// with, if no later try in a model took them back.
+    /// with, if no later try in a model took them back and no candidate of them ever failed.
     ///
     /// Errors: the database cannot be read, or is damaged.
     pub fn accepted(&self, key: &Key) -> Result<Option<Values>> {
@@ -259,8 +305,10 @@ impl Database {
     pub(super) fn accepted_of(&self, id: i64) -> Result<Option<Values>> {
         let last = "SELECT choice FROM (SELECT choice, outcome FROM trials
                       WHERE key = ?1 AND outcome IN ('accepted', 'reverted') AND when_s <= ?2
-                      ORDER BY when_s DESC, outcome DESC, choice LIMIT 1)
-                    WHERE outcome = 'accepted'";
+                      ORDER BY when_s DESC, outcome DESC, choice LIMIT 1) AS last
+                    WHERE outcome = 'accepted' AND NOT EXISTS (
+                      SELECT 1 FROM trials f WHERE f.key = ?1 AND f.choice = last.choice
+                        AND f.outcome NOT IN ('measured', 'accepted', 'reverted'))";
         let mut query = self.prepared(last)?;
         let found: Option<String> = (query.query_row([id, LAST_S], |row| row.get(0)))
             .optional()

@@ -110,9 +110,12 @@ impl RecordError {
             Sql::InvalidColumnType(..) | Sql::IntegralValueOutOfRange(..) | Sql::Utf8Error(..)
         );
         match error.sqlite_error_code() {
-            Some(Code::DatabaseCorrupt | Code::NotADatabase | Code::TooBig) => {
-                RecordError::Damaged { path, reason }
-            }
+            Some(
+                Code::DatabaseCorrupt
+                | Code::NotADatabase
+                | Code::TooBig
+                | Code::ConstraintViolation,
+            ) => RecordError::Damaged { path, reason },
             None if unreadable => RecordError::Damaged { path, reason },
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => RecordError::Busy { path },
             Some(

@@ -72,18 +72,32 @@ struct Head {
     format: u32,
 }
 
+/// What became of an export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Records that were written.
+    pub records: u64,
+    /// Rows that cannot be read.
+    pub damaged: u64,
+}
+
 impl Database {
     /// Writes all records as JSON lines, ordered by all that is in them: equal sets of records make
-    /// equal files. Returns how many there are.
+    /// equal files. Rows that are damaged are left out.
     ///
-    /// Errors: the database cannot be read or is damaged; `out` refuses.
-    pub fn export(&self, out: &mut dyn Write) -> Result<u64> {
-        let mut count = 0;
-        self.for_each(|record| {
-            count += 1;
+    /// Errors: the database cannot be read; `out` refuses.
+    pub fn export(&self, out: &mut dyn Write) -> Result<Exported> {
+        let (mut records, mut damaged) = (0, 0);
+        let write = |record| {
+            records += 1;
             write_line(out, record).map_err(|e| RecordError::io("export", &self.path, e))
-        })?;
-        Ok(count)
+        };
+        let mut pass_by = |_| {
+            damaged += 1;
+            Ok(())
+        };
+        self.for_each_whole(write, &mut pass_by)?;
+        Ok(Exported { records, damaged })
     }
 
     /// Adds the records of JSON lines; those that are there stay as they are. Lines that hold no

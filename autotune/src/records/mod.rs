@@ -17,7 +17,7 @@ mod summary;
 pub use check::Health;
 pub use database::{Added, Database};
 pub use error::{RecordError, Result};
-pub use lines::{Imported, Refused, read};
+pub use lines::{Exported, Imported, Refused, read};
 pub use prune::{Pruned, Selection};
 pub use summary::{Overview, TaskRecords, title};
 

@@ -13,8 +13,8 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 /// Says in the head of a database that it holds records: `TSMR`.
 const APPLICATION: i64 = 0x5453_4d52;
 
-/// How long a process waits for others that write: they take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process waits for others that write, at most: they take milliseconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Some locks are refused without waiting; then this is the time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -23,16 +23,17 @@ const PAUSE: Duration = Duration::from_millis(20);
 const MAX_VALUE_BYTES: i32 = 2 * super::rules::MAX_TASK_BYTES as i32;
 
 /// Opens a database to read and write, and makes it and its folder where there is none.
-pub(super) fn writable(path: &Path) -> Result<Connection> {
+pub(super) fn writable(path: &Path, patience: Duration) -> Result<Connection> {
     let folder = folder_of(path);
     std::fs::create_dir_all(folder).map_err(|e| RecordError::io("create", folder, e))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = connect(path, flags)?;
-    again(path, || migrate(&mut db, path, &MIGRATIONS))?;
-    again(path, || verify(&db, path))?;
-    again(path, || {
+    let mut db = connect(path, flags, patience)?;
+    let at = (path, patience);
+    again(at, || migrate(&mut db, path, &MIGRATIONS))?;
+    again(at, || verify(&db, path))?;
+    again(at, || {
         let set = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
         db.execute_batch(set).map_err(|e| RecordError::of(path, &e))
     })?;
@@ -49,11 +50,12 @@ pub(super) fn readable(path: &Path) -> Result<Option<Connection>> {
         Ok(_) => {}
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = connect(path, flags)?;
-    match again(path, || format_of(&db, path)) {
+    let db = connect(path, flags, PATIENCE)?;
+    let at = (path, PATIENCE);
+    match again(at, || format_of(&db, path)) {
         Ok(0) => Ok(None),
-        Ok(format) if format < newest(&MIGRATIONS) => writable(path).map(Some),
-        Ok(_) => again(path, || verify(&db, path)).map(|()| Some(db)),
+        Ok(format) if format < newest(&MIGRATIONS) => writable(path, PATIENCE).map(Some),
+        Ok(_) => again(at, || verify(&db, path)).map(|()| Some(db)),
         // In a folder that cannot be written, the files beside a database cannot be made; without
         // writers there is no need of them.
         Err(RecordError::Refused { .. }) if !has_log(path) => {
@@ -67,9 +69,9 @@ pub(super) fn readable(path: &Path) -> Result<Option<Connection>> {
     }
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+fn connect(path: &Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
     let db = Connection::open_with_flags(path, flags).map_err(|e| RecordError::of(path, &e))?;
-    settings(db, path)
+    settings(db, path, patience)
 }
 
 /// Opens a database that nobody writes.
@@ -78,7 +80,7 @@ fn connect_still(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let uri = format!("file:{escaped}?immutable=1");
     let db = Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
         .map_err(|e| RecordError::of(path, &e))?;
-    settings(db, path)
+    settings(db, path, PATIENCE)
 }
 
 /// A byte of a path as a URI has it.
@@ -99,9 +101,9 @@ fn has_log(path: &Path) -> bool {
 }
 
 /// What a foreign file says of itself is not trusted.
-fn settings(db: Connection, path: &Path) -> Result<Connection> {
+fn settings(db: Connection, path: &Path, patience: Duration) -> Result<Connection> {
     let set = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
-    db.busy_timeout(PATIENCE)
+    db.busy_timeout(patience)
         .and_then(|()| db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES))
         .and_then(|_| db.execute_batch(set))
         .map_err(|e| RecordError::of(path, &e))?;
@@ -142,8 +144,8 @@ pub(super) fn format_of(db: &Connection, path: &Path) -> Result<i64> {
     }
     let known = newest(&MIGRATIONS);
     match format {
-        0.. if format <= known => Ok(format),
-        0.. => Err(RecordError::Newer {
+        1.. if format <= known => Ok(format),
+        1.. => Err(RecordError::Newer {
             path: path.into(),
             found: format,
             known,
@@ -206,14 +208,17 @@ fn statements(db: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 /// Does something again while others keep the database locked.
-pub(super) fn again<T>(path: &Path, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+pub(super) fn again<T>(
+    (path, patience): (&Path, Duration),
+    mut work: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let watch = Stopwatch::start();
     loop {
         match work() {
             Err(RecordError::Busy { .. }) => {}
             done => return done,
         }
-        if watch.elapsed_ns() >= PATIENCE.as_nanos() as u64 {
+        if watch.elapsed_ns() >= patience.as_nanos() as u64 {
             return Err(RecordError::Busy { path: path.into() });
         }
         std::thread::sleep(PAUSE);
@@ -234,7 +239,7 @@ mod tests {
                 for _ in 0..4 {
                     threads.spawn(|| {
                         together.wait();
-                        drop(writable(&path).unwrap());
+                        drop(writable(&path, PATIENCE).unwrap());
                     });
                 }
             });
@@ -245,14 +250,14 @@ mod tests {
     fn formats_are_raised_step_by_step() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        drop(writable(&path).unwrap());
+        drop(writable(&path, PATIENCE).unwrap());
         let mut db = Connection::open(&path).unwrap();
         // As a later version would do it.
         let steps = [MIGRATIONS[0], "ALTER TABLE keys ADD COLUMN note TEXT"];
         migrate(&mut db, &path, &steps).unwrap();
         db.execute("UPDATE keys SET note = 'x'", []).unwrap();
         drop(db);
-        for opened in [writable(&path).map(Some), readable(&path)] {
+        for opened in [writable(&path, PATIENCE).map(Some), readable(&path)] {
             let error = opened.unwrap_err();
             let newer = matches!(
                 error,
@@ -275,10 +280,10 @@ mod tests {
         drop(db);
         let text = folder.path().join("text");
         std::fs::write(&text, "no database at all\n".repeat(300)).unwrap();
-        for opened in [writable(&foreign).map(Some), readable(&foreign)] {
+        for opened in [writable(&foreign, PATIENCE).map(Some), readable(&foreign)] {
             assert!(matches!(opened, Err(RecordError::Foreign { .. })));
         }
-        for opened in [writable(&text).map(Some), readable(&text)] {
+        for opened in [writable(&text, PATIENCE).map(Some), readable(&text)] {
             assert!(matches!(opened, Err(RecordError::Damaged { .. })));
         }
         assert!(
@@ -298,7 +303,7 @@ mod tests {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, "").unwrap();
         assert!(readable(&path).unwrap().is_none());
-        writable(&path).unwrap();
+        writable(&path, PATIENCE).unwrap();
         assert!(readable(&path).unwrap().is_some());
     }
 
@@ -306,7 +311,7 @@ mod tests {
     fn databases_that_nobody_writes_need_no_files_beside_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a b?%#.sqlite3");
-        drop(writable(&path).unwrap());
+        drop(writable(&path, PATIENCE).unwrap());
         assert!(!has_log(&path));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let db = connect_still(&path, flags).unwrap();

@@ -5,12 +5,10 @@ use crate::random::Random;
 use crate::space::{Member, Space};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use tensmith_passes::schedule::parameters::{Parameter, Values};
+use tensmith_passes::schedule::parameters::Values;
 
 /// Members that are remembered; making one costs about a millisecond.
 const MOST_MEMBERS: usize = 4096;
-/// How often a member is drawn anew because its parameters depend on each other.
-const MOST_REDRAWS: usize = 32;
 
 /// A member that was measured.
 #[derive(Clone, Debug)]
@@ -198,33 +196,12 @@ impl<'a> Round<'a> {
     /// logarithm of the number of members among which that is even: the product of the numbers of
     /// options. `None` if the space has no member with the values that were drawn.
     pub fn draw(&mut self) -> Option<(Arc<Member>, f64)> {
-        let mut member = self.member(&Values::default())?;
-        let mut kept = 0;
-        // All parameters that are known are drawn at once. If the space then asks for others, what
-        // was drawn before the first one that differs is kept, and the rest drawn anew.
-        for _ in 0..MOST_REDRAWS {
-            let mut values = Values::of(&member.parameters[..kept]);
-            for p in &member.parameters[kept..] {
-                let option = self.random().below(p.options.len());
-                values.set(&p.name, &p.options[option]);
-            }
-            let next = self.member(&values)?;
-            kept = agreed(&member.parameters, &next.parameters);
-            if kept == next.parameters.len() {
-                let options = next.parameters.iter().map(|p| p.options.len() as f64);
-                let weight = options.map(f64::ln).sum();
-                return Some((next, weight));
-            }
-            member = next;
-        }
-        None
+        let seed = self.random().bits();
+        let member = self.member(&Values::drawn(seed))?;
+        let options = member.parameters.iter().map(|p| p.options.len() as f64);
+        let weight = options.map(f64::ln).sum();
+        Some((member, weight))
     }
-}
-
-/// How many parameters from the first one on are the same, whatever was chosen.
-fn agreed(a: &[Parameter], b: &[Parameter]) -> usize {
-    let same = |(a, b): &(&Parameter, &Parameter)| a.name == b.name && a.options == b.options;
-    a.iter().zip(b).take_while(same).count()
 }
 
 /// The part of the parameters of two members that have the same value.

@@ -8,12 +8,15 @@ mod round;
 
 use crate::Budget;
 use crate::allocate::{self, Allocator, Step, StopReason};
-use crate::cost::{Pretrained, Ranker, Setting};
+use crate::cost::analytic::Coefficients;
+
+use crate::cost::{Pretrained, Ranker, Sample, Setting};
 use crate::kernel_space::KernelSpace;
 use crate::measure::protocol::{Failed, Failure, TaskRequest};
 use crate::measure::{Program, Worker};
 use crate::search::{Neighbour, Outcome, Search};
 use crate::space::Space;
+use round::OVERTIME;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ use tensmith_runtime::Stopwatch;
 const TRIAL_NS: f64 = 60e6;
 /// Candidates of a round.
 const BATCH: usize = 8;
+/// Tasks that the analytic model is fitted to, at most: describing one takes milliseconds.
+const FITTED: usize = 32;
 /// How long setting a task may take: compiling it and running it once.
 const TASK_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -123,6 +128,22 @@ impl fmt::Display for End {
     }
 }
 
+/// Coefficients of the analytic model for the machine at hand: those that are shipped, fitted to what
+/// the untuned kernels of the first tasks take in the model. What these kernels say nothing of stays.
+fn fitted(tasks: &[Progress], shipped: &Coefficients) -> Coefficients {
+    let sample = |t: &Progress| {
+        Some(Sample {
+            family: String::new(),
+            task: String::new(),
+            features: vec![],
+            terms: t.space.default()?.terms.clone(),
+            ns: t.subject.ns,
+        })
+    };
+    let samples: Vec<Sample> = tasks.iter().take(FITTED).filter_map(sample).collect();
+    shipped.fit(&samples)
+}
+
 /// The search over all tasks.
 pub struct Tuner {
     config: Config,
@@ -169,7 +190,7 @@ impl Tuner {
             Some(Neighbour { features, values })
         };
         let neighbours = records.into_iter().filter_map(neighbour).collect();
-        let tasks: Vec<Progress> = (subjects.into_iter())
+        let mut tasks: Vec<Progress> = (subjects.into_iter())
             .map(|subject| Progress {
                 space: space(subject.task.clone()),
                 subject,
@@ -183,6 +204,10 @@ impl Tuner {
                 recalled: vec![],
             })
             .collect();
+        let coefficients = fitted(&tasks, &coefficients);
+        for t in &mut tasks {
+            t.space.set_coefficients(coefficients.clone());
+        }
         let begun = |t: &Progress| allocate::Task {
             weight: t.subject.weight,
             bound_ns: t.subject.bound_ns,
@@ -251,6 +276,10 @@ impl Tuner {
         self.config.stop.load(Ordering::Relaxed)
     }
 
+    fn is_over(&self) -> bool {
+        self.left_ns() == 0 || self.is_stopped()
+    }
+
     /// Units: nanoseconds until the search must be over.
     fn left_ns(&self) -> u64 {
         let elapsed = self.watch.elapsed_ns();
@@ -304,15 +333,21 @@ impl Tuner {
         )
     }
 
-    /// Sets the worker to a task, and begins its search if that is new.
+    /// Sets the worker to a task, and begins its search if that is new; `false` if the time is over
+    /// before.
     ///
     /// Errors: why the task cannot be measured.
-    fn begin(&mut self, task: usize) -> Result<(), End> {
+    fn begin(&mut self, task: usize) -> Result<bool, End> {
         if self.current != Some(task) {
             self.current = None;
             let request = self.request(task);
-            let set = self.worker.task(request, TASK_PATIENCE);
-            set.map_err(|e| End::Failed(format!("{}: {}", e.kind, e.why)))?;
+            let limit = Duration::from_nanos(self.left_ns().saturating_add(OVERTIME));
+            let set = self.worker.task(request, TASK_PATIENCE.min(limit));
+            match set {
+                Ok(()) => {}
+                Err(e) if e.kind == Failure::Hang && TASK_PATIENCE > limit => return Ok(false),
+                Err(e) => return Err(End::Failed(format!("{}: {}", e.kind, e.why))),
+            }
             self.current = Some(task);
         }
         if self.tasks[task].search.is_none() {
@@ -337,7 +372,7 @@ impl Tuner {
             }
             t.search = Some(search);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What was best for other tasks.

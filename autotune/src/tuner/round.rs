@@ -2,7 +2,7 @@
 use super::{End, Observer, Times, Tuner};
 use crate::measure::protocol::{CompareRequest, Failed, Failure, Samples};
 use crate::search::Outcome;
-use crate::space::Space;
+use crate::space::{Member, Space};
 use crate::verdict::{Halving, Rule, Verdict};
 use std::time::Duration;
 use tensmith_passes::schedule::parameters::Values;
@@ -19,7 +19,23 @@ const PATIENCE_CALLS: f64 = 500.0;
 /// first incumbent.
 const CONFIRMED: usize = 3;
 /// Units: nanoseconds that a candidate may take beyond the deadline.
-const OVERTIME: u64 = 500_000_000;
+pub(super) const OVERTIME: u64 = 500_000_000;
+
+/// A space that has no more members once the time is over: making one takes milliseconds, and a
+/// strategy may ask for tens of them.
+struct Until<'a> {
+    space: &'a dyn Space,
+    is_over: &'a dyn Fn() -> bool,
+}
+
+impl Space for Until<'_> {
+    fn member(&self, values: &Values) -> Option<Member> {
+        match (self.is_over)() {
+            true => None,
+            false => self.space.member(values),
+        }
+    }
+}
 
 /// A candidate while it is measured.
 struct Entry {
@@ -38,10 +54,20 @@ impl Tuner {
         n: usize,
         observer: &mut dyn Observer,
     ) -> Result<(), End> {
-        self.begin(task)?;
-        let t = &mut self.tasks[task];
-        let search = t.search.as_mut().expect("invariant: it has begun");
-        let batch = search.next(&t.space, n);
+        if !self.begin(task)? {
+            return Ok(());
+        }
+        let search = self.tasks[task].search.take();
+        let mut search = search.expect("invariant: it has begun");
+        let space = Until {
+            space: &self.tasks[task].space,
+            is_over: &|| self.is_over(),
+        };
+        let batch = search.next(&space, n);
+        self.tasks[task].search = Some(search);
+        if self.is_over() {
+            return Ok(());
+        }
         if batch.is_empty() {
             return Err(End::AllTried);
         }
@@ -164,8 +190,7 @@ impl Tuner {
         values: &Values,
         pairs: usize,
     ) -> Option<Result<Samples, Failed>> {
-        let left = self.left_ns();
-        if left == 0 || self.is_stopped() {
+        if self.is_over() {
             return None;
         }
         let t = &self.tasks[task];
@@ -178,12 +203,12 @@ impl Tuner {
             fault: None,
         };
         let patience = (PATIENCE_CALLS * t.subject.ns).max(LEAST_PATIENCE) as u64;
-        let is_cut = patience > left.saturating_add(OVERTIME);
-        let patience = patience.min(left.saturating_add(OVERTIME));
-        let samples = self.worker.compare(request, Duration::from_nanos(patience));
+        let limit = self.left_ns().saturating_add(OVERTIME);
+        let patience_left = Duration::from_nanos(patience.min(limit));
+        let samples = self.worker.compare(request, patience_left);
         match samples {
             // It may be that it was only cut off by the deadline.
-            Err(failed) if failed.kind == Failure::Hang && is_cut => None,
+            Err(failed) if failed.kind == Failure::Hang && patience > limit => None,
             samples => Some(samples),
         }
     }

@@ -444,13 +444,18 @@ fn candidates(
         *k != columns && y.offset.mentions(nest.loops[*k].0) && !x.offset.mentions(nest.loops[*k].0)
     };
     let extent = |k: usize| nest.loops[k].1.as_const();
-    let work = |rows: Option<usize>, tile: cost::Tile| {
+    // What is the same for all shapes of tiles.
+    let work = |rows: Option<usize>| {
         let others = (0..nest.loops.len()).filter(|k| *k != columns && Some(*k) != rows);
         let shares = |k: &usize| !x.offset.mentions(nest.loops[*k].0);
         let (outer, batch): (Vec<usize>, Vec<usize>) = others.partition(shares);
         let count = |loops: &[usize]| -> i64 { loops.iter().filter_map(|k| extent(*k)).product() };
         Contraction {
-            tile,
+            tile: cost::Tile {
+                rows: 1,
+                vectors: 1,
+                lanes: target.lanes(),
+            },
             masks: target.masks(),
             rows: rows.map_or(Some(1), extent),
             outer: count(&outer),
@@ -469,24 +474,30 @@ fn candidates(
             source: None,
         }
     };
-    let choice = |rows: Option<usize>, shape: cost::Tile| Choice {
-        blocks: target.cost.row_blocks(&work(rows, shape)),
-        columns,
-        rows,
-        pack,
-        // A group that is no multiple of tiles is one panel.
-        panel: match together % shape.width() {
-            _ if together == i64::MAX => shape.width(),
-            0 => shape.width(),
-            _ => together,
-        },
-        shape,
-        bytes: false,
-        is_swapped: false,
-        cost: target.cost.contraction_cycles(&work(rows, shape))
-            * scattered
-            * far_terms
-            * zeros::needed(kernel, nest, y, rows, shape.rows),
+    let choice = |rows: Option<usize>, work: &Contraction, shape: cost::Tile| {
+        let work = Contraction {
+            tile: shape,
+            ..*work
+        };
+        Choice {
+            blocks: target.cost.row_blocks(&work),
+            columns,
+            rows,
+            pack,
+            // A group that is no multiple of tiles is one panel.
+            panel: match together % shape.width() {
+                _ if together == i64::MAX => shape.width(),
+                0 => shape.width(),
+                _ => together,
+            },
+            shape,
+            bytes: false,
+            is_swapped: false,
+            cost: target.cost.contraction_cycles(&work)
+                * scattered
+                * far_terms
+                * zeros::needed(kernel, nest, y, rows, shape.rows),
+        }
     };
     let mut found = Vec::new();
     let stride = |k: &usize| {
@@ -514,14 +525,15 @@ fn candidates(
         let few = extent(rows).is_some_and(|n| n <= FEW_ROWS) || is_turned(&rows);
         let fits =
             |s: &cost::Tile| s.rows <= SAFE_ROWS || few && rows_fit(s.rows, stride_bytes, l1_bytes);
+        let work = work(Some(rows));
         found.extend(shapes.iter().map(|shape| {
-            let shape = *shape;
-            let mut choice = choice(Some(rows), shape);
-            choice.cost *= if fits(&shape) { far } else { CROWDED };
+            let mut choice = choice(Some(rows), &work, *shape);
+            choice.cost *= if fits(shape) { far } else { CROWDED };
             choice
         }));
     }
-    found.extend(lone_shapes(target).map(|shape| choice(None, shape)));
+    let lone = work(None);
+    found.extend(lone_shapes(target).map(|shape| choice(None, &lone, shape)));
     found.iter_mut().for_each(|c| c.cost += packing);
     if let Columns::Panels(width) = access {
         found.retain(|c| width % c.shape.width() == 0);

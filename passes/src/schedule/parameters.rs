@@ -30,33 +30,57 @@ impl Parameter {
 
 /// Values of parameters by their names. The text form is `NAME=VALUE`, parted by spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Values(BTreeMap<String, String>);
+pub struct Values {
+    said: BTreeMap<String, String>,
+    /// What those of which nothing is said are drawn from; `None`: they have their defaults.
+    seed: Option<u64>,
+}
 
 impl Values {
     /// The values that were taken.
     pub fn of(parameters: &[Parameter]) -> Values {
         let pair = |p: &Parameter| (p.name.clone(), p.value().to_string());
-        Values(parameters.iter().map(pair).collect())
+        Values {
+            said: parameters.iter().map(pair).collect(),
+            seed: None,
+        }
+    }
+
+    /// Each parameter evenly among its options, whichever are asked for. The text form does not say
+    /// so: what was taken is in the parameters of a member.
+    pub fn drawn(seed: u64) -> Values {
+        Values {
+            seed: Some(seed),
+            ..Values::default()
+        }
+    }
+
+    /// The place of the option to take of a parameter: the one that was said, if it is an option;
+    /// else `default`, or what is drawn.
+    pub fn place(&self, name: &str, options: &[String], default: usize) -> usize {
+        let said = self.get(name);
+        let said = said.and_then(|value| options.iter().position(|o| o == value));
+        said.unwrap_or_else(|| self.seed.map_or(default, |s| draw(s, name, options.len())))
     }
 
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.said.get(name).map(String::as_str)
     }
 
     /// Says the value of a parameter.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.0.insert(name.into(), value.into());
+        self.said.insert(name.into(), value.into());
     }
 
     /// Names and values, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+        self.said.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
 
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.said.is_empty()
     }
 }
 
@@ -80,12 +104,26 @@ impl FromStr for Values {
             let (name, value) = (word.split_once('='))
                 .filter(|(name, value)| !name.is_empty() && !value.is_empty())
                 .ok_or_else(|| format!("`{word}` is no NAME=VALUE"))?;
-            if values.0.insert(name.into(), value.into()).is_some() {
+            if values.said.insert(name.into(), value.into()).is_some() {
                 return Err(format!("`{name}` has two values"));
             }
         }
         Ok(values)
     }
+}
+
+/// A number in `0..n`, even over seeds, for each name another one.
+///
+/// Source: the mixing of SplitMix64 (G. Steele, D. Lea and C. Flood, 2014), of a hash of the name
+/// (FNV-1a).
+fn draw(seed: u64, name: &str, n: usize) -> usize {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let z = seed.wrapping_add(hash);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
 }
 
 /// What is asked for while a kernel is scheduled.
@@ -136,8 +174,7 @@ impl Choices {
         let is_default = |k: &usize| options[*k] == options[default];
         let default = firsts.iter().position(is_default);
         let default = default.expect("the default is an option");
-        let place = |text: &str| texts.iter().position(|t| t == text);
-        let chosen = self.said.get(&name).and_then(place).unwrap_or(default);
+        let chosen = self.said.place(&name, &texts, default);
         let parameter = Parameter {
             name,
             options: texts,
@@ -198,6 +235,23 @@ mod tests {
         for bad in ["a", "=1", "a=", "a=1 a=2"] {
             assert!(bad.parse::<Values>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_not_said_may_be_drawn_evenly() {
+        let mut counts = [[0; 3]; 2];
+        for seed in 0..3000 {
+            let mut choices = Choices::new(Values::drawn(seed));
+            counts[0][choices.ask("a", &[0, 1, 2], 1)] += 1;
+            counts[1][choices.ask("b", &[0, 1, 2], 1)] += 1;
+        }
+        assert!(
+            counts.iter().flatten().all(|n| (900..1100).contains(n)),
+            "{counts:?}"
+        );
+        let mut said = Values::drawn(7);
+        said.set("0/a", "2");
+        assert_eq!(Choices::new(said).ask("a", &[0, 1, 2], 1), 2);
     }
 
     #[test]

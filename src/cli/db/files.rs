@@ -1,13 +1,13 @@
 //! `tensmith db export`, `import` and `merge`: records from one place to another.
 use crate::cli::out::{errln, outln};
-use crate::cli::shared::DatabaseArgs;
+use crate::cli::shared::{DatabaseArgs, check_output, files_of_database};
 use clap::Args;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use tensmith::files::write_atomic;
 use tensmith::{Error, Result};
-use tensmith_autotune::records::{Added, Database, Imported, RecordError};
+use tensmith_autotune::records::{Added, Database, Exported, Imported, RecordError};
 
 /// Write all records as JSON lines.
 #[derive(Args)]
@@ -31,14 +31,17 @@ impl Export {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
         let database = self.records.open_to_read()?;
+        let records = self.records.path()?;
         let Some(path) = &self.output else {
-            return database.map_or(Ok(()), |d| to_stdout(&d));
+            let done = database.map_or(Ok(Exported::default()), |d| to_stdout(&d))?;
+            return whole(&records, done);
         };
+        check_output(path, "--output", files_of_database(&records))?;
         let mut refused = None;
-        let mut count = 0;
+        let mut done = Exported::default();
         write_atomic(path, |file| {
-            match database.map_or(Ok(0), |d| d.export(file)) {
-                Ok(written) => count = written,
+            match database.map_or(Ok(Exported::default()), |d| d.export(file)) {
+                Ok(written) => done = written,
                 Err(RecordError::Io { source, .. }) => return Err(source),
                 Err(e) => {
                     refused = Some(e);
@@ -48,24 +51,46 @@ impl Export {
             Ok(())
         })
         .map_err(|e| refused.map_or(e, Error::from))?;
+        let Exported {
+            records: n,
+            damaged,
+        } = done;
         match self.json {
-            true => outln!("{}", serde_json::json!({ "records": count })),
-            false => errln!("wrote {count} records to {}", path.display()),
+            true => outln!(
+                "{}",
+                serde_json::json!({ "records": n, "damaged": damaged })
+            ),
+            false => errln!("wrote {n} records to {}", path.display()),
         }
-        Ok(())
+        whole(&records, done)
+    }
+}
+
+/// Errors: some rows were left out.
+fn whole(records: &Path, done: Exported) -> Result<()> {
+    match done.damaged {
+        0 => Ok(()),
+        n => Err(Error::CheckFailed(format!(
+            "{n} rows of {} are damaged and left out; what was written is whole, and `tensmith db \
+             import` takes it into a new file",
+            records.display()
+        ))),
     }
 }
 
 /// A reader that has seen enough, such as `head`, ends the work quietly.
-fn to_stdout(database: &Database) -> Result<()> {
+fn to_stdout(database: &Database) -> Result<Exported> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let written = database.export(&mut out).map_err(Error::from);
-    let flushed = |_| out.flush().map_err(|e| Error::io("write", "the output", e));
+    let flushed = |done| {
+        let flushed = out.flush().map(|()| done);
+        flushed.map_err(|e| Error::io("write", "the output", e))
+    };
     match written.and_then(flushed) {
         Err(Error::Records(RecordError::Io { source, .. }) | Error::Io { source, .. })
             if source.kind() == ErrorKind::BrokenPipe =>
         {
-            Ok(())
+            Ok(Exported::default())
         }
         done => done,
     }

@@ -1,6 +1,6 @@
 //! What a search shows while it runs: on a terminal a table that is drawn anew, else a line from
 //! time to time. All of it on stderr.
-use super::table::{Row, choice_line, heading, line};
+use super::table::{NAME, Row, choice_line, heading, line};
 use crate::cli::out::{errln, plain};
 use console::{Term, truncate_str};
 use std::io::Write;
@@ -18,6 +18,10 @@ const ROWS: usize = 12;
 const DRAW_NS: u64 = 200_000_000;
 /// Units: nanoseconds between two lines elsewhere.
 const LINE_NS: u64 = 5_000_000_000;
+/// Units: characters of a row beside its name, while it is searched.
+const BESIDE: usize = 64;
+/// Units: characters of a name on a narrow terminal.
+const LEAST_NAME: usize = 10;
 /// Cells of the bar.
 const BAR: usize = 30;
 
@@ -44,7 +48,7 @@ impl Live {
             budget_ns,
             watch: Stopwatch::start(),
             drawn_ns: None,
-            terminal: Some(Term::stderr()).filter(Term::is_term),
+            terminal: Some(Term::stderr()).filter(|t| t.is_term() && moves_its_cursor()),
             lines: 0,
             tasks: vec![],
             rest_ns: 0.0,
@@ -127,14 +131,22 @@ impl Live {
 fn drawing(rows: &[Row], status: [String; 2], (height, width): (u16, u16)) -> Vec<String> {
     // Beside the tasks: the heading, how many more, two last lines, and where the cursor is.
     let shown = ROWS.min(usize::from(height).saturating_sub(5)).max(1);
-    let tasks = rows.iter().take(shown).map(line);
+    let name = usize::from(width)
+        .saturating_sub(BESIDE)
+        .clamp(LEAST_NAME, NAME);
+    let tasks = rows.iter().take(shown).map(|row| line(row, name));
     let more = match rows.len().saturating_sub(shown) {
         0 => None,
         n => Some(format!("and {n} more")),
     };
-    let lines = iter::once(heading()).chain(tasks).chain(more);
+    let lines = iter::once(heading(name)).chain(tasks).chain(more);
     let cut = |text: String| truncate_str(&plain(&text), usize::from(width), "").into_owned();
     lines.chain(status).map(cut).collect()
+}
+
+/// Whether the terminal says of itself that lines can be drawn anew.
+fn moves_its_cursor() -> bool {
+    std::env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
 /// When the search ends, as far as it can be foreseen: rounds take tenths of seconds.
@@ -156,7 +168,7 @@ impl Watcher for Live {
     }
 
     fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]) {
-        errln!("{}", heading());
+        errln!("{}", heading(NAME));
         for (task, searched) in tasks.iter().zip(searched) {
             let state = match (task.obstacle(), searched) {
                 (Some(why), _) => format!("not tuned: {why}"),
@@ -172,7 +184,7 @@ impl Watcher for Live {
                 trials: 0,
                 state,
             };
-            errln!("{}", line(&row));
+            errln!("{}", line(&row, NAME));
             match searched {
                 true => self.tasks.push(task.clone()),
                 false => self.rest_ns += task.calls as f64 * task.ns,

@@ -9,7 +9,7 @@ use tensmith_autotune::profile::machine_key;
 use tensmith_runtime::stats::Interval;
 
 /// Units: characters of a name at most.
-const NAME: usize = 44;
+pub const NAME: usize = 44;
 
 /// A task in a table.
 pub struct Row {
@@ -29,22 +29,23 @@ pub struct Row {
     pub state: String,
 }
 
-/// What stands above the rows.
-pub fn heading() -> String {
+/// What stands above the rows, with names of so many characters.
+pub fn heading(name: usize) -> String {
     format!(
-        "{:<NAME$} calls     bound    before       now  of bound  trials  state",
+        "{:<name$} calls     bound    before       now  of bound  trials  state",
         "task"
     )
 }
 
-/// A row as a line.
-pub fn line(row: &Row) -> String {
-    let mut name: String = row.name.chars().take(NAME).collect();
-    if row.name.chars().count() > NAME {
-        name.replace_range(name.len() - 2.., "..");
+/// A row as a line, with a name of at most `width` characters, ten or more.
+pub fn line(row: &Row, width: usize) -> String {
+    let mut name: String = row.name.chars().take(width).collect();
+    if row.name.chars().count() > width {
+        let kept = name.char_indices().nth(width - 2).map_or(0, |(at, _)| at);
+        name.replace_range(kept.., "..");
     }
     format!(
-        "{name:<NAME$} {:>5} {:>9} {:>9} {:>9}   {:>4.0} %  {:>6}  {}",
+        "{name:<width$} {:>5} {:>9} {:>9} {:>9}   {:>4.0} %  {:>6}  {}",
         row.calls,
         human_ns(row.bound_ns),
         human_ns(row.before_ns),
@@ -76,9 +77,9 @@ pub fn choice_line(tried: &TriedChoice) -> String {
 
 /// The end of a search for people.
 pub fn text(tuning: &Tuning) -> String {
-    let mut out = format!("{}\n", heading());
+    let mut out = format!("{}\n", heading(NAME));
     for t in tuning.tasks.iter().filter(|t| t.is_searched) {
-        let _ = writeln!(out, "{}", line(&row(t)));
+        let _ = writeln!(out, "{}", line(&row(t), NAME));
     }
     for tried in tuning.choices.iter().filter(|t| t.is_accepted) {
         let _ = writeln!(out, "{}", choice_line(tried));

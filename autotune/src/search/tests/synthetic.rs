@@ -65,15 +65,15 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn ask(&mut self, name: &str, options: &[&str], default: usize) -> String {
-        let said = self.said.get(name);
-        let chosen = said.and_then(|v| options.iter().position(|o| *o == v));
+        let texts: Vec<String> = options.iter().map(|o| o.to_string()).collect();
+        let chosen = self.said.place(name, &texts, default);
         self.parameters.push(Parameter {
             name: name.into(),
-            options: options.iter().map(|o| o.to_string()).collect(),
+            options: texts,
             default,
-            chosen: chosen.unwrap_or(default),
+            chosen,
         });
-        options[chosen.unwrap_or(default)].into()
+        options[chosen].into()
     }
 
     fn number(&mut self, name: &str, options: &[&str], default: usize) -> i64 {
