@@ -309,6 +309,13 @@ fn schedule_nest(s: &mut Scheduler, at: &Place, target: &Target, packable: &dyn 
             return;
         }
     }
+    if let Some(choice) = borders::choose_turned(s.kernel(), &Nest::at(s.kernel(), at), target) {
+        let steps = |s: &mut Scheduler| borders::schedule(s, at, choice);
+        if let Ok((parts, count)) = s.recipe("borders", steps) {
+            schedule_list(s, parts, count, target, packable);
+            return;
+        }
+    }
     if let Some(choice) = transpose::choose(s, at, target) {
         let steps = |s: &mut Scheduler| transpose::schedule(s, target, choice);
         if s.recipe("transpose", steps).is_ok() {
