@@ -30,6 +30,7 @@ mod scheduler;
 mod steps;
 mod strips;
 pub mod task;
+mod team;
 mod terms;
 mod tile;
 pub mod trace;
@@ -153,8 +154,13 @@ pub fn schedule_with(
     schedule_list(&mut s, Place::default(), all, target, packable);
     s.choices().next_nest();
     let parallel = work.is_none_or(|w| w >= PARALLEL_WORK * target.lanes());
+    let team = team::choose(s.kernel(), target).is_some_and(|nests| {
+        s.recipe("team", |s| team::schedule(s, target, nests))
+            .is_ok()
+    });
     // A kernel without an outermost loop of independent iterations is one thread's.
     let _ = match parallel {
+        _ if team => Ok(()),
         true => s.recipe("threads", |s| parallelise(s, target)),
         false => s.recipe("frame", attach_all),
     };
