@@ -118,5 +118,5 @@ fn of_gru() {
 
 #[test]
 fn of_many_sequences() {
-    check("lstm", &[STEPS; 17], false);
+    check("lstm", &[STEPS; 18], false);
 }
