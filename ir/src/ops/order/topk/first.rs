@@ -17,6 +17,9 @@ use crate::loops::{BinaryOp, Const, Role, Scalar};
 const LANES: i64 = 16;
 /// Elements of a row at least: fewer are no vector.
 const LEAST: i64 = 16;
+/// Elements of a row at least whose last vector is cut off: it is read back before it is written
+/// through, which takes as long as to look at about thirty elements.
+const CUT: i64 = 48;
 /// Elements of a row at most: of more, a sieve looks at each only once. Numbers of elements are exact
 /// in `f32`, which lanes hold.
 const MOST: i64 = 2048;
@@ -26,7 +29,8 @@ pub(super) fn elements(dtype: DType, shape: &[Expr], axis: usize, k: &Expr) -> O
     let n = shape[axis].as_const()?;
     let contiguous = shape[axis + 1..].iter().all(|e| e.is(1));
     let fits = k.is(1) && contiguous && key_fits(dtype) && (LEAST..=MOST).contains(&n);
-    fits.then_some(n)
+    let pays = n % LANES == 0 || n >= CUT;
+    (fits && pays).then_some(n)
 }
 
 /// Writes the best of `n` elements to the results.
