@@ -123,7 +123,7 @@ pub(crate) fn emit(
     context: &mut FunctionBuilderContext,
 ) {
     let mut emitter = EntryEmitter {
-        frame: Frame::new((plan, form.marks), kernels, function, context),
+        frame: Frame::new((plan, form), kernels, function, context),
         execution: form.execution,
         sections,
         number: 0,

@@ -110,7 +110,7 @@ fn define_section<M: Module>(
     let refs = import_kernels(module, kernels, calls, &mut context.func);
     entry::emit_section(
         (plan, &section),
-        (module.isa(), form.marks),
+        (module.isa(), form),
         &refs,
         &mut context.func,
         &mut FunctionBuilderContext::new(),

@@ -60,6 +60,7 @@ fn legal_kernels_are_accepted() {
         "check i0 = t1[2] in 8 site 0 { o2[i0] = a0[i0] }",
         "for i0 < 8 space vector { r3 = a0[i0] for i1 < 3 reduce { r3 = r3 * r3 } o2[i0] = r3 }",
         "for i0 < 0 space { o2[i0 + 100] = 1.0f32 }",
+        "for i0 < 3 serial { for i1 < 2 space parallel { t7[i1] = a0[i1] } o2[0] = t7[1] }",
         "r4 = 0i64 while r4 < 8i64 { check i0 = r4 in 8 site 1 { o2[i0] = 1.0f32 } r4 = r4 + 1i64 }",
     ];
     for body in legal {
@@ -145,6 +146,20 @@ fn illegal_kernels_are_refused() {
         (
             "for i0 < 8 space parallel { o2[0] = a0[i0] }",
             "same element",
+        ),
+        (
+            "for i0 < 3 serial { for i1 < 2 space parallel { t7[0] = a0[i1] } o2[0] = t7[0] }",
+            "iterations of loop i1 may meet in `t7`",
+        ),
+        (
+            "for i0 < 3 serial { t7[0] = a0[0]
+               if t7[0] < 1.0f32 { for i1 < 2 space parallel { o2[i1] = a0[i1] } } }",
+            "threads cannot get to loop i1 alike",
+        ),
+        (
+            "for i0 < 3 serial { for i1 < 2 space { r3 = a0[i1] t7[i1] = r3 }
+               for i2 < 2 space parallel { o2[i2] = r3 + t7[i2] } }",
+            "`r3` is seen by one thread only",
         ),
     ];
     for (body, reason) in illegal {

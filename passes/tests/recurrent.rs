@@ -160,3 +160,37 @@ fn steps_end_with_the_longest_sequence_of_a_strip() {
     let kernel = kernel(&plan, "rnn");
     assert!(!are_conditional(&kernel.body, false), "{kernel}");
 }
+
+/// Counts the parallel loops in steps.
+fn shared(stmts: &[Stmt], steps: bool, found: &mut usize) {
+    for stmt in stmts {
+        let mut inside = steps;
+        if let Stmt::For(l) = stmt {
+            inside |= l.role == Role::Serial;
+            *found += usize::from(steps && l.mark == Mark::Parallel);
+        }
+        let bodies = stmt.bodies().into_iter();
+        bodies.for_each(|b| shared(b, inside, found));
+    }
+}
+
+/// Long steps of few sequences are shared by threads: the sums, and what makes states of them. Short
+/// ones are not, nor those of so many sequences that each thread has strips of its own.
+#[test]
+fn long_steps_of_few_sequences_are_shared_by_threads() {
+    for (batch, vector_bytes, want) in [(8, 16, true), (8, 64, false), (16, 16, false)] {
+        let (graph, inputs) = layer("lstm", batch, false);
+        let mut options = vectors_of(vector_bytes);
+        for threads in [1, 2] {
+            options.target.threads = threads;
+            let plan = check_with(&graph, &inputs, &options);
+            let kernel = kernel(&plan, "lstm");
+            let mut found = 0;
+            shared(&kernel.body, false, &mut found);
+            match want && threads > 1 {
+                true => assert!(found >= 2, "{batch} sequences: {kernel}"),
+                false => assert_eq!(found, 0, "{batch} sequences: {kernel}"),
+            }
+        }
+    }
+}

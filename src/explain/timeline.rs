@@ -1,6 +1,6 @@
 //! From marks to times: what each thread did when, and how long each step took.
 use serde::Serialize;
-use tensmith_codegen::entry::{numbered_steps, parallel_extent};
+use tensmith_codegen::entry::numbered_steps;
 use tensmith_ir::plan::{Call, Plan, Step};
 use tensmith_runtime::profile::{END, Profile};
 
@@ -44,7 +44,7 @@ pub fn step_labels(plan: &Plan) -> Vec<StepLabel> {
             kind: Kind::Kernel,
             name: kernel_name(plan, call),
             nodes: distinct(&call.nodes),
-            serial: parallel_extent(plan.kernel(call.kernel)).is_none(),
+            serial: !plan.kernel(call.kernel).is_parallel(),
         },
         Step::Barrier => plain(Kind::Barrier, "barrier"),
         Step::If { .. } => plain(Kind::Branch, "if"),

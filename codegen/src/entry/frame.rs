@@ -1,5 +1,5 @@
 //! What entries and sections share: addresses of slots, kernel calls and calls of helpers.
-use super::{Marks, constant_offsets, parallel_extent};
+use super::{Execution, Form, Marks, constant_offsets, parallel_extent};
 use crate::kernel::expr::ExprEmitter;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -10,6 +10,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use std::collections::BTreeMap;
 use tensmith_ir::expr::Expr;
+use tensmith_ir::loops::team::is_team;
 use tensmith_ir::plan::{Call, KernelId, Place, Plan, SlotId, Step};
 use tensmith_runtime::abi;
 
@@ -28,13 +29,13 @@ pub(crate) struct Frame<'a, 'f> {
     pub thread: Value,
     pub threads: Value,
     scratch: Value,
-    marks: Marks,
+    form: Form,
 }
 
 impl<'a, 'f> Frame<'a, 'f> {
     /// Begins a function: loads the sizes and finds the thread's scratch memory.
     pub fn new(
-        (plan, marks): (&'a Plan, Marks),
+        (plan, form): (&'a Plan, Form),
         kernels: &'a KernelRefs,
         function: &'f mut Function,
         context: &'f mut FunctionBuilderContext,
@@ -71,7 +72,7 @@ impl<'a, 'f> Frame<'a, 'f> {
             thread,
             threads,
             scratch,
-            marks,
+            form,
         }
     }
 
@@ -142,9 +143,13 @@ impl<'a, 'f> Frame<'a, 'f> {
         self.b.ins().load(ty, MemFlagsData::trusted(), address, 0)
     }
 
-    /// Iterations `thread * extent / threads .. (thread + 1) * extent / threads`.
+    /// Iterations `thread * extent / threads .. (thread + 1) * extent / threads`; of a team, which
+    /// waits inside of the kernel, every thread, or the only one of them that runs.
     pub fn call(&mut self, call: &Call) {
         let kernel = self.plan.kernel(call.kernel);
+        if is_team(kernel) && self.form.execution == Execution::Spmd {
+            return self.invoke(call, self.thread, self.threads);
+        }
         let zero = self.b.ins().iconst(types::I64, 0);
         let (begin, end) = match parallel_extent(kernel) {
             None => {
@@ -202,7 +207,7 @@ impl<'a, 'f> Frame<'a, 'f> {
 
     /// Notes that a step begins, if the code keeps time.
     pub fn mark(&mut self, step: u32) {
-        if self.marks == Marks::Steps {
+        if self.form.marks == Marks::Steps {
             let step = self.b.ins().iconst(types::I32, i64::from(step));
             self.call_thread_helper(abi::OFFSET_HELPER_MARK, step);
         }

@@ -4,7 +4,7 @@
 //! once for each part. All else stays in the entry, which one thread runs: control flow, and calls
 //! that are thread 0's alone.
 use super::frame::{Frame, KernelRefs, calls_of};
-use super::{Marks, parallel_extent};
+use super::{Form, parallel_extent};
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
@@ -80,12 +80,12 @@ pub(super) fn useful_parts(plan: &Plan, steps: &[Step]) -> Expr {
 /// Fills `function` with a section's code.
 pub(crate) fn emit_section(
     (plan, section): (&Plan, &Section<'_>),
-    (isa, marks): (&dyn TargetIsa, Marks),
+    (isa, form): (&dyn TargetIsa, Form),
     kernels: &KernelRefs,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
 ) {
-    let mut frame = Frame::new((plan, marks), kernels, function, context);
+    let mut frame = Frame::new((plan, form), kernels, function, context);
     for (number, call) in (section.number..).zip(calls_of(section.steps)) {
         frame.mark(number);
         frame.call(call);

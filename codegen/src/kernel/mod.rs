@@ -2,7 +2,8 @@
 //!
 //! The function is `(ctx, args, begin, end, scratch, site_base)`: `args` points to the addresses
 //! of the kernel's parameters; `begin..end` are the iterations of the outermost parallel loop
-//! that this call runs (without such a loop they are ignored).
+//! that this call runs (without such a loop they are ignored). Of kernels that a team of threads
+//! runs, they are the number of the thread and that of all threads.
 pub(crate) mod expr;
 mod fused;
 pub(crate) mod lanes;
@@ -11,6 +12,7 @@ mod ops;
 mod scalar;
 mod shorts;
 mod stmt;
+mod team;
 mod tile;
 
 use crate::error::CodegenError;
@@ -27,6 +29,7 @@ use lanes::{Lane, RegisterLanes, Sums};
 use std::collections::HashMap;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Ranges, Var};
+use tensmith_ir::loops::team::{is_team, shared_scratch};
 use tensmith_ir::loops::{BufferId, Kernel, Scope};
 use tensmith_runtime::abi;
 
@@ -186,7 +189,10 @@ pub(crate) fn emit(
     };
     emitter.prologue(p[1], p[4]);
     emitter.declare_registers();
-    emitter.statements(&kernel.body)?;
+    match is_team(kernel) {
+        true => emitter.team_kernel()?,
+        false => emitter.statements(&kernel.body)?,
+    }
     emitter.b.ins().return_(&[]);
     let stats = KernelStats {
         scalarised_loops: emitter.scalarised,
@@ -211,8 +217,15 @@ impl Emitter<'_, '_> {
             .map(|k| self.b.ins().load(types::I64, flags, table, 8 * k))
             .collect();
         self.exprs = ExprEmitter::new(self.kernel.sizes.clone(), sizes);
-        let mut param = 0;
-        let mut at = Expr::from(0);
+        let (mut param, mut at) = (0, Expr::from(0));
+        // What a team shares lies in the scratch memory of its first thread.
+        let team = is_team(self.kernel).then(|| {
+            let of_first =
+                self.b
+                    .ins()
+                    .load(types::I64, flags, self.entry.ctx, abi::OFFSET_SCRATCH);
+            (of_first, shared_scratch(self.kernel))
+        });
         for (k, buffer) in self.kernel.buffers.iter().enumerate() {
             self.bases[k] = match buffer.scope {
                 Scope::Input | Scope::Output => {
@@ -222,7 +235,11 @@ impl Emitter<'_, '_> {
                 Scope::Scratch => {
                     let offset = self.expr(&at);
                     at = at + padded_bytes(buffer);
-                    Some(self.b.ins().iadd(scratch, offset))
+                    let base = match &team {
+                        Some((first, shared)) if shared.contains(&BufferId(k as u32)) => *first,
+                        _ => scratch,
+                    };
+                    Some(self.b.ins().iadd(base, offset))
                 }
                 Scope::Register => None,
             };

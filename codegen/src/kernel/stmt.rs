@@ -17,7 +17,7 @@ impl Emitter<'_, '_> {
         stmts.iter().try_for_each(|s| self.statement(s))
     }
 
-    fn statement(&mut self, stmt: &Stmt) -> Result<(), CodegenError> {
+    pub(super) fn statement(&mut self, stmt: &Stmt) -> Result<(), CodegenError> {
         match stmt {
             Stmt::Store {
                 buffer,
@@ -71,7 +71,7 @@ impl Emitter<'_, '_> {
             (Mark::Unroll, Some(extent)) => self.unrolled(l, extent),
             (Mark::Parallel, _) if self.lanes.is_empty() => {
                 let (begin, end) = (self.entry.begin, self.entry.end);
-                self.counted(l, begin, end, false)
+                self.counted(l, (begin, end), false, &mut |cx| cx.statements(&l.body))
             }
             _ => {
                 let mask = self.expr_mask(&l.extent);
@@ -87,16 +87,17 @@ impl Emitter<'_, '_> {
         }
         let begin = self.b.ins().iconst(types::I64, 0);
         let end = self.expr(&extent);
-        self.counted(l, begin, end, extent.as_const().is_some())
+        let runs = extent.as_const().is_some();
+        self.counted(l, (begin, end), runs, &mut |cx| cx.statements(&l.body))
     }
 
     /// A loop that tests at the end; `runs` says that there is at least one iteration.
-    fn counted(
+    pub(super) fn counted(
         &mut self,
         l: &For,
-        begin: Value,
-        end: Value,
+        (begin, end): (Value, Value),
         runs: bool,
+        body: &mut dyn FnMut(&mut Self) -> Result<(), CodegenError>,
     ) -> Result<(), CodegenError> {
         let (head, exit) = (self.b.create_block(), self.b.create_block());
         let i = self.b.append_block_param(head, types::I64);
@@ -110,8 +111,8 @@ impl Emitter<'_, '_> {
         self.b.switch_to_block(head);
         self.exprs.bind(l.var, i);
         match l.extent.as_const().is_some_and(|n| n > 0) {
-            true => self.scoped(|cx| cx.statements(&l.body))?,
-            false => self.conditional(|cx| cx.statements(&l.body))?,
+            true => self.scoped(body)?,
+            false => self.conditional(body)?,
         }
         let one = self.b.ins().iconst(types::I64, 1);
         let next = self.b.ins().iadd(i, one);
@@ -196,11 +197,22 @@ impl Emitter<'_, '_> {
         })
     }
 
-    fn if_else(
+    pub(super) fn if_else(
         &mut self,
         flag: Value,
         then: &[Stmt],
         otherwise: &[Stmt],
+    ) -> Result<(), CodegenError> {
+        self.either(flag, &mut |cx, yes| {
+            cx.statements(if yes { then } else { otherwise })
+        })
+    }
+
+    /// Emits one thing that runs if a flag is set, and one that runs if it is not.
+    pub(super) fn either(
+        &mut self,
+        flag: Value,
+        side: &mut dyn FnMut(&mut Self, bool) -> Result<(), CodegenError>,
     ) -> Result<(), CodegenError> {
         let (yes, no, join) = (
             self.b.create_block(),
@@ -208,10 +220,10 @@ impl Emitter<'_, '_> {
             self.b.create_block(),
         );
         self.b.ins().brif(flag, yes, &[], no, &[]);
-        for (block, stmts) in [(yes, then), (no, otherwise)] {
+        for (block, is_yes) in [(yes, true), (no, false)] {
             self.b.seal_block(block);
             self.b.switch_to_block(block);
-            self.conditional(|cx| cx.statements(stmts))?;
+            self.conditional(|cx| side(cx, is_yes))?;
             self.b.ins().jump(join, &[]);
         }
         self.b.seal_block(join);

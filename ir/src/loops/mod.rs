@@ -3,7 +3,8 @@
 //! A kernel is a list of statements over buffers. A naive kernel, as the op table defines it,
 //! computes one output element per iteration of its space loops, accumulating in registers; a
 //! schedule changes loops and marks, never what is computed. Marks:
-//! - `parallel`: iterations are dealt to threads in contiguous ranges;
+//! - `parallel`: iterations are dealt to threads in contiguous ranges; inside of a serial loop,
+//!   threads wait for each other where they need what others wrote ([`team`]);
 //! - `vector`: iterations run in lock step as the lanes of vectors;
 //! - `jam`: iterations run in lock step as copies of each statement (unroll and jam), so that a
 //!   nest of `jam` and `vector` loops around a reduction is a register tile;
@@ -20,6 +21,7 @@ pub mod math;
 mod parse;
 mod print;
 mod scalar;
+pub mod team;
 mod vectorise;
 mod verify;
 
@@ -47,7 +49,8 @@ pub enum Scope {
     Input,
     /// Memory of the caller, written (and read, if the kernel does): the k-th argument.
     Output,
-    /// Memory of one thread; contents undefined when an iteration of a parallel loop begins.
+    /// Memory of one thread, or of a [`team`]; contents undefined when an iteration of a parallel
+    /// loop begins, but for what a team shares.
     Scratch,
     /// Virtual registers; extents are static. One element of rank 0 is a scalar variable. Inside
     /// a lock-step loop that writes it, each lane has its own.
@@ -188,7 +191,7 @@ pub enum Role {
 pub enum Mark {
     /// One iteration after the other.
     Plain,
-    /// Dealt to threads; only outermost loops of a kernel.
+    /// Dealt to threads; only outermost loops of a kernel, and loops in the steps of serial ones.
     Parallel,
     /// Lanes of vectors, in lock step; static extent.
     Vector,

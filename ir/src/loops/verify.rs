@@ -6,7 +6,8 @@
 //! - Every access is in bounds, as extents of loops and checks and the conditions around it prove.
 //! - A scalar register is written before it is read. One that is written in a parallel, vector or
 //!   jam loop belongs to the iteration: nothing before or after the loop is seen through it.
-//! - Parallel loops are outermost space loops; vector and jam loops are space loops of known
+//! - Parallel loops are outermost space loops, or inside of serial loops that a team of threads can
+//!   run; vector and jam loops are space loops of known
 //!   extent; nothing inside branches or repeats by the lane; both write elements of their own.
 mod apart;
 mod boxes;
@@ -55,6 +56,7 @@ pub fn verify_kernel(kernel: &Kernel) -> Result<(), VerifyError> {
     let prover = Prover::new(kernel.ranges());
     verifier.body(&kernel.body, &prover).map_err(fail)?;
     marks::check(kernel).map_err(fail)?;
+    marks::check_team(kernel).map_err(fail)?;
     registers::check(kernel).map_err(fail)
 }
 

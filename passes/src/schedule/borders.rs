@@ -5,7 +5,8 @@
 //! That loop, and the next one that is guarded so, are cut into what is before, inside of and
 //! behind those positions whose windows lie inside; each part is scheduled on its own. A loop of few
 //! positions, such as those along the rows of a narrow image, is one part for each. So is one loop
-//! around the innermost cut that alone is guarded. Halide: loop partition.
+//! around the innermost cut that alone is guarded, and so is that loop of a transposing copy along
+//! which its operand is guarded, as where an image is padded. Halide: loop partition.
 //!
 //! Before: `for i < 8 { for k < 3 reduce { r = r + guard([i + k - 1, 8 - i - k], a[i + k - 1], 0) } }`.
 //! After: `for i < 1 { .. } for i < 6 { for k < 3 reduce { r = r + a[i + k] } } for i < 1 { .. }`.
@@ -15,6 +16,7 @@ use super::primitives::registers::visit_stmts;
 use super::primitives::{At, Primitive, Rejected};
 use super::scheduler::Scheduler;
 use super::window::{reduces, short_windows};
+use super::{Target, transpose};
 use std::collections::BTreeSet;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{Kernel, Role, Scalar, Stmt, vectorisable};
@@ -85,6 +87,28 @@ pub fn choose_columns(kernel: &Kernel, nest: &Nest<'_>) -> Option<Choice> {
         around: vars[..k].to_vec(),
         cut: vec![border(&conds, nest, k, &all_ranges(kernel))?],
         inner: vars[k + 1..].to_vec(),
+    })
+}
+
+/// What to do with a nest if it is an anchor of transposing copies and guarded along the loop whose
+/// elements follow one another in the operand: blocks are turned where no guard tells their
+/// elements apart.
+pub fn choose_turned(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<Choice> {
+    let conds = conditions(nest.body);
+    if conds.is_empty() || !target.masks() {
+        return None;
+    }
+    let along = transpose::along(kernel, nest, target)?;
+    let vars = nest.vars();
+    let (columns, outer) = vars.split_last()?;
+    // The outermost loop stays, to be dealt to threads.
+    let around: Vec<Var> = (outer.iter().copied())
+        .filter(|v| *v != vars[along])
+        .collect();
+    (!around.is_empty()).then_some(Choice {
+        around,
+        cut: vec![border(&conds, nest, along, &all_ranges(kernel))?],
+        inner: vec![*columns],
     })
 }
 

@@ -30,6 +30,7 @@ mod scheduler;
 mod steps;
 mod strips;
 pub mod task;
+mod team;
 mod terms;
 mod tile;
 pub mod trace;
@@ -153,8 +154,13 @@ pub fn schedule_with(
     schedule_list(&mut s, Place::default(), all, target, packable);
     s.choices().next_nest();
     let parallel = work.is_none_or(|w| w >= PARALLEL_WORK * target.lanes());
+    let team = team::choose(s.kernel(), target).is_some_and(|nests| {
+        s.recipe("team", |s| team::schedule(s, target, nests))
+            .is_ok()
+    });
     // A kernel without an outermost loop of independent iterations is one thread's.
     let _ = match parallel {
+        _ if team => Ok(()),
         true => s.recipe("threads", |s| parallelise(s, target)),
         false => s.recipe("frame", attach_all),
     };
@@ -306,6 +312,13 @@ fn schedule_nest(s: &mut Scheduler, at: &Place, target: &Target, packable: &dyn 
     if let Some(choice) = transform::choose(s, at, target) {
         let steps = |s: &mut Scheduler| transform::schedule(s, target, choice);
         if s.recipe("transform", steps).is_ok() {
+            return;
+        }
+    }
+    if let Some(choice) = borders::choose_turned(s.kernel(), &Nest::at(s.kernel(), at), target) {
+        let steps = |s: &mut Scheduler| borders::schedule(s, at, choice);
+        if let Ok((parts, count)) = s.recipe("borders", steps) {
+            schedule_list(s, parts, count, target, packable);
             return;
         }
     }

@@ -55,19 +55,11 @@ pub struct Choice {
 pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> {
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
+    if let Some(along) = along(kernel, nest, target) {
+        return Some(blocks(choices, target, nest, along));
+    }
     if !is_scalar_work(nest.body) || !are_turned(kernel, target, nest.body) {
         return None;
-    }
-    let columns = nest.loops.len().checked_sub(1)?;
-    let long = |k: usize| nest.loops[k].1.as_const().is_some_and(|e| e >= FEW);
-    let least = if target.masks() { FEW_OF_PART } else { FEW };
-    let rows = |k: usize| nest.loops[k].1.as_const().is_some_and(|e| e >= least);
-    let crossing = |k: &usize| rows(*k) && crosses(kernel, nest, *k);
-    if long(columns)
-        && has_columns(kernel, nest, columns, Scope::Input)
-        && let Some(along) = (0..columns).find(crossing)
-    {
-        return Some(blocks(choices, target, nest, along));
     }
     let (short, columns) = short(kernel, target, nest)?;
     let columns = Tile {
@@ -87,6 +79,23 @@ pub fn choose(s: &mut Scheduler, at: &Place, target: &Target) -> Option<Choice> 
         tiles: [short, columns],
         blocks: None,
     })
+}
+
+/// The loop along consecutive elements of an operand, if the innermost one runs along those of the
+/// result.
+pub(super) fn along(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Option<usize> {
+    if !is_scalar_work(nest.body) || !are_turned(kernel, target, nest.body) {
+        return None;
+    }
+    let columns = nest.loops.len().checked_sub(1)?;
+    let extent = |k: usize| nest.loops[k].1.as_const();
+    let least = if target.masks() { FEW_OF_PART } else { FEW };
+    let rows = |k: &usize| extent(*k).is_some_and(|e| e >= least);
+    let is_long = extent(columns).is_some_and(|e| e >= FEW);
+    if !is_long || !has_columns(kernel, nest, columns, Scope::Input) {
+        return None;
+    }
+    (0..columns).find(|k| rows(k) && crosses(kernel, nest, *k))
 }
 
 /// Whether loop `k` can be the lanes of vectors if buffers of one scope may be accessed in any way.

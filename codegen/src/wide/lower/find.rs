@@ -5,6 +5,7 @@ use crate::wide::vir::{Elem, Width};
 use crate::wide::{TileCode, WideError, WideTarget, compile};
 use std::collections::{HashMap, HashSet};
 use tensmith_ir::expr::{Ranges, Var};
+use tensmith_ir::loops::team::holds_parallel;
 use tensmith_ir::loops::{For, Kernel, Mark, Stmt};
 
 /// A compiled tile, to be called in place of a loop.
@@ -137,6 +138,11 @@ impl Finder<'_> {
     }
 
     fn visit_loop(&mut self, l: &For) -> Result<(), WideError> {
+        // What is around loops that a team shares has waits in it.
+        if l.body.iter().any(holds_parallel) {
+            self.ranges.bind(l.var, &l.extent);
+            return self.visit(&l.body);
+        }
         let mut loops = Vec::new();
         vector_loops(l, 1, &mut loops);
         // One whole 128-bit vector gains nothing.

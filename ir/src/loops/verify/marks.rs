@@ -1,4 +1,5 @@
 //! Marks: where parallel, vector, jam and unrolled loops may stand.
+use super::super::team::{TeamFault, team_fault};
 use super::super::{BufferId, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt};
 use super::{at, registers::own_of_lanes};
 use crate::expr::{Expr, Var};
@@ -11,6 +12,7 @@ pub(super) fn check(kernel: &Kernel) -> Result<(), String> {
     let around = Around {
         kernel,
         nested: false,
+        steps: false,
         parallel: None,
         lanes: vec![],
         lane_registers: BTreeSet::new(),
@@ -18,11 +20,28 @@ pub(super) fn check(kernel: &Kernel) -> Result<(), String> {
     kernel.body.iter().try_for_each(|s| around.stmt(s))
 }
 
+/// Checks that a team of threads can run the parallel loops in serial ones.
+///
+/// Errors: what is in the way.
+pub(super) fn check_team(kernel: &Kernel) -> Result<(), String> {
+    let name = |b: BufferId| &kernel.buffer(b).name;
+    match team_fault(kernel) {
+        None => Ok(()),
+        Some(TeamFault::Around(v)) => Err(format!("threads cannot get to loop {v} alike")),
+        Some(TeamFault::Shared(v, b)) => {
+            Err(format!("iterations of loop {v} may meet in `{}`", name(b)))
+        }
+        Some(TeamFault::Register(b)) => Err(format!("`{}` is seen by one thread only", name(b))),
+    }
+}
+
 #[derive(Clone)]
 struct Around<'k> {
     kernel: &'k Kernel,
     /// Whether anything else than parallel loops is around.
     nested: bool,
+    /// Whether a serial loop is around.
+    steps: bool,
     parallel: Option<Var>,
     /// The variables of lock-step loops.
     lanes: Vec<Var>,
@@ -54,6 +73,7 @@ impl Around<'_> {
     }
 
     fn enter(&mut self, l: &For) {
+        self.steps |= l.role == Role::Serial;
         // A loop of one iteration has no other iteration to disagree with.
         if l.extent.is(1) {
             return;
@@ -92,7 +112,9 @@ impl Around<'_> {
         let known = l.extent.as_const().is_some();
         match l.mark {
             Mark::Plain => Ok(()),
-            Mark::Parallel if self.nested => Err("a parallel loop that is not outermost".into()),
+            Mark::Parallel if self.nested && !self.steps => {
+                Err("a parallel loop that is not outermost, nor in a serial one".into())
+            }
             Mark::Unroll if known => Ok(()),
             Mark::Parallel if space => Ok(()),
             Mark::Vector | Mark::Jam if known && l.role != Role::Serial => Ok(()),

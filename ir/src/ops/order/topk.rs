@@ -1,4 +1,5 @@
 //! Definition of the greatest elements in loops.
+mod first;
 mod key;
 mod rank;
 mod select;
@@ -15,7 +16,7 @@ use rank::Ranking;
 use select::Selection;
 use sieve::{Groups, Sieve};
 
-/// Short rows are put in order by counting. Of others, keeps the best elements so far in the result
+/// One element of a row is found by lanes, and short rows are put in order by counting. Of others, keeps the best elements so far in the result
 /// itself. Few places are sorted all the time: an
 /// element that takes one moves forward to it; of long rows, a sieve leaves out most elements
 /// before. More are selected by a bound and sorted. Where that needs what is not known, they are a
@@ -25,6 +26,11 @@ pub(super) fn define(cx: &mut Define<'_>, node: NodeId) {
     let axis = attrs.int("axis") as usize;
     let k = attrs.dims("k")[0].clone();
     let x = cx.operand_type(node, 0);
+    if let Some(n) = first::elements(x.dtype, &x.shape, axis, &k) {
+        return rows(cx, &x.shape, axis, &mut |cx, at| {
+            first::define_row(cx, node, n, at);
+        });
+    }
     if let Some(wanted) = Ranking::of(x.dtype, &x.shape[axis], &k) {
         return rows(cx, &x.shape, axis, &mut |cx, at| {
             rank::define_row(cx, node, wanted, at);

@@ -45,6 +45,7 @@ pub use rejected::Rejected;
 pub(super) use text::{Listed, vars as read_vars};
 
 use tensmith_ir::expr::Var;
+use tensmith_ir::loops::team::{is_team, team_fault};
 use tensmith_ir::loops::{BufferId, Kernel, Layout};
 
 /// One application of a primitive. Each is described at the head of the file that is called like
@@ -160,6 +161,20 @@ impl Primitive {
     ///
     /// Errors: why the primitive does not apply.
     pub fn apply(&self, kernel: &mut Kernel) -> Result<Forwarded, Rejected> {
+        if !is_team(kernel) {
+            return self.change(kernel);
+        }
+        // Threads that share steps must still be able to.
+        let before = kernel.clone();
+        let forwarded = self.change(kernel)?;
+        if team_fault(kernel).is_none() {
+            return Ok(forwarded);
+        }
+        *kernel = before;
+        Err(Rejected::Team)
+    }
+
+    fn change(&self, kernel: &mut Kernel) -> Result<Forwarded, Rejected> {
         match self {
             Primitive::Attach(a, b) => attach::apply(kernel, *a, *b),
             Primitive::ComputeAt(p, c) => compute_at::apply(kernel, *p, *c),

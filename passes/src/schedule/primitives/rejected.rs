@@ -55,6 +55,8 @@ pub enum Rejected {
     Use(BufferId),
     /// The layout does not give every element a place of its own.
     Layout(BufferId),
+    /// Threads could no longer share the steps of a serial loop.
+    Team,
     /// A trace whose step makes other loops than it says.
     OtherLoops,
 }
@@ -124,6 +126,7 @@ impl fmt::Display for Shown<'_> {
                     self.name(b)
                 )
             }
+            Rejected::Team => write!(f, "threads could not share the steps as before"),
             Rejected::OtherLoops => write!(f, "the step makes other loops than it says"),
         }
     }

@@ -18,9 +18,9 @@ use crate::loops::{BinaryOp, BufferId, Const, Role, Scalar};
 
 /// Elements of a row at most: the work is their square.
 const MOST: i64 = 64;
-/// One element in so many is wanted at least, if there are more than `FEW`; less are found sooner
-/// by looking at each once.
-const PART: i64 = 4;
+/// One element in so many is wanted at least, and more than one, if there are more than `FEW`; less
+/// are found sooner by looking at each once.
+const PART: i64 = 22;
 /// Elements of so short a row are always counted.
 const FEW: i64 = 8;
 /// Lanes of few vectors: to tell equal elements apart there takes less than at each place.
@@ -37,7 +37,7 @@ impl Ranking {
     /// The ranks of the `k` best along an axis, if elements have keys and rows are short.
     pub fn of(dtype: DType, extent: &Expr, k: &Expr) -> Option<Ranking> {
         let (k, n) = (k.as_const()?, extent.as_const()?);
-        let pays = n <= FEW || k * PART >= n;
+        let pays = n <= FEW || k > 1 && k * PART >= n;
         let fits = key_fits(dtype) && (2..=MOST).contains(&n) && (1..=n).contains(&k);
         (fits && pays).then_some(Ranking { k, n })
     }
