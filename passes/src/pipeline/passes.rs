@@ -211,7 +211,7 @@ const FOLD_FACTORS: Pass = Pass {
 const FOLD_OPERANDS: Pass = Pass {
     name: "fold-operands",
     rounding: Rounding::Reassociates,
-    text: "(conv (add (mul ?x c) d) w) => (add (conv ?x c*w) e), for constants by channel",
+    text: "(conv (add (mul ?x c) d) w) => (add (conv ?x c*w) e), for constants along axes of w; also contractions",
     run: |g, _, _| fold_operands(g),
 };
 const SUM_WEIGHTS: Pass = Pass {
