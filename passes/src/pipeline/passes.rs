@@ -120,9 +120,9 @@ const ELIMINATE_COMMON_SUBEXPRESSIONS: Pass = Pass {
 };
 const CANCEL_TRANSPOSES: Pass = Pass {
     name: "cancel-transposes",
-    rounding: Rounding::Exact,
-    text: "(transpose (f (transpose ?x))) => (f ?x), for a transpose and its inverse",
-    run: |g, _, _| cancel_transposes(g),
+    rounding: Rounding::Reassociates,
+    text: "(transpose (f (transpose ?x))) => (f ?x), for a transpose and its inverse; sums in their order where that matters",
+    run: |g, o, _| cancel_transposes(g, reassociates(o)),
 };
 const ELIMINATE_DEAD_CODE: Pass = Pass {
     name: "eliminate-dead-code",
