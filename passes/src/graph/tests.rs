@@ -41,6 +41,7 @@ fn before_and_after() {
         cancel_transposes(g, false)
     });
     check(include_str!("contract_to_conv.rs"), &contract_to_conv);
+    check(include_str!("contract_to_sum.rs"), &contract_to_sum);
     check(
         include_str!("conv_transpose_to_conv.rs"),
         &conv_transpose_to_conv,

@@ -2,16 +2,16 @@
 use super::{Decisions, PassOptions};
 use crate::graph::egraph::Rounding;
 use crate::graph::{
-    absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
-    conv_transpose_to_conv, dequantise_late, drop_unit_rows, eliminate_common_subexpressions,
-    eliminate_dead_code, fold_constants, fold_factors, fold_identities, fold_operands, fold_signs,
-    interleave_zeros, join_columns, join_transposes, keep_half_weights, materialise_padding,
-    merge_contractions, merge_convolutions, multiply_bytes, order_nodes, order_operands,
-    part_before_slices, part_rows, repeat_channels, resize_to_repeat, round_quotients,
-    scale_bounds, scale_products, share_operands, simplify_conditions, simplify_movement,
-    simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose, split_pooling,
-    sum_integers_in_floats, sum_weights, tanh_of_softplus, transpose_columns, trim_windows,
-    widen_halves, widen_masks,
+    absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, contract_to_sum,
+    conv_to_winograd, conv_transpose_to_conv, dequantise_late, drop_unit_rows,
+    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
+    fold_identities, fold_operands, fold_signs, interleave_zeros, join_columns, join_transposes,
+    keep_half_weights, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
+    order_nodes, order_operands, part_before_slices, part_rows, repeat_channels, resize_to_repeat,
+    round_quotients, scale_bounds, scale_products, share_operands, simplify_conditions,
+    simplify_movement, simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose,
+    split_pooling, sum_integers_in_floats, sum_weights, tanh_of_softplus, transpose_columns,
+    trim_windows, widen_halves, widen_masks,
 };
 use tensmith_ir::graph::{Graph, GraphError};
 
@@ -147,6 +147,12 @@ const CONTRACT_TO_CONV: Pass = Pass {
     rounding: Rounding::Exact,
     text: "products of channels with weights => convolutions of one tap",
     run: |g, _, _| contract_to_conv(g),
+};
+const CONTRACT_TO_SUM: Pass = Pass {
+    name: "contract-to-sum",
+    rounding: Rounding::Reassociates,
+    text: "(contract ?x w) => (mul (reduce_sum ?x) c), for weights that are all c",
+    run: |g, _, _| contract_to_sum(g),
 };
 const SINK_RESHAPES: Pass = Pass {
     name: "sink-reshapes",
@@ -359,6 +365,7 @@ pub(super) const NORMALISE: &[Step] = &[
     Step(&ELIMINATE_COMMON_SUBEXPRESSIONS, always),
     Step(&SIMPLIFY_MOVEMENT, always),
     Step(&FOLD_IDENTITIES, always),
+    Step(&CONTRACT_TO_SUM, reassociates),
     Step(&CANCEL_TRANSPOSES, always),
     Step(&ELIMINATE_DEAD_CODE, always),
     Step(&SHARE_OPERANDS, always),
