@@ -106,10 +106,11 @@ fn names_of_rules_are_unique() {
 }
 
 /// Rules whose normal form takes more operations than a spelling that they find: forms that never
-/// overflow, orders of axes that kernels read best, factors of results that may be larger than the
+/// overflow, orders of axes that kernels read best (those of sums of outer products and of scores
+/// with keys first among them, as products have them), factors of results that may be larger than the
 /// operands, so that scaled queries and scaled scores are one, and those that are cheapest where
 /// their parts are of other shapes.
-const DEARER: [&str; 21] = [
+const DEARER: [&str; 23] = [
     "contraction-of-joined",
     "contraction-of-rows",
     "divide-by-root",
@@ -127,8 +128,10 @@ const DEARER: [&str; 21] = [
     "power-of-negative",
     "softmax-behind-contraction",
     "softmax-behind-contraction-by-product",
+    "softmax-of-keys-first",
     "softmax-unshifted",
     "softplus",
+    "sum-of-outer-products",
     "tanh-of-negative",
     "tanh-of-quotient",
 ];

@@ -3,7 +3,7 @@
 //!
 //! Requires: nothing.
 //! Ensures: no transpose of scalar work, rows, or reductions whose operands are all constants or
-//! inverse transposes; none of a product of rows with constant weights that such a transpose feeds,
+//! inverse transposes, under reshapes that join and split axes perhaps; none of a product of rows with constant weights that such a transpose feeds,
 //! if the rows are the places of an image.
 //!
 //! Before:
@@ -34,6 +34,7 @@
 //! Source: the definitions of the ops.
 use super::Rewriter;
 use super::fold_factors::is_fixed;
+use super::join_transposes::parts;
 use std::collections::HashMap;
 use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, GraphError, Node, NodeId, ValueId};
@@ -44,29 +45,68 @@ type Found = Result<Option<ValueId>, GraphError>;
 /// Operations between two transposes, at most.
 const MOST: usize = 32;
 
-/// The graph without transposes that undo each other around what can be computed without them.
+/// The graph without transposes that undo each other around what can be computed without them;
+/// `reassociates`: sums may be added up in another order.
 ///
 /// Errors: never for a valid graph.
-pub fn cancel_transposes(graph: &Graph) -> Result<Graph, GraphError> {
+pub fn cancel_transposes(graph: &Graph, reassociates: bool) -> Result<Graph, GraphError> {
     let uses = graph.uses();
     Rewriter::run(graph, &mut |cx, node| {
         if node.op.name != "transpose" {
             return Ok(None);
         }
-        let x = cx.get(node.inputs[0]);
-        let region = Region {
-            graph,
-            uses: &uses,
-            perm: node.attrs.ints("perm").to_vec(),
-        };
-        let mut plan = Plan::default();
-        let between = !region.is_undone(cx, x) && !is_fixed(&cx.new, x);
-        if !between || !region.fits(node.inputs[0], &mut plan) || plan.mixes() {
-            return Ok(None);
+        let ends = [
+            Some((node.inputs[0], node.attrs.ints("perm").to_vec())),
+            before_reshape(graph, &uses, node),
+        ];
+        for (value, perm) in ends.into_iter().flatten() {
+            let x = cx.get(value);
+            let region = Region {
+                graph,
+                uses: &uses,
+                perm,
+                last: value,
+                reassociates,
+            };
+            let mut plan = Plan::default();
+            let between = region.undone(&cx.new, x).is_none() && !is_fixed(&cx.new, x);
+            if !between || !region.fits(value, &mut plan) || plan.mixes() {
+                continue;
+            }
+            let mut done = HashMap::new();
+            let moved = region.moved(cx, x, &mut done)?;
+            let shape = &graph.ty(node.outputs[0]).shape;
+            return match moved {
+                Some(y) => cx.reshape(y, shape, &node.name).map(|y| Some(vec![y])),
+                None => Ok(None),
+            };
         }
-        let mut done = HashMap::new();
-        Ok(region.moved(cx, x, &mut done)?.map(|y| vec![y]))
+        Ok(None)
     })
+}
+
+/// What a transpose of a reshape, which alone reads it, is a reshape of a transpose of, and that
+/// transpose's order: that of an image whose places or channels are joined or split between.
+fn before_reshape(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> Option<(ValueId, Vec<i64>)> {
+    let value = node.inputs[0];
+    let reshape = graph.node(graph.producer(value)?);
+    let only = uses[value.0 as usize].len() == 1 && !graph.outputs.contains(&value);
+    if reshape.op.name != "reshape" || !only {
+        return None;
+    }
+    let from = &graph.ty(reshape.inputs[0]).shape;
+    let parts = parts(from, &graph.ty(value).shape)?;
+    let outer = node.attrs.ints("perm").iter();
+    let wanted: Vec<usize> = outer.flat_map(|p| parts.to[*p as usize].clone()).collect();
+    let alone = (0..from.len()).filter(|d| parts.from[*d].is_empty());
+    let mut perm: Vec<i64> = alone.map(|d| d as i64).collect();
+    let mut left = &wanted[..];
+    while let Some(first) = left.first() {
+        let axis = parts.from.iter().position(|p| p.first() == Some(first))?;
+        left = left.strip_prefix(&parts.from[axis][..])?;
+        perm.push(axis as i64);
+    }
+    Some((reshape.inputs[0], perm))
 }
 
 /// What is between an outer transpose and the transposes that it undoes.
@@ -75,6 +115,10 @@ struct Region<'g> {
     uses: &'g [Vec<NodeId>],
     /// Of the outer transpose.
     perm: Vec<i64>,
+    /// The value that it reads, under a reshape perhaps.
+    last: ValueId,
+    /// Whether sums may be added up in another order.
+    reassociates: bool,
 }
 
 /// What a region has.
@@ -103,14 +147,30 @@ impl Region<'_> {
         self.perm.len()
     }
 
-    /// Whether a new value is a transpose that the outer one undoes.
-    fn is_undone(&self, cx: &Rewriter<'_>, value: ValueId) -> bool {
-        let inner = cx.producer(value, "transpose");
-        inner.is_some_and(|n| self.undoes(n.attrs.ints("perm")))
-    }
-
-    fn undoes(&self, inner: &[i64]) -> bool {
-        undoes(inner, &self.perm)
+    /// What a value of a graph is a transpose of, or a reshape of one, if the outer one undoes that;
+    /// the elements are in its order then.
+    fn undone(&self, graph: &Graph, value: ValueId) -> Option<ValueId> {
+        let node = graph.node(graph.producer(value)?);
+        match node.op.name {
+            "transpose" => undoes(node.attrs.ints("perm"), &self.perm).then(|| node.inputs[0]),
+            "reshape" => {
+                let inner = graph.node(graph.producer(node.inputs[0])?);
+                let shapes = [node.inputs[0], value].map(|v| &graph.ty(v).shape);
+                if inner.op.name != "transpose" || shapes[1].len() != self.rank() {
+                    return None;
+                }
+                let parts = parts(shapes[0], shapes[1])?;
+                let perm = inner.attrs.ints("perm");
+                let place = |axis: usize| perm.iter().position(|p| *p == axis as i64);
+                let mut order = Vec::new();
+                for axis in 0..perm.len() {
+                    order.extend_from_slice(&parts.from[place(axis)?]);
+                }
+                let behind = self.perm.iter().flat_map(|p| &parts.to[*p as usize]);
+                behind.eq(&order).then(|| inner.inputs[0])
+            }
+            _ => None,
+        }
     }
 
     /// Whether an old value can be computed without transposes, and only the region wants it.
@@ -122,7 +182,7 @@ impl Region<'_> {
             return true;
         }
         let node = self.graph.node(id);
-        if node.op.name == "transpose" && self.undoes(node.attrs.ints("perm")) {
+        if self.undone(self.graph, value).is_some() {
             plan.undone += 1;
             return true;
         }
@@ -130,7 +190,8 @@ impl Region<'_> {
         let readers = &self.uses[value.0 as usize];
         let inside = |n: &NodeId| {
             let reader = self.graph.node(*n);
-            let view = reader.op.name == "transpose";
+            let behind = reader.op.name == "reshape" && value == self.last && readers.len() == 1;
+            let view = reader.op.name == "transpose" || behind;
             // The product by which this was reached is the only reader, if one is.
             let rows = || readers.len() == 1 && self.is_product(self.graph, reader);
             view || match reader.op.class {
@@ -162,8 +223,11 @@ impl Region<'_> {
         }
     }
 
-    /// Whether axes that are reduced have the same order behind the outer transpose.
+    /// Whether axes that are reduced have the same order behind the outer transpose, if it matters.
     fn keeps_order(&self, node: &Node) -> bool {
+        if self.reassociates {
+            return true;
+        }
         let axes = node.attrs.ints("axes");
         let order = self.perm.iter().filter(|p| axes.contains(p));
         order.is_sorted()
@@ -197,10 +261,17 @@ impl Region<'_> {
         if let Some(found) = done.get(&value) {
             return Ok(Some(*found));
         }
-        let found = match self.is_undone(cx, value) {
-            true => cx.producer(value, "transpose").map(|n| n.inputs[0]),
-            false if is_fixed(&cx.new, value) => self.constant(cx, value)?,
-            false => self.computed(cx, value, done)?,
+        let found = match self.undone(&cx.new, value) {
+            Some(x) => {
+                let label = cx.new.value(value).name.clone();
+                let from = &cx.ty(value).shape;
+                let shape: Vec<Expr> = (self.perm.iter())
+                    .map(|p| from[*p as usize].clone())
+                    .collect();
+                Some(cx.reshape(x, &shape, &label)?)
+            }
+            None if is_fixed(&cx.new, value) => self.constant(cx, value)?,
+            None => self.computed(cx, value, done)?,
         };
         if let Some(found) = found {
             done.insert(value, found);

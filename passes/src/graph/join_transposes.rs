@@ -99,15 +99,15 @@ fn joined(graph: &Graph, [inner, reshape, outer]: [&Node; 3]) -> Option<Joined> 
 }
 
 /// The common parts of the axes of two shapes with the same elements.
-struct Parts {
+pub(super) struct Parts {
     extents: Vec<Expr>,
     /// The parts of each axis of the first shape, and of the second; axes of extent 1 have none.
-    from: Vec<Vec<usize>>,
-    to: Vec<Vec<usize>>,
+    pub(super) from: Vec<Vec<usize>>,
+    pub(super) to: Vec<Vec<usize>>,
 }
 
 /// `None` where an axis ends within a part of the other shape's.
-fn parts(from: &[Expr], to: &[Expr]) -> Option<Parts> {
+pub(super) fn parts(from: &[Expr], to: &[Expr]) -> Option<Parts> {
     let mut found = Parts {
         extents: vec![],
         from: vec![vec![]; from.len()],

@@ -38,8 +38,8 @@ use super::Rewriter;
 use super::fold_identities::{moderate, uniform};
 use super::round_quotients::Quotients;
 use super::shape_groups::broadcasts;
-use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use tensmith_ir::eval::{Sizes, eval_node};
 
@@ -98,6 +98,9 @@ struct State {
     keys: Vec<u64>,
     /// Whether each one depends on constants only.
     fixed: Vec<bool>,
+    /// The numbers of constants that were made here, before they were rounded: what is multiplied to
+    /// them later is rounded once, since all elements of many layers share that error.
+    exact: HashMap<ValueId, f64>,
 }
 
 struct Orderer<'c, 'g> {
@@ -541,7 +544,8 @@ impl Orderer<'_, '_> {
         }
         for (k, value) in operands.iter().enumerate() {
             let divides = name == "div" && k == 1;
-            let number = self.cx.constant(*value).and_then(uniform);
+            let exact = self.state.exact.get(value).copied();
+            let number = exact.or_else(|| self.cx.constant(*value).and_then(uniform));
             match number {
                 Some(n) if divides => all.number /= n,
                 Some(n) => all.number *= n,
@@ -577,7 +581,9 @@ impl Orderer<'_, '_> {
     fn number(&mut self, number: f64) -> ValueId {
         let dtype = self.cx.old.ty(self.node.outputs[0]).dtype;
         let t = Tensor::splat(dtype, vec![], number);
-        self.cx.new.add_constant(&self.node.name, t)
+        let value = self.cx.new.add_constant(&self.node.name, t);
+        self.state.exact.insert(value, number);
+        value
     }
 
     fn scaled(&mut self, value: ValueId, number: f64) -> Made {

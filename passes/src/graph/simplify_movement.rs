@@ -69,6 +69,7 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
             "gather_nd" => gathered_tuples(cx, node)?,
             "reshape" => match merged(cx, node)? {
                 Some(found) => Some(found),
+                None if let Some(found) = of_joined(cx, node, &uses)? => Some(found),
                 None => {
                     let x = cx.get(node.inputs[0]);
                     let to = cx.old.ty(node.outputs[0]).shape.clone();
@@ -88,6 +89,7 @@ pub fn simplify_movement(graph: &Graph) -> Result<Graph, GraphError> {
                     .flatten()
                 {
                     Some(found) => Some(found),
+                    None if only && let Some(found) = of_cut(cx, node)? => Some(found),
                     None => match of_pairs(cx, node, users)? {
                         Some(found) => Some(found),
                         None if only => match of_transpose(cx, node)? {
@@ -196,9 +198,90 @@ fn sliced_function(cx: &mut Rewriter<'_>, node: &Node) -> Found {
     let (Class::Elementwise, [from]) = (inner.op.class, &inner.inputs[..]) else {
         return Ok(None);
     };
-    let part = cx.add("slice", &node.name, &[*from], node.attrs.clone())?;
+    let part = match of_part(cx, *from, &node.attrs, &node.name)? {
+        Some(part) => part,
+        None => cx.add("slice", &node.name, &[*from], node.attrs.clone())?,
+    };
     cx.add(inner.op.name, &node.name, &[part], inner.attrs)
         .map(Some)
+}
+
+/// A slice of a concatenation, if it is as [`of_part`] says.
+fn of_cut(cx: &mut Rewriter<'_>, node: &Node) -> Found {
+    let x = cx.get(node.inputs[0]);
+    of_part(cx, x, &node.attrs, &node.name)
+}
+
+/// A slice of a concatenation that lies in one part, as a slice of that.
+fn of_part(cx: &mut Rewriter<'_>, x: ValueId, slice: &Attrs, label: &str) -> Found {
+    let Some(joined) = cx.producer(x, "concat").cloned() else {
+        return Ok(None);
+    };
+    let axis = joined.attrs.int("axis") as usize;
+    let dims = |name: &str| slice.dims(name)[axis].as_const();
+    let step = slice.ints("steps")[axis];
+    let (Some(start), Some(size)) = (dims("starts"), dims("sizes")) else {
+        return Ok(None);
+    };
+    if step < 1 || size < 1 {
+        return Ok(None);
+    }
+    let mut before = 0;
+    for part in joined.inputs {
+        let Some(extent) = cx.ty(part).shape[axis].as_const() else {
+            return Ok(None);
+        };
+        if (before..before + extent).contains(&start) {
+            if start + (size - 1) * step >= before + extent {
+                return Ok(None);
+            }
+            let mut starts = slice.dims("starts").to_vec();
+            starts[axis] = (start - before).into();
+            let attrs = slice.clone().with("starts", starts.clone());
+            let plain = slice.ints("steps").iter().all(|s| *s == 1);
+            let whole = cx.ty(part).shape == slice.dims("sizes");
+            return match plain && whole && starts.iter().all(|e| e.is(0)) {
+                true => Ok(Some(part)),
+                false => cx.add("slice", label, &[part], attrs).map(Some),
+            };
+        }
+        before += extent;
+    }
+    Ok(None)
+}
+
+/// A reshape of a concatenation of reshapes as the concatenation of what these are of, if it joins
+/// the axis of the parts with those behind it.
+fn of_joined(cx: &mut Rewriter<'_>, node: &Node, uses: &[Vec<NodeId>]) -> Found {
+    let (x, of) = (cx.get(node.inputs[0]), node.inputs[0]);
+    let alone = uses[of.0 as usize].len() == 1 && !cx.old.outputs.contains(&of);
+    let Some(joined) = cx.producer(x, "concat").filter(|_| alone).cloned() else {
+        return Ok(None);
+    };
+    let axis = joined.attrs.int("axis") as usize;
+    let from = cx.ty(x).shape.clone();
+    let to = cx.old.ty(node.outputs[0]).shape.clone();
+    let groups = dim_groups(&from, &to).unwrap_or_default();
+    let Some((own, along)) = groups.into_iter().find(|(f, _)| f.contains(&axis)) else {
+        return Ok(None);
+    };
+    let is_first = (own.start..axis).all(|d| from[d].is(1));
+    if !is_first || along.len() != 1 || own.len() < 2 {
+        return Ok(None);
+    }
+    let behind = product(&from[axis + 1..own.end]);
+    let mut parts = Vec::new();
+    for part in joined.inputs {
+        let mut shape = to.clone();
+        shape[along.start] = cx.ty(part).shape[axis].clone() * behind.clone();
+        let inner = cx.producer(part, "reshape").map(|n| n.inputs[0]);
+        match inner.filter(|v| cx.ty(*v).shape == shape) {
+            Some(inner) => parts.push(inner),
+            None => return Ok(None),
+        }
+    }
+    let attrs = Attrs::new().with("axis", along.start as i64);
+    cx.add("concat", &node.name, &parts, attrs).map(Some)
 }
 
 /// A slice of parts of an axis that a reshape splits, as the reshape of a slice of that axis, if

@@ -2,16 +2,16 @@
 use super::{Decisions, PassOptions};
 use crate::graph::egraph::Rounding;
 use crate::graph::{
-    absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, conv_to_winograd,
-    conv_transpose_to_conv, dequantise_late, drop_unit_rows, eliminate_common_subexpressions,
-    eliminate_dead_code, fold_constants, fold_factors, fold_identities, fold_operands, fold_signs,
-    interleave_zeros, join_columns, join_transposes, keep_half_weights, materialise_padding,
-    merge_contractions, merge_convolutions, multiply_bytes, order_nodes, order_operands,
-    part_before_slices, part_rows, repeat_channels, resize_to_repeat, round_quotients,
-    scale_bounds, scale_products, share_operands, simplify_conditions, simplify_movement,
-    simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose, split_pooling,
-    sum_integers_in_floats, sum_weights, tanh_of_softplus, transpose_columns, trim_windows,
-    widen_halves, widen_masks,
+    absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, contract_to_sum,
+    conv_to_winograd, conv_transpose_to_conv, dequantise_late, drop_unit_rows,
+    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
+    fold_identities, fold_operands, fold_signs, interleave_zeros, join_columns, join_transposes,
+    keep_half_weights, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
+    order_nodes, order_operands, part_before_slices, part_rows, repeat_channels, resize_to_repeat,
+    round_quotients, scale_bounds, scale_products, share_operands, simplify_conditions,
+    simplify_movement, simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose,
+    split_pooling, sum_integers_in_floats, sum_weights, tanh_of_softplus, transpose_columns,
+    trim_windows, widen_halves, widen_masks,
 };
 use tensmith_ir::graph::{Graph, GraphError};
 
@@ -120,9 +120,9 @@ const ELIMINATE_COMMON_SUBEXPRESSIONS: Pass = Pass {
 };
 const CANCEL_TRANSPOSES: Pass = Pass {
     name: "cancel-transposes",
-    rounding: Rounding::Exact,
-    text: "(transpose (f (transpose ?x))) => (f ?x), for a transpose and its inverse",
-    run: |g, _, _| cancel_transposes(g),
+    rounding: Rounding::Reassociates,
+    text: "(transpose (f (transpose ?x))) => (f ?x), for a transpose and its inverse; sums in their order where that matters",
+    run: |g, o, _| cancel_transposes(g, reassociates(o)),
 };
 const ELIMINATE_DEAD_CODE: Pass = Pass {
     name: "eliminate-dead-code",
@@ -147,6 +147,12 @@ const CONTRACT_TO_CONV: Pass = Pass {
     rounding: Rounding::Exact,
     text: "products of channels with weights => convolutions of one tap",
     run: |g, _, _| contract_to_conv(g),
+};
+const CONTRACT_TO_SUM: Pass = Pass {
+    name: "contract-to-sum",
+    rounding: Rounding::Reassociates,
+    text: "(contract ?x w) => (mul (reduce_sum ?x) c), for weights that are all c",
+    run: |g, _, _| contract_to_sum(g),
 };
 const SINK_RESHAPES: Pass = Pass {
     name: "sink-reshapes",
@@ -211,7 +217,7 @@ const FOLD_FACTORS: Pass = Pass {
 const FOLD_OPERANDS: Pass = Pass {
     name: "fold-operands",
     rounding: Rounding::Reassociates,
-    text: "(conv (add (mul ?x c) d) w) => (add (conv ?x c*w) e), for constants by channel",
+    text: "(conv (add (mul ?x c) d) w) => (add (conv ?x c*w) e), for constants along axes of w; also contractions",
     run: |g, _, _| fold_operands(g),
 };
 const SUM_WEIGHTS: Pass = Pass {
@@ -359,6 +365,7 @@ pub(super) const NORMALISE: &[Step] = &[
     Step(&ELIMINATE_COMMON_SUBEXPRESSIONS, always),
     Step(&SIMPLIFY_MOVEMENT, always),
     Step(&FOLD_IDENTITIES, always),
+    Step(&CONTRACT_TO_SUM, reassociates),
     Step(&CANCEL_TRANSPOSES, always),
     Step(&ELIMINATE_DEAD_CODE, always),
     Step(&SHARE_OPERANDS, always),

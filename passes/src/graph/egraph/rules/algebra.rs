@@ -10,6 +10,16 @@ use tensmith_ir::ops::{Sampler, op};
 
 /// The rules.
 pub const RULES: &[Rule] = &[
+    equal(
+        "least-of-negatives",
+        "(reduce_min@a (neg ?x))",
+        "(neg (reduce_max@a ?x))",
+    ),
+    equal(
+        "greatest-of-negatives",
+        "(reduce_max@a (neg ?x))",
+        "(neg (reduce_min@a ?x))",
+    ),
     equal("factor-one", "(mul ?x 1)", "?x"),
     normal("negative", "(mul ?x -1)", "(neg ?x)"),
     normal("difference-from-zero", "(sub 0 ?x)", "(neg ?x)"),
@@ -79,10 +89,14 @@ pub const RULES: &[Rule] = &[
         "(add (mul (sub 1 ?z) ?x) (mul ?z ?y))",
     )
     .always(),
-    equal(
+    // The sum of two values may overflow where that of their products does not.
+    rule(
         "common-factor",
-        "(add (mul ?x ?y) (mul ?x ?z))",
-        "(mul ?x (add ?y ?z))",
+        Equation {
+            first: Some("(tanh ?y)"),
+            derive: Some(one_is_bounded),
+            ..plain("(add (mul ?y ?x) (mul ?z ?x))", "(mul ?x (add ?y ?z))")
+        },
     ),
 ];
 
@@ -125,6 +139,28 @@ fn sample_quotient(s: &mut Sampler) -> Graph {
     let operands = if s.int(0, 1) == 0 { [x, y] } else { [y, x] };
     let y = node(&mut g, "mul", &operands, Attrs::new());
     finished(g, y)
+}
+
+/// Magnitude of a number in a sum, at most, beside which no other one overflows that did not before.
+const BOUND: f64 = 1024.0;
+
+/// Nothing, if one of the two factors that are added is never large: a number, or a function that
+/// has bounds.
+fn one_is_bounded(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {
+    let is_bounded = |v: usize| {
+        let class = found.vars[v]?;
+        let function = |c: &Call| {
+            matches!(
+                c.op.name,
+                "tanh" | "sigmoid" | "erf" | "sin" | "cos" | "softmax"
+            )
+        };
+        let number = terms[class].data.uniform();
+        let small = number.is_some_and(|n| n.abs() <= BOUND);
+        Some(small || calls(terms, class).any(function))
+    };
+    let [y, _, z] = [0, 1, 2];
+    (is_bounded(y)? || is_bounded(z)?).then(Attrs::new)
 }
 
 fn not_below(_: &[Arc<Attrs>], terms: &Terms, found: &Bindings) -> Option<Attrs> {

@@ -3,6 +3,7 @@ use super::super::facts::Terms;
 use super::super::pattern::calls;
 use super::super::rule::{Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::super::term::Call;
+use super::scores::keys_last;
 use super::{finished, float, node, number, structure};
 use crate::graph::fold_identities::moderate;
 use egg::Id;
@@ -64,7 +65,7 @@ pub const RULES: &[Rule] = &[
 
 /// The letters of a contraction by what they do; each list in the order of the result, or of the
 /// first operand.
-struct Roles {
+pub(super) struct Roles {
     batch: Vec<u8>,
     rows: Vec<u8>,
     sums: Vec<u8>,
@@ -72,7 +73,7 @@ struct Roles {
 }
 
 /// `None` if an axis is only summed in one operand.
-fn roles(spec: &Spec) -> Option<Roles> {
+pub(super) fn roles(spec: &Spec) -> Option<Roles> {
     let of = |a: bool, b: bool| -> Vec<u8> {
         let is = |c: &&u8| (spec.a.contains(c), spec.b.contains(c)) == (a, b);
         spec.out.iter().filter(is).copied().collect()
@@ -88,10 +89,10 @@ fn roles(spec: &Spec) -> Option<Roles> {
 }
 
 /// An operand: a class, and the letters of its axes.
-type Lettered = (Id, Vec<u8>);
+pub(super) type Lettered = (Id, Vec<u8>);
 
 /// An operand, and what it is a transpose of.
-fn views(terms: &Terms, class: Id, letters: &[u8]) -> Vec<Lettered> {
+pub(super) fn views(terms: &Terms, class: Id, letters: &[u8]) -> Vec<Lettered> {
     let mut views = vec![(class, letters.to_vec())];
     for call in calls(terms, class).filter(|c| c.op.name == "transpose") {
         let mut before = letters.to_vec();
@@ -112,7 +113,7 @@ fn ordered(views: &[Lettered], to: &[u8]) -> (Tree, bool) {
     (transposed(Tree::Class(*class), letters, to), false)
 }
 
-fn transposed(tree: Tree, from: &[u8], to: &[u8]) -> Tree {
+pub(super) fn transposed(tree: Tree, from: &[u8], to: &[u8]) -> Tree {
     if from == to {
         return tree;
     }
@@ -122,7 +123,7 @@ fn transposed(tree: Tree, from: &[u8], to: &[u8]) -> Tree {
 }
 
 /// The text of a spec whose letters are named in their order of roles.
-fn text(roles: &Roles, [a, b, out]: [&[u8]; 3]) -> String {
+pub(super) fn text(roles: &Roles, [a, b, out]: [&[u8]; 3]) -> String {
     let Roles {
         batch,
         rows,
@@ -143,7 +144,7 @@ fn text(roles: &Roles, [a, b, out]: [&[u8]; 3]) -> String {
 }
 
 /// Scalar work between a softmax and a contraction, at most.
-const SCALAR: usize = 3;
+pub(super) const SCALAR: usize = 3;
 
 /// Whether a class is a softmax along its last axis, or scalar work on one.
 fn is_softmax(terms: &Terms, class: Id, depth: usize) -> bool {
@@ -187,7 +188,7 @@ fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
     let Some(roles) = roles(&spec).filter(|_| !terms[x].data.fixed || fixed) else {
         return vec![];
     };
-    let other_forms = [factor_outside, keep_rows, of_joined];
+    let other_forms = [factor_outside, keep_rows, of_joined, keys_last];
     if other_forms.iter().any(|form| !form(terms, call).is_empty()) {
         return vec![];
     }

@@ -6,6 +6,7 @@ mod contractions;
 mod norms;
 mod recognise;
 mod reduce;
+mod scores;
 mod sums;
 mod views;
 
@@ -37,6 +38,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         norms::RULES,
         recognise::RULES,
         reduce::RULES,
+        scores::RULES,
         sums::RULES,
         views::RULES,
     ];

@@ -3,7 +3,7 @@ use super::super::facts::Terms;
 use super::super::pattern::{calls, near};
 use super::super::rule::{Kind, Normal, Rounding, Rule, Stands, Structure, Tree};
 use super::super::term::Call;
-use super::{REDUCTIONS, finished, float, node, structure};
+use super::{REDUCTIONS, finished, float, node, number as number_of, structure};
 use egg::Id;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
@@ -92,6 +92,32 @@ pub const RULES: &[Rule] = &[
             normal: Normal::No,
             rewrite: mean_by_quotient,
             sample: |s| sample_mean(s, "div"),
+        }),
+        stands: Stands::IfAllAreCheaper,
+    },
+    Rule {
+        name: "sum-of-mean",
+        rounding: Rounding::Reassociates,
+        kind: Kind::Structure(Structure {
+            equation: "(mul (reduce_mean ?x) n) => (reduce_sum ?x), if n elements are averaged",
+            op: "mul",
+            below: &["reduce_mean"],
+            normal: Normal::No,
+            rewrite: sum_by_product,
+            sample: sample_sum,
+        }),
+        stands: Stands::IfAllAreCheaper,
+    },
+    Rule {
+        name: "bound-of-sum-of-powers",
+        rounding: Rounding::Reassociates,
+        kind: Kind::Structure(Structure {
+            equation: "(max (reduce_sum (exp (sub ?x (reduce_max ?x)))) n) => (reduce_sum (exp (sub ?x (reduce_max ?x)))), if n is 1 at most",
+            op: "max",
+            below: &["reduce_sum"],
+            normal: Normal::No,
+            rewrite: bound_of_powers,
+            sample: sample_bound,
         }),
         stands: Stands::IfAllAreCheaper,
     },
@@ -213,6 +239,88 @@ fn mean_by_quotient(terms: &Terms, call: &Call) -> Vec<Tree> {
     )
 }
 
+fn sum_by_product(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let [x, y] = call.args[..] else { return vec![] };
+    let mut found = Vec::new();
+    for (mean, c) in [(x, y), (y, x)] {
+        let factor = number(terms, c);
+        let means = calls(terms, mean).filter(|c| c.op.name == "reduce_mean");
+        let all = means.filter(|c| {
+            let count = count(terms, c);
+            count
+                .zip(factor)
+                .is_some_and(|(n, f)| n > 0 && near(f, n as f64))
+        });
+        let sum = |c: &Call| {
+            let of = vec![Tree::Class(c.args[0])];
+            Tree::Call(op("reduce_sum"), (*c.attrs).clone(), of)
+        };
+        found.extend(all.map(sum));
+    }
+    found
+}
+
+/// How many elements a reduction has of each result.
+fn count(terms: &Terms, of: &Call) -> Option<i64> {
+    let shape = &terms[of.args[0]].data.ty().shape;
+    let axes = of.attrs.ints("axes").iter();
+    axes.map(|a| shape[*a as usize].as_const()).product()
+}
+
+/// The largest of powers is 1 if the exponents are differences to the largest one.
+fn bound_of_powers(terms: &Terms, call: &Call) -> Vec<Tree> {
+    let [x, y] = call.args[..] else { return vec![] };
+    let named =
+        |class: Id, name: &'static str| calls(terms, class).filter(move |c| c.op.name == name);
+    let is_shifted = |power: Id, axes: &[i64]| {
+        named(power, "exp")
+            .flat_map(|e| named(e.args[0], "sub"))
+            .any(|s| {
+                named(s.args[1], "reduce_max").any(|m| {
+                    let same = terms.find(m.args[0]) == terms.find(s.args[0]);
+                    same && m.attrs.flag("keepdims") && m.attrs.ints("axes") == axes
+                })
+            })
+    };
+    let mut found = Vec::new();
+    for (sum, c) in [(x, y), (y, x)] {
+        let low = number(terms, c).is_some_and(|n| n <= 1.0);
+        let sums = named(sum, "reduce_sum").filter(|_| low);
+        let shifted = sums.filter(|c| is_shifted(c.args[0], c.attrs.ints("axes")));
+        found.extend(shifted.map(|_| Tree::Class(sum)));
+    }
+    found
+}
+
+fn sample_sum(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let shape = [s.int(1, 4), s.int(1, 5)];
+    let x = float(&mut g, "x", &shape);
+    let attrs = Attrs::new().with("axes", vec![1]).with("keepdims", true);
+    let y = node(&mut g, "reduce_mean", &[x], attrs);
+    let n = number_of(&mut g, shape[1] as f64);
+    let operands = if s.int(0, 1) == 0 { [y, n] } else { [n, y] };
+    let y = node(&mut g, "mul", &operands, Attrs::new());
+    finished(g, y)
+}
+
+fn sample_bound(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let shape = [s.int(1, 4), s.int(1, 5)];
+    let x = float(&mut g, "x", &shape);
+    let axes = Attrs::new()
+        .with("axes", vec![s.int(0, 1)])
+        .with("keepdims", true);
+    let most = node(&mut g, "reduce_max", &[x], axes.clone());
+    let y = node(&mut g, "sub", &[x, most], Attrs::new());
+    let y = node(&mut g, "exp", &[y], Attrs::new());
+    let y = node(&mut g, "reduce_sum", &[y], axes);
+    let n = number_of(&mut g, 1e-6);
+    let operands = if s.int(0, 1) == 0 { [y, n] } else { [n, y] };
+    let y = node(&mut g, "max", &operands, Attrs::new());
+    finished(g, y)
+}
+
 fn number(terms: &Terms, class: Id) -> Option<f64> {
     let data = &terms[class].data;
     data.ty().dtype.is_float().then(|| data.uniform()).flatten()
@@ -223,10 +331,7 @@ fn mean(terms: &Terms, sum: Id, factor: Option<f64>) -> Vec<Tree> {
     let Some(factor) = factor else { return vec![] };
     let sums = calls(terms, sum).filter(|c| c.op.name == "reduce_sum");
     let of = sums.filter(|c| {
-        let shape = &terms[c.args[0]].data.ty().shape;
-        let axes = c.attrs.ints("axes").iter();
-        let extents: Option<Vec<i64>> = axes.map(|a| shape[*a as usize].as_const()).collect();
-        let count = extents.map(|e| e.iter().product::<i64>());
+        let count = count(terms, c);
         count.is_some_and(|n| n > 0 && near(factor * n as f64, 1.0))
     });
     let mean = |c: &Call| {
