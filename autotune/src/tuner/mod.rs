@@ -9,7 +9,6 @@ mod round;
 use crate::Budget;
 use crate::allocate::{self, Allocator, Step, StopReason};
 use crate::cost::analytic::Coefficients;
-
 use crate::cost::{Pretrained, Ranker, Sample, Setting};
 use crate::kernel_space::KernelSpace;
 use crate::measure::protocol::{Failed, Failure, TaskRequest};

@@ -335,6 +335,23 @@ impl Kernel {
         }
         ranges
     }
+
+    /// What is known of the size parameters and of all loop variables.
+    pub fn all_ranges(&self) -> crate::expr::Ranges {
+        fn bind(stmts: &[Stmt], ranges: &mut crate::expr::Ranges) {
+            for stmt in stmts {
+                match stmt {
+                    Stmt::For(l) => ranges.bind(l.var, &l.extent),
+                    Stmt::Check { var, extent, .. } => ranges.bind(*var, extent),
+                    _ => {}
+                }
+                stmt.bodies().into_iter().for_each(|b| bind(b, ranges));
+            }
+        }
+        let mut ranges = self.ranges();
+        bind(&self.body, &mut ranges);
+        ranges
+    }
 }
 
 impl Stmt {

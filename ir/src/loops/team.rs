@@ -122,7 +122,7 @@ pub fn team_fault(kernel: &Kernel) -> Option<TeamFault> {
         return None;
     }
     let shared = shared_scratch(kernel);
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     around(kernel, &kernel.body).or_else(|| {
         let mut fault = None;
         leaves(&kernel.body, &mut |stmt| {
@@ -275,21 +275,4 @@ fn own_registers(kernel: &Kernel, stmt: &Stmt) -> Option<TeamFault> {
     let stmt = std::slice::from_ref(stmt);
     let seen = |b: &BufferId| count(stmt, *b) != count(&kernel.body, *b);
     own.into_iter().find(seen).map(TeamFault::Register)
-}
-
-/// What is known of sizes and variables.
-fn all_ranges(kernel: &Kernel) -> Ranges {
-    fn bind(stmts: &[Stmt], ranges: &mut Ranges) {
-        for stmt in stmts {
-            match stmt {
-                Stmt::For(l) => ranges.bind(l.var, &l.extent),
-                Stmt::Check { var, extent, .. } => ranges.bind(*var, extent),
-                _ => {}
-            }
-            stmt.bodies().into_iter().for_each(|b| bind(b, ranges));
-        }
-    }
-    let mut ranges = kernel.ranges();
-    bind(&kernel.body, &mut ranges);
-    ranges
 }

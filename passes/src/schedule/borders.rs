@@ -10,7 +10,7 @@
 //!
 //! Before: `for i < 8 { for k < 3 reduce { r = r + guard([i + k - 1, 8 - i - k], a[i + k - 1], 0) } }`.
 //! After: `for i < 1 { .. } for i < 6 { for k < 3 reduce { r = r + a[i + k] } } for i < 1 { .. }`.
-use super::nest::{Nest, all_ranges, visit_scalars};
+use super::nest::{Nest, visit_scalars};
 use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
 use super::primitives::{At, Primitive, Rejected};
@@ -53,7 +53,7 @@ pub fn choose(kernel: &Kernel, nest: &Nest<'_>) -> Option<Choice> {
     if !reduces(nest.body) {
         return None;
     }
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let conds = conditions(nest.body);
     let at = |k: usize| border(&conds, nest, k, &ranges);
     let innermost = nest.loops.len().checked_sub(1)?;
@@ -85,7 +85,7 @@ pub fn choose_columns(kernel: &Kernel, nest: &Nest<'_>) -> Option<Choice> {
     let vars = nest.vars();
     Some(Choice {
         around: vars[..k].to_vec(),
-        cut: vec![border(&conds, nest, k, &all_ranges(kernel))?],
+        cut: vec![border(&conds, nest, k, &kernel.all_ranges())?],
         inner: vars[k + 1..].to_vec(),
     })
 }
@@ -107,7 +107,7 @@ pub fn choose_turned(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> Optio
         .collect();
     (!around.is_empty()).then_some(Choice {
         around,
-        cut: vec![border(&conds, nest, along, &all_ranges(kernel))?],
+        cut: vec![border(&conds, nest, along, &kernel.all_ranges())?],
         inner: vec![*columns],
     })
 }
@@ -170,7 +170,7 @@ fn cut(s: &mut Scheduler, part: Part, k: usize, border: &Border) -> Result<Vec<P
 /// unrolls those that have no lanes around them.
 fn cut_windows(s: &mut Scheduler, part: &Part) -> Result<(), Rejected> {
     let (outermost, innermost) = (part.band[0], part.band[part.band.len() - 1]);
-    let ranges = all_ranges(s.kernel());
+    let ranges = s.kernel().all_ranges();
     let body = &s.find(outermost)?.body;
     let conds = conditions(body);
     let cuts = windows(body).into_iter().filter_map(|(var, extent)| {

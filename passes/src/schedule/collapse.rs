@@ -2,7 +2,7 @@
 //!
 //! `for i < n { for j < 8 { o[i, j] = a[i, j] } }` becomes
 //! `for k < 8*n { o[div(k, 8), mod(k, 8)] = a[div(k, 8), mod(k, 8)] }`, whose offsets are `k`.
-use super::nest::{Nest, all_ranges};
+use super::nest::Nest;
 use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
 use tensmith_ir::expr::{Expr, Var};
@@ -59,7 +59,7 @@ fn joinable(
     body: &[Stmt],
     keep: &dyn Fn(BufferId) -> bool,
 ) -> bool {
-    let ranges = &all_ranges(kernel);
+    let ranges = &kernel.all_ranges();
     if extent.mentions(*outer) || outer_extent.mentions(*inner) {
         return false;
     }

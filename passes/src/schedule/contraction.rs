@@ -13,7 +13,7 @@ mod shapes;
 mod unroll;
 mod zeros;
 
-use super::nest::{Nest, all_ranges};
+use super::nest::Nest;
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
@@ -87,7 +87,7 @@ pub(crate) fn least_cycles(target: &Target, work: &Contraction) -> f64 {
 
 /// Whether the nest is a sum of products of two elements.
 pub fn is_anchor(kernel: &Kernel, nest: &Nest<'_>, target: &Target) -> bool {
-    factors(kernel, nest.body, &all_ranges(kernel), target).is_some()
+    factors(kernel, nest.body, &kernel.all_ranges(), target).is_some()
 }
 
 /// The cheapest way to tile the nest if it is an anchor: its cycles, and the input that it packs.
@@ -97,7 +97,7 @@ pub fn cheapest(
     target: &Target,
     packable: &dyn Packable,
 ) -> Option<(f64, Option<BufferId>)> {
-    let factors = factors(kernel, nest.body, &all_ranges(kernel), target)?;
+    let factors = factors(kernel, nest.body, &kernel.all_ranges(), target)?;
     let ways = ways(kernel, nest, target, &factors, packable);
     let best = ways.iter().min_by(|a, b| a.cost.total_cmp(&b.cost))?;
     Some((best.cost, best.pack.map(|(buffer, _)| buffer)))
@@ -131,7 +131,7 @@ pub fn choose(
 ) -> Option<Plan> {
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
-    let factors = factors(kernel, nest.body, &all_ranges(kernel), target)?;
+    let factors = factors(kernel, nest.body, &kernel.all_ranges(), target)?;
     let found = ways(kernel, nest, target, &factors, packable);
     let choice = decide::choice(choices, found)?;
     let [x, y] = sides(&factors, choice.is_swapped);
@@ -571,7 +571,7 @@ fn steps_of_results<const N: usize>(
     nest: &Nest<'_>,
     loops: [usize; N],
 ) -> Vec<[bool; N]> {
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let mut found = Vec::new();
     visit_stmts(nest.body, &mut |stmt| {
         if let Stmt::Store { buffer, index, .. } = stmt

@@ -10,7 +10,7 @@
 //! `for i < 4 jam { for j < 4 jam { r = 0; for l < 16 vector { t = -0; for k < 4 { t = fma(a[i, 16*k + l],
 //! b[j, 16*k + l], t) }; r = r + t }; .. } }`, in tiles.
 use super::contraction::{self, Factor, factors, is_loaded_once};
-use super::nest::{Nest, all_ranges};
+use super::nest::Nest;
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
@@ -65,7 +65,7 @@ pub fn choose(
     }
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
-    let [x, y] = factors(kernel, nest.body, &all_ranges(kernel), target)?;
+    let [x, y] = factors(kernel, nest.body, &kernel.all_ranges(), target)?;
     let floats = [&x, &y].map(|f| kernel.buffer(f.buffer).dtype == DType::F32);
     // Constants lie as suits columns for nothing.
     let is_free = |f: &Factor<'_>| packable.admits(f.buffer) && packable.cycles(f.buffer) == 0.0;

@@ -61,23 +61,6 @@ pub fn substitute(stmts: &mut [Stmt], with: &HashMap<Var, Expr>, ranges: &Ranges
     stmts.iter_mut().for_each(|s| s.map_exprs(&map));
 }
 
-/// What is known of sizes and of all loop variables of a kernel.
-pub fn all_ranges(kernel: &Kernel) -> Ranges {
-    fn bind(stmts: &[Stmt], ranges: &mut Ranges) {
-        for stmt in stmts {
-            match stmt {
-                Stmt::For(l) => ranges.bind(l.var, &l.extent),
-                Stmt::Check { var, extent, .. } => ranges.bind(*var, extent),
-                _ => {}
-            }
-            stmt.bodies().into_iter().for_each(|b| bind(b, ranges));
-        }
-    }
-    let mut ranges = kernel.ranges();
-    bind(&kernel.body, &mut ranges);
-    ranges
-}
-
 /// Calls `f` with every scalar that statements evaluate.
 pub fn visit_scalars<'a>(stmts: &'a [Stmt], f: &mut dyn FnMut(&'a Scalar)) {
     for stmt in stmts {

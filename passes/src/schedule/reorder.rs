@@ -2,7 +2,7 @@
 //!
 //! `for c < 8 { for p < 100 { o[c, p] = .. } }` with the first dimension of `o` innermost in memory
 //! becomes `for p < 100 { for c < 8 { o[c, p] = .. } }`. Loops of a sum follow what it reads.
-use super::nest::{Nest, all_ranges};
+use super::nest::Nest;
 use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
 use std::cmp::Reverse;
@@ -14,7 +14,7 @@ use tensmith_ir::loops::{For, Kernel, Mark, Role, Scalar, Scope, Stmt};
 /// that they have.
 pub fn follow_results(s: &mut Scheduler, at: &Place) {
     let nest = Nest::at(s.kernel(), at);
-    let Some(offset) = first_store(s.kernel(), nest.body, &all_ranges(s.kernel())) else {
+    let Some(offset) = first_store(s.kernel(), nest.body, &s.kernel().all_ranges()) else {
         return;
     };
     let order = sorted(&nest.loops, &offset);

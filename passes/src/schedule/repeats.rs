@@ -4,7 +4,7 @@
 //! `for i < 82 { o[i] = a[mod(i, 41)] }` becomes `for r < 2 { for i < 41 { o[41*r + i] = a[i] } }`,
 //! whose rows are copies. `for i < 180 { o[i, j] = guard([59 - i], a[i, j], b[j, i - 60]) }` becomes
 //! `for p < 3 { for i < 60 { .. } }`, where the number of the part chooses.
-use super::nest::{Nest, all_ranges, visit_scalars};
+use super::nest::{Nest, visit_scalars};
 use super::primitives::edit::Place;
 use super::scheduler::Scheduler;
 use super::transpose::is_scalar_work;
@@ -80,7 +80,7 @@ fn choose(kernel: &Kernel, nest: &Nest<'_>) -> Vec<(Var, i64)> {
     if !is_scalar_work(nest.body) {
         return vec![];
     }
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let mut offsets = Vec::new();
     visit_scalars(nest.body, &mut |s| {
         s.visit(&mut |s| match s {

@@ -10,7 +10,7 @@
 //! `for i < 8 jam { r = 0; for l < 16 vector { t = -0; for c < 4 { t = fma(a[i, 16*c + l], ..) };
 //! r = r + t }; o[i] = r }`.
 use super::contraction::{Factor, factors, is_loaded_once};
-use super::nest::{Nest, all_ranges};
+use super::nest::Nest;
 use super::primitives::edit::Place;
 use super::primitives::{Primitive, Rejected};
 use super::scheduler::Scheduler;
@@ -58,7 +58,7 @@ pub fn choose(
     }
     let (kernel, choices) = s.kernel_and_choices();
     let nest = &Nest::at(kernel, at);
-    let [x, y] = factors(kernel, nest.body, &all_ranges(kernel), target)?;
+    let [x, y] = factors(kernel, nest.body, &kernel.all_ranges(), target)?;
     let (x, y) = if packable.admits(x.buffer) {
         (y, x)
     } else {

@@ -10,7 +10,7 @@
 //! the channels of an image: the loop around it runs in vectors, all iterations of the short one in
 //! lock step, so that what is loaded or stored in between lies in whole vectors.
 use super::Target;
-use super::nest::{Nest, all_ranges, space, visit_scalars};
+use super::nest::{Nest, space, visit_scalars};
 use super::parameters::Choices;
 use super::primitives::Rejected;
 use super::primitives::edit::Place;
@@ -253,7 +253,7 @@ pub(super) fn are_turned(kernel: &Kernel, target: &Target, stmts: &[Stmt]) -> bo
 /// innermost loop.
 fn crosses(kernel: &Kernel, nest: &Nest<'_>, k: usize) -> bool {
     let columns = nest.loops.len() - 1;
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let far = |o: &Expr| first_step(nest, o, columns, &ranges).is_some_and(|c| c.abs() >= FEW);
     let loads = loads(kernel, nest);
     loads
@@ -263,7 +263,7 @@ fn crosses(kernel: &Kernel, nest: &Nest<'_>, k: usize) -> bool {
 
 /// The offsets at which inputs are loaded.
 fn loads(kernel: &Kernel, nest: &Nest<'_>) -> Vec<Expr> {
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let mut found = Vec::new();
     visit_scalars(nest.body, &mut |s| {
         s.visit(&mut |s| {
@@ -295,7 +295,7 @@ fn first_step(nest: &Nest<'_>, offset: &Expr, k: usize, ranges: &Ranges) -> Opti
 
 /// The offsets at which statements store, if they are all of words in memory.
 fn words_stored(kernel: &Kernel, stmts: &[Stmt]) -> Option<Vec<Expr>> {
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let mut found = Vec::new();
     for stmt in stmts {
         let Stmt::Store { buffer, index, .. } = stmt else {

@@ -6,7 +6,7 @@
 //! few apart, but for operands that are turned. That loop becomes vectors, the one around it rows in
 //! lock step, so that enough sums are in flight; short windows are unrolled.
 use super::block_sums::block_sums;
-use super::nest::{Nest, all_ranges, space, visit_scalars};
+use super::nest::{Nest, space, visit_scalars};
 use super::parameters::Choices;
 use super::primitives::edit::Place;
 use super::primitives::registers::visit_stmts;
@@ -281,7 +281,7 @@ pub fn steps(target: &Target) -> i64 {
 pub fn contiguous(kernel: &Kernel, l: &For, most: i64, packed: &dyn Fn(BufferId) -> bool) -> bool {
     let mut fine = true;
     let mut stores = 0;
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let mut look = |b: BufferId, index: &[Expr], store: bool| {
         if kernel.buffer(b).scope == Scope::Register {
             return;

@@ -1,5 +1,4 @@
 //! Whether all iterations of a loop, and of those in it, write elements of their own.
-use crate::schedule::nest::all_ranges;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::integer::gcd;
 use tensmith_ir::loops::{BufferId, For, Kernel, Scope, Stmt};
@@ -17,7 +16,7 @@ struct Write {
 /// Whether no element of memory is written twice by all iterations of a loop together.
 pub fn writes_are_distinct(kernel: &Kernel, l: &For) -> bool {
     let mut writes = Vec::new();
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     collect(kernel, &ranges, l, &mut vec![], &mut writes);
     let alone = writes.iter().all(|w| alone(w).is_some_and(is_number));
     let pairs = |k: usize| writes[k + 1..].iter().map(move |w| (k, w));

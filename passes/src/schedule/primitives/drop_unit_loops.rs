@@ -28,7 +28,7 @@
 //! ```
 use super::edit::find;
 use super::{Forwarded, Rejected};
-use crate::schedule::nest::{all_ranges, substitute};
+use crate::schedule::nest::substitute;
 use tensmith_ir::expr::Var;
 use tensmith_ir::loops::{Kernel, Stmt};
 
@@ -49,7 +49,7 @@ pub fn apply(kernel: &mut Kernel, vars: &[Var]) -> Result<Forwarded, Rejected> {
         }
     }
     remove(&mut kernel.body, vars);
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let zeros = vars.iter().map(|v| (*v, 0.into())).collect();
     substitute(&mut kernel.body, &zeros, &ranges);
     let map = vars.iter().map(|v| (*v, vec![])).collect();

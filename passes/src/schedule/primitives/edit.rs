@@ -1,6 +1,6 @@
 //! Finding loops in a kernel, and putting others in their place.
 use super::Rejected;
-use crate::schedule::nest::{all_ranges, substitute};
+use crate::schedule::nest::substitute;
 use std::collections::{BTreeSet, HashMap};
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{Buffer, BufferId, For, Kernel, Layout, Mark, Scalar, Scope, Stmt};
@@ -170,7 +170,7 @@ impl Known {
     /// What is known in a kernel.
     pub fn of(kernel: &Kernel) -> Known {
         Known {
-            ranges: all_ranges(kernel),
+            ranges: kernel.all_ranges(),
         }
     }
 

@@ -29,7 +29,6 @@
 //! ```
 use super::edit::{find, replace, wrap};
 use super::{Forwarded, Rejected};
-use crate::schedule::nest::all_ranges;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{Cond, Kernel, Scalar, Stmt};
 
@@ -38,7 +37,7 @@ use tensmith_ir::loops::{Cond, Kernel, Scalar, Stmt};
 /// Errors: what the head of this file requires.
 pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
     let (place, _) = find(kernel, var)?;
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let mut folded = 0;
     replace(kernel, &place, |_, mut l| {
         let mut body = std::mem::take(&mut l.body);

@@ -45,7 +45,6 @@
 use super::edit::{Place, change, find_plain};
 use super::registers::visit_stmts;
 use super::{Forwarded, Rejected};
-use crate::schedule::nest::all_ranges;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::loops::{BinaryOp, Cond, For, Kernel, Mark, Role, Scalar, Scope, Stmt};
 
@@ -76,7 +75,7 @@ pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
         }
     });
     let mut conds = wanted.filter(|_| fine).ok_or(Rejected::Body(var))?;
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     conds.retain(|c| !ranges.proves_non_negative(c));
     if conds.is_empty() {
         return Err(Rejected::NoEffect);

@@ -41,7 +41,7 @@
 //! ```
 use super::edit::{find_plain, new_register};
 use super::{Forwarded, Rejected};
-use crate::schedule::nest::{all_ranges, visit_scalars};
+use crate::schedule::nest::visit_scalars;
 use std::collections::HashSet;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt, is_update};
@@ -51,7 +51,7 @@ use tensmith_ir::loops::{BufferId, For, Kernel, Mark, Role, Scalar, Scope, Stmt,
 /// Errors: what the head of this file requires.
 pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
     let (place, _) = find_plain(kernel, var)?;
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     let mut stmts = std::mem::take(place.list_mut(&mut kernel.body));
     let found = find(kernel, &ranges, &stmts, place.at);
     let done = found.map(|found| keep(kernel, &ranges, &mut stmts, place.at, &found));

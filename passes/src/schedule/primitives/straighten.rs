@@ -41,7 +41,7 @@ use super::edit::{find_plain, new_register, replace};
 use super::fold_guards::fold_guards;
 use super::registers::{read, seen_outside, visit_stmts, written};
 use super::{Forwarded, Rejected};
-use crate::schedule::nest::{all_ranges, substitute};
+use crate::schedule::nest::substitute;
 use std::collections::HashMap;
 use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{BufferId, For, Kernel, Mark, Scalar, Scope, Stmt};
@@ -65,7 +65,7 @@ pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
             gone.push((l.var, vec![]));
         }
     });
-    let ranges = all_ranges(kernel);
+    let ranges = kernel.all_ranges();
     replace(kernel, &place, |kernel, l| {
         let mut straight = Vec::new();
         let stmt = Stmt::For(Box::new(l));
