@@ -128,15 +128,7 @@ fn placed(
     y: ValueId,
     (places, result): (&[usize], &[Expr]),
 ) -> Result<ValueId, GraphError> {
-    let mut sorted = places.to_vec();
-    sorted.sort_unstable();
-    let mut y = y;
-    if sorted != places {
-        let from = |d: &usize| places.iter().position(|p| p == d).map_or(0, |k| k as i64);
-        let perm: Vec<i64> = sorted.iter().map(from).collect();
-        let attrs = Attrs::new().with("perm", perm);
-        y = cx.add("transpose", label, &[y], attrs)?;
-    }
+    let (y, sorted) = cx.sort_axes(label, y, places)?;
     let extent = |d: usize| match sorted.contains(&d) {
         true => result[d].clone(),
         false => 1.into(),

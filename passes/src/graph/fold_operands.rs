@@ -402,15 +402,7 @@ fn behind(
     };
     let place = |c: &u8| out.iter().position(|o| o == c);
     let left: Vec<usize> = weights.iter().filter_map(place).collect();
-    let mut sorted = left.clone();
-    sorted.sort_unstable();
-    let mut summand = summand;
-    if sorted != left {
-        let from = |d: &usize| left.iter().position(|l| l == d).map_or(0, |k| k as i64);
-        let perm: Vec<i64> = sorted.iter().map(from).collect();
-        let attrs = Attrs::new().with("perm", perm);
-        summand = cx.add("transpose", label, &[summand], attrs)?;
-    }
+    let (summand, sorted) = cx.sort_axes(label, summand, &left)?;
     let result = &cx.old.ty(product.node.outputs[0]).shape;
     let first = sorted.first().copied().unwrap_or(out.len());
     let extent = |d: usize| match sorted.contains(&d) {

@@ -127,6 +127,28 @@ impl<'g> Rewriter<'g> {
         self.new.add_one(row, label, inputs, attrs)
     }
 
+    /// A value whose axes have these places, turned so that they are in order, and these; no node if
+    /// they are.
+    ///
+    /// Errors: another number of axes.
+    pub fn sort_axes(
+        &mut self,
+        label: &str,
+        value: ValueId,
+        places: &[usize],
+    ) -> Result<(ValueId, Vec<usize>), GraphError> {
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_by_key(|axis| places[*axis]);
+        let sorted = order.iter().map(|axis| places[*axis]).collect();
+        if order.is_sorted() {
+            return Ok((value, sorted));
+        }
+        let perm: Vec<i64> = order.iter().map(|axis| *axis as i64).collect();
+        let attrs = Attrs::new().with("perm", perm);
+        let value = self.add("transpose", label, &[value], attrs)?;
+        Ok((value, sorted))
+    }
+
     /// The same elements under another shape; no node if it has that shape.
     ///
     /// Errors: another number of elements.
