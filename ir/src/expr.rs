@@ -6,6 +6,7 @@
 mod conditions;
 mod remainders;
 
+use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Add, Mul, Neg, Sub};
@@ -60,11 +61,14 @@ pub enum Atom {
     Max(Box<(Expr, Expr)>),
 }
 
+/// Atoms that are multiplied, sorted. Most are one.
+pub type Product = SmallVec<[Atom; 1]>;
+
 /// A polynomial with integer coefficients over [`Atom`]s, in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Expr {
-    /// Products of atoms (sorted, at least one) with their coefficients (never 0), sorted.
-    terms: Vec<(Vec<Atom>, i64)>,
+    /// Products of at least one atom with their coefficients (never 0), sorted.
+    terms: Vec<(Product, i64)>,
     constant: i64,
 }
 
@@ -232,7 +236,7 @@ impl Expr {
     /// An atom alone.
     pub fn atom(atom: Atom) -> Self {
         Expr {
-            terms: vec![(vec![atom], 1)],
+            terms: vec![(smallvec![atom], 1)],
             constant: 0,
         }
     }
@@ -275,13 +279,26 @@ impl Expr {
     }
 
     /// The summands that are not constant: atoms and coefficient.
-    pub fn terms(&self) -> &[(Vec<Atom>, i64)] {
+    pub fn terms(&self) -> &[(Product, i64)] {
         &self.terms
     }
 
-    fn from_terms(map: BTreeMap<Vec<Atom>, i64>, constant: i64) -> Self {
+    fn from_terms(map: BTreeMap<Product, i64>, constant: i64) -> Self {
         let terms = map.into_iter().filter(|(_, c)| *c != 0).collect();
         Expr { terms, constant }
+    }
+
+    /// The expression that many times.
+    fn scaled(mut self, by: i64) -> Self {
+        match by {
+            0 => self.terms.clear(),
+            _ => {
+                let coefs = self.terms.iter_mut().map(|(_, coef)| coef);
+                coefs.for_each(|coef| *coef = coef.saturating_mul(by));
+            }
+        }
+        self.constant = self.constant.saturating_mul(by);
+        self
     }
 
     /// Quotient rounded towards minus infinity. A divisor that is not positive counts as 1.
@@ -357,7 +374,7 @@ impl Expr {
             }
             *map.entry(left).or_insert(0) += coef / by;
         }
-        let constant = map.remove(&Vec::new()).unwrap_or(0);
+        let constant = map.remove(&Product::new()).unwrap_or(0);
         Some(Self::from_terms(map, constant))
     }
 
@@ -454,6 +471,11 @@ impl Expr {
 
     /// The expression with variables replaced.
     pub fn substitute(&self, f: &dyn Fn(Var) -> Option<Expr>) -> Expr {
+        let mut replaced = false;
+        self.visit(&mut |a| replaced |= matches!(a, Atom::Var(v) if f(*v).is_some()));
+        if !replaced {
+            return self.clone();
+        }
         self.map_atoms(&|a| match a {
             Atom::Var(v) => f(*v),
             _ => None,
@@ -693,18 +715,20 @@ impl<T: Into<Expr>> Add<T> for Expr {
     fn add(self, other: T) -> Expr {
         let other = other.into();
         let constant = self.constant.saturating_add(other.constant);
-        if other.terms.is_empty() {
-            return Expr {
-                terms: self.terms,
-                constant,
-            };
+        let mut terms = Vec::with_capacity(self.terms.len() + other.terms.len());
+        let mut second = other.terms.into_iter().peekable();
+        for (atoms, coef) in self.terms {
+            while let Some(before) = second.next_if(|(b, _)| *b < atoms) {
+                terms.push(before);
+            }
+            let same = second.next_if(|(b, _)| *b == atoms);
+            let sum = coef.saturating_add(same.map_or(0, |(_, c)| c));
+            if sum != 0 {
+                terms.push((atoms, sum));
+            }
         }
-        let mut map: BTreeMap<_, _> = self.terms.into_iter().collect();
-        for (atoms, coef) in other.terms {
-            let slot = map.entry(atoms).or_insert(0i64);
-            *slot = slot.saturating_add(coef);
-        }
-        Expr::from_terms(map, constant)
+        terms.extend(second);
+        Expr { terms, constant }
     }
 }
 
@@ -729,15 +753,20 @@ impl<T: Into<Expr>> Mul<T> for Expr {
 
     fn mul(self, other: T) -> Expr {
         let other = other.into();
-        let mut map: BTreeMap<Vec<Atom>, i64> = BTreeMap::new();
-        let mut add = |atoms: Vec<Atom>, coef: i64| {
+        match (self.as_const(), other.as_const()) {
+            (_, Some(by)) => return self.scaled(by),
+            (Some(by), _) => return other.scaled(by),
+            _ => {}
+        }
+        let mut map: BTreeMap<Product, i64> = BTreeMap::new();
+        let mut add = |atoms: Product, coef: i64| {
             let slot = map.entry(atoms).or_insert(0);
             *slot = slot.saturating_add(coef);
         };
         for (a, x) in &self.terms {
             add(a.clone(), x.saturating_mul(other.constant));
             for (b, y) in &other.terms {
-                let mut atoms = [a.clone(), b.clone()].concat();
+                let mut atoms: Product = a.iter().chain(b).cloned().collect();
                 atoms.sort();
                 add(atoms, x.saturating_mul(*y));
             }

@@ -1,5 +1,5 @@
 //! Conditions that an expression is at least 0, in fewer terms.
-use super::{Atom, Expr, Ranges};
+use super::{Expr, Product, Ranges};
 
 impl Expr {
     /// Expressions of which all are at least 0 if, and only if, this one is, each of fewer terms
@@ -20,7 +20,7 @@ impl Expr {
         if most != 0 || least.terms.len() < 2 {
             return vec![least];
         }
-        let part = |term: &(Vec<Atom>, i64)| {
+        let part = |term: &(Product, i64)| {
             let term = Expr {
                 terms: vec![term.clone()],
                 constant: 0,

@@ -1,5 +1,5 @@
 //! Quotients and remainders of one number: of its parts, and put together again.
-use super::{Atom, Expr, Ranges};
+use super::{Atom, Expr, Product, Ranges};
 use crate::integer::gcd;
 
 impl Expr {
@@ -49,10 +49,10 @@ impl Expr {
     /// The term that holds the quotient to `k*others*(a mod d)`, and what both make together.
     fn quotient_of(&self, a: &Expr, d: &Expr, others: &[Atom], k: i64) -> Option<(Expr, Expr)> {
         let has = |e: &Expr| {
-            let known = |t: &(Vec<Atom>, i64)| self.terms.contains(t);
+            let known = |t: &(Product, i64)| self.terms.contains(t);
             !e.terms.is_empty() && e.constant == 0 && e.terms.iter().all(known)
         };
-        let quotient = Expr::product_of(others.to_vec()) * a.div(d.clone()) * d.clone() * k;
+        let quotient = Expr::product_of(others.into()) * a.div(d.clone()) * d.clone() * k;
         if has(&quotient) {
             return Some((quotient, a.clone()));
         }
@@ -66,12 +66,12 @@ impl Expr {
                 _ => None,
             });
         extents.into_iter().find_map(|e| {
-            let quotient = Expr::product_of(others.to_vec()) * a.div(d).rem(e) * multiple;
+            let quotient = Expr::product_of(others.into()) * a.div(d).rem(e) * multiple;
             has(&quotient).then(|| Some((quotient, a.rem(d.checked_mul(e)?))))?
         })
     }
 
-    fn product_of(atoms: Vec<Atom>) -> Expr {
+    fn product_of(atoms: Product) -> Expr {
         if atoms.is_empty() {
             return Expr::from(1);
         }

@@ -36,6 +36,7 @@ pub use verify::{
 
 use crate::dtype::DType;
 use crate::expr::{Expr, Symbol, Var};
+use smallvec::{SmallVec, smallvec};
 
 /// A buffer of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -356,26 +357,57 @@ impl Kernel {
 
 impl Stmt {
     /// The statement lists nested in this one.
-    pub fn bodies(&self) -> Vec<&Vec<Stmt>> {
+    pub fn bodies(&self) -> SmallVec<[&Vec<Stmt>; 2]> {
         match self {
-            Stmt::For(l) => vec![&l.body],
-            Stmt::Store { .. } => vec![],
+            Stmt::For(l) => smallvec![&l.body],
+            Stmt::Store { .. } => smallvec![],
             Stmt::If {
                 then, otherwise, ..
-            } => vec![then, otherwise],
-            Stmt::Check { body, .. } | Stmt::While { body, .. } => vec![body],
+            } => smallvec![then, otherwise],
+            Stmt::Check { body, .. } | Stmt::While { body, .. } => smallvec![body],
         }
     }
 
     /// The statement lists nested in this one.
-    pub fn bodies_mut(&mut self) -> Vec<&mut Vec<Stmt>> {
+    pub fn bodies_mut(&mut self) -> SmallVec<[&mut Vec<Stmt>; 2]> {
         match self {
-            Stmt::For(l) => vec![&mut l.body],
-            Stmt::Store { .. } => vec![],
+            Stmt::For(l) => smallvec![&mut l.body],
+            Stmt::Store { .. } => smallvec![],
             Stmt::If {
                 then, otherwise, ..
-            } => vec![then, otherwise],
-            Stmt::Check { body, .. } | Stmt::While { body, .. } => vec![body],
+            } => smallvec![then, otherwise],
+            Stmt::Check { body, .. } | Stmt::While { body, .. } => smallvec![body],
+        }
+    }
+
+    /// Calls `f` with every expression within; a variable that is bound counts as one.
+    pub fn visit_exprs(&self, f: &mut dyn FnMut(&Expr)) {
+        match self {
+            Stmt::For(l) => {
+                f(&l.var.into());
+                f(&l.extent);
+                let combine = l.reduction.iter().flat_map(|r| &r.combine);
+                combine.for_each(|s| s.visit_exprs(f));
+            }
+            Stmt::Store { index, value, .. } => {
+                index.iter().for_each(&mut *f);
+                value.visit_exprs(f);
+            }
+            Stmt::If { cond, .. } => match cond {
+                Cond::Affine(es) => es.iter().for_each(&mut *f),
+                Cond::Scalar(s) => s.visit_exprs(f),
+            },
+            Stmt::Check {
+                var, value, extent, ..
+            } => {
+                f(&(*var).into());
+                f(extent);
+                value.visit_exprs(f);
+            }
+            Stmt::While { cond, .. } => cond.visit_exprs(f),
+        }
+        for body in self.bodies() {
+            body.iter().for_each(|s| s.visit_exprs(f));
         }
     }
 

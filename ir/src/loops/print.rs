@@ -174,40 +174,9 @@ pub(super) fn vars_in_use(stmts: &[Stmt]) -> u32 {
         });
     };
     for stmt in stmts {
-        visit_exprs(stmt, &mut see);
+        stmt.visit_exprs(&mut see);
     }
     most
-}
-
-/// Calls `f` with every expression of a statement; a bound variable counts as one.
-fn visit_exprs(stmt: &Stmt, f: &mut dyn FnMut(&Expr)) {
-    match stmt {
-        Stmt::For(l) => {
-            f(&l.var.into());
-            f(&l.extent);
-            let combine = l.reduction.iter().flat_map(|r| &r.combine);
-            combine.for_each(|s| s.visit_exprs(f));
-        }
-        Stmt::Store { index, value, .. } => {
-            index.iter().for_each(&mut *f);
-            value.visit_exprs(f);
-        }
-        Stmt::If { cond, .. } => match cond {
-            Cond::Affine(es) => es.iter().for_each(&mut *f),
-            Cond::Scalar(s) => s.visit_exprs(f),
-        },
-        Stmt::Check {
-            var, value, extent, ..
-        } => {
-            f(&(*var).into());
-            f(extent);
-            value.visit_exprs(f);
-        }
-        Stmt::While { cond, .. } => cond.visit_exprs(f),
-    }
-    for body in stmt.bodies() {
-        body.iter().for_each(|s| visit_exprs(s, f));
-    }
 }
 
 /// Writes statements and scalars with the names of their buffers.

@@ -3,6 +3,7 @@ use super::BufferId;
 use super::math::MathFn;
 use crate::dtype::DType;
 use crate::expr::Expr;
+use smallvec::{SmallVec, smallvec};
 
 /// A constant: the type and the element's little-endian bytes, extended by zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -213,23 +214,25 @@ impl Scalar {
     }
 
     /// The operands.
-    pub fn children(&self) -> Vec<&Scalar> {
+    pub fn children(&self) -> SmallVec<[&Scalar; 3]> {
         match self {
-            Scalar::Const(_) | Scalar::Index(_) | Scalar::Load(..) => vec![],
-            Scalar::Unary(_, a) | Scalar::Cast(_, a) | Scalar::Bitcast(_, a) => vec![a],
-            Scalar::Binary(_, a, b) | Scalar::Guard(_, a, b) => vec![a, b],
-            Scalar::Fma(a, b, c) | Scalar::Select(a, b, c) => vec![a, b, c],
+            Scalar::Const(_) | Scalar::Index(_) | Scalar::Load(..) => smallvec![],
+            Scalar::Unary(_, a) | Scalar::Cast(_, a) | Scalar::Bitcast(_, a) => smallvec![&**a],
+            Scalar::Binary(_, a, b) | Scalar::Guard(_, a, b) => smallvec![&**a, &**b],
+            Scalar::Fma(a, b, c) | Scalar::Select(a, b, c) => smallvec![&**a, &**b, &**c],
             Scalar::Call(_, args) => args.iter().collect(),
         }
     }
 
     /// The operands.
-    pub fn children_mut(&mut self) -> Vec<&mut Scalar> {
+    pub fn children_mut(&mut self) -> SmallVec<[&mut Scalar; 3]> {
         match self {
-            Scalar::Const(_) | Scalar::Index(_) | Scalar::Load(..) => vec![],
-            Scalar::Unary(_, a) | Scalar::Cast(_, a) | Scalar::Bitcast(_, a) => vec![a],
-            Scalar::Binary(_, a, b) | Scalar::Guard(_, a, b) => vec![a, b],
-            Scalar::Fma(a, b, c) | Scalar::Select(a, b, c) => vec![a, b, c],
+            Scalar::Const(_) | Scalar::Index(_) | Scalar::Load(..) => smallvec![],
+            Scalar::Unary(_, a) | Scalar::Cast(_, a) | Scalar::Bitcast(_, a) => smallvec![&mut **a],
+            Scalar::Binary(_, a, b) | Scalar::Guard(_, a, b) => smallvec![&mut **a, &mut **b],
+            Scalar::Fma(a, b, c) | Scalar::Select(a, b, c) => {
+                smallvec![&mut **a, &mut **b, &mut **c]
+            }
             Scalar::Call(_, args) => args.iter_mut().collect(),
         }
     }

@@ -65,17 +65,18 @@ fn joinable(
     }
     let mut fine = true;
     visit_accesses(body, &mut |access| {
-        fine &= match access {
-            Access::Element(b, _) if kernel.buffer(b).scope == Scope::Register => true,
-            Access::Element(b, index) => {
-                let offset = kernel.buffer(b).offset(index).simplify(ranges);
-                let outer = offset.linear_coefficient(*outer);
-                let inner = offset.linear_coefficient(*inner);
-                let stays = keep(b) && inner.as_ref().is_none_or(|c| !c.is(0));
-                outer.is_some() && !stays && outer == inner.map(|c| c * extent.clone())
-            }
-            Access::Expr(e) => !e.mentions(*outer) && !e.mentions(*inner),
-        };
+        fine = fine
+            && match access {
+                Access::Element(b, _) if kernel.buffer(b).scope == Scope::Register => true,
+                Access::Element(b, index) => {
+                    let offset = kernel.buffer(b).offset(index).simplify(ranges);
+                    let outer = offset.linear_coefficient(*outer);
+                    let inner = offset.linear_coefficient(*inner);
+                    let stays = keep(b) && inner.as_ref().is_none_or(|c| !c.is(0));
+                    outer.is_some() && !stays && outer == inner.map(|c| c * extent.clone())
+                }
+                Access::Expr(e) => !e.mentions(*outer) && !e.mentions(*inner),
+            };
     });
     fine
 }

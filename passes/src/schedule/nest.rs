@@ -55,9 +55,12 @@ pub fn space(var: Var, extent: Expr, mark: Mark, body: Vec<Stmt>) -> Stmt {
     }))
 }
 
-/// Puts expressions in the place of variables, and simplifies.
+/// Puts expressions in the place of variables, and simplifies where there is one.
 pub fn substitute(stmts: &mut [Stmt], with: &HashMap<Var, Expr>, ranges: &Ranges) {
-    let map = |e: &Expr| e.substitute(&|v| with.get(&v).cloned()).simplify(ranges);
+    let map = |e: &Expr| match with.keys().any(|v| e.mentions(*v)) {
+        true => e.substitute(&|v| with.get(&v).cloned()).simplify(ranges),
+        false => e.clone(),
+    };
     stmts.iter_mut().for_each(|s| s.map_exprs(&map));
 }
 

@@ -52,10 +52,10 @@ pub fn visit_stmts<'s>(stmts: &'s [Stmt], f: &mut dyn FnMut(&'s Stmt)) {
     }
 }
 
-/// How often each buffer occurs.
-fn counts(stmts: &[Stmt]) -> BTreeMap<BufferId, usize> {
-    let mut all = BTreeMap::new();
-    let mut count = |b: BufferId| *all.entry(b).or_insert(0) += 1;
+/// How often each buffer of a kernel occurs, by its number.
+fn counts(kernel: &Kernel, stmts: &[Stmt]) -> Vec<usize> {
+    let mut all = vec![0; kernel.buffers.len()];
+    let mut count = |b: BufferId| all[b.0 as usize] += 1;
     visit_stmts(stmts, &mut |s| match s {
         Stmt::Store { buffer, .. } => count(*buffer),
         Stmt::For(l) => {
@@ -77,8 +77,11 @@ fn counts(stmts: &[Stmt]) -> BTreeMap<BufferId, usize> {
 
 /// The buffers of `among` that occur outside of these statements of the kernel.
 pub fn seen_outside(kernel: &Kernel, stmts: &[Stmt], among: &Set) -> Set {
-    let (all, inside) = (counts(&kernel.body), counts(stmts));
-    let outside = |b: &&BufferId| all.get(b) != inside.get(b);
+    if among.is_empty() {
+        return Set::new();
+    }
+    let (all, inside) = (counts(kernel, &kernel.body), counts(kernel, stmts));
+    let outside = |b: &&BufferId| all[b.0 as usize] != inside[b.0 as usize];
     among.iter().filter(outside).copied().collect()
 }
 
@@ -188,8 +191,8 @@ pub fn accumulators(kernel: &Kernel, l: &For) -> Option<Vec<Accumulator>> {
         _ => {}
     });
     // An update stores and loads once each.
-    let counts = counts(&l.body);
-    fine &= updates.iter().all(|(b, n)| counts[b] == 2 * n);
+    let counts = counts(kernel, &l.body);
+    fine &= updates.iter().all(|(b, n)| counts[b.0 as usize] == 2 * n);
     fine &= !memory || writes_are_distinct(kernel, l);
     fine.then_some(found)
 }

@@ -37,13 +37,13 @@
 //!   }
 //! }
 //! ```
-use super::edit::{find_plain, new_register, replace};
+use super::edit::{find_plain, heads, new_register, replace};
 use super::fold_guards::fold_guards;
 use super::registers::{read, seen_outside, visit_stmts, written};
 use super::{Forwarded, Rejected};
 use crate::schedule::nest::substitute;
 use std::collections::HashMap;
-use tensmith_ir::expr::{Expr, Ranges, Var};
+use tensmith_ir::expr::{Atom, Ranges, Var};
 use tensmith_ir::loops::{BufferId, For, Kernel, Mark, Scalar, Scope, Stmt};
 
 /// Iterations at most.
@@ -66,10 +66,10 @@ pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
         }
     });
     let ranges = kernel.all_ranges();
+    let depth = gone.len();
     replace(kernel, &place, |kernel, l| {
-        let mut straight = Vec::new();
-        let stmt = Stmt::For(Box::new(l));
-        unrolled(&stmt, &HashMap::new(), &ranges, &mut straight);
+        let (loops, body) = heads(l, depth);
+        let straight = Unrolling::new(&loops, body, ranges).all();
         shared(kernel, straight)
     });
     Ok(Forwarded {
@@ -116,51 +116,97 @@ fn check_buffers(kernel: &Kernel, l: &For) -> Result<(), Rejected> {
     }
 }
 
-/// Appends the iterations of a nest, with numbers in the place of its variables.
-fn unrolled(stmt: &Stmt, at: &HashMap<Var, Expr>, ranges: &Ranges, out: &mut Vec<Stmt>) {
-    match stmt {
-        Stmt::For(l) => {
-            for k in 0..l.extent.as_const().unwrap_or(0) {
-                let mut at = at.clone();
-                at.insert(l.var, k.into());
-                l.body.iter().for_each(|s| unrolled(s, &at, ranges, out));
+/// The iterations of a nest, with numbers in the place of its variables.
+struct Unrolling {
+    /// The variables and how often their loops run, outermost first.
+    loops: Vec<(Var, i64)>,
+    /// The statements, and the places in `loops` of the variables that each looks at.
+    body: Vec<(Stmt, Vec<usize>)>,
+    ranges: Ranges,
+    /// Statements by their place in the body and the values of the variables that they look at: a
+    /// transform by rows is one for all columns.
+    known: HashMap<(usize, Vec<i64>), Vec<Stmt>>,
+}
+
+impl Unrolling {
+    fn new(loops: &[For], body: Vec<Stmt>, ranges: Ranges) -> Unrolling {
+        let extent = |l: &For| (l.var, l.extent.as_const().unwrap_or(0));
+        let loops: Vec<(Var, i64)> = loops.iter().map(extent).collect();
+        let seen = |stmt: Stmt| {
+            let mut seen = vec![false; loops.len()];
+            stmt.visit_exprs(&mut |e| {
+                let sees = |(seen, (var, _)): (&mut bool, &(Var, i64))| *seen |= e.mentions(*var);
+                seen.iter_mut().zip(&loops).for_each(sees);
+            });
+            let places = (0..loops.len()).filter(|k| seen[*k]).collect();
+            (stmt, places)
+        };
+        Unrolling {
+            body: body.into_iter().map(seen).collect(),
+            loops,
+            ranges,
+            known: HashMap::new(),
+        }
+    }
+
+    /// All iterations, in order.
+    fn all(mut self) -> Vec<Stmt> {
+        let iterations: i64 = self.loops.iter().map(|(_, n)| n).product();
+        let mut out = Vec::new();
+        for iteration in 0..iterations {
+            let mut at = vec![0; self.loops.len()];
+            let mut left = iteration;
+            for (value, (_, n)) in at.iter_mut().zip(&self.loops).rev() {
+                (*value, left) = (left % n, left / n);
             }
+            (0..self.body.len()).for_each(|k| out.extend_from_slice(self.stmt(k, &at)));
         }
-        _ => {
-            let mut copy = vec![decided(stmt, at)];
-            substitute(&mut copy, at, ranges);
-            fold_guards(&mut copy, ranges);
-            out.extend(copy);
-        }
+        out
+    }
+
+    /// What becomes of a statement where the variables have these values.
+    fn stmt(&mut self, k: usize, at: &[i64]) -> &[Stmt] {
+        let (stmt, seen) = &self.body[k];
+        let values: Vec<i64> = seen.iter().map(|place| at[*place]).collect();
+        self.known.entry((k, values)).or_insert_with_key(|(_, v)| {
+            let vars = seen.iter().map(|place| self.loops[*place].0);
+            let at: HashMap<Var, i64> = vars.zip(v.iter().copied()).collect();
+            let mut copy = vec![decided(stmt, &at)];
+            let with = at.iter().map(|(var, n)| (*var, (*n).into())).collect();
+            substitute(&mut copy, &with, &self.ranges);
+            fold_guards(&mut copy, &self.ranges);
+            copy
+        })
     }
 }
 
 /// A copy of a statement without the branches of guards that numbers decide.
-fn decided(stmt: &Stmt, at: &HashMap<Var, Expr>) -> Stmt {
-    match stmt {
-        Stmt::Store {
-            buffer,
-            index,
-            value: Scalar::Guard(conds, then, otherwise),
-        } => {
-            let mut holds = conds
-                .iter()
-                .map(|c| c.substitute(&|v| at.get(&v).cloned()).as_const());
-            let value = match holds.try_fold(true, |all, c| Some(all && c? >= 0)) {
-                Some(true) => then,
-                Some(false) => otherwise,
-                None => return stmt.clone(),
-            };
-            let value = (**value).clone();
-            let (buffer, index) = (*buffer, index.clone());
-            let store = Stmt::Store {
-                buffer,
-                index,
-                value,
-            };
-            decided(&store, at)
-        }
-        _ => stmt.clone(),
+fn decided(stmt: &Stmt, at: &HashMap<Var, i64>) -> Stmt {
+    let Stmt::Store {
+        buffer,
+        index,
+        value,
+    } = stmt
+    else {
+        return stmt.clone();
+    };
+    let number = |a: &Atom| match a {
+        Atom::Var(v) => at.get(v).copied(),
+        _ => None,
+    };
+    let mut value = value;
+    while let Scalar::Guard(conds, then, otherwise) = value {
+        let mut holds = conds.iter().map(|c| c.eval(&number));
+        value = match holds.try_fold(true, |all, c| Some(all && c? >= 0)) {
+            Some(true) => then,
+            Some(false) => otherwise,
+            None => break,
+        };
+    }
+    Stmt::Store {
+        buffer: *buffer,
+        index: index.clone(),
+        value: value.clone(),
     }
 }
 
