@@ -231,7 +231,9 @@ impl Analytic {
         let again = machine.read_cycles(again, machine.level_of(panel));
         let far = machine.read_cycles(columns * (blocks - 1.0), machine.level_of(columns));
         let panels = (work.columns as f64 / work.tile.width() as f64).ceil();
-        let rows = ELEMENT * depth * (work.rows.unwrap_or(1) * work.outer) as f64 * batch;
+        // Windows of neighbouring rows overlap: what they share is found near.
+        let rows = ELEMENT * depth * (work.rows.unwrap_or(1) * work.outer) as f64;
+        let rows = work.rows_bytes.map_or(rows, |bytes| rows.min(bytes)) * batch;
         let factor = |panels, bytes| machine.read_cycles(rows * panels, machine.level_of(bytes));
         let factor = match blocks > 1.0 {
             true => factor(1.0, rows) + factor(panels - 1.0, rows / blocks / batch),
