@@ -3,6 +3,7 @@ mod common;
 
 use common::{check, conv_attrs, f32s, iota, pointwise, ty};
 use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::Expr;
 use tensmith_ir::graph::{Attrs, Graph, TensorType, ValueId};
 use tensmith_ir::ops::op;
 use tensmith_passes::PassOptions;
@@ -330,4 +331,33 @@ fn many_parts_are_joined_before_rows_pass_over_them() {
         assert_eq!(kernels(&g).len(), count, "{parts} parts");
         check(&g, &vec![iota(&[3, 2]); parts]);
     }
+}
+
+#[test]
+fn a_mean_is_not_computed_again_where_halves_of_an_image_are_swapped() {
+    let mut g = Graph::default();
+    let shape = [1, 4, 16, 8];
+    let x = g.add_input("x", ty(&shape));
+    let m = Attrs::new().with("axes", vec![2, 3]).with("keepdims", true);
+    let m = g.add_one(op("reduce_mean"), "mean", &[x], m).unwrap();
+    let d = add(&mut g, "sub", &[x, m]);
+    let half = |g: &mut Graph, start: i64, rows: i64| {
+        let attrs = Attrs::new()
+            .with("starts", [0, 0, start, 0].map(Expr::from).to_vec())
+            .with("sizes", [1, 4, rows, 8].map(Expr::from).to_vec())
+            .with("steps", vec![1, 1, 1, 1]);
+        g.add_one(op("slice"), "part", &[d], attrs).unwrap()
+    };
+    let parts = [half(&mut g, 5, 11), half(&mut g, 0, 5)];
+    let axis = Attrs::new().with("axis", 2);
+    let y = g.add_one(op("concat"), "y", &parts, axis).unwrap();
+    g.add_output("y", y);
+    let found = kernels(&g);
+    assert!(
+        found
+            .iter()
+            .all(|k| !k.contains("reduce_mean") || !k.contains("concat")),
+        "{found:?}"
+    );
+    check(&g, &[iota(&shape)]);
 }

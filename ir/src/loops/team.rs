@@ -82,14 +82,27 @@ impl Touched {
 
 /// Whether a team of threads runs a kernel.
 pub fn is_team(kernel: &Kernel) -> bool {
-    fn any(stmts: &[Stmt], in_steps: bool) -> bool {
-        stmts.iter().any(|s| match s {
-            Stmt::For(l) if l.mark == Mark::Parallel => in_steps,
-            Stmt::For(l) => any(&l.body, in_steps || l.role == Role::Serial),
-            other => other.bodies().into_iter().any(|b| any(b, in_steps)),
-        })
+    let mut found = false;
+    parallel_loops(&kernel.body, false, &mut |in_steps| found |= in_steps);
+    found
+}
+
+/// Whether all parallel loops of a kernel are in serial ones, whose steps a team shares.
+pub fn shares_steps(kernel: &Kernel) -> bool {
+    let mut all = true;
+    parallel_loops(&kernel.body, false, &mut |in_steps| all &= in_steps);
+    all
+}
+
+/// Calls `f` for each parallel loop that is in no other with whether it is in a serial one.
+fn parallel_loops(stmts: &[Stmt], in_steps: bool, f: &mut dyn FnMut(bool)) {
+    for stmt in stmts {
+        match stmt {
+            Stmt::For(l) if l.mark == Mark::Parallel => f(in_steps),
+            Stmt::For(l) => parallel_loops(&l.body, in_steps || l.role == Role::Serial, f),
+            other => (other.bodies().into_iter()).for_each(|b| parallel_loops(b, in_steps, f)),
+        }
     }
-    any(&kernel.body, false)
 }
 
 /// What the threads of a team do with a statement that is in no parallel loop.

@@ -76,8 +76,11 @@ pub(super) fn phases_join(graph: &Graph, node: &Node) -> bool {
 }
 
 /// The spatial axes; `None` if the kernel's extents are not known, phases meet elements apart, or too
-/// many weights were zeros.
+/// many weights were zeros; or if the operands are bytes, whose convolution has words for sums.
 fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
+    if graph.ty(node.inputs[0]).dtype.is_byte() {
+        return None;
+    }
     let kernel = &graph.ty(node.inputs[1]).shape[2..];
     let of = |name: &str, d: usize| node.attrs.ints(name)[d];
     let axis = |(d, kernel): (usize, &Expr)| {

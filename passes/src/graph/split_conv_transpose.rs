@@ -119,8 +119,12 @@ impl Axis {
     }
 }
 
-/// The spatial axes; `None` if the kernel's extents are not known, or there are too many phases.
+/// The spatial axes; `None` if the kernel's extents are not known, or there are too many phases; or if
+/// the operands are bytes, whose convolution has words for sums.
 fn axes(graph: &Graph, node: &Node) -> Option<Vec<Axis>> {
+    if graph.ty(node.inputs[0]).dtype.is_byte() {
+        return None;
+    }
     let kernel = &graph.ty(node.inputs[1]).shape[2..];
     let of = |name: &str, d: usize| node.attrs.ints(name)[d];
     let axis = |(d, kernel): (usize, &Expr)| {

@@ -64,6 +64,9 @@ struct Asked {
 pub struct Info {
     contexts: HashMap<Context, Asked>,
     in_contraction: bool,
+    /// Whether it is computed in a part of a result, where the index says so: inside of that guard,
+    /// whatever outer loop could compute it once.
+    guarded: bool,
 }
 
 /// The part of a kernel that decides how it is scheduled.
@@ -89,6 +92,7 @@ impl Info {
                 },
             )]),
             in_contraction: false,
+            guarded: false,
         }
     }
 
@@ -145,6 +149,9 @@ pub fn estimate(e: &Expr) -> f64 {
 
 /// Operations that are rounded once, but take as long as many others.
 const SLOW: [&str; 4] = ["div", "mod", "reciprocal", "sqrt"];
+
+/// Movements that read an operand for a part of their results only.
+const GUARDING: [&str; 2] = ["concat", "pad"];
 
 /// Whether computing an element again costs about as much as loading it.
 fn is_cheap(node: &Node) -> bool {
@@ -314,6 +321,7 @@ impl Partitioner<'_> {
         let mut info = Info {
             contexts: HashMap::new(),
             in_contraction: false,
+            guarded: false,
         };
         for value in &node.outputs {
             for consumer in &self.uses[value.0 as usize] {
@@ -321,6 +329,7 @@ impl Partitioner<'_> {
                 let reader = self.graph.node(*consumer);
                 info.in_contraction |=
                     outer.in_contraction || reader.op.class == Class::Contraction;
+                info.guarded |= outer.guarded || GUARDING.contains(&reader.op.name);
                 for (k, _) in reader
                     .inputs
                     .iter()
@@ -390,6 +399,9 @@ impl Partitioner<'_> {
         let from = &self.graph.ty(value).shape;
         let mut axes = broadcast_axes(from, &to.shape);
         let rank = to.rank();
+        if reader.guarded {
+            return vec![];
+        }
         if self.sums_rows(value, (&axes, &to.shape), draft) {
             return axes;
         }

@@ -45,7 +45,7 @@ pub use rejected::Rejected;
 pub(super) use text::{Listed, vars as read_vars};
 
 use tensmith_ir::expr::Var;
-use tensmith_ir::loops::team::{is_team, team_fault};
+use tensmith_ir::loops::team::{is_team, shares_steps, team_fault};
 use tensmith_ir::loops::{BufferId, Kernel, Layout};
 
 /// One application of a primitive. Each is described at the head of the file that is called like
@@ -167,7 +167,7 @@ impl Primitive {
         // Threads that share steps must still be able to.
         let before = kernel.clone();
         let forwarded = self.change(kernel)?;
-        if team_fault(kernel).is_none() {
+        if shares_steps(kernel) && team_fault(kernel).is_none() {
             return Ok(forwarded);
         }
         *kernel = before;

@@ -226,3 +226,17 @@ fn sums_say_that_they_reorder() {
         assert_eq!(forwarded.exact, exact, "{primitive}");
     }
 }
+
+#[test]
+fn a_serial_loop_around_parallel_ones_stays() {
+    let text = "kernel k() { in a: f32[8] out o: f32[8] scratch t: f32[8]
+        for i0 < 1 serial {
+            for i1 < 8 space parallel { t[i1] = exp(a[i1]) }
+            for i2 < 8 space parallel { o[i2] = t[7 - i2] } } }";
+    let mut kernel = parse_kernel(text).unwrap();
+    verify_kernel(&kernel).unwrap();
+    let before = kernel.clone();
+    let drop = Primitive::DropUnitLoops(vec![Var(0)]);
+    assert_eq!(drop.apply(&mut kernel), Err(Rejected::Team));
+    assert_eq!(kernel, before);
+}
