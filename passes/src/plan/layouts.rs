@@ -365,7 +365,8 @@ fn crossing<'g>(graph: &'g Graph, group: &'g Group) -> impl Iterator<Item = Valu
         .filter(move |v| graph.ty(*v).rank() == rank)
 }
 
-fn channels_last(rank: usize) -> Layout {
+/// Channels innermost.
+pub(super) fn channels_last(rank: usize) -> Layout {
     let order = [0].into_iter().chain(2..rank).chain([1]);
     let dim = |dim| LayoutDim {
         dim,

@@ -3,6 +3,7 @@
 //! Requires: a graph whose size symbols all have bounds.
 //! Ensures: every value that crosses a group lies in a slot; views of a value share its bytes;
 //! results of the model are written in place where a kernel makes them.
+mod alike;
 mod constants;
 mod control;
 mod kernels;
@@ -412,6 +413,8 @@ impl<'o> Builder<'o> {
             let bound = self.new_bound(level, *value);
             level.bound.insert(*value, bound);
         }
+        let turned = self.turned(level, group, &definition);
+        let before = turned.as_ref().map(|t| self.turn(level, t));
         let (plain, framed) = self.tasks(level, group, &definition);
         let joined = framed.and_then(|(task, padded)| {
             let id = self.nest_of_all(task)?;
@@ -422,9 +425,15 @@ impl<'o> Builder<'o> {
             let shared = self.with_packed_weights(level, &plain, &definition);
             self.scheduled_kernel(shared.unwrap_or(plain))
         });
-        let label = Label { nodes, alone };
+        let label = Label {
+            nodes: nodes.clone(),
+            alone,
+        };
         let step = self.call(level, kernel, &definition, label)?;
         level.steps.push(step);
+        if let (Some(turned), Some(before)) = (turned, before) {
+            self.turn_back(level, &turned, before, nodes);
+        }
         Ok(())
     }
 

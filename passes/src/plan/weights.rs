@@ -129,8 +129,20 @@ impl Builder<'_> {
         value: ValueId,
         layout: Layout,
     ) -> SlotId {
+        self.copied_slot(level, value, layout, PACKED)
+    }
+
+    /// The slot of a value in memory in a layout, into which a kernel copies it before the first that
+    /// reads it so; `why` says what for.
+    pub(super) fn copied_slot(
+        &mut self,
+        level: &mut Level<'_>,
+        value: ValueId,
+        layout: Layout,
+        why: &str,
+    ) -> SlotId {
         let Bound::Slot(given) = self.bound(level, value) else {
-            unreachable!("invariant: weights that are packed lie in memory")
+            unreachable!("invariant: what is copied lies in memory")
         };
         if self.plan.slot(given).layout == layout {
             return given;
@@ -145,7 +157,7 @@ impl Builder<'_> {
         level.packed.insert((given, layout), packed);
         let nodes = level.graph.producer(value).into_iter();
         let nodes = nodes.map(|id| level.graph.node(id).name.clone());
-        let label = Label::helper(nodes.collect(), PACKED);
+        let label = Label::helper(nodes.collect(), why);
         let step = self.copy_step(given, packed, label);
         level.steps.push(step);
         packed
