@@ -431,7 +431,8 @@ fn define_pad(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Sc
             own.push(at);
         } else {
             conds.push(n.clone() - 1);
-            own.push(fold_into(mode, &at, n));
+            let reach = [before[d].clone(), after[d].clone()];
+            own.push(fold_into(mode, &at, n, &reach));
         }
     }
     let default = if mode == "constant" {
@@ -442,12 +443,20 @@ fn define_pad(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Sc
     cx.guarded(&conds, default, &mut |cx| cx.operand(node, 0, &own))
 }
 
-/// The index in `0..n` that stands for a padded index; `n` is at least 1.
-fn fold_into(mode: &str, at: &Expr, n: &Expr) -> Expr {
+/// The index in `0..n` that stands for one of an axis with so many elements more before and after it;
+/// `n` is at least 1.
+fn fold_into(mode: &str, at: &Expr, n: &Expr, more: &[Expr; 2]) -> Expr {
     let last = n.clone() - 1;
+    let short = |m: &Expr| Ranges::new().proves_le(m, &last);
     match mode {
         "edge" => Expr::at_least(&Expr::at_most(at, last), 0),
         "wrap" => at.rem(Expr::at_least(n, 1)),
+        // One reflection at either end; the outer bounds are there for the verifier.
+        _ if more.iter().all(short) => {
+            let inside = Expr::at_least(at, -at.clone());
+            let folded = Expr::at_most(&inside, last.clone() * 2 - inside.clone());
+            Expr::at_most(&Expr::at_least(&folded, 0), last)
+        }
         _ => {
             let period = Expr::at_least(&(last.clone() * 2), 1);
             let phase = at.rem(period.clone());
