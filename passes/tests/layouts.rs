@@ -172,3 +172,32 @@ fn transforms_never_read_row_major_images() {
         assert!(!images.is_empty(), "{padding}: {transform}");
     }
 }
+
+/// A pool of a row-major image before a convolution, and a norm of each channel behind one whose result
+/// is row-major: lanes run along one axis in what they read and write.
+#[test]
+fn windows_and_rows_lie_alike() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[1, 32, 18, 18]));
+    let window = Attrs::new()
+        .with("kernel", vec![3, 3])
+        .with("strides", vec![1, 1])
+        .with("dilations", vec![1, 1])
+        .with("pads_before", vec![0, 0])
+        .with("pads_after", vec![0, 0]);
+    let pooled = add(&mut g, "pool_max", "pool", &[x], window);
+    let c = pointwise(&mut g, "c", pooled, &[32, 32, 1, 1]);
+    let axes = || Attrs::new().with("axes", vec![2, 3]).with("keepdims", true);
+    let mean = add(&mut g, "reduce_mean", "mean", &[c], axes());
+    let y = add(&mut g, "sub", "y", &[c, mean], Attrs::new());
+    g.add_output("y", y);
+    let plan = planned(&g);
+    for name in ["pool_max", "reduce_mean"] {
+        let kernel = kernel(&plan, name);
+        let [read, written] = [Scope::Input, Scope::Output].map(|s| layouts(kernel, s));
+        assert!(
+            read.iter().all(|l| written.iter().all(|w| l == w)),
+            "{kernel}"
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! Removes nodes that do nothing, and joins neighbours that do one thing.
 //!
 //! Requires: nothing.
-//! Ensures: no cast to the same type, no `x * 1`, `x / 1`, `x - 0`; no transpose, reshape, expand,
+//! Ensures: no cast to the same type, no `x * 1`, `x / 1`, `x - 0`, no bound of floats at an infinity; no transpose, reshape, expand,
 //! slice, pad, tile or concat that moves nothing, but for copies of images that transforms of tiles
 //! read; chains of transposes, of reshapes and
 //! of slices are one node; transposes that only move axes of extent 1 are reshapes; a reshaped constant is a
@@ -55,7 +55,7 @@ pub fn fold_identities(graph: &Graph) -> Result<Graph, GraphError> {
         };
         let x = cx.get(*first);
         let folded = match node.op.name {
-            "mul" | "add" | "sub" | "div" => neutral_operand(cx, node),
+            "mul" | "add" | "sub" | "div" | "max" | "min" => neutral_operand(cx, node),
             "select" => chosen_operand(cx, node),
             "transpose" => return transpose(cx, node, x),
             "reshape" => return reshape(cx, node, x),
@@ -115,10 +115,12 @@ fn neutral_operand(cx: &mut Rewriter<'_>, node: &Node) -> Option<ValueId> {
     let float = result.dtype.is_float();
     let neutral = |n: f64| match node.op.name {
         "mul" | "div" => n == 1.0,
+        "max" => float && n == f64::NEG_INFINITY,
+        "min" => float && n == f64::INFINITY,
         "sub" => n == 0.0 && !n.is_sign_negative(),
         _ => n == 0.0 && (!float || n.is_sign_negative()),
     };
-    let commutes = matches!(node.op.name, "mul" | "add");
+    let commutes = matches!(node.op.name, "mul" | "add" | "max" | "min");
     let pairs = [(operands[0], operands[1]), (operands[1], operands[0])];
     let pairs = &pairs[..if commutes { 2 } else { 1 }];
     pairs

@@ -502,6 +502,26 @@ fn slices_of_slices_are_one() {
     );
 }
 
+#[test]
+fn bounds_of_floats_at_infinities_are_none() {
+    check_texts(
+        &fold_identities,
+        r#"  %0 = input "x" : f32[8]
+  %1 = const "least" : f32[] = [-inf]
+  %2 = const "most" : f32[] = [inf]
+  %3 = max(%1, %0) {} "a" : f32[8]
+  %4 = min(%3, %2) {} "b" : f32[8]
+  %5 = min(%4, %1) {} "c" : f32[8]
+  output "y" = %4
+  output "z" = %5"#,
+        r#"  %0 = input "x" : f32[8]
+  %1 = const "least" : f32[] = [-inf]
+  %2 = min(%0, %1) {} "c" : f32[8]
+  output "y" = %0
+  output "z" = %2"#,
+    );
+}
+
 /// Other slices may take the rest of the run: they are read together.
 #[test]
 fn steps_along_a_run_stay_steps_along_that_run() {

@@ -104,6 +104,7 @@ impl Finder<'_> {
         if !others.clone().all(|n| self.is_inside(*n, &self.members)) {
             return None;
         }
+        let scores = self.reduced().unwrap_or(Some(scores))?;
         let rows = self.rows(scores);
         let staged = self.claim_operands((last, k), product, self.strips(scores, rows));
         let place = |c: &u8| spec.out.iter().position(|o| o == c);
@@ -121,6 +122,17 @@ impl Finder<'_> {
         };
         let members = self.members;
         Some((end.root, Stream { members, streamed }))
+    }
+
+    /// The value of whose rows a member finds the greatest or least element, if one does: it is what
+    /// a strip holds, as what lies before it would be computed again. `None` inside: there are several.
+    fn reduced(&self) -> Option<Option<ValueId>> {
+        let nodes = self.members.iter().map(|id| self.graph.node(*id));
+        let rows = nodes.filter(|n| n.op.class == Class::Reduction);
+        let read: BTreeSet<ValueId> = rows.map(|n| n.inputs[0]).collect();
+        let mut read = read.into_iter();
+        read.next()
+            .map(|first| Some(first).filter(|_| read.next().is_none()))
     }
 
     /// Strips of the queries of one head, if their number is known.
