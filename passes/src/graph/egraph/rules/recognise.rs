@@ -102,6 +102,12 @@ pub const RULES: &[Rule] = &[
         "(add (sub ?x (min ?x 0)) (log (add (exp (neg (abs ?x))) 1)))",
         "(add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))",
     ),
+    // Beyond 17, one and the power of what is left are one in `f32`.
+    normal(
+        "softplus-with-threshold",
+        "(select (gt ?x 20) ?x (add (max ?x 0) (log (add (exp (neg (abs ?x))) 1))))",
+        "(add (max ?x 0) (log (add (exp (neg (abs ?x))) 1)))",
+    ),
     normal(
         "mish-of-squares",
         "(div (sub (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1) (add (mul (add 1 (exp ?x)) (add 1 (exp ?x))) 1))",
