@@ -15,7 +15,7 @@ use crate::measure::protocol::{Failed, Failure, TaskRequest};
 use crate::measure::{Program, Worker};
 use crate::search::{Neighbour, Outcome, Search};
 use crate::space::Space;
-use round::OVERTIME;
+use round::{OVERTIME, Until};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -360,16 +360,21 @@ impl Tuner {
             );
             let recalled = std::mem::take(&mut self.tasks[task].recalled);
             self.confirm(task, &recalled);
-            let t = &mut self.tasks[task];
+            let t = &self.tasks[task];
             let best_ns = t.ratio * t.subject.ns;
+            let is_over = || self.is_over();
+            let space = Until {
+                space: &t.space,
+                is_over: &is_over,
+            };
             for (values, outcome) in recalled {
                 let outcome = match outcome {
                     Outcome::Ns(ns) => Outcome::Ns(ns.max(best_ns)),
                     failed => failed,
                 };
-                search.recall(&t.space, &values, outcome);
+                search.recall(&space, &values, outcome);
             }
-            t.search = Some(search);
+            self.tasks[task].search = Some(search);
         }
         Ok(true)
     }
