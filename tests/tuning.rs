@@ -5,7 +5,7 @@ mod support;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use support::asset;
 use tempfile::TempDir;
@@ -285,6 +285,74 @@ fn interrupts_keep_what_was_found() {
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.trim_end().ends_with("</html>"));
 }
+
+/// A disk that is full stands for all that refuses. The words of the shell limit the length of a
+/// file, here that of the log of changes beside the database.
+#[test]
+fn records_that_refuse_end_the_search_with_what_it_found() {
+    let bench = Bench::new();
+    let page = bench.folder.path().join("report.html");
+    let model = digits();
+    let arguments = ["tune", model.to_str().unwrap(), "--threads", "1", "--json"];
+    let more = [
+        "--budget",
+        "10m",
+        "--deep",
+        "--html",
+        page.to_str().unwrap(),
+    ];
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!(
+            "trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\""
+        ))
+        .arg(env!("CARGO_BIN_EXE_tensmith"))
+        .args(arguments)
+        .args(more)
+        .env("TENSMITH_RECORDS", bench.records())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let told = std::thread::spawn(move || child.wait_with_output().unwrap());
+    // What others have read was acknowledged.
+    let mut seen = BTreeSet::new();
+    while !told.is_finished() {
+        if bench.records().exists() {
+            seen.extend(bench.said(&["db", "export"]).lines().map(String::from));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let output = told.join().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last = errors.trim_end().lines().last().unwrap();
+    let records = bench.records();
+    assert!(
+        last.starts_with("tensmith: ") && last.contains(records.to_str().unwrap()),
+        "{errors}"
+    );
+    assert_eq!(output.status.code(), Some(6), "{errors}");
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(number(&said["trials"]) > 0.0, "{said}");
+    assert_eq!(
+        (&said["kept"], &said["accepted"]),
+        (&"untuned".into(), &0.into())
+    );
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.trim_end().ends_with("</html>"));
+    // What was not kept is the rest of a round at most.
+    let export = bench.said(&["db", "export"]);
+    let kept: BTreeSet<String> = export.lines().map(String::from).collect();
+    assert!(!seen.is_empty() && seen.is_subset(&kept));
+    let kernels = measured(&export).into_iter().filter(|(t, _)| is_kernel(t));
+    assert!(kernels.count() as f64 >= measured_of(&said) - 8.0, "{said}");
+    assert!(bench.run(&["db", "check"]).status.success());
+    // With room, it goes on.
+    bench.tune(&["--trials", "8", "--resume"]);
+}
+
+/// Units: blocks of 512 bytes: room for some of the trials of a search, and for its page.
+const BLOCKS: u64 = 600;
 
 fn lines(records: &Path, bench: &Bench) -> usize {
     match records.exists() {
