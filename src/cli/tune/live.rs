@@ -18,9 +18,9 @@ const ROWS: usize = 12;
 const DRAW_NS: u64 = 200_000_000;
 /// Units: nanoseconds between two lines elsewhere.
 const LINE_NS: u64 = 5_000_000_000;
-/// Units: characters of a row beside its name, while it is searched.
-const BESIDE: usize = 64;
-/// Units: characters of a name on a narrow terminal.
+/// Units: cells of a row beside its name, while it is searched.
+const BESIDE: usize = 65;
+/// Units: cells of a name on a narrow terminal.
 const LEAST_NAME: usize = 10;
 /// Cells of the bar.
 const BAR: usize = 30;
@@ -253,6 +253,34 @@ mod tests {
             ["and 25 more", "[###---] 3 s", "9 trials"]
         );
         assert!(!view((2, 40)).is_empty());
+    }
+
+    #[test]
+    fn the_state_of_each_task_is_seen_on_eighty_columns() {
+        let row = |name: &str, state: &str| Row {
+            name: name.into(),
+            calls: 99_999,
+            bound_ns: 123.45e6,
+            before_ns: 123.45e6,
+            now_ns: 123.45e6,
+            trials: 999_999,
+            state: state.into(),
+        };
+        let rows = [
+            row("kernel", "searching"),
+            row(&"a long name ".repeat(9), "waiting"),
+            row(&"畳み込み".repeat(9), "searching"),
+            row(&"\u{1b}[31m\u{202e}".repeat(9), "paused"),
+        ];
+        let lines = drawing(&rows, [String::new(), String::new()], (24, 80));
+        assert!(lines[0].ends_with("trials  state"), "{}", lines[0]);
+        let states = lines[0].find("state").unwrap();
+        for (row, line) in rows.iter().zip(&lines[1..]) {
+            let before = line.strip_suffix(&row.state);
+            let before = before.unwrap_or_else(|| panic!("no {}: {line}", row.state));
+            assert_eq!(console::measure_text_width(before), states, "{line}");
+            assert!(console::measure_text_width(line) <= 80, "{line}");
+        }
     }
 
     #[test]
