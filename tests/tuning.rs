@@ -470,6 +470,46 @@ fn what_cannot_be_used_is_said() {
     );
 }
 
+/// A file that was cut off, or edited by hand, costs the lines that are damaged.
+#[test]
+fn lines_that_hold_no_record_cost_no_other_one() {
+    let bench = Bench::new();
+    let model = digits();
+    let file = bench.folder.path().join("lines.jsonl");
+    let compiled = |more: &[&str]| {
+        let stage = ["compile", model.to_str().unwrap(), "--emit", "schedule"];
+        let output = bench.run(&[&stage[..], &["--threads", "1"], more].concat());
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert!(output.status.success(), "{}", text(output.stderr));
+        (text(output.stdout), text(output.stderr))
+    };
+    let (untuned, _) = compiled(&["--no-records"]);
+    let named = ["--tuning-record", file.to_str().unwrap()];
+    // Something that a kernel of the model is scheduled with, if anything is.
+    bench.tune(&["--trials", "24"]);
+    let mut whole = String::new();
+    bench.change(&bench.said(&["db", "export"]), |record| {
+        record.retain(|name, _| !name.ends_with("_ns") && name != "samples");
+        record["outcome"] = "accepted".into();
+    });
+    for record in records(&bench.said(&["db", "export"])) {
+        if record["outcome"] == "accepted" {
+            whole += &format!("{record}\n");
+        }
+    }
+    std::fs::write(&file, &whole).unwrap();
+    let (tuned, errors) = compiled(&named);
+    assert!(tuned != untuned && !errors.contains("warning"), "{errors}");
+    let last = whole.lines().count() + 2;
+    std::fs::write(&file, format!("not a line\n{whole}{{\"format\":1,\"ta")).unwrap();
+    let (with, errors) = compiled(&named);
+    assert_eq!(with, tuned);
+    for line in [1, last] {
+        let warning = format!("warning: {}:{line}: no record: ", file.display());
+        assert_eq!(errors.matches(&warning).count(), 1, "{errors}");
+    }
+}
+
 /// Records of an export.
 fn records(export: &str) -> Vec<Value> {
     let lines = export.lines();

@@ -89,7 +89,8 @@ impl RecordArgs {
                 Err(_) => return Ok(()),
             },
         };
-        match source.open(options) {
+        let mut warn = |text: &str| errln!("warning: {text}");
+        match source.open(options, &mut warn) {
             Ok(tuned) => {
                 options.tuned = tuned.map(|tuned| match &self.tuning_record {
                     Some(file) => Arc::new(Noted::new(tuned, file)) as Arc<dyn Tuned>,
