@@ -103,6 +103,18 @@ fn a_search_is_over_at_its_deadline() {
     assert_eq!(tuner.tasks()[0].trials, told.trials);
 }
 
+/// Time that was kept for something else may be given to a search that is over.
+#[test]
+fn a_search_goes_on_to_a_later_deadline() {
+    let mut told = Asking::default();
+    let mut tuner = tuner(deep(Some(Duration::from_secs(2))), &told.stop.clone());
+    assert_eq!(tuner.run(&mut told), StopReason::Deadline);
+    let before = told.trials;
+    tuner.set_deadline(tuner.elapsed_ns() + 2_000_000_000);
+    assert_eq!(tuner.run(&mut told), StopReason::Deadline);
+    assert!(told.trials > before);
+}
+
 /// Each record of the task is a member that is made before its search begins.
 #[test]
 fn taking_up_what_was_recorded_ends_when_it_is_asked_to() {

@@ -159,18 +159,33 @@ pub fn tune(
     let searched = searched(&tasks, settings.share);
     watcher.begin(&tasks, &searched);
     let reserve = reserve(!earlier.all.is_empty());
-    let kept_ns = trial.map_or(0, |trial| reserve.ns(trial));
-    let deadline = settings
-        .budget_ns
-        .saturating_sub(watch.elapsed_ns() + kept_ns);
-    let mut search = Search::begin(&tasks, &searched, &options, settings, &database, deadline)?;
-    let stop = search.run(watcher);
+    let left_ns = settings.budget_ns.saturating_sub(watch.elapsed_ns());
+    let deadline = |kept: Option<InModel>| {
+        let kept_ns = kept.map_or(0, |trial| reserve.ns(trial));
+        left_ns.saturating_sub(kept_ns)
+    };
+    let end = deadline(trial);
+    let mut search = Search::begin(&tasks, &searched, &options, settings, &database, end)?;
+    let is_known = !choices.found.is_empty() || !earlier.all.is_empty();
+    let mut stop = StopReason::Deadline;
+    let kept = keeping(trial, |kept| {
+        search.tuner.set_deadline(deadline(kept));
+        stop = search.run(watcher);
+        let has_kernels = !earlier.kernels.is_empty() || !search.candidates().is_empty();
+        let has_trial = has_kernels || kept == Some(InModel::Whole) && is_known;
+        stop == StopReason::Deadline && !has_trial
+    });
     let lost = search.sink.error.take();
     let search_ns = search.tuner.elapsed_ns();
     if lost.is_none() {
         watcher.stitch();
     }
     let candidates = search.candidates();
+    // To try nothing takes no time. An interrupt leaves what was kept from the begin.
+    let trial = match (is_known || !candidates.is_empty()) && !until.is_asked() {
+        true => kept,
+        false => trial,
+    };
     let limits = stitch::Limits {
         measure_ns: match until.is_asked() {
             true => STITCH_NS[0],
@@ -294,13 +309,31 @@ impl Reserve {
         until.holds(self.whole_ns).then_some(InModel::Whole)
     }
 
-    /// Units: nanoseconds of a trial.
+    /// Units: nanoseconds that are kept for a trial.
     fn ns(&self, trial: InModel) -> u64 {
         match trial {
             InModel::ByTask => self.all_ns,
             InModel::Whole => self.whole_ns,
         }
     }
+}
+
+/// Searches, and gives the trial for which time was kept to the end. `search` keeps time for one, and
+/// says whether it could go on: the time of a trial in which there is nothing to try yet is for the
+/// search, that of a short one last.
+fn keeping(
+    trial: Option<InModel>,
+    mut search: impl FnMut(Option<InModel>) -> bool,
+) -> Option<InModel> {
+    let mut kept = trial;
+    while search(kept) {
+        kept = match kept {
+            Some(InModel::ByTask) => Some(InModel::Whole),
+            Some(InModel::Whole) => None,
+            None => break,
+        };
+    }
+    kept
 }
 
 /// What earlier tunings found for a model: with the choices of before, and kernels with those of
@@ -588,5 +621,32 @@ mod tests {
         };
         let trials = [1e6, 6e8, 3e9].map(trial);
         assert_eq!(trials, [Some(InModel::ByTask), Some(InModel::Whole), None]);
+    }
+
+    #[test]
+    fn time_for_a_trial_of_nothing_is_searched() {
+        use InModel::{ByTask, Whole};
+        // The search finds something when so many searches are over.
+        let searches = |trial, found: usize| {
+            let mut all = Vec::new();
+            let kept = keeping(trial, |kept| {
+                all.push(kept);
+                all.len() < found
+            });
+            (all, kept)
+        };
+        let whole = Some(Whole);
+        assert_eq!(
+            searches(Some(ByTask), 1),
+            (vec![Some(ByTask)], Some(ByTask))
+        );
+        assert_eq!(
+            searches(Some(ByTask), 2),
+            (vec![Some(ByTask), whole], whole)
+        );
+        let never = vec![Some(ByTask), whole, None];
+        assert_eq!(searches(Some(ByTask), usize::MAX), (never, None));
+        assert_eq!(searches(whole, usize::MAX), (vec![whole, None], None));
+        assert_eq!(searches(None, usize::MAX), (vec![None], None));
     }
 }

@@ -239,6 +239,13 @@ impl Tuner {
         task.recalled.push((values.clone(), outcome));
     }
 
+    /// Sets another end, with which a search that is over goes on at the next [`Tuner::run`].
+    /// Units: nanoseconds since the begin.
+    pub fn set_deadline(&mut self, deadline_ns: u64) {
+        self.config.budget.deadline_ns = Some(deadline_ns);
+        self.allocator.set_deadline(deadline_ns);
+    }
+
     /// Searches until the time is over.
     pub fn run(&mut self, observer: &mut dyn Observer) -> StopReason {
         loop {
