@@ -332,6 +332,8 @@ fn records_that_refuse_end_the_search_with_what_it_found() {
         "{errors}"
     );
     assert_eq!(output.status.code(), Some(6), "{errors}");
+    // Nobody draws where nobody looks.
+    assert!(!errors.contains(['\r', '\u{1b}']), "{errors}");
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(number(&said["trials"]) > 0.0, "{said}");
     assert_eq!(

@@ -1,6 +1,7 @@
 //! `tensmith tune`
 mod live;
 mod table;
+mod working;
 
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, check_output, files_of_database, print_notes};

@@ -12,4 +12,4 @@ pub mod until;
 
 pub use found::Found;
 pub use report::{TaskReport, Tuning};
-pub use run::{Settings, Watcher, tune};
+pub use run::{Settings, Stage, Watcher, tune};

@@ -72,6 +72,23 @@ pub struct Settings {
     pub stop: Arc<AtomicBool>,
 }
 
+/// What tuning is at, beside the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The model is compiled and measured; nobody knows how long that takes.
+    Measuring,
+    /// Options of choices are tried.
+    Choices {
+        /// Units: nanoseconds, about: the option at hand is tried to its end.
+        expected_ns: u64,
+    },
+    /// What was found is tried in the model.
+    InModel {
+        /// Units: nanoseconds that it takes if nothing has to be tried again.
+        expected_ns: u64,
+    },
+}
+
 /// Whoever looks on.
 pub trait Watcher {
     /// An option of a choice was tried.
@@ -80,8 +97,8 @@ pub trait Watcher {
     fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]);
     /// A round is over; the tuner's tasks are those that are searched, in order.
     fn round(&mut self, tuner: &Tuner);
-    /// What was found is tried in the model.
-    fn stitch(&mut self);
+    /// Something begins of which nothing is told before it is over.
+    fn stage(&mut self, stage: Stage);
     /// Something to be told once.
     fn note(&mut self, text: &str);
 }
@@ -107,6 +124,7 @@ pub fn tune(
     let patience = Duration::from_nanos(settings.budget_ns / PATIENCE_PART);
     let database = Database::open_within(&settings.records, patience)?;
     let until = Until::new(watch, settings.budget_ns, &settings.stop);
+    watcher.stage(Stage::Measuring);
     let mut report = measure(imported, &options, inputs, &until, settings.budget_ns)?;
     let compile_ns = report.compile_ns;
     let untuned = Variant::new(imported, &options, None)?;
@@ -143,6 +161,9 @@ pub fn tune(
             latency_ns,
             until: &until.by(end),
         };
+        watcher.stage(Stage::Choices {
+            expected_ns: limits.budget_ns,
+        });
         let mut told = |tried: &TriedChoice| watcher.choice(tried);
         choices.try_all((imported, &options), inputs, &limits, &mut told)?;
     }
@@ -152,6 +173,7 @@ pub fn tune(
     };
     if !choices.found.is_empty() {
         let budget_ns = settings.budget_ns.saturating_sub(watch.elapsed_ns());
+        watcher.stage(Stage::Measuring);
         report = measure(imported, &options, inputs, &until, budget_ns)?;
     }
     let earlier = earlier(&database, &untuned, &before, &choices.found)?;
@@ -177,12 +199,10 @@ pub fn tune(
     });
     let lost = search.sink.error.take();
     let search_ns = search.tuner.elapsed_ns();
-    if lost.is_none() {
-        watcher.stitch();
-    }
     let candidates = search.candidates();
     // To try nothing takes no time. An interrupt leaves what was kept from the begin.
-    let trial = match (is_known || !candidates.is_empty()) && !until.is_asked() {
+    let is_any = is_known || !candidates.is_empty();
+    let trial = match is_any && !until.is_asked() {
         true => kept,
         false => trial,
     };
@@ -198,7 +218,13 @@ pub fn tune(
     };
     let found = &choices.found;
     let mut stitched = match trial.filter(|_| lost.is_none()) {
-        Some(_) => stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?,
+        Some(trial) => {
+            if is_any {
+                let expected_ns = reserve.expected_ns(trial, &limits);
+                watcher.stage(Stage::InModel { expected_ns });
+            }
+            stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?
+        }
         None => Stitched::cut(&earlier),
     };
     if stitched.ratio.is_none() {
@@ -265,6 +291,8 @@ fn seconds(ns: u64) -> String {
 /// What is kept of a budget for trying what was found in the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Reserve {
+    /// How many models run in turns.
+    variants: u64,
     /// Units: nanoseconds of measuring.
     measure_ns: u64,
     /// Units: nanoseconds of compiling and measuring, task by task and then the whole.
@@ -294,6 +322,7 @@ impl Reserve {
         let compile_ns = (2 * variants * compile_ns) as f64;
         let whole_ns = SPARE * (runs_ns.max(measure_ns as f64 / 2.0) + compile_ns);
         Reserve {
+            variants,
             measure_ns,
             all_ns: (2.0 * whole_ns) as u64,
             whole_ns: whole_ns as u64,
@@ -307,6 +336,20 @@ impl Reserve {
             return Some(InModel::ByTask);
         }
         until.holds(self.whole_ns).then_some(InModel::Whole)
+    }
+
+    /// Units: nanoseconds that a trial takes if nothing has to be tried again.
+    fn expected_ns(&self, trial: InModel, limits: &stitch::Limits<'_>) -> u64 {
+        let runs = Sides::expected_ns(self.variants, limits.latency_ns, limits.measure_ns / 2);
+        let whole = runs + 2 * self.variants * limits.compile_ns;
+        let all = match trial {
+            InModel::ByTask => 2 * whole,
+            InModel::Whole => whole,
+        };
+        match limits.until.is_asked() {
+            true => all.min(GRACE_NS),
+            false => all,
+        }
     }
 
     /// Units: nanoseconds that are kept for a trial.
