@@ -14,8 +14,10 @@ use tensmith_runtime::stats::Interval;
 const TASK: &str = "kernel copy() {\n  out o0: f32[4]\n  in a1: f32[4]\n  for i0 < 4 space {\n    \
                     o0[i0] = a1[i0]\n  }\n}\nconstants";
 
-/// Ends an attribute, an element, a script and a comment, and names a place of the page.
-const HOSTILE: &str = "\"'></td></svg></script><script>alert(1)</script><!-- {{rows}} & \u{1b}[2J";
+/// Ends an attribute, an element, a script and a comment, names a place of the page, and turns what
+/// follows around.
+const HOSTILE: &str =
+    "\"'></td></svg></script><script>alert(1)</script><!-- {{rows}} & \u{1b}[2J\u{202e}";
 
 fn task(name: &str, flops: f64) -> TaskReport {
     TaskReport {
@@ -123,7 +125,7 @@ fn hostile_names_are_text() {
     let page = html(&tuning(HOSTILE));
     check_tags(&page).unwrap();
     assert!(!page.contains("<script"), "{page}");
-    assert!(!page.contains('\u{1b}'));
+    assert!(!page.contains(['\u{1b}', '\u{202e}']));
     assert_eq!(
         page.matches("<tr>").count(),
         5,

@@ -2,10 +2,11 @@
 //! time to time. All of it on stderr.
 use super::table::{NAME, Row, choice_line, heading, line};
 use super::working::{Working, bar, words};
-use crate::cli::out::{errln, plain};
+use crate::cli::out::errln;
 use console::{Term, truncate_str};
 use std::io::Write;
 use std::iter;
+use tensmith::text::plain;
 use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::tasks::ModelTask;
 use tensmith::tune::{Stage, Watcher};

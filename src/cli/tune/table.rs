@@ -1,8 +1,8 @@
 //! What became of each task, as text and as JSON.
-use crate::cli::out::plain;
 use console::{Alignment, pad_str, truncate_str};
 use serde_json::json;
 use std::fmt::Write;
+use tensmith::text::plain;
 use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::stitch::Kept;
 use tensmith::tune::{TaskReport, Tuning};
