@@ -23,7 +23,8 @@ use warnings::{Warning, warnings};
   tensmith doctor --json --records pooled.sqlite3
 
 The machine is measured for some seconds where no profile of it is kept, or with --probe: best while
-nothing else runs. The exit code is 1 if the records are damaged.")]
+nothing else runs. Without a folder to keep the profile in, that is said. The exit code is 1 if the
+records are damaged.")]
 pub struct Doctor {
     #[command(flatten)]
     records: DatabaseArgs,
