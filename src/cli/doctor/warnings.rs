@@ -31,6 +31,7 @@ pub(super) fn warnings(facts: &Facts) -> Vec<Warning> {
         records(facts),
         nowhere(facts),
         unkept(facts),
+        disturbed(facts),
         quota(facts),
         vectors(facts),
         scaling(facts),
@@ -74,6 +75,22 @@ fn unkept(facts: &Facts) -> Option<Warning> {
     warning(
         "the profile cannot be kept: neither XDG_CACHE_HOME nor HOME names a folder",
         "the machine is measured again each time; set one of them",
+    )
+}
+
+fn disturbed(facts: &Facts) -> Option<Warning> {
+    let profile = &facts.profile;
+    if !profile.is_disturbed() {
+        return None;
+    }
+    warning(
+        format!(
+            "other programs disturbed the measurement of this profile: multiply-adds took {:.0} % \
+             longer on average than at best",
+            100.0 * profile.fma_spread
+        ),
+        "the machine may be faster than these figures: measure again while nothing else runs \
+         (tensmith doctor --probe)",
     )
 }
 
@@ -215,6 +232,7 @@ mod tests {
         Profile {
             clock_hz: 3e9,
             clock_spread: 0.01,
+            fma_spread: 0.02,
             fma_latency_ns: 1.3,
             arithmetic: vec![Arithmetic {
                 bits: 256,
@@ -278,7 +296,7 @@ mod tests {
     #[test]
     fn each_trouble_is_named() {
         type Change = fn(&mut Facts);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 15] = [
             ("2 of 4 cores", |f| f.cores.quota = Some(2.0)),
             ("1.50 cores is no whole", |f| f.cores.quota = Some(1.5)),
             ("together do 2.0 times", |f| {
@@ -297,6 +315,7 @@ mod tests {
                 f.records.path = Some("r".into());
                 f.records.error = Some("r is no database".into());
             }),
+            ("took 80 % longer", |f| f.profile.fma_spread = 0.8),
             ("cannot be kept", |f| f.profile_path = None),
             ("`delete`", |f| {
                 f.records.health = Some(Default::default());
