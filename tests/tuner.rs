@@ -29,6 +29,7 @@ fn tuner(budget: Budget, stop: &Arc<AtomicBool>) -> Tuner {
         reassociate: true,
         budget,
         seed: 0,
+        machine: None,
         program: Program {
             file: env!("CARGO_BIN_EXE_tensmith").into(),
             arguments: vec!["tune-worker".into()],

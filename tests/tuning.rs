@@ -30,7 +30,8 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tensmith"));
         command
             .args(arguments)
-            .env("TENSMITH_RECORDS", self.records());
+            .env("TENSMITH_RECORDS", self.records())
+            .env("XDG_CACHE_HOME", self.folder.path());
         command
     }
 
@@ -178,6 +179,47 @@ fn what_was_accepted_earlier_stays_unless_the_model_says_otherwise() {
         }
         assert_eq!(after == untuned, said["kept"] == "untuned");
     }
+}
+
+/// A profile that is kept has the rates of bounds; one that was disturbed, or none, has not.
+#[test]
+fn bounds_are_by_the_profile_that_is_kept() {
+    use tensmith_autotune::profile::{Identity, Profile};
+    let bench = Bench::new();
+    let rates = |said: &Value| -> Vec<f64> {
+        let tasks = said["tasks"].as_array().unwrap().iter();
+        tasks.map(|t| number(&t["bound_ns"])).collect()
+    };
+    let few = ["--trials", "8", "--tasks", "1/1"];
+    let measured = bench.tune(&few);
+    assert!(measured["profile_s"].is_null(), "{measured}");
+    // A machine that is a thousand times as slow.
+    let access = serde_json::json!({ "bytes_per_s": 1e7, "latency_ns": 1.0 });
+    let level = |name: &str, bytes: Option<u64>| serde_json::json!({ "name": name, "bytes": bytes, "one": access, "all": access });
+    let profile = |fma_spread: f64| {
+        serde_json::json!({
+            "identity": Identity::here(), "clock_hz": 1e9, "clock_spread": 0.0,
+            "fma_spread": fma_spread, "fma_latency_ns": 4.0,
+            "arithmetic": [{ "bits": 128, "flops_per_s": 1e8, "all_flops_per_s": 1e8, "dots": null, "loads_per_s": 1e6 }],
+            "memory": [level("L1", Some(1 << 15)), level("memory", None)],
+            "hand_off": null, "when_s": 5, "took_ms": 1.0,
+        })
+    };
+    let name = Profile::path().unwrap();
+    let path = bench
+        .folder
+        .path()
+        .join("tensmith")
+        .join(name.file_name().unwrap());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, profile(0.02).to_string()).unwrap();
+    let kept = bench.tune(&few);
+    assert_eq!(kept["profile_s"], 5);
+    for (kept, measured) in rates(&kept).iter().zip(rates(&measured)) {
+        assert!(*kept > 20.0 * measured, "{kept} {measured}");
+    }
+    std::fs::write(&path, profile(0.5).to_string()).unwrap();
+    assert!(bench.tune(&few)["profile_s"].is_null());
 }
 
 /// Tasks and values with a time in an export.

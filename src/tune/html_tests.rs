@@ -83,6 +83,7 @@ fn tuning(name: &str) -> Tuning {
                 bytes: None,
                 bytes_per_s: 1e10,
             }],
+            profile_s: None,
         },
         tasks: vec![task(name, 1e4), task("copy", 0.0)],
         stop: StopReason::Asked,
@@ -145,6 +146,7 @@ fn the_page_holds_the_numbers() {
     // Accepted: as in the model. Reverted: as before.
     assert_eq!(page.matches("data-value=\"750\">750 ns").count(), 1);
     assert_eq!(page.matches("data-value=\"1000\">1.0 us").count(), 3);
+    assert!(page.contains("rates of the machine: measured in this process"));
     assert!(page.contains("accepted: 0.750 in the model"));
     assert!(page.contains("reverted: 0.750 in the model"));
     assert!(page.contains("<td>winograd-2</td><td data-value=\"0.925\">0.925</td>"));

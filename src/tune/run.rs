@@ -9,6 +9,7 @@ use super::stitch::{self, Earlier, Kept, Stitched, stitch};
 use super::tasks::{ModelTask, searched, tasks_of};
 use super::until::Until;
 use crate::error::{Error, Result};
+use crate::explain::machine::Machine;
 use crate::explain::{Pace, Report, explain_at};
 use crate::model::Imported;
 use crate::options::Options;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tensmith_autotune::allocate::StopReason;
 use tensmith_autotune::measure::Program;
 use tensmith_autotune::measure::protocol::{Failed, Failure};
+use tensmith_autotune::profile::Profile;
 use tensmith_autotune::records::{Database, Key, Outcome, Trial};
 use tensmith_autotune::tuner::{Config, End, Observer, Subject, Times, Tuner};
 use tensmith_autotune::{Budget, Effort};
@@ -60,6 +62,9 @@ pub struct Settings {
     pub effort: Effort,
     /// What chance is drawn from.
     pub seed: u64,
+    /// What the machine can do, if that was measured before: bounds and the cost model go by it. Else
+    /// it is measured for the bounds, and the cost model goes by what the kind of machine is known to do.
+    pub profile: Option<Profile>,
     /// The database of records.
     pub records: PathBuf,
     /// Whether what is recorded of the tasks is taken up.
@@ -125,7 +130,8 @@ pub fn tune(
     let database = Database::open_within(&settings.records, patience)?;
     let until = Until::new(watch, settings.budget_ns, &settings.stop);
     watcher.stage(Stage::Measuring);
-    let mut report = measure(imported, &options, inputs, &until, settings.budget_ns)?;
+    let first = (settings.budget_ns, settings.profile.as_ref());
+    let mut report = measure(imported, &options, inputs, &until, first)?;
     let compile_ns = report.compile_ns;
     let untuned = Variant::new(imported, &options, None)?;
     let records = ChoiceRecords::new(&database, &options, settings.resume);
@@ -174,7 +180,8 @@ pub fn tune(
     if !choices.found.is_empty() {
         let budget_ns = settings.budget_ns.saturating_sub(watch.elapsed_ns());
         watcher.stage(Stage::Measuring);
-        report = measure(imported, &options, inputs, &until, budget_ns)?;
+        let again = (budget_ns, settings.profile.as_ref());
+        report = measure(imported, &options, inputs, &until, again)?;
     }
     let earlier = earlier(&database, &untuned, &before, &choices.found)?;
     let tasks = tasks_of(&report);
@@ -187,7 +194,14 @@ pub fn tune(
         left_ns.saturating_sub(kept_ns)
     };
     let end = deadline(trial);
-    let mut search = Search::begin(&tasks, &searched, &options, settings, &database, end)?;
+    let mut search = Search::begin(
+        &tasks,
+        &searched,
+        &options,
+        settings,
+        &database,
+        (&report.machine, end),
+    )?;
     let is_known = !choices.found.is_empty() || !earlier.all.is_empty();
     let mut stop = StopReason::Deadline;
     let kept = keeping(trial, |kept| {
@@ -263,11 +277,12 @@ fn measure(
     options: &Options,
     inputs: &[TensorView<'_>],
     until: &Until<'_>,
-    budget_ns: u64,
+    (budget_ns, profile): (u64, Option<&Profile>),
 ) -> Result<Report> {
     let first = until.by(until.elapsed_ns() + (budget_ns as f64 * FIRST_SHARE) as u64);
     let pace = Pace {
         duration_ns: FIRST_NS,
+        profile,
         is_over: &|| first.is_over(),
         begun: &|run_ns| match until.is_asked() || until.holds(2 * run_ns) {
             true => Ok(()),
@@ -462,7 +477,7 @@ impl<'d> Search<'d> {
         options: &Options,
         settings: &Settings,
         database: &'d Database,
-        deadline: u64,
+        (machine, deadline): (&Machine, u64),
     ) -> Result<Self> {
         let chosen: Vec<&ModelTask> = (tasks.iter().zip(searched))
             .filter_map(|(task, searched)| searched.then_some(task))
@@ -489,6 +504,10 @@ impl<'d> Search<'d> {
                 effort: settings.effort,
             },
             seed: settings.seed,
+            machine: machine
+                .profile_s
+                .and(settings.profile.as_ref())
+                .map(Profile::machine),
             program: settings.program.clone(),
             stop: Arc::clone(&settings.stop),
         };

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tensmith_codegen::target::Target;
 use tensmith_ir::eval::Sizes;
+use tensmith_ir::machine::Machine;
 use tensmith_passes::schedule::parameters::Values;
 use tensmith_passes::schedule::task::Task;
 use tensmith_runtime::Stopwatch;
@@ -62,6 +63,8 @@ pub struct Config {
     pub budget: Budget,
     /// What chance is drawn from.
     pub seed: u64,
+    /// The machine as it was measured, which the cost model then goes by; `None`: as its kind is known.
+    pub machine: Option<Machine>,
     /// What measures.
     pub program: Program,
     /// Set by others to end the search soon.
@@ -171,7 +174,7 @@ impl Tuner {
         let target = Target::named(&config.target).map_err(|e| e.to_string())?;
         let schedule = crate::target::schedule_target(&target, config.threads, config.reassociate);
         let setting = Setting {
-            machine: target.machine,
+            machine: config.machine.unwrap_or(target.machine),
             vector_bytes: target.vector_bytes(),
             threads: config.threads,
             sizes: Sizes::new(),

@@ -209,6 +209,7 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
     json!({
         "model": tuning.model,
         "machine": machine_key(),
+        "profile_s": tuning.machine.profile_s,
         "before_ms": tuning.stitched.latency_ns[0] / 1e6,
         "after_ms": tuning.stitched.latency_ns[1] / 1e6,
         "ratio": ratio.map(interval),
