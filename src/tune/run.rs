@@ -142,9 +142,10 @@ pub fn tune(
             latency_ns,
             until: &until.by(end),
         };
-        watcher.stage(Stage::Choices {
-            expected_ns: limits.budget_ns,
-        });
+        if choices.has_untried() {
+            let expected_ns = limits.budget_ns;
+            watcher.stage(Stage::Choices { expected_ns });
+        }
         let mut told = |tried: &TriedChoice| watcher.choice(tried);
         choices.try_all((imported, &options), inputs, &limits, &mut told)?;
     }
