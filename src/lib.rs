@@ -29,6 +29,7 @@ mod options;
 pub mod page;
 mod session;
 mod signature;
+pub mod text;
 pub mod tune;
 pub mod units;
 pub mod verify;

@@ -339,6 +339,37 @@ fn bad_input_has_codes_and_names_the_place() {
 }
 
 #[test]
+fn no_verb_writes_over_its_model() {
+    let folder = folder_with_inputs(1);
+    let at = |name: &str| folder.path().join(name);
+    let bytes = std::fs::read(asset("digits.onnx")).unwrap();
+    std::fs::write(at("model.onnx"), &bytes).unwrap();
+    std::os::unix::fs::symlink("model.onnx", at("soft")).unwrap();
+    std::fs::hard_link(at("model.onnx"), at("hard")).unwrap();
+    std::fs::create_dir(at("folder")).unwrap();
+    let verbs = [
+        ["compile", "--output"],
+        ["run", "--output"],
+        ["run", "--trace"],
+        ["explain", "--html"],
+        ["tune", "--html"],
+        ["bench", "--save"],
+    ];
+    for [verb, option] in verbs {
+        for output in ["model.onnx", "soft", "hard", "folder/../model.onnx"] {
+            let arguments = [verb, "model.onnx", option, output, "--threads", "1"];
+            let part = format!("{option} needs another file");
+            fail(folder.path(), &arguments, 2, &part);
+            assert!(at("soft").is_symlink());
+        }
+    }
+    // By another name of it, too.
+    let arguments = ["run", "hard", "-o", "soft"];
+    fail(folder.path(), &arguments, 2, "--output needs another file");
+    assert!(std::fs::read(at("model.onnx")).unwrap() == bytes);
+}
+
+#[test]
 fn a_reader_that_leaves_ends_the_command_quietly() {
     let model = asset("digits.onnx");
     let mut child = Command::new(env!("CARGO_BIN_EXE_tensmith"))

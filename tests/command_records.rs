@@ -352,3 +352,31 @@ fn doctor_measures_once_and_shows_all() {
         "{out} {errors}"
     );
 }
+
+/// As in a container without a home: all is measured and shown, and what cannot be kept is said.
+#[test]
+fn doctor_needs_no_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tensmith"));
+    command.arg("doctor").current_dir(folder.path());
+    for name in [
+        "HOME",
+        "XDG_CACHE_HOME",
+        "XDG_DATA_HOME",
+        "TENSMITH_RECORDS",
+    ] {
+        command.env_remove(name);
+    }
+    let output = command.output().unwrap();
+    let [out, errors] = [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    for part in [
+        "GFLOP/s",
+        "profile    not kept",
+        "the profile cannot be kept",
+        "there is no folder for records",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -4,65 +4,7 @@ mod support;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::Duration;
-use support::asset;
-use tempfile::TempDir;
-
-/// A folder with a database of records to be.
-struct Bench {
-    folder: TempDir,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        Bench {
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn records(&self) -> PathBuf {
-        self.folder.path().join("records.sqlite3")
-    }
-
-    fn tensmith(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tensmith"));
-        command
-            .args(arguments)
-            .env("TENSMITH_RECORDS", self.records());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.tensmith(arguments).output().unwrap()
-    }
-
-    /// Standard output of a run that succeeds.
-    fn said(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn tune(&self, more: &[&str]) -> Value {
-        let model = digits();
-        let always = ["tune", model.to_str().unwrap(), "--threads", "1", "--json"];
-        let said = self.said(&[&always, more].concat());
-        serde_json::from_str(&said).unwrap()
-    }
-}
-
-fn digits() -> PathBuf {
-    asset("digits.onnx")
-}
-
-fn number(value: &Value) -> f64 {
-    value
-        .as_f64()
-        .unwrap_or_else(|| panic!("{value} is no number"))
-}
+use support::bench::{Bench, digits, is_kernel, measured, measured_of, number, records};
 
 #[test]
 fn a_search_keeps_its_trials_and_never_makes_the_model_slower() {
@@ -180,32 +122,50 @@ fn what_was_accepted_earlier_stays_unless_the_model_says_otherwise() {
     }
 }
 
-/// Tasks and values with a time in an export.
-fn measured(export: &str) -> Vec<(String, String)> {
-    let record = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
-    let records = export.lines().map(record);
-    let timed = records.filter(|r| r["outcome"] == "measured");
-    let text = |r: &Value, name: &str| r[name].as_str().unwrap().to_string();
-    timed
-        .map(|r| (text(&r, "task"), text(&r, "values")))
-        .collect()
-}
-
-/// Whether a task is a kernel, and no choice.
-fn is_kernel(task: &str) -> bool {
-    task.starts_with("kernel ")
+/// A profile that is kept has the rates of bounds; one that was disturbed, or none, has not.
+#[test]
+fn bounds_are_by_the_profile_that_is_kept() {
+    use tensmith_autotune::profile::{Identity, Profile};
+    let bench = Bench::new();
+    let rates = |said: &Value| -> Vec<f64> {
+        let tasks = said["tasks"].as_array().unwrap().iter();
+        tasks.map(|t| number(&t["bound_ns"])).collect()
+    };
+    let few = ["--trials", "8", "--tasks", "1/1"];
+    let measured = bench.tune(&few);
+    assert!(measured["profile_s"].is_null(), "{measured}");
+    // A machine that is a thousand times as slow.
+    let access = serde_json::json!({ "bytes_per_s": 1e7, "latency_ns": 1.0 });
+    let level = |name: &str, bytes: Option<u64>| serde_json::json!({ "name": name, "bytes": bytes, "one": access, "all": access });
+    let profile = |fma_spread: f64| {
+        serde_json::json!({
+            "identity": Identity::here(), "clock_hz": 1e9, "clock_spread": 0.0,
+            "fma_spread": fma_spread, "fma_latency_ns": 4.0,
+            "arithmetic": [{ "bits": 128, "flops_per_s": 1e8, "all_flops_per_s": 1e8, "dots": null, "loads_per_s": 1e6 }],
+            "memory": [level("L1", Some(1 << 15)), level("memory", None)],
+            "hand_off": null, "when_s": 5, "took_ms": 1.0,
+        })
+    };
+    let name = Profile::path().unwrap();
+    let path = bench
+        .folder
+        .path()
+        .join("tensmith")
+        .join(name.file_name().unwrap());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, profile(0.02).to_string()).unwrap();
+    let kept = bench.tune(&few);
+    assert_eq!(kept["profile_s"], 5);
+    for (kept, measured) in rates(&kept).iter().zip(rates(&measured)) {
+        assert!(*kept > 20.0 * measured, "{kept} {measured}");
+    }
+    std::fs::write(&path, profile(0.5).to_string()).unwrap();
+    assert!(bench.tune(&few)["profile_s"].is_null());
 }
 
 /// Whether an option was faster by itself and went with a whole that was not kept.
 fn is_undone(said: &Value, choice: &Value) -> bool {
     said["kept"] != "new" && number(&choice["ratio"]["high"]) < 1.0
-}
-
-/// Trials of kernels that have a time.
-fn measured_of(said: &Value) -> f64 {
-    let failures = said["tasks"].as_array().unwrap().iter();
-    let failures = failures.flat_map(|t| t["failures"].as_object().unwrap().values());
-    number(&said["trials"]) - failures.map(number).sum::<f64>()
 }
 
 #[test]
@@ -250,49 +210,6 @@ fn shares_of_the_tasks_are_disjoint_and_complete() {
     assert_eq!(joined, all);
 }
 
-#[test]
-fn interrupts_keep_what_was_found() {
-    let bench = Bench::new();
-    let model = digits();
-    let page = bench.folder.path().join("report.html");
-    let arguments = [
-        "tune",
-        model.to_str().unwrap(),
-        "--threads",
-        "1",
-        "--budget",
-        "10m",
-        "--deep",
-        "--html",
-        page.to_str().unwrap(),
-    ];
-    let mut child = bench.tensmith(&arguments).spawn().unwrap();
-    let before = lines(&bench.records(), &bench);
-    while lines(&bench.records(), &bench) == before {
-        std::thread::sleep(Duration::from_millis(200));
-        if child.try_wait().unwrap().is_some() {
-            // The whole space was searched: there is nothing to interrupt.
-            return;
-        }
-    }
-    let id = child.id().to_string();
-    Command::new("kill").args(["-INT", &id]).status().unwrap();
-    assert!(
-        child.wait().unwrap().success(),
-        "an interrupt is a good end"
-    );
-    assert!(bench.run(&["db", "check"]).status.success());
-    let page = std::fs::read_to_string(page).unwrap();
-    assert!(page.trim_end().ends_with("</html>"));
-}
-
-fn lines(records: &Path, bench: &Bench) -> usize {
-    match records.exists() {
-        true => bench.said(&["db", "export"]).lines().count(),
-        false => 0,
-    }
-}
-
 /// The numbers of the cells of the tasks of a page, row by row.
 fn cells(page: &str) -> Vec<Vec<f64>> {
     let (_, tasks) = page.split_once("<h2>Tasks</h2>").unwrap();
@@ -329,99 +246,6 @@ fn the_page_has_the_numbers_of_the_json() {
         assert!(page.contains(&format!(">{}<small>", task["name"].as_str().unwrap())));
     }
     assert_eq!(page.matches("</svg>").count(), 4);
-}
-
-#[test]
-fn a_page_that_cannot_be_written_is_refused_before_the_search() {
-    let bench = Bench::new();
-    let model = digits();
-    let path = bench.folder.path().join("nowhere/report.html");
-    let begin = std::time::Instant::now();
-    let page = ["--budget", "10m", "--html", path.to_str().unwrap()];
-    let output = bench.run(&[&["tune", model.to_str().unwrap()], &page[..]].concat());
-    assert_eq!(output.status.code(), Some(6));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("there is no folder"), "{errors}");
-    assert!(begin.elapsed() < Duration::from_secs(60));
-    assert!(!bench.records().exists(), "nothing was begun");
-}
-
-#[test]
-fn what_cannot_be_used_is_said() {
-    let bench = Bench::new();
-    let model = digits();
-    let model = model.to_str().unwrap();
-    let code = |arguments: &[&str]| bench.run(arguments).status.code();
-    assert_eq!(code(&["tune", model, "--no-records"]), Some(2));
-    assert_eq!(code(&["tune", model, "--tasks", "3/2"]), Some(2));
-    assert_eq!(code(&["tune", model, "--quick", "--deep"]), Some(2));
-    assert_eq!(
-        code(&["bench", model, "--records", "nowhere.sqlite3"]),
-        Some(3)
-    );
-    // A file of lines without a record that fits.
-    let lines = bench.folder.path().join("lines.jsonl");
-    std::fs::write(&lines, "").unwrap();
-    let file = lines.to_str().unwrap();
-    assert_eq!(
-        code(&["compile", model, "--emit", "plan", "--tuning-record", file]),
-        Some(3)
-    );
-    std::fs::write(&lines, "{\"format\":1,\"task\":").unwrap();
-    assert_eq!(
-        code(&["compile", model, "--emit", "plan", "--tuning-record", file]),
-        Some(3)
-    );
-    // A record that fits, of a kernel that the model does not have.
-    let record = serde_json::json!({
-        "format": 1, "task": "kernel a() {}\nconstants", "target": "host", "threads": 1,
-        "machine": "m", "compiler": env!("CARGO_PKG_VERSION"), "values": "0/tile=1x1",
-        "outcome": "accepted", "when_s": 1,
-    });
-    std::fs::write(&lines, format!("{record}\n")).unwrap();
-    let build = ["compile", model, "--emit", "plan", "--threads", "1"];
-    let output = bench.run(&[&build[..], &["--tuning-record", file]].concat());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && errors.contains("no record of"),
-        "{errors}"
-    );
-    // A damaged database is a warning, and the model is compiled as the cost model prefers.
-    std::fs::write(bench.records(), "no database").unwrap();
-    let output = bench.run(&["compile", model, "--emit", "plan"]);
-    assert!(output.status.success());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("without records"), "{errors}");
-    let records = bench.records();
-    let named = ["--records", records.to_str().unwrap()];
-    let output = bench.run(&[&["compile", model, "--emit", "plan"], &named[..]].concat());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && errors.contains("without records"),
-        "{errors}"
-    );
-}
-
-/// Records of an export.
-fn records(export: &str) -> Vec<Value> {
-    let lines = export.lines();
-    lines.map(|l| serde_json::from_str(l).unwrap()).collect()
-}
-
-impl Bench {
-    /// Imports changed records of kernels that were measured.
-    fn change(&self, export: &str, change: impl Fn(&mut serde_json::Map<String, Value>)) {
-        let mut lines = String::new();
-        for mut record in records(export) {
-            if record["outcome"] == "measured" && is_kernel(record["task"].as_str().unwrap()) {
-                change(record.as_object_mut().unwrap());
-                lines += &format!("{record}\n");
-            }
-        }
-        let file = self.folder.path().join("changed.jsonl");
-        std::fs::write(&file, lines).unwrap();
-        self.said(&["db", "import", file.to_str().unwrap()]);
-    }
 }
 
 #[test]
@@ -469,93 +293,4 @@ fn what_failed_is_never_tried_again() {
         let times = again.iter().filter(|t| **t == tried).count();
         assert_eq!(times, 1, "{tried:?}");
     }
-}
-
-#[test]
-fn a_budget_that_holds_no_run_is_said() {
-    let bench = Bench::new();
-    let model = digits();
-    let output = bench.run(&["tune", model.to_str().unwrap(), "--budget", "1ms"]);
-    assert_eq!(output.status.code(), Some(2));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("does not hold two runs"), "{errors}");
-}
-
-/// Models are compiled and run only while there is time for it.
-#[test]
-fn what_is_not_proven_in_time_is_not_accepted() {
-    use std::sync::atomic::AtomicBool;
-    use tensmith::tune::sides::{Sides, Variant};
-    use tensmith::tune::stitch::{Earlier, Kept, Limits, stitch};
-    use tensmith::tune::{Found, until::Until};
-    let model = tensmith::Model::load(digits(), &tensmith::LoadOptions::default()).unwrap();
-    let mut options = tensmith::Options {
-        threads: Some(1),
-        ..tensmith::Options::default()
-    };
-    let imported = model.import_for(&Default::default(), &mut options).unwrap();
-    let untuned = Variant::new(&imported, &options, None).unwrap();
-    let stop = AtomicBool::new(true);
-    let asked = Until::new(tensmith_runtime::Stopwatch::start(), u64::MAX, &stop);
-    let late = Until::never().by(0);
-    for until in [&asked, &late] {
-        let variants = [untuned.clone(), untuned.clone()];
-        assert!(Sides::new(&variants, 1e6, until).unwrap().is_none());
-        // No inputs: nothing is run.
-        let made = Sides::new(&variants, 1e6, &Until::never()).unwrap();
-        let mut made = made.unwrap();
-        assert!(made.whole(&[], 1, until).unwrap().is_none());
-        assert!(made.by_task(&[], 1, until).unwrap().is_none());
-        let values = "0/tile=1x1".parse().unwrap();
-        let found = Found::from_iter([("a task".to_string(), values)]);
-        let limits = Limits {
-            measure_ns: 1,
-            by_task: true,
-            until,
-            latency_ns: 1.0,
-            compile_ns: 1,
-        };
-        let earlier = Earlier::default();
-        let stitched = stitch(&untuned, &found, &earlier, &[], &found, &limits).unwrap();
-        assert!(stitched.is_cut && stitched.kept == Kept::Untuned);
-        assert!(stitched.found.is_empty() && stitched.tasks.is_empty());
-    }
-}
-
-#[test]
-fn a_page_takes_the_place_of_nothing_that_is_needed() {
-    let bench = Bench::new();
-    let model = bench.folder.path().join("model.onnx");
-    std::fs::copy(digits(), &model).unwrap();
-    std::os::unix::fs::symlink(&model, bench.folder.path().join("link.html")).unwrap();
-    let bytes = std::fs::read(&model).unwrap();
-    for name in [
-        "model.onnx",
-        "link.html",
-        "records.sqlite3",
-        "records.sqlite3-wal",
-    ] {
-        let page = bench.folder.path().join(name);
-        let page = page.to_str().unwrap();
-        let output = bench.run(&["tune", model.to_str().unwrap(), "--html", page]);
-        assert_eq!(output.status.code(), Some(2), "{name}");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.contains("--html needs another file"), "{errors}");
-    }
-    assert!(std::fs::read(&model).unwrap() == bytes && !bench.records().exists());
-}
-
-#[test]
-fn more_threads_than_a_machine_can_use_are_refused() {
-    let bench = Bench::new();
-    let model = digits();
-    // Nobody has a quarter as many cores.
-    let threads = ["--threads", "1024"];
-    if tensmith_runtime::usable_cores() >= 256 {
-        return;
-    }
-    let output = bench.run(&[&["bench", model.to_str().unwrap()], &threads[..]].concat());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains("usable cores"), "{errors}");
 }

@@ -160,6 +160,11 @@ impl Allocator {
         }
     }
 
+    /// Sets another end. Units: nanoseconds since the begin.
+    pub fn set_deadline(&mut self, deadline_ns: u64) {
+        self.budget.deadline_ns = Some(deadline_ns);
+    }
+
     /// The part of the model's time that is not worth searching for.
     fn worth(&self) -> f64 {
         match self.budget.effort {

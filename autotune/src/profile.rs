@@ -16,7 +16,11 @@ use tensmith_ir::machine::{Machine, Rates};
 use tensmith_runtime::quota;
 
 /// The version of what is measured and how it is kept.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+
+/// The spread of multiply-adds above which other programs have disturbed a measurement: idle machines
+/// stay below a third of this, in rounds of which the quietest counts.
+const MAX_SPREAD: f64 = 0.1;
 
 /// What was measured of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +32,9 @@ pub struct Profile {
     pub clock_hz: f64,
     /// How much slower the slowest measurement of the clock was than the fastest: 0.1 for a tenth.
     pub clock_spread: f64,
+    /// How much longer repetitions of multiply-adds took on average than the fastest, in the quietest
+    /// round of measurements: 0.1 for a tenth.
+    pub fma_spread: f64,
     /// Units: nanoseconds from a multiply-add to one that needs its result.
     pub fma_latency_ns: f64,
     /// What each width of vectors does, narrow ones first.
@@ -219,7 +226,15 @@ impl Profile {
         Self::probe(say)
     }
 
-    /// Measures this machine for some seconds, and keeps the profile.
+    /// The profile that was kept for this machine, if one was measured without much disturbance: as
+    /// it is, whatever is wrong with others.
+    pub fn kept() -> Option<Profile> {
+        let profile = cache::load(Self::path().as_deref(), &Identity::here(), &mut |_| {})?;
+        Some(profile).filter(|p| !p.is_disturbed())
+    }
+
+    /// Measures this machine for some seconds, longer where other programs disturb that, and keeps
+    /// the profile; but one that was disturbed takes the place of none that was less so.
     ///
     /// Errors: as [`Profile::load_or_probe`].
     pub fn probe(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
@@ -232,6 +247,12 @@ impl Profile {
     /// number of cores and quota that processes here are given; `None` if there is no such folder.
     pub fn path() -> Option<PathBuf> {
         Some(crate::folders::cache()?.join(Identity::here().file_name()))
+    }
+
+    /// Whether other programs took so much of each round of measurements that its rates may be far
+    /// from what the machine can do.
+    pub fn is_disturbed(&self) -> bool {
+        self.fma_spread > MAX_SPREAD
     }
 
     /// The name of its machine: [`machine_key`].
@@ -305,7 +326,7 @@ impl Profile {
             && dots.all(|rates| rates.into_iter().all(rate))
             && levels.all(|rates| rates.into_iter().all(rate))
             && hand_off.all(|ns| (0.0..MOST).contains(&ns))
-            && [self.clock_spread, self.took_ms]
+            && [self.clock_spread, self.fma_spread, self.took_ms]
                 .into_iter()
                 .all(|x| (0.0..MOST).contains(&x))
     }

@@ -11,7 +11,7 @@ mod round;
 mod sampled;
 mod seeds;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod uniform;
 
 pub use descent::Descent;

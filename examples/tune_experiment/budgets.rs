@@ -239,7 +239,7 @@ fn compared(options: &Options, end: &End, folder: &Path, plans: &[Plan]) -> Resu
     let mut variants = vec![untuned.clone()];
     for plan in plans {
         let records = Source::Database(plan.file(folder, "sqlite3"));
-        variants.push(untuned.with(records.open(&subject.options)?)?);
+        variants.push(untuned.with(records.open(&subject.options, &mut |_| {})?)?);
     }
     let until = Until::never();
     // Runs of models that were tuned for long are few enough.

@@ -90,6 +90,7 @@ struct Measured {
 impl Bench {
     /// Runs the verb.
     pub fn run(self) -> Result<()> {
+        self.model.check_outputs(&[("--save", &self.save)])?;
         let other = self.compare.as_deref().map(Other::find).transpose()?;
         let (subject, mut local) = self.prepare()?;
         if self.on_request {

@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +89,8 @@ impl RecordArgs {
                 Err(_) => return Ok(()),
             },
         };
-        match source.open(options) {
+        let mut warn = |text: &str| errln!("warning: {text}");
+        match source.open(options, &mut warn) {
             Ok(tuned) => {
                 options.tuned = tuned.map(|tuned| match &self.tuning_record {
                     Some(file) => Arc::new(Noted::new(tuned, file)) as Arc<dyn Tuned>,
@@ -305,8 +307,12 @@ impl DatabaseArgs {
     }
 }
 
-/// Whether two paths name one file, which need not be there.
+/// Whether two paths name one file, which need not be there: by links of either kind, too.
 fn is_same_file(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|m| (m.dev(), m.ino()));
+    if identity(a).is_some_and(|a| identity(b) == Some(a)) {
+        return true;
+    }
     let place = |path: &Path| -> Option<PathBuf> {
         if let Ok(found) = path.canonicalize() {
             return Some(found);

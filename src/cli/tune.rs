@@ -1,6 +1,7 @@
 //! `tensmith tune`
 mod live;
 mod table;
+mod working;
 
 use super::inputs::InputArgs;
 use super::shared::{ModelArgs, check_output, files_of_database, print_notes};
@@ -19,6 +20,7 @@ use tensmith::units::parse_duration;
 use tensmith::{Error, Result, TensorView};
 use tensmith_autotune::Effort;
 use tensmith_autotune::measure::Program;
+use tensmith_autotune::profile::Profile;
 use tensmith_autotune::records::default_path;
 
 /// Find the fastest schedule of each kernel of a model on this machine.
@@ -109,6 +111,7 @@ impl Tune {
             true => outln!("{}", table::json(&tuning)),
             false => out!("{}", table::text(&tuning)),
         }
+        errln!("{}", tuning.machine.origin());
         errln!("records: {}", settings.records.display());
         self.note(&tuning);
         tuning.lost.map_or(Ok(()), Err)
@@ -152,6 +155,7 @@ impl Tune {
                 _ => Effort::Standard,
             },
             seed: self.inputs.seed,
+            profile: Profile::kept(),
             records: self.records()?,
             resume: self.resume,
             share: self.tasks,

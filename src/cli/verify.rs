@@ -6,6 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 use tensmith::files::{self, Named};
+use tensmith::text::plain;
 use tensmith::verify::{Against, Comparison, Limits, Progress, Report, verify};
 use tensmith::{Error, Model, Result};
 
@@ -115,7 +116,7 @@ fn progress_bar() -> ProgressBar {
 fn show(bar: &ProgressBar, progress: Progress<'_>) {
     bar.set_position((progress.done * STEPS) as u64);
     if let Some(last) = progress.last {
-        bar.set_message(last.value.clone());
+        bar.set_message(plain(&last.value).into_owned());
         if !last.passed {
             bar.suspend(|| errln!("differs: {}", line(last)));
         }

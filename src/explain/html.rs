@@ -29,7 +29,7 @@ pub fn html(report: &Report) -> String {
     let texts = [
         ("{{roofline}}", &roofline[..]),
         ("{{bandwidth}}", &bandwidth),
-        ("{{data}}", &embedded(&data.to_string())),
+        ("{{data}}", &embedded(data)),
     ];
     document("tensmith explain", &filled(PAGE, &texts))
 }

@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::session::Session;
 use machine::Machine;
 use serde::Serialize;
+use tensmith_autotune::profile::Profile as MachineProfile;
 use tensmith_codegen::entry::numbered_steps;
 use tensmith_codegen::kernel::KernelStats;
 use tensmith_codegen::target::Target;
@@ -194,6 +195,7 @@ pub fn explain(
 ) -> Result<Report> {
     let pace = Pace {
         duration_ns,
+        profile: None,
         is_over: &|| false,
         begun: &|_| Ok(()),
     };
@@ -204,6 +206,8 @@ pub fn explain(
 pub(crate) struct Pace<'p> {
     /// Units: nanoseconds, if that is enough for a few runs.
     pub duration_ns: u64,
+    /// The rates of the machine, if it has them; else they are measured.
+    pub profile: Option<&'p MachineProfile>,
     /// Whether the runs until now have to be enough.
     pub is_over: &'p dyn Fn() -> bool,
     /// Hears how many nanoseconds the first run took; an error ends it all.
@@ -236,9 +240,17 @@ pub(crate) fn explain_at(
     let egraph = rules::RulesReport::of(&decisions, &compiled);
     let executable = imported.compile_plan(&plan, &options)?;
     let compile_ns = watch.elapsed_ns();
-    let before = Machine::probe(executable.threads(), &target)?;
-    let measured = Measured::of(&plan, &executable, inputs, pace)?;
-    let machine = before.best(Machine::probe(executable.threads(), &target)?);
+    let threads = executable.threads();
+    let known = pace.profile;
+    let known = known.and_then(|profile| Machine::of_profile(profile, threads, &target));
+    let (measured, machine) = match known {
+        Some(machine) => (Measured::of(&plan, &executable, inputs, pace)?, machine),
+        None => {
+            let before = Machine::probe(threads, &target)?;
+            let measured = Measured::of(&plan, &executable, inputs, pace)?;
+            (measured, before.best(Machine::probe(threads, &target)?))
+        }
+    };
     let sizes = sizes_of(&plan, &executable, inputs);
     let steps = numbered_steps(&plan);
     let flops = work::step_flops((&imported.graph, &graph), &plan, &steps, &sizes);
@@ -257,7 +269,7 @@ pub(crate) fn explain_at(
     let total = |f: &dyn Fn(&KernelReport) -> f64| kernels.iter().map(f).fold(0.0, |a, b| a + b);
     Ok(Report {
         model: plan.name.clone(),
-        threads: executable.threads(),
+        threads,
         target: target.name.clone(),
         runs: measured.runs,
         compile_ns,

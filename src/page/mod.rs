@@ -2,6 +2,10 @@
 pub mod plot;
 pub mod roofline;
 
+use crate::text::plain;
+use serde_json::Value;
+use std::borrow::Cow;
+
 /// The style of pictures, in pages and in files of their own.
 pub(crate) const PLOT_STYLE: &str = include_str!("plot.css");
 /// The style of what else is in a page.
@@ -34,27 +38,39 @@ pub fn filled(template: &str, texts: &[(&str, &str)]) -> String {
     out + rest
 }
 
-/// Text that is neither markup nor the end of an attribute, and that no reader of XML refuses.
+/// Plain text that is neither markup nor the end of an attribute, and that no reader of XML refuses.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in plain(text).chars() {
         match c {
             '&' => out += "&amp;",
             '<' => out += "&lt;",
             '>' => out += "&gt;",
             '"' => out += "&quot;",
             '\'' => out += "&#39;",
-            '\t' | '\n' => out.push(c),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
     out
 }
 
-/// JSON that ends no script: names come from the model.
-pub fn embedded(json: &str) -> String {
-    json.replace('<', "\\u003c")
+/// JSON whose texts are plain and that ends no script: names come from the model.
+pub fn embedded(mut json: Value) -> String {
+    make_plain(&mut json);
+    json.to_string().replace('<', "\\u003c")
+}
+
+fn make_plain(json: &mut Value) {
+    match json {
+        Value::String(text) => {
+            if let Cow::Owned(changed) = plain(text) {
+                *text = changed;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(make_plain),
+        Value::Object(fields) => fields.values_mut().for_each(make_plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -64,17 +80,25 @@ mod tests {
     #[test]
     fn names_cannot_end_the_script() {
         let name = "</script><script>alert(1)</script>";
-        let text = serde_json::json!({ "name": name }).to_string();
-        let safe = embedded(&text);
+        let safe = embedded(serde_json::json!({ "name": name }));
         assert!(!safe.contains('<'), "{safe}");
         let back: serde_json::Value = serde_json::from_str(&safe).unwrap();
         assert_eq!(back["name"], name);
     }
 
+    /// What a script reads is what it shows.
+    #[test]
+    fn names_turn_nothing_around() {
+        assert_eq!(escaped("a\u{202e}b\u{2066}<"), "a\\u202eb\\u2066&lt;");
+        let data = embedded(serde_json::json!([{ "nodes": ["a\u{202e}b\u{9b}"] }]));
+        let read: Value = serde_json::from_str(&data).unwrap();
+        assert_eq!(read[0]["nodes"][0], "a\\u202eb\\u009b");
+    }
+
     #[test]
     fn text_is_no_markup() {
         assert_eq!(escaped("a<b>&\"'"), "a&lt;b&gt;&amp;&quot;&#39;");
-        assert_eq!(escaped("\u{1b}[2J\0"), "\u{fffd}[2J\u{fffd}");
+        assert_eq!(escaped("\u{1b}[2J\0"), "\\u001b[2J\\u0000");
     }
 
     #[test]

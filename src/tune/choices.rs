@@ -105,6 +105,16 @@ fn expected_gain(share: f64, ratio: f64) -> f64 {
 }
 
 impl Choices {
+    /// Whether there is an option that is worth trying and was not tried before.
+    pub fn has_untried(&self) -> bool {
+        let is_known = |choice: &Choice, option: &str| {
+            let values = values_of(choice, option);
+            self.known.contains(&(choice.about.clone(), values))
+        };
+        let mut options = self.options.iter();
+        options.any(|(choice, option)| !is_known(choice, option))
+    }
+
     /// Tries the options of each choice until the time is over; `told` hears of each. Of one whose
     /// trial did not end in time nothing is known.
     ///

@@ -22,8 +22,10 @@ pub fn html(tuning: &Tuning) -> String {
         n => format!("{n} threads"),
     };
     let about = format!(
-        "{threads}, target {}; the search ended: {}",
-        tuning.target, tuning.stop
+        "{threads}, target {}; {}; the search ended: {}",
+        tuning.target,
+        tuning.machine.origin(),
+        tuning.stop
     );
     let texts = [
         ("{{model}}", &escaped(&tuning.model)[..]),

@@ -14,8 +14,10 @@ use tensmith_runtime::stats::Interval;
 const TASK: &str = "kernel copy() {\n  out o0: f32[4]\n  in a1: f32[4]\n  for i0 < 4 space {\n    \
                     o0[i0] = a1[i0]\n  }\n}\nconstants";
 
-/// Ends an attribute, an element, a script and a comment, and names a place of the page.
-const HOSTILE: &str = "\"'></td></svg></script><script>alert(1)</script><!-- {{rows}} & \u{1b}[2J";
+/// Ends an attribute, an element, a script and a comment, names a place of the page, and turns what
+/// follows around.
+const HOSTILE: &str =
+    "\"'></td></svg></script><script>alert(1)</script><!-- {{rows}} & \u{1b}[2J\u{202e}";
 
 fn task(name: &str, flops: f64) -> TaskReport {
     TaskReport {
@@ -81,6 +83,7 @@ fn tuning(name: &str) -> Tuning {
                 bytes: None,
                 bytes_per_s: 1e10,
             }],
+            profile_s: None,
         },
         tasks: vec![task(name, 1e4), task("copy", 0.0)],
         stop: StopReason::Asked,
@@ -123,7 +126,7 @@ fn hostile_names_are_text() {
     let page = html(&tuning(HOSTILE));
     check_tags(&page).unwrap();
     assert!(!page.contains("<script"), "{page}");
-    assert!(!page.contains('\u{1b}'));
+    assert!(!page.contains(['\u{1b}', '\u{202e}']));
     assert_eq!(
         page.matches("<tr>").count(),
         5,
@@ -143,6 +146,7 @@ fn the_page_holds_the_numbers() {
     // Accepted: as in the model. Reverted: as before.
     assert_eq!(page.matches("data-value=\"750\">750 ns").count(), 1);
     assert_eq!(page.matches("data-value=\"1000\">1.0 us").count(), 3);
+    assert!(page.contains("rates of the machine: measured in this process"));
     assert!(page.contains("accepted: 0.750 in the model"));
     assert!(page.contains("reverted: 0.750 in the model"));
     assert!(page.contains("<td>winograd-2</td><td data-value=\"0.925\">0.925</td>"));

@@ -4,7 +4,9 @@ mod found;
 pub mod html;
 pub mod records;
 mod report;
+mod reserve;
 pub mod run;
+mod searching;
 pub mod sides;
 pub mod stitch;
 pub mod tasks;
@@ -12,4 +14,4 @@ pub mod until;
 
 pub use found::Found;
 pub use report::{TaskReport, Tuning};
-pub use run::{Settings, Watcher, tune};
+pub use run::{Settings, Stage, Watcher, tune};

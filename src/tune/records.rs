@@ -41,11 +41,16 @@ fn target(options: &Options) -> String {
 }
 
 impl Source {
-    /// What it holds for compilations with these options; `None` if there is nothing.
+    /// What it holds for compilations with these options; `None` if there is nothing. `told` hears
+    /// of each line of a file of lines that holds no record: it costs no other one.
     ///
-    /// Errors: the file cannot be read or is damaged; a file of lines that holds no record for the
-    /// target, the threads and this version of the compiler.
-    pub fn open(&self, options: &Options) -> Result<Option<Arc<dyn Tuned>>> {
+    /// Errors: the file cannot be read, or is no such file; a file of lines that holds no record for
+    /// the target, the threads and this version of the compiler.
+    pub fn open(
+        &self,
+        options: &Options,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<Option<Arc<dyn Tuned>>> {
         match self {
             Source::Database(path) => Ok(Database::open_to_read(path)?.map(|database| {
                 let recorded: Arc<dyn Tuned> = Arc::new(Recorded {
@@ -55,16 +60,20 @@ impl Source {
                 });
                 recorded
             })),
-            Source::Lines(path) => lines(path, options),
+            Source::Lines(path) => lines(path, options, told),
         }
     }
 }
 
-fn lines(path: &Path, options: &Options) -> Result<Option<Arc<dyn Tuned>>> {
+fn lines(
+    path: &Path,
+    options: &Options,
+    told: &mut dyn FnMut(&str),
+) -> Result<Option<Arc<dyn Tuned>>> {
     let (records, read) = records::read(path)?;
-    if let Some(refused) = read.examples.first() {
-        let reason = format!("line {} holds no record: {}", refused.line, refused.reason);
-        return Err(Error::file(path, reason));
+    read.complaints(path).iter().for_each(|c| told(c));
+    if let Some(why) = read.is_no_export() {
+        return Err(Error::file(path, why));
     }
     let wanted = key(String::new(), options);
     let fits = |r: &&Record| {

@@ -2,10 +2,11 @@
 use super::choices::{ChoiceRecords, Limits, TriedChoice};
 use super::found::Found;
 use super::records::key;
-use super::report::{TaskReport, Tuning};
-use super::sides::Sides;
-use super::sides::Variant;
-use super::stitch::{self, Earlier, Kept, Stitched, stitch};
+use super::report::Tuning;
+use super::reserve::{GRACE_NS, InModel, Reserve, keeping};
+use super::searching::Search;
+use super::sides::{Sides, Variant};
+use super::stitch::{Earlier, Kept, Stitched, stitch};
 use super::tasks::{ModelTask, searched, tasks_of};
 use super::until::Until;
 use crate::error::{Error, Result};
@@ -17,37 +18,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tensmith_autotune::Effort;
 use tensmith_autotune::allocate::StopReason;
 use tensmith_autotune::measure::Program;
-use tensmith_autotune::measure::protocol::{Failed, Failure};
-use tensmith_autotune::records::{Database, Key, Outcome, Trial};
-use tensmith_autotune::tuner::{Config, End, Observer, Subject, Times, Tuner};
-use tensmith_autotune::{Budget, Effort};
-use tensmith_passes::pipeline::Precision;
-use tensmith_passes::schedule::parameters::Values;
+use tensmith_autotune::profile::Profile;
+use tensmith_autotune::records::{Database, Outcome, Trial};
+use tensmith_autotune::tuner::Tuner;
 use tensmith_runtime::{Stopwatch, TensorView, clock};
 
 /// Units: nanoseconds that the model is measured before the search, besides compiling.
 const FIRST_NS: u64 = 500_000_000;
 /// The part of a budget in which choices are tried.
 const CHOICES_SHARE: f64 = 0.2;
-/// The part of a budget that is kept for trying what was found in the model.
-const STITCH_SHARE: f64 = 0.12;
 /// The part of a budget, as its inverse, that others may keep the records locked for at a time.
 const PATIENCE_PART: u64 = 8;
-/// Units: nanoseconds of measuring for that, at least and at most.
-const STITCH_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
-/// What is kept for it over what it is expected to take: machines are not always as fast.
-const SPARE: f64 = 1.15;
 /// The part of a budget in which the model is measured before the search, at most.
 const FIRST_SHARE: f64 = 0.25;
-/// Units: nanoseconds for trying what was found after somebody asked to stop: small models are
-/// through with it then.
-const GRACE_NS: u64 = 3_000_000_000;
-
-/// Tasks of other models whose values are tried for similar tasks, at most: describing one takes
-/// milliseconds.
-const NEIGHBOURS: usize = 64;
 
 /// How a model is tuned.
 #[derive(Clone, Debug)]
@@ -60,6 +46,9 @@ pub struct Settings {
     pub effort: Effort,
     /// What chance is drawn from.
     pub seed: u64,
+    /// What the machine can do, if that was measured before: bounds and the cost model go by it. Else
+    /// it is measured for the bounds, and the cost model goes by what the kind of machine is known to do.
+    pub profile: Option<Profile>,
     /// The database of records.
     pub records: PathBuf,
     /// Whether what is recorded of the tasks is taken up.
@@ -72,6 +61,23 @@ pub struct Settings {
     pub stop: Arc<AtomicBool>,
 }
 
+/// What tuning is at, beside the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The model is compiled and measured; nobody knows how long that takes.
+    Measuring,
+    /// Options of choices are tried.
+    Choices {
+        /// Units: nanoseconds, about: the option at hand is tried to its end.
+        expected_ns: u64,
+    },
+    /// What was found is tried in the model.
+    InModel {
+        /// Units: nanoseconds that it takes if nothing has to be tried again.
+        expected_ns: u64,
+    },
+}
+
 /// Whoever looks on.
 pub trait Watcher {
     /// An option of a choice was tried.
@@ -80,8 +86,8 @@ pub trait Watcher {
     fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]);
     /// A round is over; the tuner's tasks are those that are searched, in order.
     fn round(&mut self, tuner: &Tuner);
-    /// What was found is tried in the model.
-    fn stitch(&mut self);
+    /// Something begins of which nothing is told before it is over.
+    fn stage(&mut self, stage: Stage);
     /// Something to be told once.
     fn note(&mut self, text: &str);
 }
@@ -107,7 +113,9 @@ pub fn tune(
     let patience = Duration::from_nanos(settings.budget_ns / PATIENCE_PART);
     let database = Database::open_within(&settings.records, patience)?;
     let until = Until::new(watch, settings.budget_ns, &settings.stop);
-    let mut report = measure(imported, &options, inputs, &until, settings.budget_ns)?;
+    watcher.stage(Stage::Measuring);
+    let first = (settings.budget_ns, settings.profile.as_ref());
+    let mut report = measure(imported, &options, inputs, &until, first)?;
     let compile_ns = report.compile_ns;
     let untuned = Variant::new(imported, &options, None)?;
     let records = ChoiceRecords::new(&database, &options, settings.resume);
@@ -119,19 +127,10 @@ pub fn tune(
     let first = reserve(!before.is_empty());
     let trial = first.trial(&until);
     if trial.is_none() && !until.is_asked() {
-        let needed = watch.elapsed_ns() + first.whole_ns;
-        watcher.note(&format!(
-            "the budget does not hold a trial of what is found in the model, so nothing will be \
-             accepted, only measured and kept: that takes {} or more for a model of {} a run",
-            seconds(2 * needed),
-            human_ns(latency_ns),
-        ));
+        watcher.note(&no_trial(watch.elapsed_ns() + first.whole_ns, latency_ns));
     }
     if settings.share.is_some() && !before.is_empty() {
-        watcher.note(
-            "the tasks that are shared are those of the choices that are accepted in these records: \
-             all shares need the same ones",
-        );
+        watcher.note(SHARED_CHOICES);
     }
     if settings.share.is_none()
         && let Some(trial) = trial
@@ -143,6 +142,10 @@ pub fn tune(
             latency_ns,
             until: &until.by(end),
         };
+        if choices.has_untried() {
+            let expected_ns = limits.budget_ns;
+            watcher.stage(Stage::Choices { expected_ns });
+        }
         let mut told = |tried: &TriedChoice| watcher.choice(tried);
         choices.try_all((imported, &options), inputs, &limits, &mut told)?;
     }
@@ -152,38 +155,58 @@ pub fn tune(
     };
     if !choices.found.is_empty() {
         let budget_ns = settings.budget_ns.saturating_sub(watch.elapsed_ns());
-        report = measure(imported, &options, inputs, &until, budget_ns)?;
+        watcher.stage(Stage::Measuring);
+        let again = (budget_ns, settings.profile.as_ref());
+        report = measure(imported, &options, inputs, &until, again)?;
     }
     let earlier = earlier(&database, &untuned, &before, &choices.found)?;
     let tasks = tasks_of(&report);
     let searched = searched(&tasks, settings.share);
     watcher.begin(&tasks, &searched);
     let reserve = reserve(!earlier.all.is_empty());
-    let kept_ns = trial.map_or(0, |trial| reserve.ns(trial));
-    let deadline = settings
-        .budget_ns
-        .saturating_sub(watch.elapsed_ns() + kept_ns);
-    let mut search = Search::begin(&tasks, &searched, &options, settings, &database, deadline)?;
-    let stop = search.run(watcher);
-    let lost = search.sink.error.take();
-    let search_ns = search.tuner.elapsed_ns();
-    if lost.is_none() {
-        watcher.stitch();
-    }
-    let candidates = search.candidates();
-    let limits = stitch::Limits {
-        measure_ns: match until.is_asked() {
-            true => STITCH_NS[0],
-            false => reserve.measure_ns,
-        },
-        by_task: trial == Some(InModel::ByTask),
-        until: &until.with_grace(GRACE_NS),
-        latency_ns,
-        compile_ns,
+    let left_ns = settings.budget_ns.saturating_sub(watch.elapsed_ns());
+    let deadline = |kept: Option<InModel>| {
+        let kept_ns = kept.map_or(0, |trial| reserve.ns(trial));
+        left_ns.saturating_sub(kept_ns)
     };
+    let end = deadline(trial);
+    let mut search = Search::begin(
+        &tasks,
+        &searched,
+        &options,
+        settings,
+        &database,
+        (&report.machine, end),
+    )?;
+    let is_known = !choices.found.is_empty() || !earlier.all.is_empty();
+    let mut stop = StopReason::Deadline;
+    let kept = keeping(trial, |kept| {
+        search.tuner.set_deadline(deadline(kept));
+        stop = search.run(watcher);
+        let has_kernels = !earlier.kernels.is_empty() || !search.candidates().is_empty();
+        let has_trial = has_kernels || kept == Some(InModel::Whole) && is_known;
+        stop == StopReason::Deadline && !has_trial
+    });
+    let lost = search.take_error();
+    let search_ns = search.tuner.elapsed_ns();
+    let candidates = search.candidates();
+    // To try nothing takes no time. An interrupt leaves what was kept from the begin.
+    let is_any = is_known || !candidates.is_empty();
+    let trial = match is_any && !until.is_asked() {
+        true => kept,
+        false => trial,
+    };
+    let until_trial = until.with_grace(GRACE_NS);
+    let limits = reserve.limits(trial, &until_trial, (latency_ns, compile_ns));
     let found = &choices.found;
     let mut stitched = match trial.filter(|_| lost.is_none()) {
-        Some(_) => stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?,
+        Some(trial) => {
+            if is_any {
+                let expected_ns = reserve.expected_ns(trial, &limits);
+                watcher.stage(Stage::InModel { expected_ns });
+            }
+            stitch(&untuned, found, &earlier, inputs, &candidates, &limits)?
+        }
         None => Stitched::cut(&earlier),
     };
     if stitched.ratio.is_none() {
@@ -214,6 +237,21 @@ pub fn tune(
     })
 }
 
+/// What is said of a budget that holds no trial in a model of so many nanoseconds a run, where one
+/// would end so many nanoseconds after the begin.
+fn no_trial(end_ns: u64, latency_ns: f64) -> String {
+    format!(
+        "the budget does not hold a trial of what is found in the model, so nothing will be \
+         accepted, only measured and kept: that takes {} or more for a model of {} a run",
+        seconds(2 * end_ns),
+        human_ns(latency_ns),
+    )
+}
+
+/// What is said of shares of tasks that hang on what was accepted.
+const SHARED_CHOICES: &str = "the tasks that are shared are those of the choices that are accepted in \
+                              these records: all shares need the same ones";
+
 /// Measures a model before it is searched.
 ///
 /// Errors: as compilation and runs; a budget that does not hold one run that keeps time.
@@ -222,11 +260,12 @@ fn measure(
     options: &Options,
     inputs: &[TensorView<'_>],
     until: &Until<'_>,
-    budget_ns: u64,
+    (budget_ns, profile): (u64, Option<&Profile>),
 ) -> Result<Report> {
     let first = until.by(until.elapsed_ns() + (budget_ns as f64 * FIRST_SHARE) as u64);
     let pace = Pace {
         duration_ns: FIRST_NS,
+        profile,
         is_over: &|| first.is_over(),
         begun: &|run_ns| match until.is_asked() || until.holds(2 * run_ns) {
             true => Ok(()),
@@ -245,62 +284,6 @@ fn measure(
 /// A budget of about so many nanoseconds, in whole seconds.
 fn seconds(ns: u64) -> String {
     format!("{}s", ns.div_ceil(1_000_000_000))
-}
-
-/// What is kept of a budget for trying what was found in the model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Reserve {
-    /// Units: nanoseconds of measuring.
-    measure_ns: u64,
-    /// Units: nanoseconds of compiling and measuring, task by task and then the whole.
-    all_ns: u64,
-    /// Units: as `all_ns`, of the whole alone.
-    whole_ns: u64,
-}
-
-/// How what was found is tried in the model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum InModel {
-    /// Task by task, and then the whole.
-    ByTask,
-    /// All together.
-    Whole,
-}
-
-impl Reserve {
-    /// For a model of so many nanoseconds a run and a compilation; `is_tuned` if something was
-    /// found earlier, which runs beside the others.
-    fn new(budget_ns: u64, latency_ns: f64, compile_ns: u64, is_tuned: bool) -> Reserve {
-        let variants = if is_tuned { 3 } else { 2 };
-        let measure_ns = (budget_ns as f64 * STITCH_SHARE) as u64;
-        let measure_ns = measure_ns.clamp(STITCH_NS[0], STITCH_NS[1]);
-        // Each variant is made twice.
-        let runs_ns = Sides::least_ns(variants, latency_ns) as f64;
-        let compile_ns = (2 * variants * compile_ns) as f64;
-        let whole_ns = SPARE * (runs_ns.max(measure_ns as f64 / 2.0) + compile_ns);
-        Reserve {
-            measure_ns,
-            all_ns: (2.0 * whole_ns) as u64,
-            whole_ns: whole_ns as u64,
-        }
-    }
-
-    /// The trial that there is time for, `None` for none: the search is to have half of the time, if
-    /// that leaves enough for any.
-    fn trial(&self, until: &Until<'_>) -> Option<InModel> {
-        if until.holds(self.all_ns.saturating_mul(2)) {
-            return Some(InModel::ByTask);
-        }
-        until.holds(self.whole_ns).then_some(InModel::Whole)
-    }
-
-    /// Units: nanoseconds of a trial.
-    fn ns(&self, trial: InModel) -> u64 {
-        match trial {
-            InModel::ByTask => self.all_ns,
-            InModel::Whole => self.whole_ns,
-        }
-    }
 }
 
 /// What earlier tunings found for a model: with the choices of before, and kernels with those of
@@ -361,232 +344,4 @@ fn keep(database: &Database, tried: &Found, found: &Found, options: &Options) ->
         database.overrule(&key, &trial)?;
     }
     Ok(())
-}
-
-/// The search over a model's tasks.
-struct Search<'d> {
-    tuner: Tuner,
-    /// For each of the model's tasks its number in the tuner.
-    numbers: Vec<Option<usize>>,
-    sink: Sink<'d>,
-}
-
-/// Keeps what is measured.
-struct Sink<'d> {
-    database: &'d Database,
-    keys: Vec<Key>,
-    error: Option<Error>,
-    stop: Arc<AtomicBool>,
-}
-
-impl<'d> Search<'d> {
-    fn begin(
-        tasks: &[ModelTask],
-        searched: &[bool],
-        options: &Options,
-        settings: &Settings,
-        database: &'d Database,
-        deadline: u64,
-    ) -> Result<Self> {
-        let chosen: Vec<&ModelTask> = (tasks.iter().zip(searched))
-            .filter_map(|(task, searched)| searched.then_some(task))
-            .collect();
-        let mut count = 0;
-        let numbers = searched.iter().map(|searched| {
-            count += usize::from(*searched);
-            searched.then(|| count - 1)
-        });
-        let numbers = numbers.collect();
-        let subject = |t: &&ModelTask| Subject {
-            task: t.task.clone(),
-            weight: t.calls as f64,
-            bound_ns: t.bound_ns,
-            ns: t.ns.max(1.0),
-        };
-        let config = Config {
-            target: options.target_name().into(),
-            threads: options.thread_count(),
-            reassociate: options.precision != Precision::Exact,
-            budget: Budget {
-                deadline_ns: Some(deadline),
-                trials: settings.trials,
-                effort: settings.effort,
-            },
-            seed: settings.seed,
-            program: settings.program.clone(),
-            stop: Arc::clone(&settings.stop),
-        };
-        let subjects = chosen.iter().map(subject).collect();
-        let records = database.all_accepted(&key(String::new(), options), NEIGHBOURS)?;
-        let records = (records.into_iter())
-            .filter_map(|(task, values)| Some((task.parse().ok()?, values)))
-            .collect();
-        let mut tuner = Tuner::new(subjects, records, config).map_err(Error::Usage)?;
-        let keys: Vec<Key> = (chosen.iter())
-            .map(|t| key(t.task.to_string(), options))
-            .collect();
-        for (number, key) in keys.iter().enumerate() {
-            let mut trials = database.trials(key)?;
-            // What failed is never tried again.
-            trials.retain(|t| settings.resume || t.outcome.is_failure());
-            recall(&mut tuner, number, &trials);
-        }
-        let sink = Sink {
-            database,
-            keys,
-            error: None,
-            stop: Arc::clone(&settings.stop),
-        };
-        Ok(Search {
-            tuner,
-            numbers,
-            sink,
-        })
-    }
-
-    fn run(&mut self, watcher: &mut dyn Watcher) -> StopReason {
-        let mut both = Both {
-            sink: &mut self.sink,
-            watcher,
-        };
-        self.tuner.run(&mut both)
-    }
-
-    /// What is worth trying in the model.
-    fn candidates(&self) -> Found {
-        let of = |(t, key): (&tensmith_autotune::tuner::Progress, &Key)| {
-            Some((key.task.clone(), t.best.clone()?))
-        };
-        let tasks = self.tuner.tasks().iter();
-        tasks.zip(&self.sink.keys).filter_map(of).collect()
-    }
-
-    fn reports(&self, tasks: &[ModelTask], stitched: &Stitched) -> Vec<TaskReport> {
-        let report = |(task, number): (&ModelTask, &Option<usize>)| {
-            let t = number.map(|n| &self.tuner.tasks()[n]);
-            let text = task.task.to_string();
-            let fitted = stitched.tasks.iter().find(|f| f.task == text);
-            TaskReport {
-                task: task.clone(),
-                is_searched: t.is_some(),
-                trials: t.map_or(0, |t| t.trials),
-                failures: t.map(|t| t.failures.clone()).unwrap_or_default(),
-                best: t.and_then(|t| Some((t.best.clone()?, t.ratio))),
-                is_accepted: fitted.is_some_and(|f| f.is_accepted),
-                in_model: fitted.and_then(|f| f.ratio).map(|r| r.estimate),
-                curve: t.map(|t| t.curve.clone()).unwrap_or_default(),
-                is_failed: t.is_some_and(|t| matches!(t.end, Some(End::Failed(_)))),
-                end: match t {
-                    Some(t) => t.end.as_ref().map(End::to_string),
-                    None => task.obstacle().map(String::from),
-                },
-            }
-        };
-        tasks.iter().zip(&self.numbers).map(report).collect()
-    }
-}
-
-/// Takes up what was recorded of a task.
-fn recall(tuner: &mut Tuner, task: usize, trials: &[Trial]) {
-    for trial in trials {
-        let times = match trial.outcome {
-            Outcome::Measured {
-                median_ns,
-                default_ns,
-                samples,
-            } => Some(Times {
-                ns: median_ns,
-                default_ns,
-                samples,
-            }),
-            Outcome::Accepted | Outcome::Reverted => continue,
-            _ => None,
-        };
-        tuner.recall(task, &trial.values, times);
-    }
-}
-
-impl Sink<'_> {
-    fn keep(
-        &self,
-        task: usize,
-        values: &Values,
-        trial: &std::result::Result<Times, Failed>,
-    ) -> Result<()> {
-        let outcome = match trial {
-            Ok(times) => Outcome::Measured {
-                median_ns: times.ns,
-                default_ns: times.default_ns,
-                samples: times.samples,
-            },
-            Err(failed) => match failed.kind {
-                Failure::Crash => Outcome::Crashed,
-                Failure::Hang => Outcome::Hung,
-                Failure::Memory => Outcome::OutOfMemory,
-                Failure::WrongResult => Outcome::WrongResult,
-                // That there is no such member is seen again at no cost.
-                Failure::Rejected => return Ok(()),
-            },
-        };
-        let trial = Trial {
-            values: values.clone(),
-            outcome,
-            when_s: clock::unix_seconds(),
-        };
-        Ok(self.database.insert(&self.keys[task], &trial)?)
-    }
-}
-
-struct Both<'a, 'd> {
-    sink: &'a mut Sink<'d>,
-    watcher: &'a mut dyn Watcher,
-}
-
-impl Observer for Both<'_, '_> {
-    fn trial(&mut self, task: usize, values: &Values, trial: &std::result::Result<Times, Failed>) {
-        // Each one would wait for a lock in vain.
-        if self.sink.error.is_some() {
-            return;
-        }
-        if let Err(e) = self.sink.keep(task, values, trial) {
-            self.sink.error.get_or_insert(e);
-            self.sink
-                .stop
-                .store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
-    fn round(&mut self, tuner: &Tuner) {
-        self.watcher.round(tuner);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Units: nanoseconds of a second.
-    const S: u64 = 1_000_000_000;
-
-    #[test]
-    fn what_is_reserved_follows_from_runs_and_compilations() {
-        let seconds = |reserve: Reserve| reserve.all_ns as f64 / S as f64 / SPARE;
-        // Fast models are measured for a part of the budget, slow ones for as many runs as it takes.
-        let fast = Reserve::new(60 * S, 1e6, S / 10, false);
-        assert!((seconds(fast) - (7.2 + 0.8)).abs() < 1e-6, "{fast:?}");
-        let slow = Reserve::new(60 * S, 3e9, S / 10, false);
-        assert!(
-            (seconds(slow) - (68.0 * 3.0 + 0.8)).abs() < 1e-6,
-            "{slow:?}"
-        );
-        let tuned = Reserve::new(60 * S, 1e6, S, true);
-        assert!((seconds(tuned) - (7.2 + 12.0)).abs() < 1e-6, "{tuned:?}");
-        // In a minute, half of a second a run is tried as a whole; three seconds are not.
-        let trial = |ns| {
-            let until = Until::never().by(60 * S);
-            Reserve::new(60 * S, ns, S / 10, false).trial(&until)
-        };
-        let trials = [1e6, 6e8, 3e9].map(trial);
-        assert_eq!(trials, [Some(InModel::ByTask), Some(InModel::Whole), None]);
-    }
 }

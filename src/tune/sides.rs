@@ -259,7 +259,17 @@ impl Sides {
     /// Units: nanoseconds that [`Sides::whole`] and [`Sides::by_task`] take at least, of so many
     /// variants of a model of so many nanoseconds.
     pub fn least_ns(variants: u64, latency_ns: f64) -> u64 {
-        let runs = 2 + ROUNDS[0] as u64 * Turn::of(latency_ns).all_runs();
+        Sides::rounds_ns(ROUNDS[0], variants, latency_ns)
+    }
+
+    /// Units: as `least_ns`, that they are expected to take where they are to take `duration_ns`.
+    pub fn expected_ns(variants: u64, latency_ns: f64, duration_ns: u64) -> u64 {
+        let [least, most] = ROUNDS.map(|n| Sides::rounds_ns(n, variants, latency_ns));
+        duration_ns.clamp(least, most)
+    }
+
+    fn rounds_ns(rounds: usize, variants: u64, latency_ns: f64) -> u64 {
+        let runs = 2 + rounds as u64 * Turn::of(latency_ns).all_runs();
         ((variants * runs) as f64 * latency_ns) as u64
     }
 }
@@ -351,6 +361,9 @@ mod tests {
         assert_eq!([all(1e3), all(1e5), all(1e6), all(1e8)], [17, 6, 2, 1]);
         let least = [Sides::least_ns(2, 1e6), Sides::least_ns(2, 1e8)];
         assert_eq!(least, [2 * 32_000_000, 2 * 1_700_000_000]);
+        let second = |ns| Sides::expected_ns(2, ns, 1_000_000_000);
+        let most = 2 * (2 + 400 * 17) * 1_000;
+        assert_eq!([1e3, 1e6, 1e8].map(second), [most, 1_000_000_000, least[1]]);
     }
 
     /// Caches favour what ran a short while ago.

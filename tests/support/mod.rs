@@ -1,5 +1,6 @@
 //! Models and inputs for tests.
 #![allow(dead_code, reason = "each test binary uses a part")]
+pub mod bench;
 pub mod cases;
 pub mod executors;
 pub mod guarded;

@@ -1,4 +1,5 @@
 //! The rates of multiply-adds of wide vectors, and of sums of products of bytes.
+use super::kernel::Times;
 use super::{Result, internal, narrow};
 use std::ffi::c_void;
 use tensmith_codegen::target::Target;
@@ -27,7 +28,7 @@ pub fn fma_flops_for(threads: usize, target: &Target) -> Result<f64> {
     for width in widths(target) {
         // 512 bits may be no faster than 256; narrower vectors are slower where there are wide ones.
         if width == widest || (width == 32 && widest == 64) {
-            best = best.max(fma_flops_at(&pool, target, width)?);
+            best = best.max(fma_flops_at(&pool, target, width)?.per_s);
         }
     }
     Ok(best)
@@ -53,11 +54,30 @@ pub(crate) fn widths(target: &Target) -> Vec<usize> {
     [16, 32, 64].into_iter().filter(|w| *w <= widest).collect()
 }
 
-/// Units: FLOP/s of `f32` multiply-adds on all threads of a pool, of vectors of `bytes` bytes, one
+/// What repetitions of a measurement say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    /// Units: operations a second of the fastest one.
+    pub(crate) per_s: f64,
+    /// How much longer they took on average: 0.1 for a tenth.
+    pub(crate) spread: f64,
+}
+
+impl Rate {
+    /// Of repetitions with so many operations each.
+    pub(super) fn of(operations: f64, times: &Times) -> Rate {
+        Rate {
+            per_s: operations / times.best_s(),
+            spread: times.spread(),
+        }
+    }
+}
+
+/// FLOP/s of `f32` multiply-adds on all threads of a pool, of vectors of `bytes` bytes, one
 /// of the [`widths`] of `target`.
 ///
 /// Errors: as [`fma_flops_for`].
-pub(crate) fn fma_flops_at(pool: &Pool, target: &Target, bytes: usize) -> Result<f64> {
+pub(crate) fn fma_flops_at(pool: &Pool, target: &Target, bytes: usize) -> Result<Rate> {
     let width = match bytes {
         64 => Width::Z512,
         32 => Width::Y256,
@@ -82,7 +102,8 @@ pub(crate) fn dot_ops_at(pool: &Pool, target: &Target, bytes: usize) -> Result<O
     if target.dots(width).is_none() {
         return Ok(None);
     }
-    measure(&Probe::new(Operation::Dot, width, &target)?, pool).map(Some)
+    let rate = measure(&Probe::new(Operation::Dot, width, &target)?, pool)?;
+    Ok(Some(rate.per_s))
 }
 
 /// What is measured.
@@ -197,18 +218,17 @@ unsafe extern "C" fn entry(context: *mut Context, _thread: u32, _threads: u32) {
     std::hint::black_box(sink);
 }
 
-fn measure(probe: &Probe, pool: &Pool) -> Result<f64> {
-    let mut best = 0_f64;
+fn measure(probe: &Probe, pool: &Pool) -> Result<Rate> {
+    let mut times = Times::default();
     for _ in 0..REPEATS {
         let mut context = Context::new();
         context.constants = probe.base.cast();
         let watch = Stopwatch::start();
         // SAFETY: the entry uses no buffers but the tile's address.
         unsafe { pool.run(entry, &raw mut context) }.map_err(internal)?;
-        let seconds = watch.elapsed_ns() as f64 / 1e9;
-        best = best.max(probe.operations * pool.threads() as f64 / seconds);
+        times.push(watch.elapsed_ns());
     }
-    Ok(best)
+    Ok(Rate::of(probe.operations * pool.threads() as f64, &times))
 }
 
 #[cfg(test)]
@@ -220,7 +240,7 @@ mod tests {
         let target = Target::host();
         let pool = Pool::new(1).unwrap();
         for bytes in widths(&target) {
-            let rate = fma_flops_at(&pool, &target, bytes).unwrap();
+            let rate = fma_flops_at(&pool, &target, bytes).unwrap().per_s;
             assert!((1e9..1e13).contains(&rate), "{bytes}: {rate}");
         }
     }

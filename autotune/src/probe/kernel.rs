@@ -9,6 +9,38 @@ use tensmith_runtime::{AlignedBytes, Context, Pool, Stopwatch};
 /// What every input element is: a number whose sums and products stay numbers.
 const FILL: f32 = 0.5;
 
+/// How long repetitions of one thing took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    /// Units: nanoseconds.
+    least_ns: Option<u64>,
+    /// Units: nanoseconds, of all together.
+    sum_ns: u64,
+    count: u64,
+}
+
+impl Times {
+    /// Adds one of so many nanoseconds.
+    pub(super) fn push(&mut self, ns: u64) {
+        let ns = ns.max(1);
+        self.least_ns = Some(self.least_ns.map_or(ns, |least| least.min(ns)));
+        self.sum_ns += ns;
+        self.count += 1;
+    }
+
+    /// Units: seconds of the fastest one; without any, infinity.
+    pub(super) fn best_s(&self) -> f64 {
+        self.least_ns.map_or(f64::INFINITY, |ns| ns as f64 / 1e9)
+    }
+
+    /// How much longer they took on average than the fastest one: 0.1 for a tenth. This sees
+    /// programs that take the core for some milliseconds now and then, as a median would not.
+    pub(super) fn spread(&self) -> f64 {
+        let mean_s = self.sum_ns as f64 / 1e9 / self.count.max(1) as f64;
+        (mean_s / self.best_s() - 1.0).max(0.0)
+    }
+}
+
 /// A kernel over buffers of 32-bit elements of static size, compiled, with memory for it.
 pub(super) struct KernelProbe {
     code: JitCode,
@@ -49,9 +81,16 @@ impl KernelProbe {
     ///
     /// Errors: a defect of the compiler.
     pub(super) fn best_seconds(&mut self, pool: &Pool, repeats: usize) -> Result<f64> {
+        Ok(self.times(pool, repeats)?.best_s())
+    }
+
+    /// The times of `repeats` runs on all threads of the pool.
+    ///
+    /// Errors: a defect of the compiler.
+    pub(super) fn times(&mut self, pool: &Pool, repeats: usize) -> Result<Times> {
         let inputs: Vec<*const u8> = self.inputs.iter().map(|b| b.as_ptr()).collect();
         let outputs: Vec<*mut u8> = self.outputs.iter_mut().map(|b| b.as_mut_ptr()).collect();
-        let mut best = f64::INFINITY;
+        let mut times = Times::default();
         for _ in 0..repeats {
             let mut context = Context::new();
             context.inputs = inputs.as_ptr();
@@ -60,14 +99,36 @@ impl KernelProbe {
             // SAFETY: the buffers are those of the plan that the code was made of; it has no
             // sizes, arena, constants or scratch memory.
             unsafe { pool.run(self.code.entry(), &raw mut context) }.map_err(internal)?;
-            best = best.min(watch.elapsed_ns().max(1) as f64 / 1e9);
+            times.push(watch.elapsed_ns());
         }
-        Ok(best)
+        Ok(times)
     }
 
     /// What code generation found.
     #[cfg(test)]
     pub(super) fn stats(&self) -> tensmith_codegen::kernel::KernelStats {
         self.code.stats[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_others_take_are_seen() {
+        let of = |all: &[u64]| {
+            let mut times = Times::default();
+            all.iter().for_each(|ns| times.push(*ns));
+            times
+        };
+        let quiet = of(&[1000, 1010, 1000]);
+        assert_eq!(quiet.best_s(), 1e-6);
+        assert!(quiet.spread() < 0.01);
+        // One of ten waited for a time slice.
+        let mut all = [1000; 10];
+        all[4] = 5000;
+        assert!((of(&all).spread() - 0.4).abs() < 1e-9);
+        assert_eq!(Times::default().spread(), 0.0);
     }
 }

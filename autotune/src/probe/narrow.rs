@@ -1,5 +1,6 @@
 //! The multiply-add rate of 128-bit vectors.
 use super::Result;
+use super::fma::Rate;
 use super::kernel::KernelProbe;
 use tensmith_codegen::target::Target;
 use tensmith_runtime::Pool;
@@ -22,14 +23,14 @@ pub(super) fn target(target: &Target) -> Target {
     }
 }
 
-/// Units: FLOP/s on all threads of the pool, of fused multiply-adds if the target has them, else
+/// FLOP/s on all threads of the pool, of fused multiply-adds if the target has them, else
 /// of a multiplication and an addition.
 ///
 /// Errors: memory ends; a defect of the compiler.
-pub(super) fn flops(pool: &Pool, target: &Target, repeats: usize) -> Result<f64> {
+pub(super) fn flops(pool: &Pool, target: &Target, repeats: usize) -> Result<Rate> {
     let mut probe = KernelProbe::new(&text(pool.threads(), target.has_fma()), target)?;
     let count = 2 * pool.threads() * CHAINS * LANES * STEPS;
-    Ok(count as f64 / probe.best_seconds(pool, repeats)?)
+    Ok(Rate::of(count as f64, &probe.times(pool, repeats)?))
 }
 
 /// Each lane computes `x = x*a + b`, which no optimisation can shorten.

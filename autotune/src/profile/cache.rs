@@ -69,7 +69,7 @@ fn parse(text: &[u8], now: &Identity) -> Result<Profile, String> {
     }
 }
 
-/// Keeps a profile; says so if that fails, since the next use would measure again.
+/// Keeps a profile, unless it was disturbed and a better one is kept; says so if it is not kept.
 pub(super) fn store(path: Option<&Path>, profile: &Profile, say: &mut dyn FnMut(Progress<'_>)) {
     let Some(path) = path else {
         say(Progress::Note(
@@ -77,6 +77,17 @@ pub(super) fn store(path: Option<&Path>, profile: &Profile, say: &mut dyn FnMut(
         ));
         return;
     };
+    if profile.is_disturbed()
+        && let Some(kept) = load(Some(path), &profile.identity, &mut |_| {})
+        && kept.fma_spread < profile.fma_spread
+    {
+        say(Progress::Note(&format!(
+            "other programs disturbed the measurement: the profile in {} stays, which was less \
+             disturbed",
+            path.display()
+        )));
+        return;
+    }
     if let Err(e) = write(path, profile) {
         say(Progress::Note(&format!(
             "cannot keep the profile in {}: {e}",
@@ -133,6 +144,40 @@ mod tests {
         store(Some(&path), &profile(), &mut |p| note(&mut notes, p));
         let found = load(Some(&path), &now, &mut |p| note(&mut notes, p));
         assert_eq!((found, &notes[..]), (Some(profile()), ""));
+    }
+
+    /// The spread of the profile that is kept after these were measured one after the other, and the
+    /// notes.
+    fn kept_of(spreads: &[f64]) -> (f64, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.json");
+        let mut notes = String::new();
+        for fma_spread in spreads {
+            let measured = Profile {
+                fma_spread: *fma_spread,
+                ..profile()
+            };
+            store(Some(&path), &measured, &mut |p| note(&mut notes, p));
+        }
+        let now = profile().identity;
+        let found = load(Some(&path), &now, &mut |p| note(&mut notes, p));
+        (found.unwrap().fma_spread, notes)
+    }
+
+    #[test]
+    fn a_disturbed_profile_replaces_none_that_is_better() {
+        let (kept, notes) = kept_of(&[0.02, 0.8]);
+        assert_eq!(kept, 0.02);
+        assert!(notes.contains("less disturbed"), "{notes}");
+        // What was disturbed gives way to anything that was less so.
+        for (spreads, last) in [
+            (&[0.8][..], 0.8),
+            (&[0.8, 0.4], 0.4),
+            (&[0.8, 0.02], 0.02),
+            (&[0.02, 0.05], 0.05),
+        ] {
+            assert_eq!(kept_of(spreads), (last, String::new()));
+        }
     }
 
     #[test]

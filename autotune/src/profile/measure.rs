@@ -1,5 +1,5 @@
 //! Measuring a profile.
-use super::{Access, Arithmetic, Dots, Identity, Level, Profile};
+use super::{Access, Arithmetic, Dots, Identity, Level, MAX_SPREAD, Profile};
 use crate::probe::{
     Clock, Exchange, LevelName, Result, dot_ops_at, fma_flops_at, fma_latency_ns, level_bandwidths,
     level_latencies, loads_per_s, widths,
@@ -24,12 +24,15 @@ pub enum Progress<'a> {
     Note(&'a str),
 }
 
-/// How often everything is measured, at most: other programs that disturb one second rarely disturb
+/// How often everything is measured, at most, if one round is quiet: other programs that disturb one second rarely disturb
 /// all.
 const ROUNDS: usize = 4;
 
 /// Units: milliseconds after which no round begins.
 const LATEST_MS: f64 = 3500.0;
+
+/// Units: as `LATEST_MS`, where no round was quiet.
+const LATEST_DISTURBED_MS: f64 = 8000.0;
 
 /// The measurements of a round.
 const STEPS: [&str; 4] = [
@@ -53,33 +56,37 @@ struct Round {
     arithmetic: Vec<Arithmetic>,
     memory: Vec<Level>,
     exchanges: Vec<Exchange>,
+    /// The most that multiply-adds of a width took longer than at best, on average.
+    spread: f64,
 }
 
 pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
     let watch = Stopwatch::start();
     let identity = Identity::here();
     let bench = Bench::new(identity.cores)?;
-    let mut clock = Clock::new(&bench.target)?;
-    let mut done = 0;
-    let mut next = || {
-        say(Progress::Step {
-            done,
-            of: ROUNDS * STEPS.len(),
-            what: STEPS[done % STEPS.len()],
-        });
-        done += 1;
-        clock.look()
+    let mut teller = Teller {
+        say,
+        clock: Clock::new(&bench.target)?,
+        done: 0,
+        of: ROUNDS * STEPS.len(),
     };
-    let mut best = bench.round(&mut next)?;
-    for _ in 1..ROUNDS {
-        if watch.elapsed_ms() < LATEST_MS {
-            best.improve(bench.round(&mut next)?);
+    let mut best = bench.round(&mut || teller.next())?;
+    let mut rounds = 1;
+    while is_another(rounds, watch.elapsed_ms(), best.spread) {
+        if rounds == ROUNDS {
+            (teller.say)(Progress::Note(
+                "other programs disturb the measurement, so it goes on for some seconds",
+            ));
         }
+        teller.of = teller.of.max(teller.done + STEPS.len());
+        best.improve(bench.round(&mut || teller.next())?);
+        rounds += 1;
     }
     Ok(Profile {
         identity,
-        clock_hz: clock.hz(),
-        clock_spread: clock.spread(),
+        clock_hz: teller.clock.hz(),
+        clock_spread: teller.clock.spread(),
+        fma_spread: best.spread,
         fma_latency_ns: best.fma_latency_ns,
         arithmetic: best.arithmetic,
         memory: best.memory,
@@ -87,6 +94,34 @@ pub(super) fn measure(say: &mut dyn FnMut(Progress<'_>)) -> Result<Profile> {
         when_s: unix_seconds(),
         took_ms: watch.elapsed_ms(),
     })
+}
+
+/// Whether another round is measured, after so many of which the quietest had this spread.
+fn is_another(rounds: usize, elapsed_ms: f64, spread: f64) -> bool {
+    match spread > MAX_SPREAD {
+        true => elapsed_ms < LATEST_DISTURBED_MS,
+        false => rounds < ROUNDS && elapsed_ms < LATEST_MS,
+    }
+}
+
+/// Says what is measured, and looks at the clock before.
+struct Teller<'s> {
+    say: &'s mut dyn FnMut(Progress<'_>),
+    clock: Clock,
+    done: usize,
+    of: usize,
+}
+
+impl Teller<'_> {
+    fn next(&mut self) -> Result<()> {
+        (self.say)(Progress::Step {
+            done: self.done,
+            of: self.of,
+            what: STEPS[self.done % STEPS.len()],
+        });
+        self.done += 1;
+        self.clock.look()
+    }
 }
 
 impl Bench {
@@ -106,8 +141,9 @@ impl Bench {
         next()?;
         let fma_latency_ns = fma_latency_ns(&self.target)?;
         let widths = widths(&self.target).into_iter();
+        let mut spread = 0.0;
         let arithmetic = widths
-            .map(|bytes| self.arithmetic(bytes))
+            .map(|bytes| self.arithmetic(bytes, &mut spread))
             .collect::<Result<_>>()?;
         next()?;
         let of_one = level_bandwidths(&self.one, &self.target)?;
@@ -134,16 +170,21 @@ impl Bench {
             arithmetic,
             memory: memory.collect(),
             exchanges: exchange.into_iter().collect(),
+            spread,
         })
     }
 
-    fn arithmetic(&self, bytes: usize) -> Result<Arithmetic> {
+    /// What vectors of so many bytes do; `spread` becomes that of their multiply-adds, if it is
+    /// less.
+    fn arithmetic(&self, bytes: usize, spread: &mut f64) -> Result<Arithmetic> {
         let target = &self.target;
-        let flops_per_s = fma_flops_at(&self.one, target, bytes)?;
-        let all_flops_per_s = match &self.all {
-            Some(all) => fma_flops_at(all, target, bytes)?,
-            None => flops_per_s,
+        let mut flops = |pool| -> Result<f64> {
+            let rate = fma_flops_at(pool, target, bytes)?;
+            *spread = spread.max(rate.spread);
+            Ok(rate.per_s)
         };
+        let flops_per_s = flops(&self.one)?;
+        let all_flops_per_s = self.all.as_ref().map_or(Ok(flops_per_s), flops)?;
         let dots = match dot_ops_at(&self.one, target, bytes)? {
             Some(ops_per_s) => Some(Dots {
                 ops_per_s,
@@ -165,8 +206,9 @@ impl Bench {
 }
 
 impl Round {
-    /// Takes what another round measured as faster, and all hand-offs.
+    /// Takes what another round measured as faster, and all hand-offs: the quietest round counts.
     fn improve(&mut self, other: Round) {
+        self.spread = self.spread.min(other.spread);
         let more = |mine: &mut f64, theirs: f64| *mine = mine.max(theirs);
         let less = |mine: &mut f64, theirs: f64| *mine = mine.min(theirs);
         less(&mut self.fma_latency_ns, other.fma_latency_ns);
@@ -186,5 +228,19 @@ impl Round {
             }
         }
         self.exchanges.extend(other.exchanges);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_disturbed_is_measured_again() {
+        let [quiet, disturbed] = [0.5 * MAX_SPREAD, 2.0 * MAX_SPREAD];
+        assert!(is_another(1, 400.0, quiet) && is_another(3, 2000.0, quiet));
+        assert!(!is_another(ROUNDS, 2000.0, quiet) && !is_another(2, 4000.0, quiet));
+        assert!(is_another(ROUNDS, 2000.0, disturbed) && is_another(2, 4000.0, disturbed));
+        assert!(!is_another(1, 9000.0, disturbed));
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn profile() -> Profile {
         },
         clock_hz: 2e9,
         clock_spread: 0.01,
+        fma_spread: 0.02,
         fma_latency_ns: 2.0,
         arithmetic: vec![
             arithmetic(128, 1.5, 2.5),

@@ -201,6 +201,26 @@ impl<'d> Batch<'d> {
 }
 
 impl Imported {
+    /// The lines of a file that hold no record, each in words with its number; then how many more
+    /// there are.
+    pub fn complaints(&self, file: &Path) -> Vec<String> {
+        let file = file.display();
+        let of = |r: &Refused| format!("{file}:{}: no record: {}", r.line, r.reason);
+        let mut all: Vec<String> = self.examples.iter().map(of).collect();
+        let more = self.refused - self.examples.len() as u64;
+        if more > 0 {
+            all.push(format!("{file}: {more} more lines are no records"));
+        }
+        all
+    }
+
+    /// Why a file of which this was read is of no use: it has lines, and none holds a record.
+    pub fn is_no_export(&self) -> Option<&'static str> {
+        let is_any = self.records != Added::default();
+        (self.refused > 0 && !is_any)
+            .then_some("no line is a record; expected what `tensmith db export` writes")
+    }
+
     fn refuse(&mut self, line: u64, reason: String) {
         self.refused += 1;
         if self.examples.len() < MAX_REFUSED {

@@ -1,5 +1,5 @@
 //! Searches of synthetic spaces.
-mod synthetic;
+pub(crate) mod synthetic;
 
 use super::*;
 use crate::cost::trees::Trees;

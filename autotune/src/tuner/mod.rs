@@ -15,7 +15,7 @@ use crate::measure::protocol::{Failed, Failure, TaskRequest};
 use crate::measure::{Program, Worker};
 use crate::search::{Neighbour, Outcome, Search};
 use crate::space::Space;
-use round::OVERTIME;
+use round::{OVERTIME, Until};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tensmith_codegen::target::Target;
 use tensmith_ir::eval::Sizes;
+use tensmith_ir::machine::Machine;
 use tensmith_passes::schedule::parameters::Values;
 use tensmith_passes::schedule::task::Task;
 use tensmith_runtime::Stopwatch;
@@ -62,6 +63,8 @@ pub struct Config {
     pub budget: Budget,
     /// What chance is drawn from.
     pub seed: u64,
+    /// The machine as it was measured, which the cost model then goes by; `None`: as its kind is known.
+    pub machine: Option<Machine>,
     /// What measures.
     pub program: Program,
     /// Set by others to end the search soon.
@@ -171,7 +174,7 @@ impl Tuner {
         let target = Target::named(&config.target).map_err(|e| e.to_string())?;
         let schedule = crate::target::schedule_target(&target, config.threads, config.reassociate);
         let setting = Setting {
-            machine: target.machine,
+            machine: config.machine.unwrap_or(target.machine),
             vector_bytes: target.vector_bytes(),
             threads: config.threads,
             sizes: Sizes::new(),
@@ -237,6 +240,13 @@ impl Tuner {
             None => Outcome::Failed,
         };
         task.recalled.push((values.clone(), outcome));
+    }
+
+    /// Sets another end, with which a search that is over goes on at the next [`Tuner::run`].
+    /// Units: nanoseconds since the begin.
+    pub fn set_deadline(&mut self, deadline_ns: u64) {
+        self.config.budget.deadline_ns = Some(deadline_ns);
+        self.allocator.set_deadline(deadline_ns);
     }
 
     /// Searches until the time is over.
@@ -360,16 +370,21 @@ impl Tuner {
             );
             let recalled = std::mem::take(&mut self.tasks[task].recalled);
             self.confirm(task, &recalled);
-            let t = &mut self.tasks[task];
+            let t = &self.tasks[task];
             let best_ns = t.ratio * t.subject.ns;
+            let is_over = || self.is_over();
+            let space = Until {
+                space: &t.space,
+                is_over: &is_over,
+            };
             for (values, outcome) in recalled {
                 let outcome = match outcome {
                     Outcome::Ns(ns) => Outcome::Ns(ns.max(best_ns)),
                     failed => failed,
                 };
-                search.recall(&t.space, &values, outcome);
+                search.recall(&space, &values, outcome);
             }
-            t.search = Some(search);
+            self.tasks[task].search = Some(search);
         }
         Ok(true)
     }

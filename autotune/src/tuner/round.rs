@@ -23,9 +23,9 @@ pub(super) const OVERTIME: u64 = 500_000_000;
 
 /// A space that has no more members once the time is over: making one takes milliseconds, and a
 /// strategy may ask for tens of them.
-struct Until<'a> {
-    space: &'a dyn Space,
-    is_over: &'a dyn Fn() -> bool,
+pub(super) struct Until<'a> {
+    pub(super) space: &'a dyn Space,
+    pub(super) is_over: &'a dyn Fn() -> bool,
 }
 
 impl Space for Until<'_> {
@@ -251,4 +251,62 @@ fn ratio(samples: &Samples) -> Option<f64> {
     let pairs = samples.candidate.iter().zip(&samples.against);
     let ratios: Vec<f64> = pairs.map(|(c, a)| c / a).collect();
     (!ratios.is_empty()).then(|| median(&ratios))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::Ranker;
+    use crate::search::Search;
+    use crate::search::tests::synthetic;
+    use crate::{Effort, search};
+    use std::cell::Cell;
+
+    /// A space that counts the members that are made.
+    struct Counted {
+        task: synthetic::Task,
+        made: Cell<usize>,
+    }
+
+    impl Space for Counted {
+        fn member(&self, values: &Values) -> Option<Member> {
+            self.made.set(self.made.get() + 1);
+            self.task.member(values)
+        }
+    }
+
+    /// The search of a task after so many trials, each with the time of its place.
+    fn searched(space: &Counted, trials: usize) -> Search {
+        let ranker = Ranker::new(crate::cost::trees::Trees::none(synthetic::FEATURES));
+        let mut search = Search::new(Effort::Deep, 1, ranker, vec![]);
+        while search.trials().len() < trials {
+            for values in search.next(space, 8) {
+                search.tell(&values, search::Outcome::Ns(1000.0));
+            }
+        }
+        search
+    }
+
+    /// Whatever strategy is at work, it is through with the member that it makes.
+    #[test]
+    fn no_member_is_made_once_the_time_is_over() {
+        for trials in [0, 8, 24, 40] {
+            for left in [0, 1, 5, 11] {
+                let space = Counted {
+                    task: synthetic::tasks()[3],
+                    made: Cell::new(0),
+                };
+                let mut search = searched(&space, trials);
+                space.made.set(0);
+                let until = Until {
+                    space: &space,
+                    is_over: &|| space.made.get() >= left,
+                };
+                search.next(&until, 8);
+                assert!(space.made.get() <= left, "after {trials} trials");
+                let all = searched(&space, trials).next(&space, 8);
+                assert!(!all.is_empty() && space.made.get() > left);
+            }
+        }
+    }
 }

@@ -126,11 +126,8 @@ impl Import {
             let done = database.import(&mut *input)?;
             report(file, &done);
             reports.push(as_json(file, &done));
-            if done.refused > 0 && done.records == Added::default() {
-                return Err(Error::file(
-                    file,
-                    "no line is a record; expected what `tensmith db export` writes",
-                ));
+            if let Some(why) = done.is_no_export() {
+                return Err(Error::file(file, why));
             }
         }
         if self.json {
@@ -149,14 +146,10 @@ fn open(file: &Path) -> Result<Box<dyn BufRead>> {
 }
 
 fn report(file: &Path, done: &Imported) {
+    for complaint in done.complaints(file) {
+        errln!("{complaint}");
+    }
     let file = file.display();
-    for refused in &done.examples {
-        errln!("{file}:{}: no record: {}", refused.line, refused.reason);
-    }
-    let more = done.refused - done.examples.len() as u64;
-    if more > 0 {
-        errln!("{file}: {more} more lines are no records");
-    }
     let Added { added, known } = done.records;
     errln!(
         "{file}: {added} records added, {known} were there, {} lines are none",

@@ -116,8 +116,16 @@ impl Store {
         }
     }
 
-    /// What is wrong with the records, in a line.
+    /// Why there is no file of records, if nothing says where it is.
+    pub(super) fn is_nowhere(&self) -> Option<&str> {
+        self.error.as_deref().filter(|_| self.path.is_none())
+    }
+
+    /// What is wrong with the file of records, in a line.
     pub(super) fn problem(&self) -> Option<String> {
+        if self.is_nowhere().is_some() {
+            return None;
+        }
         if let Some(error) = &self.error {
             return Some(error.clone());
         }

@@ -29,6 +29,9 @@ const MIN_MEMORY: u64 = 1 << 30;
 pub(super) fn warnings(facts: &Facts) -> Vec<Warning> {
     let found = [
         records(facts),
+        nowhere(facts),
+        unkept(facts),
+        disturbed(facts),
         quota(facts),
         vectors(facts),
         scaling(facts),
@@ -54,6 +57,40 @@ fn records(facts: &Facts) -> Option<Warning> {
     warning(
         problem,
         "models compile without records until then; `tensmith db check` says more",
+    )
+}
+
+fn nowhere(facts: &Facts) -> Option<Warning> {
+    let why = facts.records.is_nowhere()?;
+    warning(
+        why,
+        "until then models compile without records, and `tensmith tune` has no place for them",
+    )
+}
+
+fn unkept(facts: &Facts) -> Option<Warning> {
+    if facts.profile_path.is_some() {
+        return None;
+    }
+    warning(
+        "the profile cannot be kept: neither XDG_CACHE_HOME nor HOME names a folder",
+        "the machine is measured again each time; set one of them",
+    )
+}
+
+fn disturbed(facts: &Facts) -> Option<Warning> {
+    let profile = &facts.profile;
+    if !profile.is_disturbed() {
+        return None;
+    }
+    warning(
+        format!(
+            "other programs disturbed the measurement of this profile: multiply-adds took {:.0} % \
+             longer on average than at best",
+            100.0 * profile.fma_spread
+        ),
+        "the machine may be faster than these figures: measure again while nothing else runs \
+         (tensmith doctor --probe)",
     )
 }
 
@@ -195,6 +232,7 @@ mod tests {
         Profile {
             clock_hz: 3e9,
             clock_spread: 0.01,
+            fma_spread: 0.02,
             fma_latency_ns: 1.3,
             arithmetic: vec![Arithmetic {
                 bits: 256,
@@ -241,7 +279,7 @@ mod tests {
             large_pages: Some("madvise".into()),
             governor: None,
             profile: profile(),
-            profile_path: None,
+            profile_path: Some("profile.json".into()),
             records: Store {
                 path: None,
                 health: None,
@@ -258,7 +296,7 @@ mod tests {
     #[test]
     fn each_trouble_is_named() {
         type Change = fn(&mut Facts);
-        let cases: [(&str, Change); 12] = [
+        let cases: [(&str, Change); 15] = [
             ("2 of 4 cores", |f| f.cores.quota = Some(2.0)),
             ("1.50 cores is no whole", |f| f.cores.quota = Some(1.5)),
             ("together do 2.0 times", |f| {
@@ -273,6 +311,12 @@ mod tests {
             ("only 512.0 MiB", |f| f.memory.limit_bytes = Some(512 << 20)),
             ("only 1.0 MiB", |f| f.memory.available_bytes = Some(1 << 20)),
             ("no folder", |f| f.records.error = Some("no folder".into())),
+            ("is no database", |f| {
+                f.records.path = Some("r".into());
+                f.records.error = Some("r is no database".into());
+            }),
+            ("took 80 % longer", |f| f.profile.fma_spread = 0.8),
+            ("cannot be kept", |f| f.profile_path = None),
             ("`delete`", |f| {
                 f.records.health = Some(Default::default());
                 f.records.health.as_mut().unwrap().journal_mode = "delete".into();

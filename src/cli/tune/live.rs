@@ -1,13 +1,15 @@
 //! What a search shows while it runs: on a terminal a table that is drawn anew, else a line from
 //! time to time. All of it on stderr.
 use super::table::{NAME, Row, choice_line, heading, line};
-use crate::cli::out::{errln, plain};
+use super::working::{Working, bar, words};
+use crate::cli::out::errln;
 use console::{Term, truncate_str};
 use std::io::Write;
 use std::iter;
-use tensmith::tune::Watcher;
+use tensmith::text::plain;
 use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::tasks::ModelTask;
+use tensmith::tune::{Stage, Watcher};
 use tensmith::units::human_ns;
 use tensmith_autotune::tuner::{End, Tuner};
 use tensmith_runtime::Stopwatch;
@@ -18,9 +20,9 @@ const ROWS: usize = 12;
 const DRAW_NS: u64 = 200_000_000;
 /// Units: nanoseconds between two lines elsewhere.
 const LINE_NS: u64 = 5_000_000_000;
-/// Units: characters of a row beside its name, while it is searched.
-const BESIDE: usize = 64;
-/// Units: characters of a name on a narrow terminal.
+/// Units: cells of a row beside its name, while it is searched.
+const BESIDE: usize = 65;
+/// Units: cells of a name on a narrow terminal.
 const LEAST_NAME: usize = 10;
 /// Cells of the bar.
 const BAR: usize = 30;
@@ -32,6 +34,8 @@ pub struct Live {
     drawn_ns: Option<u64>,
     /// `None` if the view is kept in a file.
     terminal: Option<Term>,
+    /// What is shown between the lines that are told.
+    working: Option<Working>,
     /// Lines of the last drawing.
     lines: usize,
     /// The tasks that are searched.
@@ -43,12 +47,12 @@ pub struct Live {
 impl Live {
     /// Of a search with so many nanoseconds.
     pub fn new(budget_ns: u64) -> Live {
-        errln!("measuring the model");
         Live {
             budget_ns,
             watch: Stopwatch::start(),
             drawn_ns: None,
             terminal: Some(Term::stderr()).filter(|t| t.is_term() && moves_its_cursor()),
+            working: None,
             lines: 0,
             tasks: vec![],
             rest_ns: 0.0,
@@ -57,7 +61,16 @@ impl Live {
 
     /// Leaves the last drawing as it is.
     pub fn end(&mut self) {
+        self.working = None;
         self.lines = 0;
+    }
+
+    /// Prints a line above what is shown.
+    fn tell(&self, text: &str) {
+        match &self.working {
+            Some(working) => working.suspend(|| errln!("{text}")),
+            None => errln!("{text}"),
+        }
     }
 
     fn draw(&mut self, lines: &[String]) {
@@ -101,9 +114,7 @@ impl Live {
     /// How far the search is, and what it has found.
     fn status(&self, tuner: &Tuner, rows: &[Row]) -> [String; 2] {
         let elapsed = self.watch.elapsed_ns();
-        let share = (elapsed as f64 / self.budget_ns.max(1) as f64).min(1.0);
-        let full = (share * BAR as f64) as usize;
-        let bar = format!("{}{}", "#".repeat(full), "-".repeat(BAR - full));
+        let bar = bar(elapsed as f64 / self.budget_ns.max(1) as f64, BAR);
         let sum = |f: &dyn Fn(&Row) -> f64| rows.iter().map(f).sum::<f64>() + self.rest_ns;
         let before = sum(&|r| r.calls as f64 * r.before_ns);
         let now = sum(&|r| r.calls as f64 * r.now_ns);
@@ -111,7 +122,7 @@ impl Live {
         let begin = elapsed.saturating_sub(tuner.elapsed_ns());
         let end = (begin + tuner.predicted_end_ns()).min(self.budget_ns);
         let far = format!(
-            "[{bar}] {} of {}, {}",
+            "{bar} {} of {}, {}",
             human_ns(elapsed as f64),
             human_ns(self.budget_ns as f64),
             ends_in(end.saturating_sub(elapsed)),
@@ -159,15 +170,16 @@ fn ends_in(ns: u64) -> String {
 
 impl Watcher for Live {
     fn note(&mut self, text: &str) {
-        self.end();
-        errln!("note: {text}");
+        self.lines = 0;
+        self.tell(&format!("note: {text}"));
     }
 
     fn choice(&mut self, tried: &TriedChoice) {
-        errln!("{}", choice_line(tried));
+        self.tell(&choice_line(tried));
     }
 
     fn begin(&mut self, tasks: &[ModelTask], searched: &[bool]) {
+        self.end();
         errln!("{}", heading(NAME));
         for (task, searched) in tasks.iter().zip(searched) {
             let state = match (task.obstacle(), searched) {
@@ -211,9 +223,12 @@ impl Watcher for Live {
         }
     }
 
-    fn stitch(&mut self) {
+    fn stage(&mut self, stage: Stage) {
         self.end();
-        errln!("trying what was found in the model");
+        match &self.terminal {
+            Some(terminal) => self.working = Some(Working::new(stage, terminal)),
+            None => errln!("{}", words(stage)),
+        }
     }
 }
 
@@ -253,6 +268,34 @@ mod tests {
             ["and 25 more", "[###---] 3 s", "9 trials"]
         );
         assert!(!view((2, 40)).is_empty());
+    }
+
+    #[test]
+    fn the_state_of_each_task_is_seen_on_eighty_columns() {
+        let row = |name: &str, state: &str| Row {
+            name: name.into(),
+            calls: 99_999,
+            bound_ns: 123.45e6,
+            before_ns: 123.45e6,
+            now_ns: 123.45e6,
+            trials: 999_999,
+            state: state.into(),
+        };
+        let rows = [
+            row("kernel", "searching"),
+            row(&"a long name ".repeat(9), "waiting"),
+            row(&"畳み込み".repeat(9), "searching"),
+            row(&"\u{1b}[31m\u{202e}".repeat(9), "paused"),
+        ];
+        let lines = drawing(&rows, [String::new(), String::new()], (24, 80));
+        assert!(lines[0].ends_with("trials  state"), "{}", lines[0]);
+        let states = lines[0].find("state").unwrap();
+        for (row, line) in rows.iter().zip(&lines[1..]) {
+            let before = line.strip_suffix(&row.state);
+            let before = before.unwrap_or_else(|| panic!("no {}: {line}", row.state));
+            assert_eq!(console::measure_text_width(before), states, "{line}");
+            assert!(console::measure_text_width(line) <= 80, "{line}");
+        }
     }
 
     #[test]

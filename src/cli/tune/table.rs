@@ -1,6 +1,8 @@
 //! What became of each task, as text and as JSON.
+use console::{Alignment, pad_str, truncate_str};
 use serde_json::json;
 use std::fmt::Write;
+use tensmith::text::plain;
 use tensmith::tune::choices::TriedChoice;
 use tensmith::tune::stitch::Kept;
 use tensmith::tune::{TaskReport, Tuning};
@@ -8,7 +10,7 @@ use tensmith::units::human_ns;
 use tensmith_autotune::profile::machine_key;
 use tensmith_runtime::stats::Interval;
 
-/// Units: characters of a name at most.
+/// Units: cells of a name at most.
 pub const NAME: usize = 44;
 
 /// A task in a table.
@@ -29,7 +31,7 @@ pub struct Row {
     pub state: String,
 }
 
-/// What stands above the rows, with names of so many characters.
+/// What stands above the rows, with names of so many cells.
 pub fn heading(name: usize) -> String {
     format!(
         "{:<name$} calls     bound    before       now  of bound  trials  state",
@@ -37,15 +39,13 @@ pub fn heading(name: usize) -> String {
     )
 }
 
-/// A row as a line, with a name of at most `width` characters, ten or more.
+/// A row as a line, with a name of at most `width` cells of a terminal, ten or more.
 pub fn line(row: &Row, width: usize) -> String {
-    let mut name: String = row.name.chars().take(width).collect();
-    if row.name.chars().count() > width {
-        let kept = name.char_indices().nth(width - 2).map_or(0, |(at, _)| at);
-        name.replace_range(kept.., "..");
-    }
+    let name = plain(&row.name);
+    let name = truncate_str(&name, width, "..");
+    let name = pad_str(&name, width, Alignment::Left, None);
     format!(
-        "{name:<width$} {:>5} {:>9} {:>9} {:>9}   {:>4.0} %  {:>6}  {}",
+        "{name} {:>5} {:>9} {:>9} {:>9}    {:>4.0} %  {:>6}  {}",
         row.calls,
         human_ns(row.bound_ns),
         human_ns(row.before_ns),
@@ -209,6 +209,7 @@ pub fn json(tuning: &Tuning) -> serde_json::Value {
     json!({
         "model": tuning.model,
         "machine": machine_key(),
+        "profile_s": tuning.machine.profile_s,
         "before_ms": tuning.stitched.latency_ns[0] / 1e6,
         "after_ms": tuning.stitched.latency_ns[1] / 1e6,
         "ratio": ratio.map(interval),
