@@ -65,9 +65,14 @@ fn pads_by_hand() {
 fn folded_indices_agree_with_the_reference() {
     for mode in ["edge", "reflect", "wrap"] {
         for (extent, at) in (1..5).flat_map(|n| (-9..9).map(move |at| (n, at))) {
-            let folded = fold_into(mode, &at.into(), &extent.into()).as_const();
             let want = padded_source(mode, at, extent).map(|i| i as i64);
-            assert_eq!(folded, want, "{mode} {at} in {extent}");
+            // So many elements more, and no more than there are.
+            let reach = [(-at).max(0), (at - extent + 1).max(0)];
+            for more in [reach, [9, 9]] {
+                let more = more.map(Expr::from);
+                let folded = fold_into(mode, &at.into(), &extent.into(), &more).as_const();
+                assert_eq!(folded, want, "{mode} {at} in {extent}");
+            }
         }
     }
 }
