@@ -3,7 +3,8 @@
 //! A convolution reads runs of channels for one position and writes runs of channels for another,
 //! so its operand and its result lie with channels innermost, and so does what is computed
 //! element by element, pooled or padded in between. Values that a view, a control node or the
-//! model's interface sees stay row-major; a kernel between both converts as it reads and writes.
+//! model's interface sees stay row-major; a kernel between both converts as it reads and writes, or
+//! copies beside it do (`alike.rs`).
 //! So do values that only such kernels read of which each result needs a row of channels.
 //!
 //! Requires: a partition of the graph.

@@ -80,11 +80,16 @@ pub fn tile(
     if !target.masks() {
         whole_registers(s, target, tiles, &mut copies)?;
     }
-    let all = copies.concat();
-    s.drop_units(all)?;
+    // What is left of vectors is a part of one, were it a single lane.
+    let whole = |(tile, copies): (&Tile, &Vec<Var>)| match tile.mark {
+        Mark::Vector if target.masks() => copies[..1].to_vec(),
+        _ => copies.clone(),
+    };
+    let units: Vec<Var> = tiles.iter().zip(&copies).flat_map(whole).collect();
+    s.drop_units(units)?;
     for (tile, copies) in tiles.iter().zip(&copies) {
-        for var in copies {
-            mark(s, target, *var, tile.mark)?;
+        for (k, var) in copies.iter().enumerate() {
+            mark(s, target, (*var, k > 0), tile.mark)?;
         }
     }
     Ok(copies)
@@ -140,13 +145,19 @@ fn forward(list: &mut Vec<Var>, forwarded: &Forwarded) {
     *list = list.iter().flat_map(|v| forwarded.of(*v)).collect();
 }
 
-/// Marks a loop inside of blocks. One of unknown extent is a tail, which runs one by one.
-fn mark(s: &mut Scheduler, target: &Target, var: Var, mark: Mark) -> Result<(), Rejected> {
+/// Marks a loop inside of blocks, which may be what is left of them. One of unknown extent is a tail,
+/// which runs one by one.
+fn mark(
+    s: &mut Scheduler,
+    target: &Target,
+    (var, is_left): (Var, bool),
+    mark: Mark,
+) -> Result<(), Rejected> {
     let Some(extent) = s.extent(var) else {
         return Ok(());
     };
     let vector = match target.masks() {
-        true => extent > FEW,
+        true => is_left || extent > FEW,
         false => extent % target.lanes() == 0,
     };
     match mark {
