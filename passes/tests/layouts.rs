@@ -201,3 +201,99 @@ fn windows_and_rows_lie_alike() {
         );
     }
 }
+
+/// Loops over vectors, and stores that no such loop is around.
+fn lanes_and_scalars(stmts: &[Stmt], in_lanes: bool) -> [usize; 2] {
+    let mut found = [0, 0];
+    for stmt in stmts {
+        let lanes = matches!(stmt, Stmt::For(l) if l.mark == Mark::Vector);
+        found[0] += usize::from(lanes);
+        found[1] += usize::from(matches!(stmt, Stmt::Store { .. }) && !in_lanes);
+        for body in stmt.bodies() {
+            let inner = lanes_and_scalars(body, in_lanes || lanes);
+            found = [found[0] + inner[0], found[1] + inner[1]];
+        }
+    }
+    found
+}
+
+/// Pools of an input that a convolution reads, of few positions and of many: the image is copied into a
+/// frame, so that no guard is left in the windows.
+#[test]
+fn pools_before_convolutions_have_frames() {
+    for (image, stride) in [
+        ([1, 64, 35, 35], 1),
+        ([2, 32, 20, 28], 2),
+        ([1, 16, 20, 28], 2),
+    ] {
+        for name in ["pool_max", "pool_sum"] {
+            let mut g = Graph::default();
+            let x = g.add_input("x", ty(&image));
+            let window = Attrs::new()
+                .with("kernel", vec![3, 3])
+                .with("strides", vec![stride, stride])
+                .with("dilations", vec![1, 1])
+                .with("pads_before", vec![1, 1])
+                .with("pads_after", vec![1, 1]);
+            let pooled = add(&mut g, name, "pool", &[x], window);
+            let c = pointwise(&mut g, "c", pooled, &[32, image[1], 1, 1]);
+            g.add_output("y", c);
+            let plan = planned(&g);
+            let pool = kernel(&plan, name);
+            let [lanes, scalars] = lanes_and_scalars(&pool.body, false);
+            assert!(lanes > 0 && scalars == 0, "{pool}");
+            let mut all = layouts(pool, Scope::Input);
+            all.extend(layouts(pool, Scope::Output));
+            assert!(all.iter().all(|l| !l.is_row_major()), "{pool}");
+            assert!(stride > 1 || !pool.to_string().contains("guard"), "{pool}");
+        }
+    }
+}
+
+/// Keys that a convolution makes: their columns lie side by side where a product reads them.
+#[test]
+fn columns_of_products_are_row_major() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[2, 64, 48]));
+    let w = g.add_constant("w", f32s(&[24, 64, 1], 0.1));
+    let along = Attrs::new()
+        .with("strides", vec![1])
+        .with("dilations", vec![1])
+        .with("groups", 1)
+        .with("pads_before", vec![0])
+        .with("pads_after", vec![0]);
+    let keys = add(&mut g, "conv", "keys", &[x, w], along);
+    let q = g.add_input("q", ty(&[2, 4, 48, 24]));
+    let spec = Attrs::new().with("spec", "abcd,ade->abce");
+    let scores = add(&mut g, "contract", "scores", &[q, keys], spec);
+    let y = add(
+        &mut g,
+        "softmax",
+        "y",
+        &[scores],
+        Attrs::new().with("axis", 3),
+    );
+    g.add_output("y", y);
+    let plan = planned(&g);
+    let product = kernel(&plan, "contract");
+    assert!(!sums_in_lanes(&product.body), "{product}");
+}
+
+/// Images of both orders are joined along their channels: those of one order are copied.
+#[test]
+fn joined_channels_lie_alike() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[2, 32, 24, 24]));
+    let c = pointwise(&mut g, "before", x, &[32, 32, 1, 1]);
+    let both = Attrs::new().with("axis", 1);
+    let joined = add(&mut g, "concat", "joined", &[c, x], both);
+    let gate = add(&mut g, "sigmoid", "gate", &[joined], Attrs::new());
+    g.add_output("y", gate);
+    let plan = planned(&g);
+    let kernels = plan.kernels.iter().filter(|k| k.name.contains("sigmoid"));
+    for kernel in kernels {
+        let mut all = layouts(kernel, Scope::Input);
+        all.extend(layouts(kernel, Scope::Output));
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{kernel}");
+    }
+}

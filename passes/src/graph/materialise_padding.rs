@@ -1,5 +1,7 @@
 //! Makes padding a node, so that inner loops need no conditions: that of convolutions, and that of
-//! pooling of row-major images many of whose windows reach out.
+//! pooling of row-major images many of whose windows reach out, or whose results convolutions read:
+//! those lie with channels innermost, so that the image is copied in any case, and the copy writes it
+//! inside of a frame.
 //!
 //! Requires: nothing.
 //! Ensures: no convolution pads.
@@ -26,9 +28,11 @@
 //! ```
 //! Source: the definition of convolution.
 use super::Rewriter;
+use crate::partition::few_channels;
+use std::collections::HashSet;
 use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::Expr;
-use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, ValueId};
+use tensmith_ir::graph::{Attrs, Def, Graph, GraphError, Node, NodeId, ValueId};
 use tensmith_ir::ops::{Class, Lower};
 use tensmith_ir::tensor::Tensor;
 
@@ -40,11 +44,13 @@ const INSIDE: i64 = 8;
 ///
 /// Errors: never for a valid graph.
 pub fn materialise_padding(graph: &Graph) -> Result<Graph, GraphError> {
+    let uses = graph.uses();
     Rewriter::run(graph, &mut |cx, node| {
+        let wanted = || framed(graph, node) || fixed(graph, node) && unlike(graph, &uses, node);
         let fill = match node.op.name {
             "conv" if pads(node) => 0.0,
-            "pool_sum" if framed(cx.old, node) || reaches_out(cx.old, node) => 0.0,
-            "pool_max" if framed(cx.old, node) || reaches_out(cx.old, node) => f64::NEG_INFINITY,
+            "pool_sum" if wanted() => 0.0,
+            "pool_max" if wanted() => f64::NEG_INFINITY,
             _ => return Ok(None),
         };
         rewrite(cx, node, fill).map(|v| Some(vec![v]))
@@ -65,23 +71,53 @@ fn framed(graph: &Graph, node: &Node) -> bool {
     made && pads(node) && graph.ty(x).dtype == DType::F32
 }
 
-/// Whether many windows of an axis reach out of an image that lies row-major whatever is around
-/// it: an input, or what a view or control makes.
-fn reaches_out(graph: &Graph, node: &Node) -> bool {
+/// Whether a node reads an image that lies row-major whatever is around it: an input, or what a view
+/// or control makes.
+fn fixed(graph: &Graph, node: &Node) -> bool {
     let x = node.inputs[0];
     let fixed = match graph.producer(x) {
         Some(maker) => matches!(graph.node(maker).op.lower, Lower::View | Lower::Plan),
         None => matches!(graph.value(x).def, Def::Input(_)),
     };
+    fixed && graph.ty(x).dtype.is_float()
+}
+
+/// Whether windows of a row-major image are better inside of a frame: many of an axis reach out, or
+/// they are passed over in another order.
+fn unlike(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> bool {
+    let turned = || !few_channels(graph.ty(node.inputs[0])) && meets_channels(graph, uses, node);
+    reaches_out(graph, node) || pads(node) && turned()
+}
+
+fn reaches_out(graph: &Graph, node: &Node) -> bool {
     let extents = graph.ty(node.outputs[0]).shape[2..].iter();
     let [before, after, strides] =
         ["pads_before", "pads_after", "strides"].map(|name| node.attrs.ints(name));
-    let many = extents.enumerate().any(|(d, extent)| {
+    let mut extents = extents.enumerate();
+    extents.any(|(d, extent)| {
         let out = |pad: i64| (pad + strides[d] - 1) / strides[d];
         let out = out(before[d]) + out(after[d]);
         extent.as_const().is_some_and(|n| out * INSIDE > n)
-    });
-    fixed && many && graph.ty(x).dtype.is_float()
+    })
+}
+
+/// Whether a convolution reads the result of a node, or what scalar work, windows and movements that
+/// keep its axes make of it.
+fn meets_channels(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> bool {
+    let mut seen: HashSet<ValueId> = node.outputs.iter().copied().collect();
+    let mut next: Vec<ValueId> = node.outputs.clone();
+    while let Some(value) = next.pop() {
+        for reader in uses[value.0 as usize].iter().map(|id| graph.node(*id)) {
+            let along = matches!(reader.op.lower, Lower::Pointwise(_))
+                && !matches!(reader.op.name, "transpose" | "contract");
+            match reader.op.name {
+                "conv" | "winograd_input" if reader.inputs[0] == value => return true,
+                _ if along => next.extend(reader.outputs.iter().filter(|v| seen.insert(**v))),
+                _ => {}
+            }
+        }
+    }
+    false
 }
 
 fn rewrite(cx: &mut Rewriter<'_>, node: &Node, fill: f64) -> Result<ValueId, GraphError> {

@@ -25,9 +25,9 @@ mod why_not;
 
 pub use choose::Search;
 pub(crate) use inside::{few_channels, fixed_values, is_spatial, starts};
-pub(crate) use price::operations_of;
+pub(crate) use price::{COPY, operations_of};
 pub use price::{cycles_of, predicted_cycles, structure_cycles_of};
-pub(crate) use rules::estimate;
+pub(crate) use rules::{estimate, is_mirrored};
 pub use why_not::WhyNot;
 
 use crate::choice::Choice;

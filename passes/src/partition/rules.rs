@@ -157,12 +157,16 @@ const GUARDING: [&str; 2] = ["concat", "pad"];
 fn is_cheap(node: &Node) -> bool {
     match node.op.tolerance {
         _ if SLOW.contains(&node.op.name) => false,
-        // Its indices fold back at the ends of axes.
-        _ if node.op.name == "pad" && node.attrs.str("mode") != "constant" => false,
+        _ if is_mirrored(node) => false,
         Tolerance::Exact => true,
         Tolerance::Ulp(ulp) => ulp <= 0.5,
         Tolerance::Sum(_) => false,
     }
+}
+
+/// Whether a node pads with elements of its operand, whose indices fold back at the ends of axes.
+pub fn is_mirrored(node: &Node) -> bool {
+    node.op.name == "pad" && node.attrs.str("mode") != "constant"
 }
 
 /// Whether a movement leaves neighbours along the last axis neighbours.

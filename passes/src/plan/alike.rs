@@ -1,23 +1,27 @@
 //! Kernels that pass over windows or rows of what they read have lanes along one axis: what they
-//! read and what they write lies alike, and copies convert between layouts before and after them.
+//! read and what they write lies alike, and copies convert between layouts before and after them,
+//! where these are predicted to take less than elements one by one.
 //!
 //! Scalar work and movements convert as they read and write, and so do products, whose recipes know
 //! both layouts. But a pool over a row-major image that makes one with channels innermost would have
-//! no lanes along which both lie side by side.
+//! no lanes along which both lie side by side. Nor has what joins channels: guards tell its lanes apart.
 //!
 //! Requires: a group whose results have their places.
 //! Ensures: nothing.
 use super::layouts::channels_last;
 use super::{Bound, Builder, Label, Level};
-use crate::partition::{Group, estimate, is_spatial};
+use crate::cost::Pass;
+use crate::partition::{COPY, Group, estimate, is_mirrored, is_spatial};
 use tensmith_ir::define::Definition;
-use tensmith_ir::graph::{Graph, Node, ValueId};
+use tensmith_ir::graph::{AttrValue, Graph, Node, ValueId};
 use tensmith_ir::loops::Layout;
 use tensmith_ir::ops::Class;
 use tensmith_ir::plan::SlotId;
 
-/// So few elements are computed one by one in less time than a copy and a hand-off take.
-const FEW_ELEMENTS: f64 = 4096.0;
+/// Units: cycles of a tap of a window, or of a step of a row, without lanes.
+const ONE_BY_ONE: f64 = 4.0;
+/// Steps of an element of a row: two statistics at most, and what is made of both.
+const STEPS_OF_ROW: f64 = 3.0;
 
 /// Why a value is copied.
 const TURNED: &str = "it puts a value into the order in which the kernel beside it has its lanes";
@@ -46,33 +50,57 @@ impl Builder<'_> {
             Bound::Slot(slot) | Bound::Framed(slot, _) => Some(self.plan.slot(slot).layout.clone()),
             Bound::Constant(_) => None,
         };
-        let shape = &graph.ty(result).shape;
-        let is_image = |v: &ValueId| {
-            let ty = graph.ty(*v);
-            let large = estimate(&ty.count()) > FEW_ELEMENTS;
-            is_spatial(ty) && ty.rank() == shape.len() && large
-        };
+        let rank = graph.ty(result).rank();
+        let is_image = |v: &ValueId| is_spatial(graph.ty(*v)) && graph.ty(*v).rank() == rank;
         let images = || definition.inputs.iter().filter(|v| is_image(v));
-        let wanted = lies(&result);
-        if !is_image(&result) || images().all(|v| lies(v).is_none_or(|l| Some(l) == wanted)) {
+        let wanted = lies(&result).filter(|_| is_image(&result));
+        let mut all = images().filter_map(lies).chain(wanted.clone());
+        let first = all.next()?;
+        if all.all(|layout| layout == first) {
             return None;
         }
+        let turned = |layout: Layout| {
+            let slot = |v: &ValueId| match self.bound(level, *v) {
+                Bound::Slot(slot) if self.plan.slot(slot).layout != layout => Some(slot),
+                _ => None,
+            };
+            let operands: Vec<ValueId> = images().filter(|v| slot(v).is_some()).copied().collect();
+            let result = slot(&result)
+                .filter(|_| is_image(&result))
+                .map(|slot| (result, slot));
+            let copied = operands.iter().chain(result.iter().map(|(v, _)| v));
+            let cycles: f64 = copied.map(|v| self.copy_cycles(graph, *v)).sum();
+            let turned = Turned {
+                layout,
+                operands,
+                result,
+            };
+            (cycles, turned)
+        };
         // What lies inside of a larger value stays there.
-        let layout = match self.bound(level, result) {
-            Bound::Slot(_) => lanes(graph, group)?,
-            _ => lanes(graph, group).and(wanted)?,
+        let layouts = match (self.bound(level, result), lanes(graph, group)) {
+            (Bound::Slot(_), layouts) => layouts,
+            (_, layouts) if layouts.is_empty() => layouts,
+            _ => lies(&result).into_iter().collect(),
         };
-        let slot = |v: &ValueId| match self.bound(level, *v) {
-            Bound::Slot(slot) if self.plan.slot(slot).layout != layout => Some(slot),
-            _ => None,
+        let (copies, turned) = (layouts.into_iter().map(turned))
+            .filter(|(cycles, _)| *cycles > 0.0)
+            .min_by(|a, b| a.0.total_cmp(&b.0))?;
+        (copies < ONE_BY_ONE * steps(graph, group)).then_some(turned)
+    }
+
+    /// Units: cycles of a copy of a value to another layout, and of the hand-off to the next kernel.
+    fn copy_cycles(&self, graph: &Graph, value: ValueId) -> f64 {
+        let target = &self.options.target;
+        let ty = graph.ty(value);
+        let elements = estimate(&ty.count());
+        let pass = Pass {
+            elements,
+            operations: COPY,
+            lanes: target.lanes(),
+            bytes: 2.0 * elements * ty.dtype.bytes() as f64,
         };
-        let operands: Vec<ValueId> = images().filter(|v| slot(v).is_some()).copied().collect();
-        let result = slot(&result).map(|slot| (result, slot));
-        (!operands.is_empty() || result.is_some()).then_some(Turned {
-            layout,
-            operands,
-            result,
-        })
+        target.cost.pass_cycles(&pass) + target.cost.hand_off_cycles()
     }
 
     /// Copies the operands, and binds them and the result to slots of the kernel's own; gives what
@@ -108,19 +136,21 @@ impl Builder<'_> {
             let step = self.copy_step(own, wanted, Label::helper(nodes, TURNED));
             level.steps.push(step);
         }
-        level.bound.extend(before);
+        // In reverse: what a value that was bound twice had first is what it gets back.
+        level.bound.extend(before.into_iter().rev());
     }
 }
 
-/// The layout in which the kernel of a group has its lanes: along positions where rows of these are
-/// summed up, else along channels; `None` if it converts as it reads and writes.
-fn lanes(graph: &Graph, group: &Group) -> Option<Layout> {
+/// The layouts in which the kernel of a group has its lanes: along positions where rows of these are
+/// summed up, along channels in other windows, and along either where channels are joined; none if it
+/// converts as it reads and writes.
+fn lanes(graph: &Graph, group: &Group) -> Vec<Layout> {
     let nodes = || group.members.iter().map(|id| graph.node(*id));
     let converts = |n: &Node| {
         matches!(n.op.class, Class::Contraction | Class::Control) || n.op.name == "transpose"
     };
     if group.strips.is_some() || group.in_place || nodes().any(converts) {
-        return None;
+        return vec![];
     }
     let rank = graph.ty(graph.node(group.root).outputs[0]).rank();
     let rows = |n: &Node| -> Option<Vec<usize>> {
@@ -130,16 +160,43 @@ fn lanes(graph: &Graph, group: &Group) -> Option<Layout> {
         axes.filter(|_| matches!(n.op.class, Class::Row | Class::Reduction))
     };
     if nodes().any(|n| rows(n).is_some_and(|axes| axes.contains(&(rank - 1)))) {
-        return Some(Layout::row_major(rank));
+        return vec![Layout::row_major(rank)];
     }
-    let windows = |n: &Node| match n.op.class {
-        Class::Row | Class::Reduction => true,
-        _ => n.op.name == "resize" || n.op.name == "pad" && is_mirrored(n),
-    };
-    nodes().any(windows).then(|| channels_last(rank))
+    match nodes().any(|n| has_lanes(n) && !joins(n)) {
+        true => vec![channels_last(rank)],
+        false if nodes().any(joins) => vec![channels_last(rank), Layout::row_major(rank)],
+        false => vec![],
+    }
 }
 
-/// Whether what is outside of an image is made of its elements.
-fn is_mirrored(pad: &Node) -> bool {
-    pad.attrs.str("mode") != "constant"
+/// Whether lanes of a node run along one axis of what it reads and makes.
+fn has_lanes(n: &Node) -> bool {
+    match n.op.class {
+        Class::Row | Class::Reduction => true,
+        _ => match n.op.name {
+            "resize" => true,
+            _ => is_mirrored(n) || joins(n),
+        },
+    }
+}
+
+/// Whether a node joins channels.
+fn joins(n: &Node) -> bool {
+    n.op.name == "concat" && n.attrs.int("axis") == 1
+}
+
+/// The taps of windows and the steps of rows of a group.
+fn steps(graph: &Graph, group: &Group) -> f64 {
+    let nodes = group.members.iter().map(|id| graph.node(*id));
+    let steps = |n: &Node| {
+        let count = |v: &ValueId| estimate(&graph.ty(*v).count());
+        let made = count(&n.outputs[0]);
+        let most = n.inputs.iter().map(count).fold(made, f64::max);
+        match n.attrs.get("kernel") {
+            Some(AttrValue::Ints(taps)) => made * taps.iter().product::<i64>() as f64,
+            _ if matches!(n.op.class, Class::Row | Class::Reduction) => STEPS_OF_ROW * most,
+            _ => most,
+        }
+    };
+    nodes.filter(|n| has_lanes(n)).map(steps).sum()
 }

@@ -135,6 +135,7 @@ fn channels_last_values(graph: &Graph, groups: &[&Group], lanes: i64) -> HashSet
     fixed.extend(of_rows(graph, groups, &fixed));
     fixed.extend(of_small_groups(graph, groups, lanes));
     fixed.extend(of_batches(graph, groups));
+    fixed.extend(of_columns(graph, groups));
     fixed.extend(of_narrow_rows(graph, groups, lanes));
     let free = |v: &ValueId| {
         !fixed.contains(v) && graph.producer(*v).is_some() && is_spatial(graph.ty(*v))
@@ -224,6 +225,28 @@ fn of_batches(graph: &Graph, groups: &[&Group]) -> Vec<ValueId> {
         }
     }
     found
+}
+
+/// Values that only products read as columns along positions, whose terms are channels, such as the
+/// keys of attention: with channels innermost, columns would lie apart.
+fn of_columns(graph: &Graph, groups: &[&Group]) -> Vec<ValueId> {
+    let (mut columns, mut others) = (HashSet::new(), HashSet::new());
+    let nodes = groups.iter().flat_map(|g| &g.members);
+    for node in nodes.map(|id| graph.node(*id)) {
+        let spec = (node.op.name == "contract").then(|| Spec::of(&node.attrs));
+        for (k, v) in node.inputs.iter().enumerate() {
+            let along = spec.as_ref().is_some_and(|spec| {
+                let list = if k == 0 { &spec.a } else { &spec.b };
+                let summed = list.get(1).is_some_and(|c| !spec.out.contains(c));
+                summed && list.len() > 2 && list.last() == spec.out.last()
+            });
+            match along {
+                true => columns.insert(*v),
+                false => others.insert(*v),
+            };
+        }
+    }
+    columns.difference(&others).copied().collect()
 }
 
 /// Whether a convolution has groups, or is one, of so few results that runs of positions, which lie
