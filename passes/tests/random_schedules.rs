@@ -62,7 +62,7 @@ fn read(text: &str) -> Kernel {
 
 /// Kernels for what is seldom among others: scratch, independent statements, serial loops, state,
 /// sizes that are known at run time only, elements that are known to be 0.
-const WRITTEN: [&str; 11] = [
+const WRITTEN: [&str; 12] = [
     "kernel scratch() { in a: f32[9, 6] out o: f32[9, 6] scratch t: f32[9, 6]
        for i0 < 9 space { for i1 < 6 space { t[i0, i1] = exp(a[i0, i1]) } }
        for i2 < 9 space { for i3 < 6 space { o[i2, i3] = t[i2, i3] + a[i2, i3] } } }",
@@ -107,6 +107,12 @@ const WRITTEN: [&str; 11] = [
        for i0 < 6 space { for i1 < 5 space { r = 0.0f32
          for i2 < 3 reduce { for i3 < 3 reduce {
            r = r + a[i0 + 4*i2, i1 + 4*i3] * b[i2, i3] } }
+         o[i0, i1] = r } } }",
+    "kernel framed() { in a: f32[8, 7] nonzero([1, 7], [1, 6]) in b: f32[3, 3] out o: f32[6, 5]
+       reg r: f32[]
+       for i0 < 6 space { for i1 < 5 space jam { r = 0.0f32
+         for i2 < 3 reduce { for i3 < 3 reduce {
+           r = r + a[i0 + i2, i1 + i3] * b[i2, i3] } }
          o[i0, i1] = r } } }",
 ];
 
@@ -205,6 +211,7 @@ fn random(s: &mut Sampler, kernel: &Kernel) -> Primitive {
         13 => Primitive::Cut(var, At::Multiple(near(s))),
         14 | 15 => Primitive::Fission(var, s.int(0, 3)),
         16 if kernel.buffers.iter().any(|b| !b.nonzero.is_empty()) => Primitive::SkipZeros(var),
+        17 if kernel.buffers.iter().any(|b| !b.nonzero.is_empty()) => Primitive::SkipLanes(var),
         16..=18 => Primitive::FoldGuards(var),
         19 | 20 => Primitive::Rfactor(var),
         21 => Primitive::Straighten(var),

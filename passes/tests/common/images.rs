@@ -1,4 +1,4 @@
-//! Random pooling and resampling of row-major images, and rows that are put together of short parts.
+//! Random pooling, convolution and resampling of row-major images, and rows that are put together of short parts.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
 use tensmith_ir::dtype::DType;
@@ -66,6 +66,53 @@ pub fn draw_pool(seed: u64) -> (Graph, Vec<Tensor>) {
         y = added.expect("a function of a number");
     }
     graph.add_output("y", y);
+    let input = s.tensor(DType::F32, &shape, -1.5, 1.5);
+    (graph, vec![input])
+}
+
+/// A convolution of a small image of one or two axes, whose windows often reach out of it, and its
+/// input; the same for a seed.
+pub fn draw_conv(seed: u64) -> (Graph, Vec<Tensor>) {
+    let s = &mut Sampler::new(seed);
+    let channels = s.int(1, 6) as usize * 8 + s.int(0, 1) as usize;
+    let results = s.int(1, 3) as usize * 16 + s.int(0, 1) as usize * s.int(1, 15) as usize;
+    let rank = s.int(1, 2) as usize;
+    let axes: Vec<Axis> = (0..rank)
+        .map(|_| {
+            let (kernel, dilation) = (s.int(1, 5), s.int(1, 3));
+            let reach = (kernel - 1) * dilation;
+            let (before, after) = (s.int(0, reach), s.int(0, reach));
+            let least = (reach + 1 - before - after).max(1);
+            Axis {
+                extent: s.int(least, least.max(16)) as usize,
+                kernel,
+                stride: *s.pick(&[1, 1, 1, 2]),
+                dilation,
+                before,
+                after,
+                ceil: 0,
+            }
+        })
+        .collect();
+    let ints = |f: &dyn Fn(&Axis) -> i64| axes.iter().map(f).collect::<Vec<i64>>();
+    let attrs = Attrs::new()
+        .with("strides", ints(&|a| a.stride))
+        .with("dilations", ints(&|a| a.dilation))
+        .with("pads_before", ints(&|a| a.before))
+        .with("pads_after", ints(&|a| a.after))
+        .with("groups", 1);
+    let mut shape = vec![s.int(1, 2) as usize, channels];
+    shape.extend(axes.iter().map(|a| a.extent));
+    let mut weights = vec![results, channels];
+    weights.extend(axes.iter().map(|a| a.kernel as usize));
+    let mut graph = Graph::default();
+    let dims = shape.iter().map(|d| Expr::from(*d)).collect();
+    let x = graph.add_input("x", TensorType::new(DType::F32, dims));
+    // Sums of up to 1225 products of up to 0.03.
+    let w = s.tensor(DType::F32, &weights, -0.02, 0.02);
+    let w = graph.add_constant("w", w);
+    let y = graph.add_one(op("conv"), "c", &[x, w], attrs);
+    graph.add_output("y", y.expect("a convolution"));
     let input = s.tensor(DType::F32, &shape, -1.5, 1.5);
     (graph, vec![input])
 }

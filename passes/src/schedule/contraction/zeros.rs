@@ -1,7 +1,8 @@
 //! Terms that only multiply zeros, such as those of windows that lie in the padding of an image.
 //!
 //! A factor that is known to be 0 outside of some indices makes terms of a window that count for
-//! some rows only. What is left out is decided for all rows of a tile at once.
+//! some rows only. What is left out is decided for all rows of a tile at once, or, if a tile has all
+//! rows there are, for each when its code is made.
 use super::factors::Factor;
 use crate::schedule::nest::Nest;
 use crate::schedule::primitives::registers::visit_stmts;
@@ -31,15 +32,16 @@ pub(super) fn needed(
             reductions.push((l.var, extent));
         }
     });
-    let tile = |var: Var| match rows {
-        Some(k) if nest.loops[k].0 == var => size,
+    let tile = |var: Var, extent: i64| match rows {
+        Some(k) if nest.loops[k].0 == var && extent > size => size,
         _ => 1,
     };
     let of_dimension = |(range, index): (&(i64, i64), &Expr)| {
         let space = nest.loops.iter().find(|(v, _)| index.mentions(*v))?;
         let taps = *reductions.iter().find(|(v, _)| index.mentions(*v))?;
         let window = (index, *range, taps);
-        needed_of_window(window, (space.0, space.1.as_const()?), tile(space.0))
+        let extent = space.1.as_const()?;
+        needed_of_window(window, (space.0, extent), tile(space.0, extent))
     };
     let dimensions = known.iter().zip(factor.index);
     dimensions.map(|d| of_dimension(d).unwrap_or(1.0)).product()
@@ -91,8 +93,12 @@ pub(super) fn skip(s: &mut Scheduler, vars: &[Var]) -> Result<(), Rejected> {
         });
     }
     for var in windows {
-        match s.apply(Primitive::SkipZeros(var)) {
-            Ok(_) | Err(Rejected::NoEffect | Rejected::Body(_)) => {}
+        let mut tried = s.apply(Primitive::SkipZeros(var));
+        if tried == Err(Rejected::NoEffect) {
+            tried = s.apply(Primitive::SkipLanes(var));
+        }
+        match tried {
+            Ok(_) | Err(Rejected::NoEffect | Rejected::Body(_) | Rejected::TooLarge(_)) => {}
             Err(reason) => return Err(reason),
         }
     }

@@ -30,6 +30,7 @@ mod rejected;
 mod reorder;
 mod rfactor;
 mod set_layout;
+mod skip_lanes;
 mod skip_zeros;
 mod split;
 mod stage;
@@ -86,6 +87,8 @@ pub enum Primitive {
     Rfactor(Var),
     /// Lays a buffer out in another way.
     SetLayout(String, Layout),
+    /// Copies the body of a loop of a sum, without lanes that multiply zeros.
+    SkipLanes(Var),
     /// Leaves out iterations of a sum that multiply zeros.
     SkipZeros(Var),
     /// Cuts a loop into blocks of so many iterations.
@@ -102,7 +105,7 @@ pub enum Primitive {
 
 impl Primitive {
     /// The names of all primitives, which are those of their files.
-    pub const NAMES: [&str; 23] = [
+    pub const NAMES: [&str; 24] = [
         "attach",
         "compute_at",
         "contract_fma",
@@ -120,6 +123,7 @@ impl Primitive {
         "reorder",
         "rfactor",
         "set_layout",
+        "skip_lanes",
         "skip_zeros",
         "split",
         "stage",
@@ -148,6 +152,7 @@ impl Primitive {
             Primitive::Reorder(_) => "reorder",
             Primitive::Rfactor(_) => "rfactor",
             Primitive::SetLayout(..) => "set_layout",
+            Primitive::SkipLanes(_) => "skip_lanes",
             Primitive::SkipZeros(_) => "skip_zeros",
             Primitive::Split(..) => "split",
             Primitive::Stage(_) => "stage",
@@ -193,6 +198,7 @@ impl Primitive {
             Primitive::Reorder(vars) => reorder::apply(kernel, vars),
             Primitive::Rfactor(v) => rfactor::apply(kernel, *v),
             Primitive::SetLayout(name, layout) => set_layout::apply(kernel, name, layout),
+            Primitive::SkipLanes(v) => skip_lanes::apply(kernel, *v),
             Primitive::SkipZeros(v) => skip_zeros::apply(kernel, *v),
             Primitive::Split(v, by) => split::apply(kernel, *v, *by),
             Primitive::Stage(v) => stage::apply(kernel, *v),

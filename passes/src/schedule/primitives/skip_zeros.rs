@@ -56,7 +56,9 @@ pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
     if l.role != Role::Reduce {
         return Err(Rejected::Body(var));
     }
-    let mut lanes = lanes_around(kernel, &place);
+    let around = lanes_around(kernel, &place).into_iter();
+    let mut lanes: Vec<(Var, i64)> =
+        (around.filter_map(|l| Some((l.var, l.extent.as_const()?)))).collect();
     let mut wanted: Option<Vec<Expr>> = None;
     let mut fine = true;
     visit_stmts(&l.body, &mut |stmt| match stmt {
@@ -91,16 +93,15 @@ pub fn apply(kernel: &mut Kernel, var: Var) -> Result<Forwarded, Rejected> {
     Ok(Forwarded::nothing())
 }
 
-/// The loops around a place that run in lock step or as copies, and their extents.
-fn lanes_around(kernel: &Kernel, place: &Place) -> Vec<(Var, i64)> {
+/// The loops around a place that run in lock step or as copies.
+pub(super) fn lanes_around<'k>(kernel: &'k Kernel, place: &Place) -> Vec<&'k For> {
     let mut found = Vec::new();
     let mut at = place.parent();
     while let Some(place) = at {
         if let Stmt::For(l) = &place.list(&kernel.body)[place.at]
             && matches!(l.mark, Mark::Vector | Mark::Jam | Mark::Unroll)
-            && let Some(extent) = l.extent.as_const()
         {
-            found.push((l.var, extent));
+            found.push(&**l);
         }
         at = place.parent();
     }
@@ -109,7 +110,12 @@ fn lanes_around(kernel: &Kernel, place: &Place) -> Vec<(Var, i64)> {
 
 /// What must be at least 0 for any of the lanes to multiply an element that may not be 0, of the
 /// dimensions whose index has `var` in it; `None` if a store is no update by such a product.
-fn conditions(kernel: &Kernel, store: &Stmt, var: Var, lanes: &[(Var, i64)]) -> Option<Vec<Expr>> {
+pub(super) fn conditions(
+    kernel: &Kernel,
+    store: &Stmt,
+    var: Var,
+    lanes: &[(Var, i64)],
+) -> Option<Vec<Expr>> {
     let Stmt::Store { buffer, value, .. } = store else {
         return None;
     };

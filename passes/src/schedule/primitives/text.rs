@@ -15,6 +15,7 @@ impl fmt::Display for Primitive {
             | Primitive::Jam(v)
             | Primitive::Parallelize(v)
             | Primitive::Rfactor(v)
+            | Primitive::SkipLanes(v)
             | Primitive::SkipZeros(v)
             | Primitive::Stage(v)
             | Primitive::Straighten(v)
@@ -61,6 +62,7 @@ impl Primitive {
             "jam" => Primitive::Jam(var(lexer)?),
             "parallelize" => Primitive::Parallelize(var(lexer)?),
             "rfactor" => Primitive::Rfactor(var(lexer)?),
+            "skip_lanes" => Primitive::SkipLanes(var(lexer)?),
             "skip_zeros" => Primitive::SkipZeros(var(lexer)?),
             "stage" => Primitive::Stage(var(lexer)?),
             "straighten" => Primitive::Straighten(var(lexer)?),
