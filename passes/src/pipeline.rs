@@ -209,7 +209,7 @@ fn cheaper(way: &Way, options: &PassOptions) -> Result<(Way, egraph::Report), Pa
     let (directed, cycles_directed) = way.lowered(directed, options)?;
     report.cycles = [cycles_directed, cycles];
     // Less than a kernel is no difference: the normal form of a pattern decides.
-    report.gave_way = cycles_directed + options.target.cost.hand_off_cycles() / 2.0 <= cycles;
+    report.gave_way = cycles_directed < cycles;
     if report.gave_way {
         report.made = made;
         return Ok((directed, report));

@@ -169,10 +169,10 @@ fn only_normal_forms_are_predicted_dearer() {
     assert_eq!(dearer, DEARER);
 }
 
-/// The directed path alone, as a compiler without rules takes it, saves no kernel of a graph in which
-/// no form was found that stands whatever it costs.
+/// The directed path alone, as a compiler without rules takes it, is never predicted to be faster for a
+/// graph in which no form was found that stands whatever it costs.
 #[test]
-fn rules_give_way_where_the_directed_path_saves_a_kernel() {
+fn rules_give_way_where_the_directed_path_is_cheaper() {
     let drawn = seeds(0..300).map(|seed| (format!("seed {seed}"), draw(seed).0));
     let of_rule = |rule: &'static Rule| {
         let graph = |seed| rule.sample(seed, Spelling::Left).expect("left sides");
@@ -183,7 +183,6 @@ fn rules_give_way_where_the_directed_path_saves_a_kernel() {
         egraph: false,
         ..with_rules.clone()
     };
-    let kernel = with_rules.target.cost.hand_off_cycles();
     let (mut compared, mut gave_way) = (0, 0);
     for (place, graph) in drawn.chain(rules::all().flat_map(of_rule)) {
         let mut decisions = Decisions::default();
@@ -193,10 +192,7 @@ fn rules_give_way_where_the_directed_path_saves_a_kernel() {
         }
         let directed = optimise(graph.clone(), &without).expect("a valid graph");
         let [made, directed] = [made, directed].map(|g| structure_cycles_of(&g, &without));
-        assert!(
-            made - directed < kernel,
-            "{place}: {made}, {directed}\n{graph}"
-        );
+        assert!(made <= directed, "{place}: {made}, {directed}\n{graph}");
         compared += 1;
         gave_way += decisions.egraph.iter().filter(|r| r.gave_way).count();
     }

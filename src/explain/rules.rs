@@ -25,8 +25,8 @@ pub struct RulesReport {
     ///
     /// Units: cycles of one core, but for scalar work, of which normal forms decide.
     pub cycles_directed: f64,
-    /// What those are predicted to take that were made: of each graph, those of the rules, unless the
-    /// directed path alone saves a kernel or what one takes.
+    /// What those are predicted to take that were made: of each graph, those of the rules, unless those
+    /// of the directed path alone are cheaper.
     ///
     /// Units: as those of the directed path.
     pub cycles: f64,
