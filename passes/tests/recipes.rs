@@ -737,9 +737,14 @@ fn channels_move_to_places_as_vectors() {
     assert!(has_vectors(&kernel(&plan, "depth_to_space").body));
 }
 
-/// The branches inside of reductions.
+/// The branches and the guarded updates inside of reductions.
 fn branches_in_sums(stmts: &[Stmt], inside: bool) -> usize {
-    let own = |s: &Stmt| usize::from(inside && matches!(s, Stmt::If { .. }));
+    let branches = |s: &Stmt| match s {
+        Stmt::If { .. } => true,
+        Stmt::Store { value, .. } => matches!(value, Scalar::Guard(..)),
+        _ => false,
+    };
+    let own = |s: &Stmt| usize::from(inside && branches(s));
     let below = |s: &Stmt| {
         let inside = inside || matches!(s, Stmt::For(l) if l.role == Role::Reduce);
         let bodies = s.bodies().into_iter();
@@ -812,4 +817,24 @@ fn padded_images_are_turned_in_blocks_without_guards() {
             assert!(!guards_lanes(&kernel.body, &[]), "{kernel}");
         }
     }
+}
+
+/// Rows that are joined of two: the sums over them are vectors, each over its part.
+#[test]
+fn sums_over_joined_rows_are_vectors() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", ty(&[3, 40]));
+    let z = g.add_input("z", ty(&[3, 1]));
+    let along = Attrs::new().with("axis", 1);
+    let joined = g.add_one(op("concat"), "joined", &[x, z], along.clone());
+    let y = g.add_one(op("softmax"), "y", &[joined.unwrap()], along);
+    g.add_output("y", y.unwrap());
+    for_all_widths(&g, &[iota(&[3, 40]), iota(&[3, 1])], |plan| {
+        let [kernel] = &plan.kernels[..] else {
+            panic!("{} kernels", plan.kernels.len());
+        };
+        let text = kernel.to_string();
+        assert_eq!(text.matches("reduce vector").count(), 2, "{text}");
+        assert!(!text.contains("guard"), "{text}");
+    });
 }

@@ -1,16 +1,17 @@
-//! Cuts the innermost loop of a nest where a guard changes, so that no guard depends on it, and
+//! Cuts the innermost loop of a nest, or the sums in it, where a guard changes, so that no guard depends on it, and
 //! where the lesser or the greater of two indices does.
 //!
 //! `for i < 8 { o[i] = guard([i - 5], b[i - 5], a[i]) }` becomes
 //! `for i < 5 { o[i] = a[i] } for i < 3 { o[i + 5] = b[i] }`;
 //! `for i < 8 { o[i] = a[min(i, 5)] }` becomes
 //! `for i < 6 { o[i] = a[i] } for i < 2 { o[i + 6] = a[5] }`.
+use super::Target;
 use super::nest::{Nest, visit_scalars};
 use super::primitives::{At, Primitive, Rejected};
 use super::scheduler::Scheduler;
 use std::collections::BTreeSet;
 use tensmith_ir::expr::{Atom, Expr, Var};
-use tensmith_ir::loops::{Cond, Scalar, Stmt};
+use tensmith_ir::loops::{Cond, Mark, Role, Scalar, Stmt};
 
 /// Loops that one loop becomes at most.
 const PARTS: usize = 64;
@@ -19,14 +20,36 @@ const PARTS: usize = 64;
 /// bound.
 pub fn choose(nest: &Nest<'_>) -> Option<(Var, Vec<i64>)> {
     let (var, extent) = nest.loops.last()?;
-    let extent = extent.as_const()?;
-    let mut starts = starts(nest.body, *var, extent)?;
-    starts.extend(crossings(nest.body, *var, extent));
+    Some((*var, points(nest.body, *var, extent.as_const()?)?))
+}
+
+/// Where to cut the innermost sums in a nest, such as those over rows that are joined of several: those
+/// in which all guards change by a constant bound, and a part is long enough for vectors.
+pub fn choose_sums(nest: &Nest<'_>, target: &Target) -> Vec<(Var, Vec<i64>)> {
+    let cuts = nest.body.iter().filter_map(|stmt| {
+        let Stmt::For(l) = stmt else { return None };
+        let innermost = l.body.iter().all(|s| matches!(s, Stmt::Store { .. }));
+        let plain = l.role == Role::Reduce && l.mark == Mark::Plain && l.reduction.is_none();
+        let extent = l.extent.as_const().filter(|_| innermost && plain)?;
+        let points = points(&l.body, l.var, extent)?;
+        let ends = points.iter().copied().chain([extent]);
+        let parts = [0].into_iter().chain(points.iter().copied()).zip(ends);
+        let longest = parts.map(|(from, to)| to - from).max()?;
+        (longest >= target.lanes()).then_some((l.var, points))
+    });
+    cuts.collect()
+}
+
+/// The points inside of `0..extent` where what a loop computes changes; `None` if there are none, too
+/// many, or others that are not known.
+fn points(body: &[Stmt], var: Var, extent: i64) -> Option<Vec<i64>> {
+    let mut starts = starts(body, var, extent)?;
+    starts.extend(crossings(body, var, extent));
     if starts.len() < 2 || starts.len() > PARTS {
         return None;
     }
     starts.remove(&0);
-    Some((*var, starts.into_iter().collect()))
+    Some(starts.into_iter().collect())
 }
 
 /// Cuts the loop at the points that were chosen.
