@@ -10,7 +10,7 @@ use std::path::Path;
 use tensmith_ir::graph::{Graph, ValueId};
 use tensmith_ir::plan::Plan;
 use tensmith_ir::tensor as ir;
-use tensmith_onnx::import::{ImportOptions, KeepSymbolic, SPECIALISE_ELEMENTS, import};
+use tensmith_onnx::import::{DIM_MAX, ImportOptions, KeepSymbolic, SPECIALISE_ELEMENTS, import};
 use tensmith_onnx::proto::dimension;
 use tensmith_onnx::{LoadedModel, OnnxError};
 
@@ -87,8 +87,13 @@ impl Model {
         names
     }
 
-    /// Errors: a dimension that the model does not have.
-    fn check_names(&self, options: &Options) -> Result<()> {
+    /// Errors: a dimension that the model does not have, or that is too large.
+    fn check_dims(&self, options: &Options) -> Result<()> {
+        if let Some((name, n)) = options.dims.iter().find(|(_, n)| **n > DIM_MAX) {
+            return Err(Error::Usage(format!(
+                "dimension `{name}` is bound to {n}: bind it to {DIM_MAX} at most"
+            )));
+        }
         let known = self.dimension_names();
         // Inputs of unknown rank may have any dimension.
         let mut inputs = self.loaded.required_inputs();
@@ -116,7 +121,7 @@ impl Model {
     ///
     /// Errors: everything in it that is not supported; dimensions that contradict each other.
     pub fn import(&self, options: &Options) -> Result<Imported> {
-        self.check_names(options)?;
+        self.check_dims(options)?;
         let shapes = options.input_shapes.iter().map(|(name, shape)| {
             let shape = shape.iter().map(|d| *d as i64).collect();
             (name.clone(), shape)

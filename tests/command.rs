@@ -329,6 +329,11 @@ fn bad_input_has_codes_and_names_the_place() {
             "",
         ),
         (&["verify", "MODEL", "--dim", "batch=9000000"], 5, "`image`"),
+        (
+            &["verify", "MODEL", "--dim", "batch=9000000000000000000"],
+            2,
+            "1099511627776 at most",
+        ),
         (&["compile", "MODEL", "-o", "model.exe"], 2, ".so"),
         (&["bench", "MODEL", "--duration", "fast"], 2, "2s"),
         (&["frobnicate"], 2, "frobnicate"),
@@ -366,6 +371,13 @@ fn no_verb_writes_over_its_model() {
     // By another name of it, too.
     let arguments = ["run", "hard", "-o", "soft"];
     fail(folder.path(), &arguments, 2, "--output needs another file");
+    // Nor does an option write over what another one wrote.
+    for trace in ["out.npz", "folder/../out.npz"] {
+        let arguments = ["run", "hard", "-o", "out.npz", "--trace", trace];
+        let part = format!("{trace} is what --output writes: --trace needs another file");
+        fail(folder.path(), &arguments, 2, &part);
+        assert!(!at("out.npz").exists());
+    }
     assert!(std::fs::read(at("model.onnx")).unwrap() == bytes);
 }
 

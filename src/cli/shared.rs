@@ -3,6 +3,7 @@ use crate::cli::out::errln;
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -181,14 +182,19 @@ impl ModelArgs {
         Model::load(&self.model, &LoadOptions::default())
     }
 
-    /// Errors: one of these options, with what it says, would write over the model.
+    /// Errors: one of these options, with what it says, would write over the model, or over what one
+    /// before it writes.
     pub fn check_outputs(&self, outputs: &[(&str, &Option<PathBuf>)]) -> Result<()> {
-        let model = || [("the model", self.model.clone())];
+        let mut needed = vec![("the model".to_owned(), self.model.clone())];
         let said = outputs
             .iter()
             .filter_map(|(option, path)| Some((option, path.as_ref()?)));
         for (option, path) in said {
-            check_output(path, option, model())?;
+            check_output(path, option, needed.iter().cloned())?;
+            // Devices and pipes take several.
+            if !path.exists() || path.is_file() {
+                needed.push((format!("what {option} writes"), path.clone()));
+            }
         }
         Ok(())
     }
@@ -325,10 +331,10 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Errors: what an option says is to be written is a file that is needed, which `needed` names.
-pub fn check_output(
+pub fn check_output<S: Display>(
     path: &Path,
     option: &str,
-    needed: impl IntoIterator<Item = (&'static str, PathBuf)>,
+    needed: impl IntoIterator<Item = (S, PathBuf)>,
 ) -> Result<()> {
     match needed
         .into_iter()

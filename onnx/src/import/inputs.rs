@@ -13,6 +13,8 @@ use crate::proto::{Dimension, ValueInfoProto};
 
 /// The greatest value of a symbol without a bound of its own.
 const SYMBOL_MAX: i64 = 1 << 20;
+/// The largest dimension of an input.
+pub const DIM_MAX: i64 = 1 << 40;
 
 /// Adds the inputs that a caller must supply; `least` is the least value of symbols.
 pub(crate) fn add_inputs(cx: &mut Cx<'_>, least: i64) -> Result<()> {
@@ -130,7 +132,7 @@ fn named_shape(
 }
 
 fn extent(input: &ValueInfoProto, axis: usize, n: i64) -> Result<Expr> {
-    if (0..=1 << 40).contains(&n) {
+    if (0..=DIM_MAX).contains(&n) {
         return Ok(n.into());
     }
     let place = format!("input {}", quoted(&input.name));

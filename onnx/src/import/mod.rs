@@ -44,6 +44,7 @@ use crate::model::LoadedModel;
 use crate::tensor::TensorData;
 use cx::Cx;
 
+pub use inputs::DIM_MAX;
 pub use registry::supported_ops;
 
 /// Which named dimensions stay symbols.
