@@ -361,3 +361,31 @@ fn a_mean_is_not_computed_again_where_halves_of_an_image_are_swapped() {
     );
     check(&g, &[iota(&shape)]);
 }
+
+/// Rows of a table are copied before sums along the axis of their indices, and looked up inside of
+/// passes over the rows themselves.
+#[test]
+fn terms_of_sums_are_not_looked_up() {
+    let drawn = |axis: i64, joined: bool| {
+        let mut g = Graph::default();
+        let ids = g.add_input("ids", TensorType::new(DType::I64, vec![2.into(), 6.into()]));
+        let table = g.add_constant("table", f32s(&[9, 32], 0.1));
+        let first = Attrs::new().with("axis", 0);
+        let mut x = g
+            .add_one(op("gather"), "rows", &[table, ids], first)
+            .unwrap();
+        if joined {
+            let other = g.add_input("other", ty(&[2, 6, 5]));
+            let last = Attrs::new().with("axis", 2);
+            x = g
+                .add_one(op("concat"), "joined", &[x, other], last)
+                .unwrap();
+        }
+        let m = mean(&mut g, x, axis);
+        g.add_output("y", m);
+        kernels(&g)
+    };
+    assert_eq!(drawn(1, false), ["gather", "reduce_mean"]);
+    assert_eq!(drawn(2, false), ["gather+reduce_mean"]);
+    assert_eq!(drawn(2, true), ["gather", "concat+reduce_mean"]);
+}

@@ -85,6 +85,9 @@ impl WhyNot {
                 "its rows are too long, of no static extent, or apart without others beside them"
                     .into()
             }
+            WhyNot::LookedUp => {
+                "each term of a sum would be looked up at an index that is data".into()
+            }
             WhyNot::Turned => "rows would be read by elements that lie apart in memory".into(),
             WhyNot::Copied(n) => format!("the kernel would have {n} copies of it"),
             WhyNot::Dearer => "it is predicted to be faster as a kernel of its own".into(),

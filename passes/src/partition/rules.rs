@@ -2,6 +2,7 @@
 use super::{Draft, Partitioner, WhyNot, is_spatial};
 use crate::graph::{is_depthwise, reads_halves_once};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use tensmith_ir::expr::{Atom, Expr};
 use tensmith_ir::graph::{AttrValue, Def, Graph, Node, NodeId, TensorType, ValueId};
 use tensmith_ir::ops::{Class, Tolerance};
@@ -167,6 +168,20 @@ fn is_cheap(node: &Node) -> bool {
 /// Whether a node pads with elements of its operand, whose indices fold back at the ends of axes.
 pub fn is_mirrored(node: &Node) -> bool {
     node.op.name == "pad" && node.attrs.str("mode") != "constant"
+}
+
+/// The axes of a result along which a node looks elements up at indices that are data, if it does.
+fn looked_up_axes(graph: &Graph, node: &Node) -> Option<Range<usize>> {
+    let rank = |k: usize| graph.ty(node.inputs[k]).rank();
+    match node.op.name {
+        "gather" => {
+            let axis = node.attrs.int("axis") as usize;
+            Some(axis..axis + rank(1))
+        }
+        "gather_elements" => Some(0..rank(1)),
+        "gather_nd" => Some(0..rank(1).saturating_sub(1)),
+        _ => None,
+    }
 }
 
 /// Whether a movement leaves neighbours along the last axis neighbours.
@@ -511,6 +526,9 @@ impl Partitioner<'_> {
         if matches!(draft.heavy, Heavy::Rows(..)) && self.tears_rows(node) {
             return Err(WhyNot::Turned);
         }
+        if draft.heavy != Heavy::None && self.looks_up_terms(node, info, draft) {
+            return Err(WhyNot::LookedUp);
+        }
         // Each pass over rows has code for each part.
         if node.op.name == "concat" && node.inputs.len() > PARTS && draft.heavy != Heavy::None {
             return Err(WhyNot::Copied(node.inputs.len() as u32));
@@ -526,6 +544,33 @@ impl Partitioner<'_> {
             return Err(WhyNot::Repeated(repeats.ceil() as u32));
         }
         Ok(())
+    }
+
+    /// Whether a node looks elements up at indices that are data, and reductions ask for it at such an
+    /// index for each of their terms: each is checked there, and none are lanes.
+    fn looks_up_terms(&self, node: &Node, info: &Info, draft: &Draft) -> bool {
+        let rank = self.graph.ty(node.outputs[0]).rank();
+        looked_up_axes(self.graph, node)
+            .is_some_and(|axes| self.sums_along((&axes, rank), info, draft))
+    }
+
+    /// Whether sums run along one of these axes of a value of a rank, or it is not known along which.
+    fn sums_along(&self, (axes, rank): (&Range<usize>, usize), info: &Info, draft: &Draft) -> bool {
+        info.under().any(|id| {
+            let reader = self.graph.node(id);
+            let to = self.graph.ty(reader.outputs[0]).rank();
+            match (reader.op.class, rows(self.graph, reader)) {
+                (Class::Reduction | Class::Row, Some(Heavy::Rows(summed, _))) => {
+                    summed.iter().any(|d| axes.contains(d))
+                }
+                (Class::Elementwise, _) => {
+                    let skip = to - rank;
+                    let axes = axes.start + skip..axes.end + skip;
+                    self.sums_along((&axes, to), &draft.members[&id], draft)
+                }
+                _ => true,
+            }
+        })
     }
 
     /// Whether a node is a transpose whose result passes over rows would read by elements that lie

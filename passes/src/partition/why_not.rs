@@ -28,6 +28,8 @@ pub enum WhyNot {
     Rows,
     /// Rows would be read by elements that lie apart in memory.
     Turned,
+    /// Each term of a sum would be looked up at an index that is data.
+    LookedUp,
     /// The kernel's code would have so many copies of it.
     Copied(u32),
     /// The kernel has as many nodes as it may.

@@ -1,4 +1,4 @@
-//! Cuts the innermost loop of a nest, or the sums in it, where a guard changes, so that no guard depends on it, and
+//! Cuts the innermost loop of a nest, or the loops over its rows, where a guard changes, so that no guard depends on it, and
 //! where the lesser or the greater of two indices does.
 //!
 //! `for i < 8 { o[i] = guard([i - 5], b[i - 5], a[i]) }` becomes
@@ -23,13 +23,14 @@ pub fn choose(nest: &Nest<'_>) -> Option<(Var, Vec<i64>)> {
     Some((*var, points(nest.body, *var, extent.as_const()?)?))
 }
 
-/// Where to cut the innermost sums in a nest, such as those over rows that are joined of several: those
+/// Where to cut the innermost loops in a nest, such as those over rows that are joined of several: those
 /// in which all guards change by a constant bound, and a part is long enough for vectors.
-pub fn choose_sums(nest: &Nest<'_>, target: &Target) -> Vec<(Var, Vec<i64>)> {
+pub fn choose_rows(nest: &Nest<'_>, target: &Target) -> Vec<(Var, Vec<i64>)> {
     let cuts = nest.body.iter().filter_map(|stmt| {
         let Stmt::For(l) = stmt else { return None };
         let innermost = l.body.iter().all(|s| matches!(s, Stmt::Store { .. }));
-        let plain = l.role == Role::Reduce && l.mark == Mark::Plain && l.reduction.is_none();
+        let role = matches!(l.role, Role::Reduce | Role::Space);
+        let plain = role && l.mark == Mark::Plain && l.reduction.is_none();
         let extent = l.extent.as_const().filter(|_| innermost && plain)?;
         let points = points(&l.body, l.var, extent)?;
         let ends = points.iter().copied().chain([extent]);

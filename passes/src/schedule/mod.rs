@@ -357,7 +357,7 @@ fn vectors(s: &mut Scheduler, at: &Place, target: &Target) {
     for sum in Nest::at(s.kernel(), at).sums() {
         let _ = s.step("terms", Primitive::Stage(sum));
     }
-    for choice in index_split::choose_sums(&Nest::at(s.kernel(), at), target) {
+    for choice in index_split::choose_rows(&Nest::at(s.kernel(), at), target) {
         let _ = s.recipe("ranges", |s| index_split::schedule(s, choice));
     }
     let end = at.at + 1 + length(s, at) - before;
