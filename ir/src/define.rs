@@ -334,12 +334,13 @@ impl<'g> Define<'g> {
         loaded && readers.all(|n| n.op.class == Class::Contraction)
     }
 
-    /// Values that a definition needs for a whole row, such as its maximum: computed once, in
-    /// the outermost loop that binds `index`. `tag` tells apart what one node asks for.
+    /// Values that a definition needs for a whole row of `extent` elements, such as its maximum: computed
+    /// once, in the outermost loop that binds `index`, by what reads elements in loops over the row only.
+    /// `tag` tells apart what one node asks for.
     pub fn row_value(
         &mut self,
         (node, tag): (NodeId, u32),
-        index: &[Expr],
+        (index, extent): (&[Expr], &Expr),
         compute: &mut dyn FnMut(&mut Self) -> Vec<Scalar>,
     ) -> Vec<Scalar> {
         let index: Vec<Expr> = index.iter().map(|e| e.simplify(&self.ranges)).collect();
@@ -347,7 +348,7 @@ impl<'g> Define<'g> {
         if let Some(known) = self.scopes.iter().rev().find_map(|s| s.rows.get(&key)) {
             return known.clone();
         }
-        let depth = self.scope_of(&key.2);
+        let depth = self.scope_of_row(&key.2, Some(extent));
         let inner = self.scopes.split_off(depth + 1);
         let values = compute(self);
         let values: Vec<Scalar> = values.into_iter().map(|v| self.bind(v)).collect();
@@ -378,9 +379,15 @@ impl<'g> Define<'g> {
     /// The innermost scope that an index needs: nothing is moved out of a guard, or out of a loop
     /// that may have no iterations, as what is read there may have no elements either.
     fn scope_of(&self, index: &[Expr]) -> usize {
+        self.scope_of_row(index, None)
+    }
+
+    /// The innermost scope that an index needs; where all that is read is read in loops of an extent,
+    /// these have no iterations where another loop of this extent has none.
+    fn scope_of_row(&self, index: &[Expr], extent: Option<&Expr>) -> usize {
         let may_be_empty = |l: &For| {
             let others = l.extent.clone() - Expr::from(1);
-            !self.ranges.proves_non_negative(&others)
+            extent != Some(&l.extent) && !self.ranges.proves_non_negative(&others)
         };
         let needs = |scope: &Scoped| match &scope.frame {
             Frame::Root => true,

@@ -65,7 +65,8 @@ fn lower(cx: &mut Define<'_>, node: NodeId, _: usize, index: &[Expr]) -> Scalar 
     let axis = row.attrs.int("axis") as usize;
     let mut others = index.to_vec();
     others.remove(axis);
-    let state = cx.row_value((node, 0), &others, &mut |cx| {
+    let extent = cx.operand_type(node, 0).shape[axis].clone();
+    let state = cx.row_value((node, 0), (&others, &extent), &mut |cx| {
         statistics(cx, node, axis, index)
     });
     let x = widened(cx, node, index);
