@@ -106,11 +106,11 @@ fn names_of_rules_are_unique() {
 }
 
 /// Rules whose normal form takes more operations than a spelling that they find: forms that never
-/// overflow, orders of axes that kernels read best (those of sums of outer products and of scores
-/// with keys first among them, as products have them), factors of results that may be larger than the
+/// overflow, orders of axes that kernels read best (those of sums of outer products, of scores
+/// with keys first and of transposed products among them, as products have them), factors of results that may be larger than the
 /// operands, so that scaled queries and scaled scores are one, and those that are cheapest where
 /// their parts are of other shapes.
-const DEARER: [&str; 23] = [
+const DEARER: [&str; 24] = [
     "contraction-of-joined",
     "contraction-of-rows",
     "divide-by-root",
@@ -134,6 +134,7 @@ const DEARER: [&str; 23] = [
     "sum-of-outer-products",
     "tanh-of-negative",
     "tanh-of-quotient",
+    "transpose-of-contraction",
 ];
 
 /// What is less than one vector operation is no difference.

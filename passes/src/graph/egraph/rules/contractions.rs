@@ -160,9 +160,10 @@ fn is_softmax(terms: &Terms, class: Id, depth: usize) -> bool {
     })
 }
 
-/// The operands of a contraction and its letters, with the weights of an attention first if they
-/// are the second operand: `V P^T` is the transpose of `P V^T`, which is streamed.
-fn weights_first(terms: &Terms, call: &Call) -> Option<([Id; 2], Spec)> {
+/// The operands of a contraction and its letters, with the one first whose own axes come first: the
+/// weights of an attention (`V P^T` is the transpose of `P V^T`, which is streamed), else that which
+/// gives the rows of the result.
+fn rows_first(terms: &Terms, call: &Call) -> Option<([Id; 2], Spec)> {
     let spec = Spec::of(&call.attrs);
     let [x, y] = call.args[..] else { return None };
     let are_weights = |class: Id, letters: &[u8]| {
@@ -173,15 +174,31 @@ fn weights_first(terms: &Terms, call: &Call) -> Option<([Id; 2], Spec)> {
                 .into_iter()
                 .any(|(c, _)| is_softmax(terms, c, SCALAR))
     };
-    if are_weights(x, &spec.a) || !are_weights(y, &spec.b) {
+    let [of_x, of_y] = [(x, &spec.a), (y, &spec.b)].map(|(c, l)| are_weights(c, l));
+    let varies = [x, y].iter().all(|c| !terms[*c].data.fixed);
+    let swaps = !of_x && (of_y || varies && has_columns_first(&spec));
+    if !swaps {
         return Some(([x, y], spec));
     }
     let (a, b) = (spec.b, spec.a);
     Some(([y, x], Spec { a, b, ..spec }))
 }
 
+/// Whether the result of a contraction has all of the second operand's own axes before those of the
+/// first: the same product with the operands exchanged gives it as a product of matrices does.
+fn has_columns_first(spec: &Spec) -> bool {
+    let own = |of: &[u8], other: &[u8]| -> Vec<usize> {
+        let is = |c: &u8| of.contains(c) && !other.contains(c);
+        (0..spec.out.len()).filter(|k| is(&spec.out[*k])).collect()
+    };
+    let [rows, columns] = [own(&spec.a, &spec.b), own(&spec.b, &spec.a)];
+    columns
+        .last()
+        .is_some_and(|last| rows.first().is_some_and(|first| last < first))
+}
+
 fn order_axes(terms: &Terms, call: &Call) -> Vec<Tree> {
-    let Some(([x, y], spec)) = weights_first(terms, call) else {
+    let Some(([x, y], spec)) = rows_first(terms, call) else {
         return vec![];
     };
     let fixed = terms[y].data.fixed;

@@ -24,6 +24,20 @@ pub const RULES: &[Rule] = &[
         sample_keys,
     ),
     Rule {
+        name: "transpose-of-contraction",
+        rounding: Rounding::Reassociates,
+        kind: Kind::Structure(Structure {
+            equation: "(transpose (contract ?x ?y)) => (contract ?x ?y) with the axes of its result in that order, for run-time ?x and ?y; scalar work may be between",
+            op: "transpose",
+            below: &["contract"],
+            // The order of its axes has another rule.
+            normal: Normal::No,
+            rewrite: transposed_product,
+            sample: sample_transposed,
+        }),
+        stands: Stands::IfAllAreCheaper,
+    },
+    Rule {
         name: "sum-of-outer-products",
         rounding: Rounding::Reassociates,
         kind: Kind::Structure(Structure {
@@ -74,6 +88,15 @@ pub(super) fn keys_last(terms: &Terms, call: &Call) -> Vec<Tree> {
         }
     }
     found
+}
+
+/// A contraction, or scalar work on one, for a transpose of it.
+fn transposed_product(terms: &Terms, outer: &Call) -> Vec<Tree> {
+    let perm = outer.attrs.ints("perm").iter();
+    let perm: Vec<usize> = perm.map(|p| *p as usize).collect();
+    turned(terms, outer.args[0], &perm, SCALAR)
+        .into_iter()
+        .collect()
 }
 
 /// The attribute of a contraction, with its letters named by what they do.
@@ -254,6 +277,27 @@ fn sample_keys(s: &mut Sampler) -> Graph {
         Attrs::new().with("spec", spec),
     );
     finished(g, y)
+}
+
+/// A transposed product, perhaps with scalar work between.
+fn sample_transposed(s: &mut Sampler) -> Graph {
+    let mut g = Graph::default();
+    let [b, m, n, k] = [s.int(1, 3), s.int(1, 5), s.int(1, 5), s.int(1, 4)];
+    let x = float(&mut g, "x", &[b, m, k]);
+    let y = float(&mut g, "y", &[b, k, n]);
+    let attrs = Attrs::new().with("spec", "bmk,bkn->bmn");
+    let mut z = node(&mut g, "contract", &[x, y], attrs);
+    if s.int(0, 1) == 0 {
+        let c = number(&mut g, 0.5);
+        z = node(&mut g, "mul", &[z, c], Attrs::new());
+    }
+    if s.int(0, 1) == 0 {
+        let mask = float(&mut g, "mask", &[m, n]);
+        z = node(&mut g, "add", &[z, mask], Attrs::new());
+    }
+    let perm = s.pick(&[[0, 2, 1], [1, 0, 2], [2, 1, 0]]).to_vec();
+    let z = node(&mut g, "transpose", &[z], Attrs::new().with("perm", perm));
+    finished(g, z)
 }
 
 fn sample_outer(s: &mut Sampler) -> Graph {
