@@ -760,7 +760,8 @@ fn terms_that_only_read_padding_are_left_out() {
         let shape = [1, 40, width - 4, width];
         let mut g = Graph::default();
         let x = g.add_input("x", ty(&shape));
-        let w = g.add_constant("w", f32s(&[24, 40, 3, 3], 0.1));
+        // Of so few results that minimal filtering is no choice.
+        let w = g.add_constant("w", f32s(&[12, 40, 3, 3], 0.1));
         let pads = [distance; 2];
         let attrs = conv_attrs(([1, 1], [distance; 2]), 1, (pads, pads));
         let y = g.add_one(op("conv"), "c", &[x, w], attrs).unwrap();

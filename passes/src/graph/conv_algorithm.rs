@@ -39,6 +39,12 @@ pub(super) struct Layer {
     pub results: i64,
     /// Of the result.
     pub extents: [i64; 2],
+    /// The steps between taps. Places in such steps are an image that is convolved without gaps, for
+    /// each place where they may start.
+    pub steps: [i64; 2],
+    /// Of the image.
+    pub image: [i64; 2],
+    pub before: [i64; 2],
     /// The taps that see the elements at the corners of the image.
     corners: Vec<Seen>,
 }
@@ -308,7 +314,7 @@ impl Layer {
         let (x, w) = (graph.ty(node.inputs[0]), graph.ty(node.inputs[1]));
         let y = graph.ty(node.outputs[0]);
         let ones = |name: &str| node.attrs.ints(name).iter().all(|v| *v == 1);
-        let plain = ones("strides") && ones("dilations") && node.attrs.int("groups") == 1;
+        let plain = ones("strides") && node.attrs.int("groups") == 1;
         let taps: Option<Vec<i64>> = w.shape.iter().map(|e| e.as_const()).collect();
         let taps: [i64; 4] = taps?.try_into().ok()?;
         let ([results, channels, 3, 3], true, DType::F32) = (taps, plain, x.dtype) else {
@@ -316,13 +322,18 @@ impl Layer {
         };
         let extents = [y.shape[2].as_const()?, y.shape[3].as_const()?];
         let image = [x.shape[2].as_const()?, x.shape[3].as_const()?];
+        let pair = |name: &str| <[i64; 2]>::try_from(node.attrs.ints(name)).ok();
+        let (steps, before) = (pair("dilations")?, pair("pads_before")?);
         let layer = Layer {
             // The choice does not depend on a batch that is not known.
             batch: x.shape[0].as_const().unwrap_or(1),
             channels,
             results,
             extents,
-            corners: corners(image, node.attrs.ints("pads_before"), extents),
+            steps,
+            image,
+            before,
+            corners: corners((image, extents), before, steps),
         };
         let extents = [layer.batch, layer.extents[0], layer.extents[1]];
         let many = channels >= CHANNELS && results >= CHANNELS;
@@ -364,22 +375,64 @@ impl Layer {
             depth: Some(self.channels.saturating_mul(9)),
             ..self.contraction(source, options)
         };
-        least_cycles(&options.target, &work)
+        least_cycles(&options.target, &work) * self.hits()
+    }
+
+    /// The part of the terms of taps with steps between them that meet the image: others are skipped.
+    fn hits(&self) -> f64 {
+        let along = |d: usize| {
+            let hits = |tap: i64| {
+                let first = tap * self.steps[d] - self.before[d];
+                let end = (first + self.extents[d]).min(self.image[d]);
+                (end - first.max(0)).max(0)
+            };
+            (0..3).map(hits).sum::<i64>() as f64 / (3 * self.extents[d].max(1)) as f64
+        };
+        match self.steps {
+            [1, 1] => 1.0,
+            _ => along(0) * along(1),
+        }
+    }
+
+    /// The extents of the results of an image of places in steps.
+    pub fn places(&self) -> [i64; 2] {
+        std::array::from_fn(|d| (self.extents[d] + self.steps[d] - 1) / self.steps[d])
+    }
+
+    /// As many images as there are, each of places in steps.
+    fn images(&self) -> i64 {
+        let starts = self.steps[0].saturating_mul(self.steps[1]);
+        self.batch.saturating_mul(starts)
+    }
+
+    /// Units: cycles of putting places in steps side by side, and back.
+    fn moves(&self, options: &PassOptions) -> f64 {
+        if self.steps == [1, 1] {
+            return 0.0;
+        }
+        let places = (self.batch * self.extents[0] * self.extents[1]) as f64;
+        let elements = places * (self.channels + self.results) as f64;
+        options.target.cost.pass_cycles(&Pass {
+            elements,
+            operations: TRANSFORM,
+            lanes: options.target.lanes(),
+            bytes: 2.0 * ELEMENT as f64 * elements,
+        })
     }
 
     /// Units: cycles of minimal filtering with tiles of `m` times `m` results.
     fn filtered(&self, m: i64, source: Level, options: &PassOptions) -> f64 {
-        let [height, width] = self.extents.map(|e| (e + m - 1) / m);
+        let [height, width] = self.places().map(|e| (e + m - 1) / m);
         let taps = (m + 2) * (m + 2);
         let work = Contraction {
             rows: Some(width),
-            outer: self.batch.saturating_mul(height),
+            outer: self.images().saturating_mul(height),
             batch: taps,
             depth: Some(self.channels),
             ..self.contraction(source, options)
         };
         let plain = (self.batch * self.extents[0] * self.extents[1]) as f64;
-        let spread = (self.batch * height * width * taps) as f64;
+        let spread = (self.images() * height * width * taps) as f64;
         let transform = |channels: i64| {
             let elements = spread * channels as f64;
             let bytes = (ELEMENT as f64) * (elements + plain * channels as f64);
@@ -390,7 +443,8 @@ impl Layer {
                 bytes,
             })
         };
-        least_cycles(&options.target, &work) + transform(self.channels) + transform(self.results)
+        let transforms = transform(self.channels) + transform(self.results);
+        least_cycles(&options.target, &work) + transforms + self.moves(options)
     }
 
     /// What both algorithms share.
@@ -415,9 +469,10 @@ impl Layer {
     }
 }
 
-/// The taps that see each corner of an image.
-fn corners(image: [i64; 2], before: &[i64], extents: [i64; 2]) -> Vec<Seen> {
-    let sees = |d: usize, at: i64, tap: i64| (0..extents[d]).contains(&(at + before[d] - tap));
+/// The taps, with steps between them, that see each corner of an image.
+fn corners((image, extents): ([i64; 2], [i64; 2]), before: [i64; 2], steps: [i64; 2]) -> Vec<Seen> {
+    let sees =
+        |d: usize, at: i64, tap: i64| (0..extents[d]).contains(&(at + before[d] - tap * steps[d]));
     let ends = |d: usize| [0, image[d] - 1];
     let at = |h: i64, w: i64| -> Seen {
         std::array::from_fn(|k| sees(0, h, k as i64 / 3) && sees(1, w, k as i64 % 3))
@@ -442,6 +497,9 @@ mod tests {
             channels,
             results: channels,
             extents: [extent, extent],
+            steps: [1, 1],
+            image: [extent, extent],
+            before: [1, 1],
             corners: vec![],
         }
     }
