@@ -87,7 +87,11 @@ pub fn cancel_transposes(graph: &Graph, reassociates: bool) -> Result<Graph, Gra
 
 /// What a transpose of a reshape, which alone reads it, is a reshape of a transpose of, and that
 /// transpose's order: that of an image whose places or channels are joined or split between.
-fn before_reshape(graph: &Graph, uses: &[Vec<NodeId>], node: &Node) -> Option<(ValueId, Vec<i64>)> {
+pub(super) fn before_reshape(
+    graph: &Graph,
+    uses: &[Vec<NodeId>],
+    node: &Node,
+) -> Option<(ValueId, Vec<i64>)> {
     let value = node.inputs[0];
     let reshape = graph.node(graph.producer(value)?);
     let only = uses[value.0 as usize].len() == 1 && !graph.outputs.contains(&value);

@@ -13,11 +13,13 @@ mod conv_of_view;
 mod conv_to_winograd;
 mod conv_transpose_to_conv;
 mod dequantise_late;
+mod digits;
 mod drop_unit_rows;
 pub mod egraph;
 mod eliminate_common_subexpressions;
 mod eliminate_dead_code;
 mod existing_views;
+mod flatten_late;
 mod fold_constants;
 mod fold_factors;
 mod fold_identities;
@@ -61,6 +63,7 @@ mod transpose_columns;
 mod trim_windows;
 mod widen_halves;
 mod widen_masks;
+mod windows_of_blocks;
 
 pub use absorb_transposes::absorb_transposes;
 pub use average_by_sums::average_by_sums;
@@ -74,6 +77,7 @@ pub use dequantise_late::dequantise_late;
 pub use drop_unit_rows::drop_unit_rows;
 pub use eliminate_common_subexpressions::eliminate_common_subexpressions;
 pub use eliminate_dead_code::eliminate_dead_code;
+pub use flatten_late::flatten_late;
 pub use fold_constants::fold_constants;
 pub use fold_factors::fold_factors;
 pub use fold_identities::fold_identities;
@@ -112,6 +116,7 @@ pub use transpose_columns::transpose_columns;
 pub use trim_windows::trim_windows;
 pub use widen_halves::widen_halves;
 pub use widen_masks::widen_masks;
+pub use windows_of_blocks::windows_of_blocks;
 
 use tensmith_ir::graph::{Graph, Node};
 

@@ -251,7 +251,7 @@ impl<'g> Plan<'g> {
 }
 
 /// Whether a convolution or a pooling computes a value, with scalar work behind it perhaps.
-fn is_image(graph: &Graph, value: ValueId) -> bool {
+pub(super) fn is_image(graph: &Graph, value: ValueId) -> bool {
     let mut at = value;
     for _ in 0..DEPTH {
         let Some(id) = graph.producer(at) else {

@@ -55,6 +55,7 @@ fn before_and_after() {
         &eliminate_common_subexpressions,
     );
     check(include_str!("eliminate_dead_code.rs"), &eliminate_dead_code);
+    check(include_str!("flatten_late.rs"), &flatten_late);
     check(include_str!("fold_constants.rs"), &|g| {
         fold_constants(g, 4096)
     });
@@ -111,6 +112,7 @@ fn before_and_after() {
     check(include_str!("trim_windows.rs"), &trim_windows);
     check(include_str!("widen_halves.rs"), &widen_halves);
     check(include_str!("widen_masks.rs"), &widen_masks);
+    check(include_str!("windows_of_blocks.rs"), &windows_of_blocks);
 }
 
 /// Scales whose product overflows scale sums of zeros to zeros.
@@ -342,7 +344,11 @@ fn counts_of_enormous_pools_are_no_constants() {
 }
 
 /// A convolution of random values, and the same after `pass`, by the reference evaluator.
-fn convolved(shape: [usize; 4], results: usize, pads: [i64; 4]) -> (Tensor, Tensor) {
+fn convolved(
+    shape: [usize; 4],
+    results: usize,
+    (pads, steps): ([i64; 4], [i64; 2]),
+) -> (Tensor, Tensor) {
     let draw = |seed: u64, shape: Vec<usize>| {
         let mut state = seed;
         let count: usize = shape.iter().product();
@@ -362,7 +368,7 @@ fn convolved(shape: [usize; 4], results: usize, pads: [i64; 4]) -> (Tensor, Tens
     let w = graph.add_constant("w", draw(2, vec![results, shape[1], 3, 3]));
     let attrs = Attrs::new()
         .with("strides", vec![1, 1])
-        .with("dilations", vec![1, 1])
+        .with("dilations", steps.to_vec())
         .with("groups", 1)
         .with("pads_before", vec![pads[0], pads[1]])
         .with("pads_after", vec![pads[2], pads[3]]);
@@ -388,12 +394,14 @@ fn convolved(shape: [usize; 4], results: usize, pads: [i64; 4]) -> (Tensor, Tens
 
 #[test]
 fn winograd_convolutions_are_convolutions() {
-    for (shape, results, pads) in [
-        ([1, 64, 14, 14], 64, [1, 1, 1, 1]),
-        ([2, 32, 9, 13], 48, [0, 0, 0, 0]),
-        ([1, 40, 11, 8], 33, [2, 0, 1, 3]),
+    for (shape, results, pads, steps) in [
+        ([1, 64, 14, 14], 64, [1, 1, 1, 1], [1, 1]),
+        ([2, 32, 9, 13], 48, [0, 0, 0, 0], [1, 1]),
+        ([1, 40, 11, 8], 33, [2, 0, 1, 3], [1, 1]),
+        ([1, 64, 28, 28], 64, [2, 2, 2, 2], [2, 2]),
+        ([2, 64, 31, 26], 48, [3, 0, 1, 2], [3, 2]),
     ] {
-        let (direct, tiles) = convolved(shape, results, pads);
+        let (direct, tiles) = convolved(shape, results, (pads, steps));
         assert_eq!(direct.shape, tiles.shape);
         let pairs = direct.to_f64().into_iter().zip(tiles.to_f64());
         // The reference rounds every transform to f32; sums are up to 10 large.

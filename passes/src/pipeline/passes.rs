@@ -4,14 +4,15 @@ use crate::graph::egraph::Rounding;
 use crate::graph::{
     absorb_transposes, average_by_sums, cancel_transposes, contract_to_conv, contract_to_sum,
     conv_to_winograd, conv_transpose_to_conv, dequantise_late, drop_unit_rows,
-    eliminate_common_subexpressions, eliminate_dead_code, fold_constants, fold_factors,
-    fold_identities, fold_operands, fold_signs, interleave_zeros, join_columns, join_transposes,
-    keep_half_weights, materialise_padding, merge_contractions, merge_convolutions, multiply_bytes,
-    order_nodes, order_operands, part_before_slices, part_rows, repeat_channels, resize_to_repeat,
-    round_quotients, scale_bounds, scale_products, share_operands, simplify_conditions,
-    simplify_movement, simplify_powers, sink_reshapes, sink_transposes, split_conv_transpose,
-    split_pooling, sum_integers_in_floats, sum_weights, tanh_of_softplus, transpose_columns,
-    trim_windows, widen_halves, widen_masks,
+    eliminate_common_subexpressions, eliminate_dead_code, flatten_late, fold_constants,
+    fold_factors, fold_identities, fold_operands, fold_signs, interleave_zeros, join_columns,
+    join_transposes, keep_half_weights, materialise_padding, merge_contractions,
+    merge_convolutions, multiply_bytes, order_nodes, order_operands, part_before_slices, part_rows,
+    repeat_channels, resize_to_repeat, round_quotients, scale_bounds, scale_products,
+    share_operands, simplify_conditions, simplify_movement, simplify_powers, sink_reshapes,
+    sink_transposes, split_conv_transpose, split_pooling, sum_integers_in_floats, sum_weights,
+    tanh_of_softplus, transpose_columns, trim_windows, widen_halves, widen_masks,
+    windows_of_blocks,
 };
 use tensmith_ir::graph::{Graph, GraphError};
 
@@ -153,6 +154,12 @@ const CONTRACT_TO_SUM: Pass = Pass {
     rounding: Rounding::Reassociates,
     text: "(contract ?x w) => (mul (reduce_sum ?x) c), for weights that are all c",
     run: |g, _, _| contract_to_sum(g),
+};
+const WINDOWS_OF_BLOCKS: Pass = Pass {
+    name: "windows-of-blocks",
+    rounding: Rounding::Reassociates,
+    text: "convolutions and products of blocks of an image that are stacked first => convolutions of the image",
+    run: |g, _, _| windows_of_blocks(g),
 };
 const SINK_RESHAPES: Pass = Pass {
     name: "sink-reshapes",
@@ -298,6 +305,12 @@ const MATERIALISE_PADDING: Pass = Pass {
     text: "padding of convolutions and pooling => a node of its own",
     run: |g, _, _| materialise_padding(g),
 };
+const FLATTEN_LATE: Pass = Pass {
+    name: "flatten-late",
+    rounding: Rounding::Exact,
+    text: "(transpose (reshape ?x)) => (reshape (transpose ?x)), for an image whose channels come last",
+    run: |g, _, _| flatten_late(g),
+};
 const TRANSPOSE_COLUMNS: Pass = Pass {
     name: "transpose-columns",
     rounding: Rounding::Exact,
@@ -372,6 +385,7 @@ pub(super) const NORMALISE: &[Step] = &[
     Step(&JOIN_COLUMNS, always),
     Step(&CONTRACT_TO_CONV, always),
     Step(&DROP_UNIT_ROWS, always),
+    Step(&WINDOWS_OF_BLOCKS, reassociates),
     Step(&SINK_RESHAPES, always),
     Step(&ELIMINATE_DEAD_CODE, always),
     Step(&PART_ROWS, always),
@@ -417,6 +431,7 @@ pub(super) const LOWER: &[Step] = &[
     Step(&MATERIALISE_PADDING, always),
     Step(&DEQUANTISE_LATE, always),
     Step(&SINK_RESHAPES, always),
+    Step(&FLATTEN_LATE, always),
     Step(&TRANSPOSE_COLUMNS, always),
     Step(&ELIMINATE_DEAD_CODE, always),
     Step(&MERGE_CONTRACTIONS, always),
