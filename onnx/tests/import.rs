@@ -379,7 +379,8 @@ fn operands_that_never_fit_are_invalid() {
     let group = |n| vec![int("group", n)];
     let reflect = || vec![word("mode", "reflect")];
     let conv = ("n, 4, h, h", "8, 4, 3, 3");
-    let cases: [Broken<'_>; 14] = [
+    let image = "2, 4, 5, 5";
+    let cases: [Broken<'_>; 22] = [
         ("y = Conv(x, w)", group(2), conv, &[], 3),
         ("y = Conv(x, w)", group(0), conv, &[], 3),
         ("y = Conv(x, w)", group(-1), conv, &[], 3),
@@ -398,6 +399,38 @@ fn operands_that_never_fit_are_invalid() {
             3,
         ),
         ("y = MatMul(x, w)", vec![], ("n, 4", "5, m"), &[], 3),
+        ("y = MatMul(x, w)", vec![], ("n, 1", "5, m"), &[], 3),
+        ("y = MatMul(x, w)", vec![], ("n, 5", "1"), &[], 3),
+        ("y = Gemm(x, x, w)", vec![], ("4, 4", "1, 4, 4"), &[], 3),
+        ("y = Gemm(x, x, w)", vec![], ("4, 4", "3, 4"), &[], 3),
+        (
+            "y = Conv(x, w)",
+            vec![list("kernel_shape", &[5, 5])],
+            (image, "8, 4, 3, 3"),
+            &[],
+            3,
+        ),
+        (
+            "y = InstanceNormalization(x, w, w)",
+            vec![],
+            (image, "1"),
+            &[],
+            3,
+        ),
+        (
+            "y = BatchNormalization(x, w, w, w, w)",
+            vec![],
+            (image, "1"),
+            &[],
+            3,
+        ),
+        (
+            "y = Pad(x, c)",
+            vec![word("mode", "edge")],
+            ("0", "1"),
+            &[1, 0],
+            3,
+        ),
         ("y = Add(x, w)", vec![], ("n, 4", "3"), &[], 3),
         ("y = Add(x, w)", vec![], ("n, 4", "m, 4"), &[], 4),
         ("y, z = Split(x, c)", vec![], ("5, n", "1"), &[2, 2], 3),

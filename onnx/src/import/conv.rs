@@ -152,13 +152,19 @@ impl Geometry {
 }
 
 /// The spatial extents of weights.
-fn kernel_of(cx: &Cx<'_>, w: ValueId) -> Result<Vec<i64>> {
+fn kernel_of(cx: &Cx<'_>, node: &NodeProto, w: ValueId) -> Result<Vec<i64>> {
     let shape = cx.shape(w);
     if shape.len() < 3 {
         return Err(cx.invalid("the weights have no spatial axes"));
     }
-    let kernel = shape[2..].iter().map(Expr::as_const);
-    (kernel.collect::<Option<_>>()).ok_or_else(|| cx.unsupported("a kernel of symbolic extent"))
+    let kernel: Option<Vec<i64>> = shape[2..].iter().map(Expr::as_const).collect();
+    let kernel = kernel.ok_or_else(|| cx.unsupported("a kernel of symbolic extent"))?;
+    match node.attr_ints("kernel_shape")? {
+        Some(said) if said != kernel => Err(cx.invalid(format!(
+            "kernel_shape is {said:?}, and the weights have kernels of {kernel:?}"
+        ))),
+        _ => Ok(kernel),
+    }
 }
 
 /// Adds a bias of shape `[channels]` along axis 1.
@@ -166,7 +172,7 @@ fn add_bias(cx: &mut Cx<'_>, y: ValueId, bias: Option<ValueId>) -> Result<ValueI
     let Some(bias) = bias else {
         return Ok(y);
     };
-    let bias = cx.along_axis(bias, 1, cx.rank(y))?;
+    let bias = cx.vector_along(("the bias", bias), y, 1)?;
     cx.binary("add", y, bias)
 }
 
@@ -178,7 +184,7 @@ pub(crate) fn conv(
     w: ValueId,
     bias: Option<ValueId>,
 ) -> Result<ValueId> {
-    let kernel = kernel_of(cx, w)?;
+    let kernel = kernel_of(cx, node, w)?;
     let shape = cx.shape(x);
     let geometry = Geometry::of(cx, node, kernel, shape.get(2..).unwrap_or(&[]))?;
     let groups = node.attr_i_or("group", 1)?;
@@ -192,7 +198,7 @@ fn conv_transpose(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         cx.input(node, 1)?,
         cx.optional(node, 2)?,
     );
-    let kernel = kernel_of(cx, w)?;
+    let kernel = kernel_of(cx, node, w)?;
     let rank = kernel.len();
     let shape = cx.shape(x);
     let extents = shape.get(2..).unwrap_or(&[]);

@@ -167,6 +167,29 @@ impl Cx<'_> {
         self.reshape(x, shape)
     }
 
+    /// A vector of an element for each of `x` along an axis, such as a bias, as a tensor of its rank.
+    ///
+    /// Errors: it has another number of elements.
+    pub(crate) fn vector_along(
+        &mut self,
+        (what, v): (&str, ValueId),
+        x: ValueId,
+        axis: usize,
+    ) -> Result<ValueId> {
+        self.check_extent(what, &self.ty(v).count(), &self.shape(x)[axis])?;
+        self.along_axis(v, axis, self.rank(x))
+    }
+
+    /// Errors: two numbers of elements are known, and differ.
+    pub(crate) fn check_extent(&self, what: &str, found: &Expr, want: &Expr) -> Result<()> {
+        match (found.as_const(), want.as_const()) {
+            (Some(found), Some(want)) if found != want => {
+                Err(self.invalid(format!("{what} has {found} elements, want {want}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A contraction of two operands, written as an einsum.
     pub(crate) fn contract(&mut self, a: ValueId, b: ValueId, spec: &str) -> Result<ValueId> {
         let y = self.row("contract", &[a, b], Attrs::new().with("spec", spec))?;

@@ -29,6 +29,14 @@ pub(crate) fn mat_mul(cx: &mut Cx<'_>, a: ValueId, b: ValueId) -> Result<ValueId
     if rank_a == 0 || rank_b == 0 {
         return Err(cx.invalid("a scalar operand"));
     }
+    // Batch axes broadcast; the summed one does not.
+    let (rows, columns) = (cx.shape(a), cx.shape(b));
+    let terms = &columns[rank_b.saturating_sub(2)];
+    cx.check_extent(
+        "the last axis of the first operand",
+        &rows[rank_a - 1],
+        terms,
+    )?;
     let batch = rank_a.max(rank_b).saturating_sub(2);
     if batch > 40 {
         return Err(cx.unsupported(format!("{batch} batch axes")));
@@ -71,6 +79,14 @@ fn gemm(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
         Some(mut c) if beta != 0.0 => {
             if beta != 1.0 {
                 c = cx.with_scalar("mul", c, beta.into())?;
+            }
+            let (own, of_result) = (cx.shape(c), cx.shape(y));
+            if own.len() > 2 {
+                return Err(cx.invalid(format!("C has {} axes, want 2 at most", own.len())));
+            }
+            let pairs = own.iter().rev().zip(of_result.iter().rev());
+            for (own, want) in pairs.filter(|(own, _)| !own.is(1)) {
+                cx.check_extent("an axis of C", own, want)?;
             }
             cx.binary("add", y, c).map(one)
         }

@@ -268,6 +268,10 @@ fn pad_or_crop(
             check_reflection(cx, extent, amount)?;
         }
     }
+    let pads = before.iter().zip(&after).map(|(b, a)| !b.is(0) || !a.is(0));
+    if mode != "constant" && sizes.iter().zip(pads).any(|(n, pads)| pads && n.is(0)) {
+        return Err(cx.invalid(format!("pads an axis of no elements by mode {mode:?}")));
+    }
     let steps = vec![1; sizes.len()];
     let cropped = cx.slice(x, starts, sizes, steps)?;
     cx.pad(cropped, value, before, after, mode)

@@ -104,8 +104,12 @@ fn batch(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     }
     let compute = wide_type(dtype);
     let mut vectors = Vec::new();
-    for k in 1..5 {
-        let v = cx.input(node, k)?;
+    for (k, what) in ["the scale", "the bias", "the mean", "the variance"]
+        .iter()
+        .enumerate()
+    {
+        let v = cx.input(node, k + 1)?;
+        cx.check_extent(what, &cx.ty(v).count(), &cx.shape(x)[channels])?;
         vectors.push(cx.cast(v, compute)?);
     }
     let wide = cx.cast(x, compute)?;
@@ -167,8 +171,8 @@ fn instance(cx: &mut Cx<'_>, node: &NodeProto) -> Vals {
     let inverse = inverse_root(cx, found.variance, node.attr_f_or("epsilon", 1e-5)?)?;
     let unit = cx.binary("mul", found.centred, inverse)?;
     let (scale, bias) = (cx.input(node, 1)?, cx.input(node, 2)?);
-    let scale = cx.along_axis(scale, 1, rank)?;
-    let bias = cx.along_axis(bias, 1, rank)?;
+    let scale = cx.vector_along(("the scale", scale), x, 1)?;
+    let bias = cx.vector_along(("the bias", bias), x, 1)?;
     let y = affine(cx, unit, scale, Some(bias))?;
     cx.cast(y, dtype).map(one)
 }

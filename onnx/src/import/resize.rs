@@ -63,6 +63,11 @@ fn resize(cx: &mut Cx<'_>, node: &NodeProto) -> Result<Vec<Val>> {
         None => false,
     };
     let target = if has_scales {
+        if let Some(sizes) = cx.optional(node, 3)?
+            && !cx.ty(sizes).count().is(0)
+        {
+            return Err(cx.invalid("both scales and sizes: one of these at most"));
+        }
         let given = cx.floats(node, 2)?;
         let scales = spread(cx, &axes, &given, rank)?;
         scaled(cx, x, scales, &roi)?
