@@ -3,8 +3,9 @@ mod common;
 
 use common::{check, check_with, conv_attrs, f32s, iota, pointwise, ty, vectors_of, wide_core};
 use std::sync::Arc;
-use tensmith_ir::expr::{Expr, Var};
-use tensmith_ir::graph::{Attrs, Graph, ValueId};
+use tensmith_ir::dtype::DType;
+use tensmith_ir::expr::{Expr, Symbol, Var};
+use tensmith_ir::graph::{Attrs, Graph, SymbolInfo, TensorType, ValueId};
 use tensmith_ir::loops::{Cond, Kernel, Mark, Role, Scalar, Stmt};
 use tensmith_ir::machine::Machine;
 use tensmith_ir::ops::op;
@@ -840,4 +841,47 @@ fn loops_over_joined_rows_are_vectors() {
             assert!(!text.contains("guard"), "{text}");
         });
     }
+}
+
+/// Sizes that are known at run time only: rows of products are tiles, with small ones and single rows
+/// for what is left, and statistics of rows are computed once.
+#[test]
+fn symbolic_sizes_are_tiled() {
+    let mut g = Graph::default();
+    let [n, m] = ["n", "m"].map(|name| {
+        let symbol = Symbol::new(name);
+        let info = SymbolInfo { min: 0, max: 512 };
+        g.symbols.insert(symbol.clone(), info);
+        Expr::size(symbol)
+    });
+    let floats = |shape: Vec<Expr>| TensorType::new(DType::F32, shape);
+    let x = g.add_input("x", floats(vec![n.clone(), 6.into()]));
+    let w = g.add_constant("w", f32s(&[6, 40], 0.5));
+    let spec = Attrs::new().with("spec", "ab,bc->ac");
+    let product = g.add_one(op("contract"), "product", &[x, w], spec).unwrap();
+    g.add_output("product", product);
+    let x = g.add_input("rows", floats(vec![n, m]));
+    let along = Attrs::new().with("axis", 1);
+    let y = g.add_one(op("softmax"), "y", &[x], along).unwrap();
+    g.add_output("y", y);
+    for [n, m] in [[0, 5], [5, 0], [1, 1], [3, 17], [31, 45], [70, 130]] {
+        for_all_widths(&g, &[f32s(&[n, 6], 1.0), f32s(&[n, m], 1.5)], |plan| {
+            let product = kernel(plan, "contract");
+            assert!(marked(&product.body, Mark::Jam) > 0, "{product}");
+            let softmax = kernel(plan, "softmax");
+            assert!(depth_of_sums(&softmax.body) <= 3, "{softmax}");
+        });
+    }
+}
+
+/// The loops around sums and in them at most, one inside of the other.
+fn depth_of_sums(stmts: &[Stmt]) -> usize {
+    let of = |s: &Stmt| {
+        let own = usize::from(matches!(s, Stmt::For(_)));
+        let inside = s.bodies().into_iter().map(|b| depth_of_sums(b));
+        let inside = inside.max().unwrap_or(0);
+        let is_sum = matches!(s, Stmt::For(l) if l.role == Role::Reduce);
+        (inside > 0 || is_sum).then_some(own + inside).unwrap_or(0)
+    };
+    stmts.iter().map(of).max().unwrap_or(0)
 }

@@ -4,7 +4,7 @@
 //! latency of its sums; reading the factors takes what the level of memory that holds them needs.
 //! Of the shorter of both, half is hidden behind the longer; but only the first tile of rows runs
 //! while a factor comes from afar.
-use super::{Contraction, CostModel, Dots, Pass, Tile};
+use super::{Contraction, CostModel, Dots, Pass, TYPICAL_EXTENT, Tile};
 use tensmith_ir::machine::{Level, Machine};
 
 /// Units: cycles that entering and leaving a tile takes: sums begin at zero, are added to what
@@ -17,8 +17,6 @@ const JOIN: f64 = 4.0;
 const TURNED_STORE: f64 = 7.0;
 /// Terms of a sum whose number is not known.
 const TYPICAL_DEPTH: i64 = 256;
-/// Tiles of rows where the number of rows is not known.
-const TYPICAL_TILES: f64 = 16.0;
 /// Columns at most that are no vector, but computed one by one.
 const SCALARS: i64 = 2;
 /// The part of the shorter of arithmetic and memory that does not hide behind the longer.
@@ -183,7 +181,10 @@ impl Analytic {
     ) -> f64 {
         let of = |rows: i64| self.step(Tile { rows, ..tile }, column_loads) * depth + entry;
         match rows {
-            None => of(tile.rows) / tile.rows as f64 * TYPICAL_TILES,
+            None => {
+                let left = (tile.rows - 1) as f64 / 2.0;
+                (TYPICAL_EXTENT as f64 - left) / tile.rows as f64 * of(tile.rows) + left * of(1)
+            }
             Some(n) => {
                 let tail = n % tile.rows;
                 let last = if tail == 0 { 0.0 } else { of(tail) };
@@ -232,7 +233,7 @@ impl Analytic {
         let far = machine.read_cycles(columns * (blocks - 1.0), machine.level_of(columns));
         let panels = (work.columns as f64 / work.tile.width() as f64).ceil();
         // Windows of neighbouring rows overlap: what they share is found near.
-        let rows = ELEMENT * depth * (work.rows.unwrap_or(1) * work.outer) as f64;
+        let rows = ELEMENT * depth * (work.rows.unwrap_or(TYPICAL_EXTENT) * work.outer) as f64;
         let rows = work.rows_bytes.map_or(rows, |bytes| rows.min(bytes)) * batch;
         let factor = |panels, bytes| machine.read_cycles(rows * panels, machine.level_of(bytes));
         let factor = match blocks > 1.0 {
@@ -250,7 +251,7 @@ fn depth_of(work: &Contraction) -> f64 {
 
 /// Tiles of rows that read the same columns.
 fn row_tiles_of(work: &Contraction) -> f64 {
-    let tiles = (work.rows.unwrap_or(1) as f64 / work.tile.rows as f64).ceil();
+    let tiles = (work.rows.unwrap_or(TYPICAL_EXTENT) as f64 / work.tile.rows as f64).ceil();
     (tiles * work.outer as f64).max(1.0)
 }
 

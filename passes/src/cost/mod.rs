@@ -10,6 +10,9 @@ pub use analytic::Analytic;
 use std::fmt::Debug;
 use tensmith_ir::machine::Level;
 
+/// Rows or columns of a contraction, or iterations of a loop around it, whose number is not known.
+pub const TYPICAL_EXTENT: i64 = 64;
+
 /// Predicts what work takes.
 pub trait CostModel: Debug + Send + Sync {
     /// Units: cycles of one core for a contraction whose sums stay in a register tile.

@@ -449,7 +449,8 @@ fn candidates(
         let others = (0..nest.loops.len()).filter(|k| *k != columns && Some(*k) != rows);
         let shares = |k: &usize| !x.offset.mentions(nest.loops[*k].0);
         let (outer, batch): (Vec<usize>, Vec<usize>) = others.partition(shares);
-        let count = |loops: &[usize]| -> i64 { loops.iter().filter_map(|k| extent(*k)).product() };
+        let typical = |k: &usize| extent(*k).unwrap_or(cost::TYPICAL_EXTENT);
+        let count = |loops: &[usize]| -> i64 { loops.iter().map(typical).product() };
         Contraction {
             tile: cost::Tile {
                 rows: 1,
@@ -460,7 +461,7 @@ fn candidates(
             rows: rows.map_or(Some(1), extent),
             outer: count(&outer),
             batch: count(&batch),
-            columns: extent(columns).unwrap_or(1),
+            columns: extent(columns).unwrap_or(cost::TYPICAL_EXTENT),
             column_loads,
             depth: match kernel.buffer(y.buffer).dtype.is_byte() {
                 true => depth(nest.body).map(|n| n.saturating_add(bytes::GROUP - 1) / bytes::GROUP),

@@ -12,6 +12,8 @@ use tensmith_ir::loops::Mark;
 
 /// So many lanes are no vector.
 const FEW: i64 = 2;
+/// Rows of a tile of a tail of unknown extent.
+const FEW_ROWS: i64 = 4;
 
 /// How one loop is tiled.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +79,9 @@ pub fn tile(
     let peeled = s.try_apply(Primitive::Peel(inner.clone()))?;
     let copies = |v: &Var| peeled.as_ref().map_or(vec![*v], |p| p.of(*v));
     let mut copies: Vec<Vec<Var>> = inner.iter().map(copies).collect();
-    if !target.masks() {
+    if target.masks() {
+        part_tails(s, target, tiles, &mut copies)?;
+    } else {
         whole_registers(s, target, tiles, &mut copies)?;
     }
     // What is left of vectors is a part of one, were it a single lane.
@@ -93,6 +97,36 @@ pub fn tile(
         }
     }
     Ok(copies)
+}
+
+/// Tiles tails of unknown extent again, by single vectors and by few rows, so that but a few iterations
+/// run one by one.
+fn part_tails(
+    s: &mut Scheduler,
+    target: &Target,
+    tiles: &[Tile],
+    copies: &mut [Vec<Var>],
+) -> Result<(), Rejected> {
+    for k in 0..tiles.len() {
+        let size = match tiles[k].mark {
+            Mark::Vector => target.lanes(),
+            _ => FEW_ROWS,
+        };
+        for var in copies[k].clone() {
+            if tiles[k].size <= size || s.extent(var).is_some() {
+                continue;
+            }
+            let (_, inside) = s.split(var, size)?;
+            copies[k]
+                .iter_mut()
+                .filter(|v| **v == var)
+                .for_each(|v| *v = inside);
+            if let Some(forwarded) = s.try_apply(Primitive::Peel(vec![inside]))? {
+                copies.iter_mut().for_each(|list| forward(list, &forwarded));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Cuts vector loops that end in the middle of a register, outside of the other loops of a tile.
