@@ -37,6 +37,12 @@ const FEW_TILES: i64 = 4;
 /// with each page.
 const AHEAD: i64 = 1024;
 
+/// First caches that a second one surely has the size of.
+const NEAR_CACHES: f64 = 4.0;
+
+/// Terms at most whose products take no longer than the store of their sum.
+const FEW_TERMS: i64 = 8;
+
 /// Rows at most that tall tiles are worth their registers for.
 const FEW_ROWS: i64 = 64;
 
@@ -184,9 +190,18 @@ pub fn choose(
     let outer = outer.into_iter();
     let outer = outer.filter(|v| *v != columns.var && rows.is_none_or(|r| *v != r.var));
     let inside: Vec<Var> = outer.chain(rows.map(|r| r.var)).collect();
+    // Sums of few terms take as long as their stores: columns that a near cache holds anyway are
+    // passed over for each tile of rows, so that results are written in their order.
+    let short = depth(nest.body).is_some_and(|n| n <= FEW_TERMS);
+    let near_bytes = NEAR_CACHES * target.cost.l1_bytes() as f64;
+    let near = columns_bytes(kernel, nest, x, choice.columns) <= near_bytes;
+    let along = short && near;
     let count = match inside.is_empty() {
         true => 1,
-        false => choices.number("blocks", &[1, 2, 4, 8], choice.blocks),
+        false => {
+            let default = if along { 1 } else { choice.blocks };
+            choices.number("blocks", &[1, 2, 4, 8], default)
+        }
     };
     let tiles_of = |v: &Var| {
         let (_, extent) = nest.loops.iter().find(|(w, _)| w == v)?;
@@ -202,7 +217,11 @@ pub fn choose(
             around: columns.var,
         })
     });
-    let order: Vec<Var> = [columns.var].into_iter().chain(inside).collect();
+    let around = [columns.var].into_iter();
+    let order: Vec<Var> = match along && count == 1 {
+        true => inside.into_iter().chain(around).collect(),
+        false => around.chain(inside).collect(),
+    };
     let order = match count > 1 {
         true => order,
         false => orders::ask(choices, "order", order, |v| {
@@ -221,6 +240,14 @@ pub fn choose(
         terms,
         terms_of_step,
     })
+}
+
+/// Units: bytes of the factor of the columns of one contraction; infinite if that is not known.
+fn columns_bytes(kernel: &Kernel, nest: &Nest<'_>, x: &Factor<'_>, columns: usize) -> f64 {
+    let extents = [depth(nest.body), nest.loops[columns].1.as_const()];
+    let element = kernel.buffer(x.buffer).dtype.bytes() as f64;
+    let bytes = extents.map(|n| n.map_or(f64::INFINITY, |n| n as f64));
+    bytes[0] * bytes[1] * element
 }
 
 /// The tiles of a block of at least so many: up to twice as many blocks, if then all are the same,
