@@ -14,7 +14,7 @@ use tensmith_ir::expr::{Atom, Expr, Var};
 use tensmith_ir::loops::{Cond, Mark, Role, Scalar, Stmt};
 
 /// Loops that one loop becomes at most.
-const PARTS: usize = 64;
+const PARTS: usize = 128;
 
 /// Where to cut the innermost loop of a nest, if all guards that depend on it do so by a constant
 /// bound.

@@ -36,7 +36,7 @@ use tensmith_ir::expr::{Expr, Ranges, Var};
 use tensmith_ir::loops::{For, Kernel};
 
 /// Loops that one loop becomes at most.
-const PARTS: usize = 64;
+const PARTS: usize = 128;
 
 /// Where a loop is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
