@@ -881,7 +881,11 @@ fn depth_of_sums(stmts: &[Stmt]) -> usize {
         let inside = s.bodies().into_iter().map(|b| depth_of_sums(b));
         let inside = inside.max().unwrap_or(0);
         let is_sum = matches!(s, Stmt::For(l) if l.role == Role::Reduce);
-        (inside > 0 || is_sum).then_some(own + inside).unwrap_or(0)
+        if inside > 0 || is_sum {
+            own + inside
+        } else {
+            0
+        }
     };
     stmts.iter().map(of).max().unwrap_or(0)
 }
