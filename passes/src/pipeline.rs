@@ -207,7 +207,12 @@ fn cheaper(way: &Way, options: &PassOptions) -> Result<(Way, egraph::Report), Pa
     };
     let (best, cycles) = way.lowered(by_rules, options)?;
     let (directed, cycles_directed) = way.lowered(directed, options)?;
-    report.cycles = [cycles_directed, cycles];
+    // What stands whatever it costs is in both of these.
+    let alone = match report.has_lasting() {
+        true => way.lowered(way.graph.clone(), options)?.1,
+        false => cycles_directed,
+    };
+    report.cycles = [alone, cycles.min(cycles_directed)];
     // Less than a kernel is no difference: the normal form of a pattern decides.
     report.gave_way = cycles_directed < cycles;
     if report.gave_way {

@@ -10,8 +10,9 @@ use tensmith_ir::dtype::DType;
 use tensmith_ir::expr::{Expr, Var};
 use tensmith_ir::graph::{NodeId, TensorType};
 use tensmith_ir::loops::interp::{Program, run_kernel};
+use tensmith_ir::loops::math::MathFn;
 use tensmith_ir::loops::{
-    Buffer, Kernel, Layout, LayoutDim, Role, Scope, Stmt, parse_kernel, verify_kernel,
+    Buffer, Kernel, Layout, LayoutDim, Role, Scalar, Scope, Stmt, parse_kernel, verify_kernel,
 };
 use tensmith_ir::ops::{self, Lower, Sampler, single_node_graph};
 use tensmith_ir::tensor::{Tensor, Wide};
@@ -394,6 +395,22 @@ fn magnitudes(inputs: &[Tensor]) -> Vec<Tensor> {
     inputs.iter().map(of).collect()
 }
 
+/// Puts arguments in the place of sines and cosines: what these are of errs by as much as they do, and
+/// may be larger.
+fn show_arguments(stmt: &mut Stmt) {
+    fn in_scalar(scalar: &mut Scalar) {
+        while let Scalar::Call(MathFn::Sin | MathFn::Cos, arguments) = scalar {
+            *scalar = arguments.remove(0);
+        }
+        scalar.children_mut().into_iter().for_each(in_scalar);
+    }
+    if let Stmt::Store { value, .. } = stmt {
+        in_scalar(value);
+    }
+    let bodies = stmt.bodies_mut().into_iter().flatten();
+    bodies.for_each(show_arguments);
+}
+
 #[derive(Default)]
 struct Counts {
     accepted: BTreeMap<&'static str, usize>,
@@ -453,7 +470,9 @@ impl Run {
     fn of(s: &mut Sampler, naive: &Kernel, sizes: &[i64]) -> Option<Self> {
         let given = inputs(s, naive, sizes)?;
         let want = run_kernel(naive, sizes, &given).ok()?;
-        let scale = run_kernel(naive, sizes, &magnitudes(&given));
+        let mut sums = naive.clone();
+        sums.body.iter_mut().for_each(show_arguments);
+        let scale = run_kernel(&sums, sizes, &magnitudes(&given));
         let scale = scale.map_or(1.0, |sums| largest(&sums)).max(largest(&want));
         let sizes = sizes.to_vec();
         Some(Run {

@@ -26,7 +26,8 @@ pub struct RulesReport {
     /// Units: cycles of one core, but for scalar work, of which normal forms decide.
     pub cycles_directed: f64,
     /// What those are predicted to take that were made: of each graph, those of the rules, unless those
-    /// of the directed path alone are cheaper.
+    /// of the directed path are cheaper, in which only forms stand that would overflow or lose all
+    /// digits otherwise, or that make tasks of recurrent cells one.
     ///
     /// Units: as those of the directed path.
     pub cycles: f64,
@@ -139,7 +140,7 @@ impl RulesReport {
             nodes: reports.iter().map(|r| r.nodes).sum(),
             classes: reports.iter().map(|r| r.classes).sum(),
             cycles_directed: reports.iter().fold(0.0, |sum, r| sum + r.cycles[0]),
-            cycles: (reports.iter()).fold(0.0, |sum, r| sum + r.cycles[usize::from(!r.gave_way)]),
+            cycles: reports.iter().fold(0.0, |sum, r| sum + r.cycles[1]),
             directed: reports.iter().filter(|r| r.gave_way).count(),
             rules: rules.into_iter().chain(passes).chain(others).collect(),
             made,

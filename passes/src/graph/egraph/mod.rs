@@ -57,12 +57,14 @@ pub struct Report {
     pub cost: (f64, f64),
     /// Whether the graph is another one now.
     pub changed: bool,
-    /// What the kernels are predicted to take that the directed path alone would make, with what
-    /// [`Stands::Always`], and those that it makes of what all rules found; the pipeline fills it in.
+    /// What the kernels are predicted to take that the directed path alone would make, and those that
+    /// are made: less or as much, unless a form was found that [`Stands::Always`]. The pipeline fills
+    /// it in.
     ///
     /// Units: cycles of one core, but for scalar work, of which normal forms decide.
     pub cycles: [f64; 2],
-    /// Whether the directed path saves a kernel or what one takes, and stands.
+    /// Whether the directed path, with what [`Stands::Always`], is cheaper than what all rules make, and
+    /// stands.
     pub gave_way: bool,
     /// How often each rule found something new, in all regions.
     pub fired: Vec<(&'static str, usize)>,
