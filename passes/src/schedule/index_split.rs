@@ -1,5 +1,5 @@
-//! Cuts the innermost loop of a nest, or the loops over its rows, where a guard changes, so that no guard depends on it, and
-//! where the lesser or the greater of two indices does.
+//! Cuts the innermost loop of a nest, or the loops over its rows, where a guard changes, so that no
+//! guard depends on it, and where the lesser or the greater of two indices does.
 //!
 //! `for i < 8 { o[i] = guard([i - 5], b[i - 5], a[i]) }` becomes
 //! `for i < 5 { o[i] = a[i] } for i < 3 { o[i + 5] = b[i] }`;
